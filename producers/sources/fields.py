@@ -1,0 +1,117 @@
+"""One value at a time: what an id, a text and a date must be before a tweet is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from producers.sources.forms import Refusal
+from schemas.records import Tweet
+
+LONGEST_TEXT = 25_000  # characters, X's own limit for long posts
+LONGEST_ID = 200
+ROUNDED_ID = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
+DATE_FORMATS = ("%a %b %d %H:%M:%S %z %Y", "%Y-%m-%d %H:%M:%S %z")
+
+
+def make_tweet(values: Mapping[str, object], source: str) -> Tweet:
+    """A tweet from `id`, `text` and, where given, `author`, `lang` and `created_at`.
+
+    Without a key `id` the id is made from the text, so that the same text read twice is the same tweet.
+    Raises `Refusal` naming the first field that is wrong.
+    """
+    text = checked_text(values.get("text"))
+    return Tweet(
+        id=checked_id(values["id"]) if "id" in values else id_of_text(text),
+        text=text,
+        source=source,
+        author=_optional_string(values, "author"),
+        lang=_optional_string(values, "lang"),
+        created_at=_optional_date(values.get("created_at")),
+    )
+
+
+def checked_text(value: object) -> str:
+    """The text of a tweet as it stands, or a `Refusal`."""
+    if value is None:
+        raise Refusal("text", "the text is missing")
+    if not isinstance(value, str):
+        raise Refusal("text", f"the text is {_kind(value)}, not a string")
+    if not value.strip():
+        raise Refusal("text", "the text is empty")
+    if len(value) > LONGEST_TEXT:
+        raise Refusal("text", f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
+    _check_characters("text", value)
+    return value
+
+
+def checked_id(value: object) -> str:
+    """The id as a string, or a `Refusal`. Whole numbers become strings; numbers with a fraction have lost digits."""
+    if value is None:
+        raise Refusal("id", "the id is missing")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise Refusal("id", f"the id is {_kind(value)}, not a string or a whole number")
+    text = str(value).strip()
+    if not text:
+        raise Refusal("id", "the id is empty")
+    if len(text) > LONGEST_ID:
+        raise Refusal("id", f"the id has {len(text)} characters, more than {LONGEST_ID}")
+    if ROUNDED_ID.fullmatch(text):
+        raise Refusal("id", "the id was rounded by a spreadsheet: export it again with the id column as text")
+    _check_characters("id", text)
+    return text
+
+
+def id_of_text(text: str) -> str:
+    """A stable id for a text that came without one."""
+    return f"sha256-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _optional_string(values: Mapping[str, object], field: str) -> str | None:
+    value = values.get(field)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise Refusal(field, f"{field} is {_kind(value)}, not a string")
+    _check_characters(field, str(value))
+    return str(value)
+
+
+def _optional_date(value: object) -> datetime | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise Refusal("created_at", f"created_at is {_kind(value)}, not a string")
+    moment = _parsed_date(value.strip())
+    if moment is None:
+        raise Refusal("created_at", "created_at is not a date: write it like 2024-05-01T12:30:00Z")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _parsed_date(value: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        pass
+    for form in DATE_FORMATS:
+        try:
+            return datetime.strptime(value, form)
+        except ValueError:
+            continue
+    return None
+
+
+def _check_characters(field: str, value: str) -> None:
+    if "\x00" in value:
+        raise Refusal(field, f"{field} contains a NUL character, which Postgres cannot store")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Refusal(field, f"{field} contains half of a surrogate pair, which is no character") from None
+
+
+def _kind(value: object) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number with a fraction", list: "a list", dict: "an object"}
+    return names.get(type(value), "of an unknown type")
