@@ -1,0 +1,70 @@
+"""The port through which everything that writes text is reached: the teacher, the summariser and the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a chat. The content is data: an engine never reads control tokens out of it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to decode: greedy with one beam, otherwise the `num_return_sequences` best of `num_beams` beams."""
+
+    max_new_tokens: int = 40
+    num_beams: int = 1
+    num_return_sequences: int = 1
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}: give at least 1")
+        if not 1 <= self.num_return_sequences <= self.num_beams:
+            raise ValueError(f"num_return_sequences is {self.num_return_sequences}: give 1 to num_beams ({self.num_beams})")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What came back for one prompt.
+
+    `texts` are best first, `tokens_out` counts the tokens of all of them. A prompt that the engine could not answer while others
+    went through has no texts and says in `error` what to do.
+    """
+
+    texts: tuple[str, ...]
+    tokens_in: int
+    tokens_out: int
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """Writes an answer to every prompt, in the order of the prompts."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        adapter: Path | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """Answer `prompts` with the base model or with `adapter` on it; `on_progress` gets the number of prompts newly done.
+
+        Raises:
+            EngineError: nothing can be generated, and the message says what to do.
+        """
+        ...
+
+
+class EngineError(RuntimeError):
+    """The engine as a whole cannot work; trying the job again later may help, trying the next prompt does not."""

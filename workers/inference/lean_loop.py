@@ -1,0 +1,104 @@
+"""Greedy decoding for many short prompts: what they share is computed once, and a finished row leaves the batch.
+
+The prefix that all prompts share (system turn and instruction) runs through the model once; its key/value cache is expanded over
+every batch. Each batch is then prefilled with its own tokens alone, padded on the left, and decoded until its last row ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+PADDED_TOKENS = 16_384
+"""Rows times padded length of one batch: long posts make smaller batches, so memory has a bound."""
+
+
+@dataclass(frozen=True)
+class LeanLoop:
+    """A model with the ids at which it stops."""
+
+    model: PreTrainedModel
+    end_ids: frozenset[int]
+
+    @torch.inference_mode()
+    def decode(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int) -> Iterator[tuple[int, list[int]]]:
+        """Yield (position in `prompts`, new token ids without the end) of every prompt, shortest prompts first."""
+        shared = common_prefix(prompts)
+        prefix = self._prefill_prefix(prompts[0][:shared]) if shared else None
+        for rows in batches([len(prompt) for prompt in prompts], batch_size):
+            own = [list(prompts[row][shared:]) for row in rows]
+            yield from zip(rows, self._decode_batch(own, prefix, shared, max_new_tokens), strict=True)
+
+    def _prefill_prefix(self, ids: Sequence[int]) -> DynamicCache:
+        cache = DynamicCache(config=self.model.config)
+        self.model(input_ids=self._tensor([list(ids)]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    def _decode_batch(self, own: list[list[int]], prefix: DynamicCache | None, shared: int, max_new_tokens: int) -> list[list[int]]:
+        width = max(len(ids) for ids in own)
+        padding = self._tensor([width - len(ids) for ids in own]).unsqueeze(1)
+        column = torch.arange(width, device=self.model.device).unsqueeze(0)
+        inputs = self._tensor([[0] * (width - len(ids)) + ids for ids in own])
+        mask = torch.cat([torch.ones_like(inputs[:, :1]).expand(-1, shared), (column >= padding).long()], dim=1)
+        position = shared + (column - padding).clamp(min=0)
+
+        cache = self._expanded(prefix, len(own))
+        alive = list(range(len(own)))
+        written: list[list[int]] = [[] for _ in own]
+        for _ in range(max_new_tokens):
+            output = self.model(
+                input_ids=inputs,
+                attention_mask=mask,
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            chosen = output.logits[:, -1].argmax(dim=-1)
+            ids = chosen.tolist()
+            keep = [slot for slot, token in enumerate(ids) if token not in self.end_ids]
+            for slot in keep:
+                written[alive[slot]].append(ids[slot])
+            if not keep:
+                break
+            position = position[:, -1:] + 1
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+            if len(keep) < len(alive):
+                rows = self._tensor(keep)
+                cache.batch_select_indices(rows)
+                mask, position, chosen = mask[rows], position[rows], chosen[rows]
+                alive = [alive[slot] for slot in keep]
+            inputs = chosen.unsqueeze(1)
+        return written
+
+    def _expanded(self, prefix: DynamicCache | None, rows: int) -> DynamicCache:
+        cache = DynamicCache(config=self.model.config)
+        for index, layer in enumerate(prefix.layers if prefix else ()):
+            cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), index)
+        return cache
+
+    def _tensor(self, values: Sequence[int] | Sequence[list[int]]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self.model.device)
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """How many leading tokens all prompts share, at least one short of the shortest, so that each keeps a token of its own."""
+    # The smallest and the greatest in lexical order differ as early as any two do.
+    first, last = min(map(list, prompts)), max(map(list, prompts))
+    limit = min(len(prompt) for prompt in prompts) - 1
+    return next((place for place in range(limit) if first[place] != last[place]), limit)
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Positions sorted by length, cut into batches of at most `batch_size` rows and `PADDED_TOKENS` padded tokens."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[row] > PADDED_TOKENS):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

@@ -1,0 +1,199 @@
+"""The engine in this process: a Hugging Face model loaded once and kept warm, on CUDA where there is one, else on the CPU.
+
+torch and transformers are imported when an engine is built, never when this module is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from workers.inference.chat import encode
+from workers.inference.engine import EngineError, Generation, Prompt, Sampling
+
+if TYPE_CHECKING:
+    import torch
+
+WINDOW = 4096
+"""Prompts that are encoded, deduplicated and sorted together: large enough to fill batches, small enough to bound memory."""
+
+BEAM_ROWS = 120
+"""Beams that are alive together: twenty prompts with six beams each."""
+
+Ids = tuple[int, ...]
+Decoded = tuple[Ids, ...]
+"""The token ids of the alternatives of one prompt, best first."""
+
+
+class TransformersEngine:
+    """Greedy decoding by the lean loop, beams by `model.generate`; an adapter is merged into the weights while it is in use.
+
+    Args:
+        base: folder or hub id of an instruction-tuned model in safetensors.
+        threads: CPU threads of this process; None leaves torch's choice.
+        device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+        batch_size: rows that are decoded together.
+        dtype: of the weights.
+
+    Raises:
+        EngineError: the base cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        threads: int | None = None,
+        device: str = "auto",
+        batch_size: int = 64,
+        dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+    ) -> None:
+        import torch
+        from transformers import AutoTokenizer
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._base = base
+        self._batch_size = batch_size
+        self._dtype: torch.dtype = getattr(torch, dtype)
+        self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+            self._load_base()
+        except (OSError, ValueError) as error:
+            raise EngineError(f"cannot load the base model {base!r}: give a folder with safetensors or a hub id ({error})") from error
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        adapter: Path | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """See `Engine.generate`. Identical prompts are computed once."""
+        self._use(adapter)
+        done: list[Generation] = []
+        for start in range(0, len(prompts), WINDOW):
+            done += self._generate_window(prompts[start : start + WINDOW], sampling, on_progress or (lambda _: None))
+        return done
+
+    def _generate_window(self, prompts: Sequence[Prompt], sampling: Sampling, on_progress: Callable[[int], None]) -> list[Generation]:
+        encoded = [self._encode(prompt, sampling.max_new_tokens) for prompt in prompts]
+        owners: dict[Ids, list[int]] = {}
+        for owner, ids in enumerate(encoded):
+            owners.setdefault(ids, []).append(owner)
+        unique = list(owners)
+        results: list[Generation | None] = [None] * len(prompts)
+        for row, alternatives in self._decode(unique, sampling):
+            generation = self._generation(unique[row], alternatives)
+            for owner in owners[unique[row]]:
+                results[owner] = generation
+            on_progress(len(owners[unique[row]]))
+        return [result for result in results if result is not None]
+
+    def _encode(self, prompt: Prompt, max_new_tokens: int) -> Ids:
+        """The prompt's token ids; what exceeds the model's context is cut from its middle, so that the template's end stays."""
+        ids = encode(self._tokenizer, prompt)
+        room = int(getattr(self._model.config, "max_position_embeddings", 0) or len(ids) + max_new_tokens) - max_new_tokens
+        if room < 2:
+            raise EngineError(f"the model's context is smaller than max_new_tokens={max_new_tokens}: ask for fewer")
+        if len(ids) > room:
+            tail = min(32, room // 2)
+            ids = ids[: room - tail] + ids[-tail:]
+        return tuple(ids)
+
+    def _decode(self, unique: list[Ids], sampling: Sampling) -> Iterator[tuple[int, Decoded]]:
+        from workers.inference.lean_loop import LeanLoop, batches
+
+        if sampling.num_beams == 1:
+            loop = LeanLoop(self._model, self._end_ids)
+            for row, ids in loop.decode(unique, sampling.max_new_tokens, self._batch_size):
+                yield row, (tuple(ids),)
+            return
+        rows_at_once = max(1, min(self._batch_size, BEAM_ROWS // sampling.num_beams))
+        for rows in batches([len(ids) for ids in unique], rows_at_once):
+            yield from zip(rows, self._beams([unique[row] for row in rows], sampling), strict=True)
+
+    def _beams(self, prompts: list[Ids], sampling: Sampling) -> Iterator[Decoded]:
+        import torch
+
+        width = max(map(len, prompts))
+        pad = min(self._end_ids)
+        inputs = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompts], device=self._device)
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=self._device)
+        with torch.inference_mode():
+            output = self._model.generate(
+                input_ids=inputs,
+                attention_mask=mask,
+                do_sample=False,
+                max_new_tokens=sampling.max_new_tokens,
+                num_beams=sampling.num_beams,
+                num_return_sequences=sampling.num_return_sequences,
+                eos_token_id=sorted(self._end_ids),
+                pad_token_id=pad,
+            )
+        written = [self._until_end(row) for row in output[:, width:].tolist()]
+        for start in range(0, len(written), sampling.num_return_sequences):
+            yield tuple(written[start : start + sampling.num_return_sequences])
+
+    def _until_end(self, ids: list[int]) -> Ids:
+        return tuple(ids[: next((place for place, token in enumerate(ids) if token in self._end_ids), len(ids))])
+
+    def _generation(self, prompt: Ids, alternatives: Decoded) -> Generation:
+        texts = tuple(str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in alternatives)
+        return Generation(texts, tokens_in=len(prompt), tokens_out=sum(map(len, alternatives)))
+
+    def _load_base(self) -> None:
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(self._base, dtype=self._dtype, use_safetensors=True, trust_remote_code=False)
+        self._model = model.to(self._device).eval()
+        ends = model.generation_config.eos_token_id
+        listed = ends if isinstance(ends, list) else [ends]
+        self._end_ids = frozenset(end for end in [*listed, self._tokenizer.eos_token_id] if end is not None)
+        if not self._end_ids:
+            raise ValueError("neither its tokenizer nor its generation config names an end token")
+        self._merged: tuple[str, int] | None = None
+        self._originals: dict[str, torch.Tensor] = {}
+
+    def _use(self, adapter: Path | None) -> None:
+        """Bring the weights to base plus `adapter`, which stays merged until another is asked for."""
+        wanted = _identity(adapter) if adapter is not None else None
+        if wanted == self._merged:
+            return
+        self._restore()
+        if adapter is not None:
+            try:
+                self._merge(adapter)
+            except Exception as error:
+                # A half-merged model must never answer, so the base is read anew.
+                self._load_base()
+                raise EngineError(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {error}") from error
+        self._merged = wanted
+
+    def _merge(self, adapter: Path) -> None:
+        from peft import PeftModel
+        from peft.tuners.lora import LoraLayer
+
+        wrapped = PeftModel.from_pretrained(self._model, adapter)
+        layers = [(name, module) for name, module in wrapped.get_base_model().named_modules() if isinstance(module, LoraLayer)]
+        self._originals = {f"{name}.weight": module.get_base_layer().weight.detach().clone() for name, module in layers}
+        self._model = wrapped.merge_and_unload(safe_merge=True).eval()
+
+    def _restore(self) -> None:
+        if not self._originals:
+            return
+        import torch
+
+        with torch.no_grad():
+            for name, weight in self._originals.items():
+                self._model.get_parameter(name).copy_(weight)
+        self._originals = {}
+        self._merged = None
+
+
+def _identity(adapter: Path) -> tuple[str, int]:
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise EngineError(f"{adapter} has no adapter_model.safetensors: give the folder of a trained adapter, in safetensors")
+    return str(weights.resolve()), weights.stat().st_mtime_ns
