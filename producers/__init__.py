@@ -1,0 +1,1 @@
+"""Who asks: the command line, the review page and the tweet sources."""
