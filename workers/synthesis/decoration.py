@@ -1,0 +1,169 @@
+"""Operations around and across the words: punctuation, capitals, hashtags, handles, links, emoji, filler, retweets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from workers.synthesis.draft import Draft, Word
+
+EMOJI = "😂 😭 😍 😊 🙄 🔥 ❤️ 🙏 👏 😩 💯 😅 🎉 👀 🤔 😎 💀 😡 👍 ✨ 😴 🙌 😢 ☀️ 💪".split()
+EMOTICONS = ":) :-) :( ;) :D :P :/ <3 xD ;-) :-( =) ^_^ :') -_-".split()
+FILLERS_BEFORE = "lol haha omg ugh hahaha lmao".split()
+FILLERS_AFTER = "lol lol haha smh lmao hahaha".split()
+TAGS = (
+    "#fail #love #win #news #fml #life #happy #monday #tbt #blessed #fb #truth #help #annoyed #random #mood #weekend #food #music #tv "
+    "#fun #work #travel #nofilter #sad #yum #bored #wtf #sports #friday"
+).split()
+NAME_PARTS = "jess mike lil sunny real its_ mr miss kat dan amy joe rob nat max ellie tom sam chris luv soccer music coffee star".split()
+STOPWORDS = frozenset(
+    "about after again also been before being could does doing from have having here into just like more most much only other over "
+    "really said same should some such than that their them then there these they this those through very want went were what when "
+    "where which while will with would your yours".split()
+)
+SHORTENERS = ("http://t.co/", "https://t.co/", "http://bit.ly/")
+SLUG = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+def change_punctuation(draft: Draft) -> None:
+    """Repeat the last mark or leave it out; a question mark is rarely left out, since it carries meaning."""
+    if not draft.words:
+        return
+    last = draft.words[-1]
+    mark = last.after[-1:]
+    if mark not in (".", "!", "?") or len(last.after) > 1:
+        return
+    if draft.chance(draft.rates.repeated_punctuation):
+        last.after = draft.rng.choice({".": ("...", "..", "!!", "!!!"), "!": ("!!", "!!!", "!!!!"), "?": ("??", "???", "?!", "?!?")}[mark])
+        draft.record("punctuation repeated")
+    elif draft.chance(draft.rates.no_final_punctuation * (0.3 if mark == "?" else 1.0)):
+        last.after = ""
+        draft.record("punctuation dropped")
+
+
+def loosen_sentences(draft: Draft) -> None:
+    """Inside the text: full stops become dots or commas or vanish, commas vanish."""
+    for word in draft.words[:-1]:
+        if word.after == "." and word.ends_sentence and draft.slip(draft.rates.no_final_punctuation / 3):
+            word.after = draft.rng.choice(("", "..", "...", ","))
+        elif word.after == "," and draft.slip(draft.rates.no_final_punctuation / 3):
+            word.after = ""
+        else:
+            continue
+        draft.record("punctuation loosened")
+
+
+def change_case(draft: Draft) -> None:
+    """All small, all capitals, or else single words: a small opening, a small i, a shouted word."""
+    draw = draft.rng.random()
+    if draw < draft.rates.lowercase:
+        _recase(draft, draft.words, str.lower, "all small")
+    elif draw < draft.rates.lowercase + draft.rates.uppercase:
+        _recase(draft, draft.words, str.upper, "all capitals")
+    else:
+        if draft.chance(draft.rates.lowercase_start):
+            _recase(draft, draft.words[:1], str.lower, "small opening")
+        pronouns = [word for word in draft.words if word.core in ("I", "I'm", "I'll", "I've", "I'd", "Im", "Ill", "Ive")]
+        _recase(draft, [word for word in pronouns if draft.slip(draft.rates.lowercase_i)], str.lower, "small i")
+        long_words = [word for word in draft.words if len(word.core) >= 4 and word.core.lower() not in STOPWORDS]
+        _recase(draft, [word for word in long_words if draft.slip(draft.rates.caps_word)], str.upper, "shouted word")
+
+
+def _recase(draft: Draft, words: list[Word], recase: Callable[[str], str], name: str) -> None:
+    for word in words:
+        if not word.core.startswith(("http", "@")) and recase(word.core) != word.core:
+            word.core = recase(word.core)
+            draft.record(name)
+
+
+def tag_words(draft: Draft) -> None:
+    """Turn a word of the sentence, a name rather than another, into a hashtag where it stands."""
+    if not draft.chance(draft.rates.hashtag_inline):
+        return
+    plain = [place for place, word in enumerate(draft.words) if _is_content(word) and not word.before]
+    names = [place for place in plain if draft.words[place].named]
+    if not plain:
+        return
+    place = draft.rng.choice(names or plain)
+    word = draft.words[place]
+    following = draft.words[place + 1] if place + 1 < len(draft.words) else None
+    if following and word.named and following.named and _is_content(following) and not word.after and not following.before:
+        word.core, word.after = word.core + following.core, following.after
+        del draft.words[place + 1]
+    word.core, word.fixed = f"#{word.core}", True
+    draft.record("hashtag in place")
+
+
+def _is_content(word: Word) -> bool:
+    return not word.fixed and word.core.isalpha() and len(word.core) >= 4 and word.core.lower() not in STOPWORDS
+
+
+def add_filler(draft: Draft) -> None:
+    """`lol` and its like, before the sentence or after it."""
+    if not draft.chance(draft.rates.filler):
+        return
+    if draft.chance(0.35):
+        draft.head.append(draft.rng.choice(FILLERS_BEFORE))
+    else:
+        draft.tail.append(draft.rng.choice(FILLERS_AFTER))
+    draft.record("filler")
+
+
+def add_emoticon(draft: Draft) -> None:
+    """Two characters for a face."""
+    if draft.chance(draft.rates.emoticon):
+        draft.tail.append(draft.rng.choice(EMOTICONS))
+        draft.record("emoticon")
+
+
+def add_emoji(draft: Draft) -> None:
+    """One emoji, at times repeated."""
+    if draft.chance(draft.rates.emoji):
+        draft.tail.append(draft.rng.choice(EMOJI) * draft.rng.choice((1, 1, 1, 2, 3)))
+        draft.record("emoji")
+
+
+def add_hashtags(draft: Draft) -> None:
+    """One to three hashtags at the end: words of the sentence, or tags that any tweet may have."""
+    if not draft.chance(draft.rates.hashtag_trailing):
+        return
+    own = sorted({f"#{word.core.lower()}" for word in draft.words if _is_content(word)})
+    for _ in range(draft.rng.choice((1, 1, 1, 2, 2, 3))):
+        tag = draft.rng.choice(own if own and draft.chance(0.5) else TAGS)
+        if tag not in draft.tail:
+            draft.tail.append(tag)
+    draft.record("hashtags")
+
+
+def add_link(draft: Draft) -> None:
+    """A shortened link before or after the hashtags, in the form that the corpus masks links with if it does."""
+    if draft.chance(draft.rates.link):
+        slug = "".join(draft.rng.choices(SLUG, k=draft.rng.choice((6, 7, 10))))
+        link = draft.rates.link_mask or draft.rng.choice(SHORTENERS) + slug
+        place = next((place for place, item in enumerate(draft.tail) if item.startswith("#")), None)
+        draft.tail.insert(len(draft.tail) if place is None or draft.chance(0.5) else place, link)
+        draft.record("link")
+
+
+def retweet(draft: Draft) -> None:
+    """`RT @someone` before the sentence."""
+    if draft.chance(draft.rates.retweet):
+        draft.head.insert(0, f"RT {_handle(draft)}{draft.rng.choice((':', ':', ''))}")
+        draft.record("retweet")
+
+
+def address(draft: Draft) -> None:
+    """Open with one handle or more."""
+    if not draft.chance(draft.rates.leading_handle):
+        return
+    handles = [_handle(draft)]
+    while len(handles) < 4 and draft.chance(draft.rates.further_handle):
+        handles.append(_handle(draft))
+    draft.head[:0] = handles
+    draft.record("handles")
+
+
+def _handle(draft: Draft) -> str:
+    if draft.rates.handle_mask:
+        return draft.rates.handle_mask
+    parts = draft.rng.sample(NAME_PARTS, 2)
+    return f"@{parts[0]}{parts[1]}{draft.rng.choice(('', '', '_', '07', '88', '99', 'x'))}"

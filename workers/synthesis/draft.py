@@ -1,0 +1,109 @@
+"""A sentence on its way to becoming a tweet: its words, which of them are out of bounds, and what was done so far."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+
+from workers.synthesis.rates import NoiseRates
+
+NEGATIONS = frozenset("no not never cannot none nobody nothing nowhere neither nor without nope".split())
+NUMBER_WORDS = frozenset(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
+    "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion half quarter dozen first second "
+    "third fourth fifth once twice".split()
+)
+WORD_PARTS = re.compile(r"(?P<before>[^\w$£€&]*)(?P<core>.*?)(?P<after>[^\w%]*)", re.DOTALL)
+ABBREVIATIONS = frozenset("vs mr mrs ms dr st jr sr prof etc e.g i.e".split())
+SENTENCE_END = re.compile(r"[.!?…]")
+MESSINESS = (0.25, 0.5, 1.0, 1.0, 2.25)  # mean 1: some people misspell throughout, most hardly ever
+
+
+@dataclass
+class Word:
+    """One word between its punctuation marks. `opens` a sentence; `fixed` words keep their spelling."""
+
+    before: str
+    core: str
+    after: str
+    opens: bool
+    fixed: bool
+
+    def __str__(self) -> str:
+        return f"{self.before}{self.core}{self.after}"
+
+    @property
+    def named(self) -> bool:
+        """Whether it looks like a name: a capital where no sentence opens, other than the pronoun I."""
+        return self.core[:1].isupper() and not self.opens and not self.core.startswith(("I'", "I’")) and self.core != "I"
+
+    @property
+    def ends_sentence(self) -> bool:
+        """Whether the mark after it closes a sentence rather than an abbreviation."""
+        return bool(SENTENCE_END.search(self.after)) and self.core.lower() not in ABBREVIATIONS
+
+    @property
+    def spellable(self) -> bool:
+        """Whether a slip in it can be understood: a plain small word of some length."""
+        return not self.fixed and len(self.core) >= 4 and self.core.isalpha() and self.core.islower()
+
+
+@dataclass
+class Draft:
+    """Words and their surroundings, changed in place by the operations of `noise`."""
+
+    words: list[Word]
+    rates: NoiseRates
+    rng: random.Random
+    messiness: float
+    head: list[str] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, sentence: str, rates: NoiseRates, rng: random.Random) -> Draft:
+        """Take a sentence apart. Spaces and line breaks of every kind become single spaces."""
+        words: list[Word] = []
+        opens = True
+        for token in sentence.split():
+            words.append(_word(token, opens))
+            opens = words[-1].ends_sentence
+        return cls(words, rates, rng, rng.choice(MESSINESS))
+
+    def chance(self, rate: float) -> bool:
+        """Whether something of the whole tweet happens."""
+        return self.rng.random() < rate
+
+    def slip(self, rate: float) -> bool:
+        """Whether something of one word happens, oftener in a messy tweet."""
+        return self.rng.random() < rate * (1.0 if rate == 1.0 else self.messiness)
+
+    def record(self, operation: str) -> None:
+        """Note that `operation` changed the text."""
+        if operation not in self.operations:
+            self.operations.append(operation)
+
+    def text(self) -> str:
+        """The tweet as it stands."""
+        return " ".join([*self.head, *(str(word) for word in self.words), *self.tail])
+
+
+def is_negation(word: str) -> bool:
+    """Whether `word` turns its sentence round: not, n't with or without its apostrophe sign, no, never, cannot, nobody ..."""
+    bare = word.lower().replace("’", "'")
+    return bare in NEGATIONS or bare.endswith("n't")
+
+
+def _word(token: str, opens: bool) -> Word:
+    parts = WORD_PARTS.fullmatch(token)
+    before, core, after = (parts["before"], parts["core"], parts["after"]) if parts else ("", token, "")
+    pieces = re.split(r"[^\w'’]+", core.lower())
+    fixed = (
+        not core
+        or any(character.isdigit() for character in core)
+        or any(mark in token for mark in "@#")
+        or "://" in token
+        or any(is_negation(piece) or piece in NUMBER_WORDS for piece in pieces)
+    )
+    return Word(before, core, after, opens, fixed)

@@ -1,0 +1,153 @@
+"""Operations on the spelling of single words: slang, apostrophes, slips of the finger, lengthened words, capitals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from workers.synthesis.draft import Draft, Word
+from workers.synthesis.keyboard import NEIGHBOURS
+from workers.synthesis.slang import SLANG
+
+VOWELS = "aeiou"
+EXPRESSIVE = frozenset(
+    "so really very love please yes yay wow good great happy hate cute hungry tired bored long way too all hey hello hi bye sad bad cool "
+    "nice awesome amazing crazy much hard ready well oh omg ugh cold hot late dude thanks finally more why what stop beautiful excited "
+    "sweet yeah best baby man right okay fun night funny wait".split()
+)
+EXPRESSIVE_FACTOR = 8.0  # expressive words are about one in eight, and most lengthened words are among them
+
+
+def _by_first_word() -> dict[str, list[tuple[str, list[str]]]]:
+    phrases: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
+    for phrase in sorted(SLANG, key=lambda phrase: -len(phrase.split())):
+        lowered = phrase.lower().split()
+        phrases[lowered[0]].append((phrase, lowered))
+    return dict(phrases)
+
+
+PHRASES = _by_first_word()
+
+
+def drop_subject(draft: Draft) -> None:
+    """`I am having a day` -> `Having a day`, `I'm at the airport` -> `At the airport`; the latter half as often."""
+    words = draft.words
+    if not words or words[0].before or not draft.chance(draft.rates.dropped_subject):
+        return
+    count = 1 if words[0].core in ("I'm", "I’m") else 2 if [word.core for word in words[:2]] == ["I", "am"] else 0
+    if not count or len(words) <= count + 1 or any(word.after for word in words[:count]):
+        return
+    following = words[count]
+    progressive = len(following.core) > 4 and following.core.endswith("ing")
+    if following.before or following.fixed or following.core in ("a", "an", "the") or not (progressive or draft.chance(0.5)):
+        return
+    del words[:count]
+    following.core, following.opens = _capitalised(following.core), True
+    draft.record("subject dropped")
+
+
+def use_slang(draft: Draft) -> None:
+    """`going to` -> `gonna`, `you` -> `u`, each spelling as often as it was measured."""
+    place = 0
+    while place < len(draft.words):
+        for phrase, lowered in PHRASES.get(draft.words[place].core.lower(), []):
+            found = draft.words[place : place + len(lowered)]
+            if not _is_phrase(found, lowered):
+                continue
+            spelling = _chosen_spelling(draft, phrase)
+            if spelling:
+                _respell(draft, place, len(lowered), spelling)
+                break
+        place += 1
+
+
+def _is_phrase(found: list[Word], lowered: list[str]) -> bool:
+    return (
+        [word.core.lower().replace("’", "'") for word in found] == lowered
+        and not any(word.fixed or word.named for word in found)
+        and not any(word.after for word in found[:-1])
+        and not any(word.before for word in found[1:])
+    )
+
+
+def _chosen_spelling(draft: Draft, phrase: str) -> str | None:
+    spellings = draft.rates.slang.get(phrase, {})
+    total = sum(spellings.values())
+    if not draft.slip(min(1.0, total)):
+        return None
+    return draft.rng.choices(list(spellings), weights=list(spellings.values()))[0]
+
+
+def _respell(draft: Draft, place: int, length: int, spelling: str) -> None:
+    first, last = draft.words[place], draft.words[place + length - 1]
+    core = _capitalised(spelling) if first.opens and first.core[0].isupper() and spelling.isalpha() else spelling
+    draft.words[place : place + length] = [Word(first.before, core, last.after, first.opens, fixed=True)]
+    draft.record("slang")
+
+
+def drop_apostrophes(draft: Draft) -> None:
+    """`can't` -> `cant`. The letters of a negation stay."""
+    for word in draft.words:
+        bare = word.core.replace("'", "").replace("’", "")
+        contracted = bare.isalpha() and bare != word.core and word.core[-1].isalpha()
+        if contracted and draft.slip(draft.rates.dropped_apostrophe):
+            word.core = bare
+            draft.record("apostrophe dropped")
+
+
+def slip_fingers(draft: Draft) -> None:
+    """One slip a word at most: a letter or the vowels dropped, two letters swapped, a neighbouring key."""
+    slips = (("letter dropped", _drop_letter), ("vowels dropped", _drop_vowels), ("letters swapped", _swap), ("key missed", _miss_key))
+    for word in draft.words:
+        if word.spellable and draft.slip(draft.rates.typo):
+            name, slip = draft.rng.choice(slips)
+            changed = slip(draft, word.core)
+            if changed != word.core:
+                word.core, word.fixed = changed, True
+                draft.record(name)
+
+
+def _drop_letter(draft: Draft, core: str) -> str:
+    place = draft.rng.randrange(1, len(core))
+    return core[:place] + core[place + 1 :]
+
+
+def _drop_vowels(draft: Draft, core: str) -> str:
+    inner = "".join(letter for letter in core[1:-1] if letter not in VOWELS)
+    return core[0] + inner + core[-1] if len(inner) >= 2 else core
+
+
+def _swap(draft: Draft, core: str) -> str:
+    place = draft.rng.randrange(1, len(core) - 1)
+    return core[:place] + core[place + 1] + core[place] + core[place + 2 :]
+
+
+def _miss_key(draft: Draft, core: str) -> str:
+    place = draft.rng.randrange(1, len(core))
+    keys = NEIGHBOURS.get(core[place])
+    return core[:place] + draft.rng.choice(keys) + core[place + 1 :] if keys else core
+
+
+def lengthen(draft: Draft) -> None:
+    """`so` -> `sooo`, expressive words above all."""
+    for word in draft.words:
+        expressive = word.core.lower() in EXPRESSIVE
+        if word.fixed or word.named or not word.core.isalpha() or not (expressive or word.spellable):
+            continue
+        if draft.slip(min(1.0, draft.rates.elongated_word * (EXPRESSIVE_FACTOR if expressive else 0.2))):
+            place = _stretch(word.core)
+            word.core = word.core[:place] + word.core[place] * draft.rng.choice((2, 2, 3, 4)) + word.core[place:]
+            word.fixed = True
+            draft.record("lengthened")
+
+
+def _stretch(core: str) -> int:
+    """Where a voice dwells: the vowel before a final silent e or the last consonant, else the last letter."""
+    lowered = core.lower()
+    if lowered[-1] in VOWELS + "yhwm" and not (lowered[-1] == "e" and len(core) > 3):
+        return len(core) - 1
+    vowels = [place for place, letter in enumerate(lowered[:-1]) if letter in VOWELS]
+    return vowels[-1] if vowels else len(core) - 1
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
