@@ -84,9 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         written = convert(options.source, options.out)
     except ValueError as error:
-        print(f"convert: {error}", file=sys.stderr)
+        sys.stderr.write(f"convert: {error}\n")
         return 2
-    print(f"{options.out}: {'written' if written else 'complete already, left as it is'}")
+    sys.stdout.write(f"{options.out}: {'written' if written else 'complete already, left as it is'}\n")
     return 0
 
 

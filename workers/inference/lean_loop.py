@@ -23,18 +23,20 @@ class LeanLoop:
     model: PreTrainedModel
     end_ids: frozenset[int]
 
-    @torch.inference_mode()
     def decode(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int) -> Iterator[tuple[int, list[int]]]:
         """Yield (position in `prompts`, new token ids without the end) of every prompt, shortest prompts first."""
         shared = common_prefix(prompts)
         prefix = self._prefill_prefix(prompts[0][:shared]) if shared else None
         for rows in batches([len(prompt) for prompt in prompts], batch_size):
             own = [list(prompts[row][shared:]) for row in rows]
-            yield from zip(rows, self._decode_batch(own, prefix, shared, max_new_tokens), strict=True)
+            with torch.inference_mode():
+                written = self._decode_batch(own, prefix, shared, max_new_tokens)
+            yield from zip(rows, written, strict=True)
 
     def _prefill_prefix(self, ids: Sequence[int]) -> DynamicCache:
         cache = DynamicCache(config=self.model.config)
-        self.model(input_ids=self._tensor([list(ids)]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        with torch.inference_mode():
+            self.model(input_ids=self._tensor([list(ids)]), past_key_values=cache, use_cache=True, logits_to_keep=1)
         return cache
 
     def _decode_batch(self, own: list[list[int]], prefix: DynamicCache | None, shared: int, max_new_tokens: int) -> list[list[int]]:

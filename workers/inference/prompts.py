@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from schemas.payloads import Stage
 from workers.inference.engine import Message, Prompt
+from workers.inference.lexicon import OPEN_ENDINGS
 from workers.inference.text import HANDLE, HASHTAG, LINK, RETWEET, plain, split_hashtag, split_hashtags
 
 PROMPT_VERSION = "1"
@@ -35,11 +36,8 @@ INSTRUCTION = {
 }
 
 # After one of these a closing hashtag is the end of the sentence, not a label on it: "off to the #beach".
-_LEANING = frozenset(
-    "a an the this that my your his her our their of to in on at for with from by about like and or but is are was were am be"
-    " i'm im you're we're it's watching seeing love loving hate #".split()
-)
-_LEADING_HANDLES = re.compile(rf"^(?:[.\"'\s,:&+-]*{HANDLE.pattern})+[\s:,-]*")
+_LEANING = OPEN_ENDINGS | {"this", "that", "his", "her", "in", "on", "for", "about", "like", "watching", "seeing", "love", "loving", "hate"}
+_LEADING_HANDLES = re.compile(rf"^(?:[.\"'\s,:&+-]*{HANDLE.pattern})+(?:[:,-]+(?=\s|$)|\s-+(?=\s))*")
 _TRAILING_TAGS = re.compile(r"(?:\s*(?<!\S)[#＃]\w+[.!?,]*)+$")
 _TWEET_MARK = re.compile(r"<\s*/?\s*tweet\s*>", re.IGNORECASE)
 
@@ -67,7 +65,7 @@ def prepare(text: str) -> str:
     is hashtags alone keeps their words, and one that is links or handles alone is empty.
     """
     body = RETWEET.sub(" ", LINK.sub(" ", plain(text)))
-    body = _LEADING_HANDLES.sub("", " ".join(body.split()))
+    body = _LEADING_HANDLES.sub("", " ".join(body.split())).lstrip()
     body = split_hashtags(_without_trailing_tags(body))
     return _cut(" ".join(body.split()).strip("|~ "))
 

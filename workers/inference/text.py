@@ -13,7 +13,6 @@ LINK = re.compile(
 )
 HANDLE = re.compile(r"(?<![\w@＠])[@＠]\w+")
 HASHTAG = re.compile(r"(?<![\w&])[#＃](\w*[^\W\d_]\w*)")
-NUMBER_SIGN = re.compile(r"(?<![\w&])[#＃](?=\d)")
 EMOJI = re.compile(
     "[\U0001f000-\U0001faff\U0001fc00-\U0001fcff\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff"
     "\u3030\u303d\u3297\u3299\u20e3\ufe0e\ufe0f\u200d]+"

@@ -1,0 +1,76 @@
+"""Score outputs row by row, and sum the rows up with intervals. The headline is SARI; ROUGE and chrF flatter copying."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.chrf import CHRF
+
+from workers.evaluation.bootstrap import Figure, interval
+from workers.evaluation.promise import faithful, promise
+from workers.evaluation.sari import sentence_sari
+
+METRICS = ("sari", "rougeL", "chrf", "promise", "faithful")
+"""In the order of a table. The first three run from 0 to 100, the last two are shares of rows from 0 to 1."""
+
+Scores = Mapping[str, NDArray[np.float64]]
+"""Metric to one score a row, shape (rows,)."""
+
+
+def score(tweets: Sequence[str], outputs: Sequence[str], references: Sequence[str]) -> Scores:
+    """Score every output against its tweet, as it was sent, and its reference.
+
+    ROUGE-L is the F1 of Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004; chrF that of Popović, chrF: character
+    n-gram F-score for automatic MT evaluation, 2015.
+
+    Raises:
+        ValueError: the three differ in length.
+    """
+    if not len(tweets) == len(outputs) == len(references):
+        raise ValueError(f"{len(tweets)} tweets, {len(outputs)} outputs, {len(references)} references: every row needs all three")
+    rows = [_score_row(tweet, output, reference) for tweet, output, reference in zip(tweets, outputs, references, strict=True)]
+    return {metric: np.array([row[column] for row in rows], dtype=np.float64) for column, metric in enumerate(METRICS)}
+
+
+def table(
+    tweets: Sequence[str],
+    outputs: Sequence[str],
+    references: Sequence[str],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """The mean of each metric with its 95% interval.
+
+    Raises:
+        ValueError: there are no rows, or as in `score`.
+    """
+    return summarize(score(tweets, outputs, references), resamples, seed)
+
+
+def summarize(scores: Scores, resamples: int = 2000, seed: int = 0) -> dict[str, Figure]:
+    """The table of rows that were scored before. The same seed draws the same rows for every system."""
+    return {metric: interval(values, resamples, seed) for metric, values in scores.items()}
+
+
+def _score_row(tweet: str, output: str, reference: str) -> tuple[float, ...]:
+    return (
+        sentence_sari(tweet, output, [reference]),
+        100 * float(_rouge().score(reference, output)["rougeL"].fmeasure),
+        float(_chrf().sentence_score(output, [reference]).score),
+        float(promise(tweet, output)),
+        float(faithful(tweet, output)),
+    )
+
+
+@lru_cache(maxsize=1)
+def _rouge() -> RougeScorer:
+    return RougeScorer(["rougeL"])
+
+
+@lru_cache(maxsize=1)
+def _chrf() -> CHRF:
+    return CHRF()

@@ -1,0 +1,37 @@
+"""What every summary is held to: the promise about its form, and faithfulness to the tweet, as far as words can tell."""
+
+from __future__ import annotations
+
+import re
+
+from workers.inference.text import EMOJI, EMOTICON, HANDLE, LINK, count_words, plain
+from workers.inference.words import foreign_names, foreign_numbers
+
+MAX_WORDS = 15
+
+_ENDS_ONCE = re.compile(r"[^.!?\s][\"')\]]*[.!?][\"')\]]*$")
+_ENDS_INSIDE = re.compile(r"[.!?…][\"')\]]*\s+\S")
+_TAG = re.compile(r"[#＃]\w")
+
+
+def promise(tweet: str, output: str) -> bool:
+    """Whether `output` is one plain sentence of at most 15 words, on one line, with no more words than the tweet as it was sent.
+
+    Plain means without handle, link, hashtag, emoji or emoticon; one sentence means one `.`, `?` or `!` at the end and none
+    before. Words are what stands between spaces; the hashtags of the tweet count as the words in them.
+    """
+    if output != output.strip() or "\n" in output or "\r" in output or not any(map(str.isalnum, output)):
+        return False
+    words = len(output.split())
+    if words > MAX_WORDS or words > count_words(tweet):
+        return False
+    if not _ENDS_ONCE.search(output) or _ENDS_INSIDE.search(output):
+        return False
+    return not any(pattern.search(output) for pattern in (HANDLE, LINK, _TAG, EMOJI, EMOTICON))
+
+
+def faithful(tweet: str, output: str) -> bool:
+    """Whether every number, name and link of `output` stands in the tweet, in any case, with hashtags split, `3rd` as `third`."""
+    text = plain(tweet)
+    links = {link.rstrip(".,!?)") for link in LINK.findall(output)}
+    return all(link in text for link in links) and not foreign_numbers(tweet, output) and not foreign_names(tweet, output)

@@ -1,0 +1,126 @@
+"""Closed lists of English: the words that carry no content of their own, slang and what it stands for, negation, hedges, numbers."""
+
+from __future__ import annotations
+
+
+def _words(*lines: str) -> frozenset[str]:
+    return frozenset(word for line in lines for word in line.split())
+
+
+def _table(*lines: str) -> dict[str, tuple[str, ...]]:
+    """Each entry is `word=expansion`, further words of the expansion joined by `+`."""
+    entries = (entry.split("=") for line in lines for entry in line.split())
+    return {word: tuple(expansion.split("+")) for word, expansion in entries}
+
+
+FUNCTION = _words(
+    "a an the this that these those there here it its it's itself he him his she her hers they them their theirs themselves",
+    "i me my mine myself we us our ours ourselves you your yours yourself someone somebody something anyone anybody anything",
+    "everyone everybody everything one ones who whom whose which what when where why how whether am is are was were be been being",
+    "do does did doing done have has had having will would shall should can could may might must ought let lets let's get gets got",
+    "getting go goes going and or but nor so yet if because since as than then though although while until unless of to in on at for",
+    "with from by about into onto over under up down out off after before between through during without within against per via not no",
+    "never too very just also even still only all any some each every both either neither other another such same own more most much",
+    "many few less please yes really again ever now ago like around upon toward towards near number",
+    "i'm i've i'll i'd you're you've you'll you'd he's he'll he'd she's she'll she'd we're we've we'll we'd they're they've they'll",
+    "they'd that's there's here's what's who's where's how's when's why's isn't aren't wasn't weren't don't doesn't didn't haven't",
+    "hasn't hadn't won't wouldn't shan't shouldn't can't cannot couldn't mustn't needn't ain't it'll it'd",
+)
+
+SLANG = _table(
+    "u=you ur=your+you+are+you're r=are y=why n=and+in 2=to+too 4=for b=be c=see k=okay ok=okay okay=ok im=i+am ive=i+have ill=i+will",
+    "id=i+would dont=do+not doesnt=does+not didnt=did+not cant=can+not+cannot wont=will+not isnt=is+not aint=is+not wasnt=was+not",
+    "youre=you+are theyre=they+are thats=that+is whats=what+is hes=he+is shes=she+is its=it+is itll=it+will gonna=going+to",
+    "gunna=going+to gotta=got+have+to wanna=want+to lemme=let+me gimme=give+me dunno=do+not+know+don't kinda=kind+of sorta=sort+of",
+    "outta=out+of hafta=have+to imma=i+am+going+to ima=i+am+going+to tryna=trying+to cuz=because coz=because cos=because cause=because",
+    "bc=because b/c=because bcuz=because w/=with w=with w/o=without wo=without thx=thanks+thank tnx=thanks+thank ty=thank+you",
+    "tks=thanks+thank thnx=thanks+thank thanx=thanks+thank thanks=thank thank=thanks pls=please plz=please ppl=people peeps=people",
+    "tmrw=tomorrow tmr=tomorrow tomo=tomorrow 2moro=tomorrow 2day=today 2nite=tonight 2night=tonight tonite=tonight nite=night",
+    "gn=good+night gm=good+morning bday=birthday b-day=birthday bf=boyfriend gf=girlfriend bff=best+friend fam=family sis=sister",
+    "bro=brother luv=love lov=love gr8=great l8r=later l8=late m8=mate b4=before ya=you yah=you ye=you yer=your yo=your da=the dat=that",
+    "dis=this dem=them dey=they tha=the teh=the bout=about til=until till=until thru=through tho=though altho=although enuf=enough",
+    "nuff=enough sum=some sumthin=something somethin=something nothin=nothing nuthin=nothing shoulda=should+have coulda=could+have",
+    "woulda=would+have musta=must+have idk=i+do+not+know+don't imo=in+my+opinion imho=in+my+opinion btw=by+the+way fyi=for+your",
+    "omg=oh+my+god omfg=oh+my+god wtf=what+the+fuck wth=what+the+hell tbh=to+be+honest nvm=never+mind jk=just+kidding ttyl=talk+later",
+    "asap=as+soon+as+possible aka=also+known+as rly=really srsly=seriously deffo=definitely def=definitely prob=probably+problem",
+    "probs=probably+problems prolly=probably obv=obviously obvs=obviously tho=though ofc=of+course bcos=because hw=homework",
+    "hmwk=homework fb=facebook yt=youtube ig=instagram insta=instagram tv=television pic=picture+photo pics=pictures+photos",
+    "vid=video vids=videos info=information comp=computer congrats=congratulations grats=congratulations fav=favorite+favourite",
+    "fave=favorite+favourite favs=favorites+favourites faves=favorites+favourites min=minute mins=minutes hr=hour hrs=hours",
+    "sec=second secs=seconds yr=year yrs=years wk=week wks=weeks wknd=weekend mo=month mos=months lb=pound lbs=pounds rd=road st=street",
+    "apt=apartment govt=government gov=government+governor pres=president dept=department uni=university prof=professor doc=doctor",
+    "dr=doctor vs=against+versus nyc=new+york+city la=los+angeles sf=san+francisco dc=washington uk=united+kingdom us=united+states",
+    "usa=united+states america=american jan=january feb=february mar=march apr=april aug=august sept=september sep=september",
+    "oct=october nov=november dec=december mon=monday tue=tuesday tues=tuesday wed=wednesday weds=wednesday thu=thursday thur=thursday",
+    "thurs=thursday fri=friday sat=saturday sun=sunday xmas=christmas x-mas=christmas bbq=barbecue fyi=information dm=message",
+    "msg=message msgs=messages txt=text fone=phone ph=phone cell=phone abt=about rt=retweet rn=right+now atm=at+the+moment irl=real",
+    "ily=i+love+you ilu=i+love+you ilysm=i+love+you wbu=what+about+you hbu=how+about+you hmu=hit+me+up tix=tickets sesh=session",
+    "approx=approximately yep=yes yup=yes yeah=yes yea=yes yess=yes nope=no nah=no naw=no sooo=so sry=sorry soz=sorry biz=business",
+    "mtg=meeting amt=amount avg=average est=established esp=especially etc=others fwd=forward gd=good hv=have hav=have wat=what",
+    "wut=what wen=when wer=were no1=nobody any1=anyone some1=someone every1=everyone ne1=anyone kno=know knw=know noe=know jus=just",
+    "cld=could wld=would shld=should nxt=next lst=last lil=little lol=laughing lmao=laughing rofl=laughing haha=laughing fml=life",
+    "smh=shaking tx=thanks+thank mum=mother mom=mother dad=father",
+)
+
+IRREGULAR = {
+    form: base
+    for base, forms in _table(
+        "see=saw+seen eat=ate+eaten make=made take=took+taken give=gave+given find=found think=thought buy=bought bring=brought",
+        "catch=caught teach=taught feel=felt leave=left lose=lost keep=kept sleep=slept meet=met send=sent spend=spent tell=told",
+        "sell=sold say=said pay=paid hear=heard know=knew+known grow=grew+grown throw=threw+thrown fly=flew+flown blow=blew+blown",
+        "draw=drew+drawn drive=drove+driven ride=rode+ridden write=wrote+written rise=rose+risen break=broke+broken speak=spoke+spoken",
+        "steal=stole+stolen wake=woke+woken choose=chose+chosen wear=wore+worn win=won run=ran begin=began+begun drink=drank+drunk",
+        "sing=sang+sung swim=swam+swum ring=rang+rung come=came become=became fall=fell+fallen hold=held stand=stood sit=sat build=built",
+        "fight=fought mean=meant forget=forgot+forgotten hide=hid+hidden lead=led read=read shoot=shot strike=struck good=better+best",
+        "bad=worse+worst child=children man=men woman=women person=people foot=feet tooth=teeth life=lives wife=wives",
+    ).items()
+    for form in forms
+}
+
+NEGATION = _words(
+    "not no never none nothing nobody nowhere neither nor without cannot cant dont doesnt didnt wont isnt arent wasnt werent havent",
+    "hasnt hadnt wouldnt shouldnt couldnt aint hardly barely nope nah",
+)
+
+HEDGES = _words(
+    "if unless might maybe may perhaps probably possibly likely hopefully hope hoping hopes wish wishing could would should seems seem",
+    "apparently supposedly allegedly reportedly almost nearly guess suppose think unsure prolly prob wonder wondering",
+)
+
+FIRST_PERSON = _words("i me my mine myself i'm im i've ive i'll i'd we us our ours ourselves we're we've we'll we'd")
+SECOND_PERSON = _words("you your yours yourself u ur ya you're youre you've you'll you'd")
+
+OPEN_ENDINGS = _words(
+    "a an the and or but nor because of my your our their if than as very is am are was were be been being from into onto per via",
+    "while although though until unless since i'm you're we're they're it's i've we've i'll we'll its whose every to with at by",
+)
+"""Words on which a finished sentence hardly ever ends."""
+
+QUESTION_OPENERS = _words(
+    "who whom whose what which when where why how do does did is are am was were can could will would should shall have has had may",
+    "isn't aren't don't doesn't didn't can't won't anyone any",
+)
+
+NUMBERS = {
+    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+    "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14", "fifteen": "15", "sixteen": "16",
+    "seventeen": "17", "eighteen": "18", "nineteen": "19", "twenty": "20", "thirty": "30", "forty": "40", "fifty": "50",
+    "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90", "hundred": "100", "thousand": "1000", "million": "1000000",
+    "billion": "1000000000", "first": "1", "second": "2", "third": "3", "fourth": "4", "fifth": "5", "sixth": "6", "seventh": "7",
+    "eighth": "8", "ninth": "9", "tenth": "10", "once": "1", "twice": "2", "half": "0.5", "dozen": "12",
+}  # fmt: skip
+
+AMBIGUOUS_NUMBERS = _words("one first second once half")
+"""They also mean no number: `someone, at first, a second, once, half asleep`. In an output alone they are no new number."""
+
+FILLER = _words("lol lols lolz lmao lmfao rofl roflmao lmaoo haha hahaha hehe hehehe smh xoxo xd tehe teehee hahah hahahah muahaha")
+
+DOUBLED = _words(
+    "good too see all well been will still feel need week look keep school food free off sleep tell room call book soon full miss",
+    "cool sweet hell kill fall fell ball small tall yell bell sell spell smell green cheers street meet feet seen deep door floor poor",
+    "mood moon boo woo woohoo goodness foot wood coffee happy funny sorry dinner summer better little hello hurry worry pretty beer",
+    "coffee tree three bee freezing boring running week weekend booo loser loose kiss less pass class boss mess bless dress cross loss",
+    "glass grass add egg odd apple happen really finally tomorrow follow yellow follow swimming shopping sitting getting putting",
+    "stopped rabbit puppy kitty silly bully jelly belly jolly holla bitter butter letter matter mommy daddy buddy nanny",
+)
+"""Common words with a doubled letter, so that an elongation is undone to the right one: goooood to good, sooo to so."""

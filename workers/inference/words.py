@@ -1,0 +1,182 @@
+"""Which words, numbers and names of an output its tweet does not have, with spelling, slang and inflection allowed for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from workers.inference.lexicon import AMBIGUOUS_NUMBERS, DOUBLED, FUNCTION, IRREGULAR, NUMBERS, SLANG
+from workers.inference.text import HANDLE, HASHTAG, LINK, plain, split_hashtag
+
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+
+_ACRONYM = re.compile(r"\b(?:[A-Za-z]\.){2,}")
+_DIGITS = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+_MAGNITUDE = re.compile(r"(\d+(?:,\d{3})*(?:\.\d+)?)\s?(k|thousand|m|mil|million|bn|b|billion)\b", re.IGNORECASE)
+_FACTORS = {"k": 3, "t": 3, "m": 6, "b": 9}
+_SUFFIXES = ("'s", "ings", "ing", "ies", "ied", "ier", "ers", "est", "ed", "er", "es", "ly", "in'", "s", "y", "e")
+_RUN = re.compile(r"([^\W\d_])\1{2,}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a tweet says, in forms that an output is looked up in."""
+
+    forms: frozenset[str]
+    """Lower-case words, with hashtags and handles split, elongations undone and slang spelled out."""
+    stems: frozenset[str]
+    tags: tuple[str, ...]
+    """Hashtags and handles in one piece, since `#newyorkcity` has no capitals to be split at."""
+    numbers: frozenset[str]
+
+    def has_name(self, word: str) -> bool:
+        """Whether the tweet has `word` as a name: the same letters, or part of a hashtag or handle."""
+        name = _bare(word)
+        return name in self.forms or _full_stem(name) in self.stems or (len(name) > 2 and any(name in tag for tag in self.tags))
+
+    def has_word(self, word: str) -> bool:
+        """Whether the tweet has `word`, allowing for inflection (its first five letters count) and for one mended letter."""
+        form = _bare(word)
+        if form in self.forms or stem(form) in {stem(known) for known in self.stems} or self.has_name(word):
+            return True
+        return len(form) >= 5 and any(_one_edit_apart(form, known) for known in self.forms)
+
+
+@lru_cache(maxsize=4096)
+def vocabulary(tweet: str) -> Vocabulary:
+    """The words of `tweet` as it was sent."""
+    text = join_acronyms(plain(tweet))
+    tags = [match.group().lstrip("@＠") for match in HANDLE.finditer(text)] + HASHTAG.findall(text)
+    spelled = LINK.sub(" ", text) + " " + " ".join(map(split_hashtag, tags))
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", spelled)
+    found = [word.lower() for word in WORD.findall(spelled) + WORD.findall(spaced)]
+    found += [first + second for first, second in pairwise(found)]
+    forms = {form for word in found for form in _variants(word)}
+    forms |= {word for form in tuple(forms) for word in SLANG.get(form, ())}
+    if "%" in text:
+        forms.add("percent")
+    return Vocabulary(
+        forms=frozenset(forms),
+        stems=frozenset(map(_full_stem, forms)),
+        tags=tuple(tag.lower() for tag in tags),
+        numbers=frozenset(numbers(spelled)),
+    )
+
+
+def numbers(text: str) -> set[str]:
+    """The values of all numbers in `text`, in every reading: `5k` is 5 and 5000, `3rd` and `third` are 3."""
+    values = {_canonical(match.group()) for match in _DIGITS.finditer(text)}
+    for match in _MAGNITUDE.finditer(text):
+        power = _FACTORS[match.group(2)[0].lower()]
+        values.add(_canonical(f"{float(match.group(1).replace(',', '')) * 10**power:.6f}"))
+    values |= {NUMBERS[word] for word in map(str.lower, WORD.findall(text)) if word in NUMBERS}
+    return values
+
+
+def foreign_numbers(tweet: str, output: str) -> list[str]:
+    """The numbers of `output` that `tweet` lacks, as written there."""
+    known = vocabulary(tweet).numbers
+    digits = [match.group() for match in _DIGITS.finditer(output) if _canonical(match.group()) not in known]
+    spelled = [word for word in WORD.findall(output) if word.lower() in NUMBERS and word.lower() not in AMBIGUOUS_NUMBERS]
+    return digits + [word for word in spelled if NUMBERS[word.lower()] not in known and not vocabulary(tweet).has_name(word)]
+
+
+def foreign_names(tweet: str, output: str) -> list[str]:
+    """The capitalised words of `output` that `tweet` lacks; at the start of a sentence any form of a word of the tweet will do."""
+    known = vocabulary(tweet)
+    names = []
+    for sentence in SENTENCE_END.split(join_acronyms(output)):
+        for place, word in enumerate(WORD.findall(sentence)):
+            if not word[0].isupper() or _is_function(word) or word.lower() in NUMBERS:
+                continue
+            if not (known.has_word(word) if place == 0 else known.has_name(word)):
+                names.append(word)
+    return names
+
+
+def foreign_words(tweet: str, output: str) -> list[str]:
+    """The content words of `output`, names and numbers apart, that `tweet` lacks."""
+    known = vocabulary(tweet)
+    names = set(foreign_names(tweet, output))
+    found = WORD.findall(output)
+    lowered = [_bare(word) for word in found]
+    foreign = []
+    for place, word in enumerate(found):
+        if word in names or _is_function(word) or word.lower() in NUMBERS or any(map(str.isdigit, word)) or known.has_word(word):
+            continue
+        joined = {"".join(lowered[place : place + 2]), "".join(lowered[max(0, place - 1) : place + 1])}
+        if not joined & known.forms:
+            foreign.append(word)
+    return foreign
+
+
+def content_words(text: str) -> list[str]:
+    """Lower-case content words of `text` in order."""
+    return [_bare(word) for word in WORD.findall(text) if not _is_function(word)]
+
+
+def join_acronyms(text: str) -> str:
+    """`U.S.` as `US`, so that its periods end no sentence."""
+    return _ACRONYM.sub(lambda match: match.group().replace(".", ""), text)
+
+
+def stem(word: str) -> str:
+    """The first five letters of the word without its ending: enough to tell words apart, and blind to inflection."""
+    return _full_stem(word)[:5]
+
+
+def undo_elongation(word: str) -> str:
+    """`goooood` to `good`, `sooo` to `so`, `yesss` to `yes`; a word without a letter three times in a row stays."""
+    if not _RUN.search(word):
+        return word
+    twice = _RUN.sub(r"\1\1", word)
+    return twice if twice.lower() in DOUBLED else _RUN.sub(r"\1", word)
+
+
+def _variants(word: str) -> set[str]:
+    once = undo_elongation(word)
+    variants = {word, once, _RUN.sub(r"\1\1", word), _bare(word), _bare(once)}
+    if word.endswith(("in", "in'")):
+        variants.add(word.rstrip("'") + "g")
+    return variants | {variant.replace("'", "") for variant in variants}
+
+
+def _bare(word: str) -> str:
+    lowered = word.lower()
+    return lowered.removesuffix("'s").removesuffix("'") or lowered
+
+
+def _full_stem(word: str) -> str:
+    base = IRREGULAR.get(word, word)
+    for suffix in _SUFFIXES:
+        if base.endswith(suffix) and len(base) - len(suffix) >= (2 if suffix == "ing" else 3):
+            base = base.removesuffix(suffix)
+            break
+    if len(base) > 3 and base[-1] == base[-2]:
+        base = base[:-1]
+    return base.rstrip("ei") if len(base) > 3 else base
+
+
+def _is_function(word: str) -> bool:
+    lowered = word.lower()
+    return lowered in FUNCTION or _bare(word) in FUNCTION
+
+
+def _canonical(digits: str) -> str:
+    value = digits.replace(",", "")
+    if "." in value:
+        value = value.rstrip("0").rstrip(".")
+    return value.lstrip("0") or "0"
+
+
+def _one_edit_apart(one: str, other: str) -> bool:
+    """Whether one letter added, dropped, replaced or two neighbours swapped turn `one` into `other`; both begin alike."""
+    if one[0] != other[0] or abs(len(one) - len(other)) > 1:
+        return False
+    start = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    rest, other_rest = one[start:], other[start:]
+    swapped = len(rest) > 1 and len(other_rest) > 1 and rest[0] == other_rest[1] and rest[1] == other_rest[0]
+    return rest[1:] == other_rest or rest == other_rest[1:] or rest[1:] == other_rest[1:] or (swapped and rest[2:] == other_rest[2:])
