@@ -1,0 +1,121 @@
+"""How a run ends: exit codes, the result, and the record of a failure. All of it travels as JSON files in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import IntEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from workers.errors import TweetmillError
+
+RESULT_FILE = "result.json"
+FAILURE_FILE = "failure.json"
+
+FailureKind = Literal["user", "oom", "stall", "preempted", "crash"]
+StopReason = Literal["cancel", "lost", "drain"]
+
+
+class ExitCode(IntEnum):
+    """What the supervisor and the ranks say as they leave. 75 and 77 are those of `sysexits.h` for "try again" and "not permitted"."""
+
+    DONE = 0
+    CRASH = 70
+    OOM = 71
+    STALL = 72
+    PREEMPTED = 75
+    USER = 77
+
+
+EXIT_CODES: dict[FailureKind, ExitCode] = {
+    "user": ExitCode.USER,
+    "oom": ExitCode.OOM,
+    "stall": ExitCode.STALL,
+    "preempted": ExitCode.PREEMPTED,
+    "crash": ExitCode.CRASH,
+}
+
+
+class Rejected(BaseModel):
+    """A line of the training file that was left out, and why. It never holds the text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    line: int
+    field: str
+    reason: str
+
+
+class TrainingResult(BaseModel):
+    """What a finished run leaves. `seconds` is wall time in the ranks; `tokens` counts all of them, padding excluded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    adapter: Path
+    sha256: str
+    steps: int
+    final_loss: float
+    world_size: int
+    backend: str
+    zero_stage: int
+    device: str
+    seconds: float
+    tokens: int
+    examples: int
+    rejected: tuple[Rejected, ...] = ()
+
+
+class Failure(BaseModel):
+    """Why the ranks gave up, written by the first of them that knew."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: FailureKind
+    message: str
+
+
+class TrainingFailed(TweetmillError):
+    """The training did not finish."""
+
+    def __init__(self, kind: FailureKind, message: str, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.log_tail = log_tail
+
+
+class TrainingStopped(TweetmillError):
+    """The training was stopped because the caller asked for it."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(f"the training was stopped: {reason}")
+        self.reason = reason
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees all of it or nothing, even when the power fails."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def record_failure(run_folder: Path, failure: Failure) -> None:
+    """Keep the first failure only: what the other ranks then say is about the peer they lost."""
+    try:
+        with (run_folder / FAILURE_FILE).open("x", encoding="utf-8") as file:
+            file.write(failure.model_dump_json())
+    except FileExistsError:
+        return
+
+
+def read_failure(run_folder: Path) -> Failure | None:
+    """The failure that the ranks recorded, or None when they died without a word."""
+    try:
+        return Failure.model_validate(json.loads((run_folder / FAILURE_FILE).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
+        return None

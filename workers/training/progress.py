@@ -1,0 +1,88 @@
+"""Progress: one JSON object a line in `progress.jsonl`, appended by rank 0 and followed by the launcher and the supervisor."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+PROGRESS_FILE = "progress.jsonl"
+
+
+class Start(BaseModel):
+    """The ranks found each other, the model is loaded, step 1 comes next."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["start"] = "start"
+    world_size: int
+    backend: str
+    zero_stage: int
+    device: str
+    trainable_parameters: int
+    total_steps: int
+    dropped: int
+
+
+class Step(BaseModel):
+    """One optimizer step. `loss` is the mean over the completion tokens of the whole global batch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["step"] = "step"
+    step: int
+    loss: float
+    tokens_per_second: float
+    eta_seconds: float
+    learning_rate: float
+
+
+class Done(BaseModel):
+    """The adapter is written; the result follows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["done"] = "done"
+
+
+Progress = Annotated[Start | Step | Done, Field(discriminator="kind")]
+_progress: TypeAdapter[Start | Step | Done] = TypeAdapter(Progress)
+
+
+class ProgressWriter:
+    """Appends events, one write each, so that a reader never sees half a line behind a whole one."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._path = run_folder / PROGRESS_FILE
+
+    def write(self, event: Start | Step | Done) -> None:
+        """Append `event`."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(event.model_dump_json() + "\n")
+
+    def beat(self) -> None:
+        """Show that a step was made without writing one: the watchdog looks at the file's time."""
+        os.utime(self._path)
+
+
+class ProgressReader:
+    """Follows the file as it grows."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._path = run_folder / PROGRESS_FILE
+        self._offset = 0
+
+    def read(self) -> list[Start | Step | Done]:
+        """The events that are new since the last call; a line still being written is left for the next."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                whole = file.read().rpartition(b"\n")[0]
+        except FileNotFoundError:
+            return []
+        if not whole:
+            return []
+        self._offset += len(whole) + 1
+        return [_progress.validate_json(line) for line in whole.split(b"\n")]

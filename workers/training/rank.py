@@ -1,0 +1,65 @@
+"""One rank: `python -m workers.training.rank PAYLOAD`, started by torchrun. It never touches Redis or Postgres.
+
+This file runs before anything heavy is imported: a rank that outlives its launcher holds a GPU for ever, so its first act is to tie
+its life to its parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from workers.errors import UserError
+from workers.training.outcome import EXIT_CODES, Failure, FailureKind, record_failure
+from workers.training.payload import RunPayload
+from workers.training.processes import die_with_parent, parent_of
+
+SUPERVISOR_PID = "TWEETMILL_SUPERVISOR_PID"
+
+
+def _tie_to_parent() -> None:
+    die_with_parent()
+    supervisor = os.environ.get(SUPERVISOR_PID)
+    # The parent may have died before the call: then the kernel would never tell.
+    if supervisor is not None and parent_of(os.getppid()) != int(supervisor):
+        sys.exit("the launcher of this rank is gone")
+
+
+def main(payload_file: Path) -> int:
+    """Train, and say in `failure.json` why when it does not work.
+
+    Returns:
+        The exit code.
+    """
+    run = RunPayload.read(payload_file)
+    kind: FailureKind
+    try:
+        from workers.training.loop import train
+
+        train(run)
+        return 0
+    except UserError as error:
+        kind, message = "user", str(error)
+    except Exception as error:
+        traceback.print_exc()
+        kind, message = _diagnosis(error)
+    sys.stderr.write(f"{message}\n")
+    record_failure(run.run_folder, Failure(kind=kind, message=message))
+    return EXIT_CODES[kind]
+
+
+def _diagnosis(error: Exception) -> tuple[FailureKind, str]:
+    if type(error).__name__ in {"OutOfMemoryError", "MemoryError"} or "can't allocate memory" in str(error):
+        return "oom", "out of memory: lower per_device_train_batch_size or max_length"
+    return "crash", type(error).__name__
+
+
+if __name__ == "__main__":
+    _tie_to_parent()
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without interpreter shutdown: after a failure, the process group's destructor would wait for peers that are gone.
+    os._exit(code)

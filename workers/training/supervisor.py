@@ -1,0 +1,119 @@
+"""The supervisor: `python -m workers.training.supervisor PAYLOAD PARENT_PID`. It owns the ranks, and leaves none behind.
+
+It starts torchrun and reaps all below it, whoever forked them; it ends them when it is told to (SIGTERM), when its parent dies, when
+one of them fails, or when no step is made for too long. It imports no torch, so that it answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from workers.training.outcome import EXIT_CODES, FAILURE_FILE, ExitCode, Failure, read_failure, record_failure
+from workers.training.payload import RunPayload
+from workers.training.processes import adopt_orphans, die_with_parent, end_descendants
+from workers.training.progress import PROGRESS_FILE
+from workers.training.rank import SUPERVISOR_PID
+
+FIRST_STEP_ALLOWANCE = 5
+
+
+class Supervisor:
+    """Runs one group of ranks to its end."""
+
+    def __init__(self, run: RunPayload, payload_file: Path) -> None:
+        self._run = run
+        self._payload_file = payload_file
+        self._told_to_stop = False
+        self._kills_before = _oom_kills()
+
+    def supervise(self) -> ExitCode:
+        """Start the ranks, wait for them, end what is left, and say how it went."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        agent = subprocess.Popen(self._command(), env={**os.environ, SUPERVISOR_PID: str(os.getpid())}, preexec_fn=die_with_parent)
+        watch = Watchdog(self._run.run_folder / PROGRESS_FILE, self._run.spec.stall_timeout)
+        stalled = False
+        while agent.poll() is None and not self._told_to_stop and not stalled:
+            time.sleep(0.1)
+            stalled = watch.is_stalled()
+        failed = agent.poll()
+        if not end_descendants():
+            sys.stderr.write("a process of this run is stuck in the kernel and could not be ended: this node needs a look\n")
+        if self._told_to_stop:
+            return ExitCode.PREEMPTED
+        if stalled:
+            message = f"no step for {watch.limit:.0f} s: a rank hangs. Raise stall_timeout if steps are that slow"
+            record_failure(self._run.run_folder, Failure(kind="stall", message=message))
+            return ExitCode.STALL
+        return ExitCode.DONE if failed == 0 else self._diagnosis()
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._told_to_stop = True
+
+    def _command(self) -> list[str]:
+        """Both stores are files: torch's TCP store would listen on every network interface, without a password."""
+        return [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *("--nnodes", "1", "--nproc_per_node", str(self._run.spec.world_size), "--max-restarts", "0"),
+            *("--rdzv-backend", "c10d", "--rdzv-endpoint", str(self._run.rendezvous_file), "--rdzv-conf", "store_type=file"),
+            *("--rdzv-id", self._run.run_folder.name, "--local-addr", "127.0.0.1"),
+            *("--log-dir", str(self._run.run_folder / "torchrun")),
+            *("-m", "workers.training.rank", str(self._payload_file)),
+        ]
+
+    def _diagnosis(self) -> ExitCode:
+        if _oom_kills() > self._kills_before:
+            message = "the kernel killed a rank for memory: lower per_device_train_batch_size or max_length"
+            (self._run.run_folder / FAILURE_FILE).unlink(missing_ok=True)
+            record_failure(self._run.run_folder, Failure(kind="oom", message=message))
+        failure = read_failure(self._run.run_folder)
+        return EXIT_CODES[failure.kind] if failure else ExitCode.CRASH
+
+
+class Watchdog:
+    """Knows whether the run still moves. The first step may take five times as long: the model loads, kernels compile."""
+
+    def __init__(self, progress_file: Path, timeout: float) -> None:
+        self._file = progress_file
+        self._timeout = timeout
+        self._begin = time.time()
+        self.limit = timeout * FIRST_STEP_ALLOWANCE
+
+    def is_stalled(self) -> bool:
+        """Whether the last step is longer ago than is allowed."""
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
+            return time.time() - self._begin > self.limit
+        stepped = self._file.read_bytes().count(b"\n") > 1
+        self.limit = self._timeout if stepped else self._timeout * FIRST_STEP_ALLOWANCE
+        return time.time() - status.st_mtime > self.limit
+
+
+def _oom_kills() -> int:
+    """How often the kernel killed for memory in this control group; 0 where it does not tell."""
+    try:
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2].lstrip("/")
+        events = (Path("/sys/fs/cgroup") / group / "memory.events").read_text().split()
+        return int(events[events.index("oom_kill") + 1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def main(payload_file: Path, parent_pid: int) -> int:
+    """Supervise the run of `payload_file` for as long as the process `parent_pid` lives."""
+    adopt_orphans()
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent_pid:
+        return ExitCode.PREEMPTED
+    return Supervisor(RunPayload.read(payload_file), payload_file).supervise()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

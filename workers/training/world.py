@@ -1,0 +1,52 @@
+"""Is this really one training on N ranks?
+
+A process group that was never formed leaves N processes that each train a copy, and nothing says so: the loss falls all the same. So
+before the first step every rank proves that the group has the size asked for and that no two ranks hold the same data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from workers.errors import UserError
+from workers.training.data import Visit
+
+
+class WrongWorld(UserError):
+    """The ranks are not the group that was asked for."""
+
+
+def check_group(*, asked: int, started: int, joined: int, distributed_type: str) -> None:
+    """Compare the world size of the job, of torchrun and of the process group, and who runs the optimizer.
+
+    Raises:
+        WrongWorld: when they differ.
+    """
+    if not asked == started == joined:
+        raise WrongWorld(
+            f"world_size {asked} was asked for, {started} ranks were started and {joined} joined the process group: "
+            "each would train a copy. Check the backend (gloo on CPUs, nccl on GPUs) and that the ranks reach each other"
+        )
+    if distributed_type != "DEEPSPEED":
+        raise WrongWorld(
+            f"DeepSpeed was asked for and {distributed_type} was set up. Check ACCELERATE_USE_DEEPSPEED and the deepspeed install"
+        )
+
+
+def fingerprint(batches: Iterable[Sequence[Visit]]) -> int:
+    """A 63-bit number that two ranks share only when they see the same visits in the same order."""
+    digest = hashlib.sha256(";".join(",".join(f"{visit.number}:{visit.index}" for visit in batch) for batch in batches).encode())
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def check_slices(fingerprints: Sequence[int]) -> None:
+    """Given each rank's fingerprint, in rank order, refuse ranks with equal data.
+
+    Raises:
+        WrongWorld: naming the ranks.
+    """
+    for rank, mark in enumerate(fingerprints):
+        twin = fingerprints.index(mark)
+        if twin != rank:
+            raise WrongWorld(f"ranks {twin} and {rank} hold the same data, so each step would be made twice: they are numbered wrongly")
