@@ -1,0 +1,125 @@
+"""What a job is asked to do: one frozen payload a family.
+
+They are stored in `job.payload` as JSON. The Celery message carries the job's id alone, so that neither Redis nor Flower ever
+holds a tweet or a path. The names of training options are those of Hugging Face's `TrainingArguments`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Queue(StrEnum):
+    """One queue a class of work, so that a node takes only what it is made for."""
+
+    SYNTHESIS = "synthesis"
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+    SUMMARIZATION = "summarization"
+    UPKEEP = "upkeep"
+
+
+class Stage(StrEnum):
+    """What the model is taught to write: the one-sentence summary, or the whole message in standard English."""
+
+    SUMMARY = "summary"
+    CLEAN = "clean"
+
+
+class Payload(BaseModel):
+    """Frozen, and an unknown field is an error, so that a typo in a recipe never passes silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoiseSource(Payload):
+    """Clean sentences messed up in the fashion of the ingested tweets."""
+
+    copies: int = Field(default=1, ge=1, le=50, description="noisy versions of each clean sentence")
+    limit: int | None = Field(default=None, ge=1, description="at most this many pairs, drawn by the seed")
+    seed: int = 0
+
+
+class SynthesisSpec(Payload):
+    """Build a dataset: curated pairs, noise applied to their clean sentences, deduplicated and split without leaks."""
+
+    dataset: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    stage: Stage = Stage.SUMMARY
+    pairs: str | None = Field(default=None, description="collection of curated pairs {tweet_id, clean, summary}")
+    sentences: str | None = Field(default=None, description="collection of clean sentences for noise")
+    noise: NoiseSource | None = None
+    test_size: int = Field(default=100, ge=0)
+    near_duplicate: float = Field(default=0.7, gt=0, le=1, description="Jaccard similarity of word 3-shingles")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> SynthesisSpec:
+        if self.pairs is None and self.sentences is None:
+            raise ValueError("give pairs, sentences or both: without them there is nothing to build from")
+        return self
+
+
+class TrainingSpec(Payload):
+    """One fine-tuning run."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    base: str = Field(min_length=1, description="folder or hub id of the base model")
+    dataset: str = Field(min_length=1)
+    stage: Stage = Stage.SUMMARY
+    method: Literal["lora"] = "lora"
+    world_size: int = Field(default=1, ge=1, le=1024, description="ranks: one a GPU, or CPU processes")
+    zero_stage: Literal[0, 1, 2] = 2
+    per_device_train_batch_size: int = Field(default=4, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=4e-4, gt=0)
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    num_train_epochs: float = Field(default=1.0, gt=0)
+    max_steps: int = Field(default=-1, ge=-1, description="-1: as many as the epochs need")
+    max_length: int = Field(default=256, ge=16, description="tokens; longer examples are dropped and counted")
+    human_repeats: int = Field(default=1, ge=1, le=20, description="times a curated pair is seen for each synthetic one")
+    lora_r: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    lora_target_modules: Literal["all-linear"] = "all-linear"
+    bf16: bool = True
+    seed: int = 0
+    logging_steps: int = Field(default=1, ge=1)
+    stall_timeout: float = Field(default=900.0, gt=0, description="seconds without a new step before the ranks are stopped")
+
+
+class EvaluationSpec(Payload):
+    """Score a model on held-back examples or a reference file, beside the baselines."""
+
+    model_id: int
+    references: str | None = Field(default=None, description="collection of {id, text, summary}; default: the dataset's test split")
+    limit: int | None = Field(default=None, ge=1)
+    few_shot: int = Field(default=4, ge=1, le=16)
+    resamples: int = Field(default=2000, ge=100)
+    seed: int = 0
+
+
+class SummarizationSpec(Payload):
+    """Summarise a selection of ingested tweets; its shards are jobs of their own."""
+
+    model_id: int
+    source: str | None = Field(default=None, description="only tweets of this source; default: all")
+    limit: int | None = Field(default=None, ge=1)
+    exclude_dataset: str | None = Field(default=None, description="leave out tweets that this dataset learnt from or tests on")
+    shard_size: int = Field(default=256, ge=1, le=10_000)
+    guard: bool = True
+    seed: int = 0
+
+
+class ShardSpec(Payload):
+    """One shard of a summarization job: the tweets `first <= ordinal < last` of the parent's selection."""
+
+    model_id: int
+    first: int = Field(ge=0)
+    last: int = Field(ge=1)
+    guard: bool = True

@@ -1,0 +1,42 @@
+"""The forms that files take: curated pairs, references, and tweets as they arrive."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """A line of a file: frozen, and a field it does not know is an error that names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pair(Record):
+    """One curated example: what a person wrote after reading tweet `tweet_id`."""
+
+    tweet_id: str = Field(min_length=1)
+    clean: str = Field(min_length=1)
+    summary: str = Field(min_length=1)
+
+
+class Reference(Record):
+    """One line of an evaluation file: a tweet and the summary it should have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    summary: str = Field(min_length=1)
+
+
+class Tweet(Record):
+    """A tweet, whatever form it came in. `id` is text because X writes 64-bit ids as strings."""
+
+    id: str = Field(min_length=1, max_length=200)
+    text: str = Field(min_length=1, max_length=25_000)
+    source: str = Field(min_length=1, max_length=200)
+    author: str | None = None
+    lang: str | None = None
+    created_at: datetime | None = None
