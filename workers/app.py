@@ -1,0 +1,126 @@
+"""The Celery app: all of its plumbing, and nothing of the work.
+
+    celery -A workers.app worker -Q summarization
+    celery -A workers.app inspect active
+    celery -A workers.app flower
+
+Messages are JSON with a job's id as their only argument, acknowledged on arrival, never retried by Celery: the ledger counts
+attempts. Each setting's reason is in `docs/adr/0002-the-row-is-the-truth.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+from celery import Celery, signals
+
+from schemas.payloads import Queue
+from workers import logs
+from workers.settings import Settings, get_settings
+
+# The one place where the lower floor names the upper one, as strings: Celery imports them when a worker starts.
+TASK_MODULES = ("tasks.synthesis", "tasks.training", "tasks.evaluation", "tasks.summarization", "tasks.upkeep")
+
+
+def broker_options(settings: Settings) -> dict[str, Any]:
+    """Transport options of kombu's Redis transport: a dead connection is noticed in seconds, a lost message by the ledger."""
+    return {
+        "visibility_timeout": settings.visibility_timeout,
+        "socket_timeout": 15,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+    }
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's settings."""
+    return {
+        "broker_url": settings.broker(),
+        "result_backend": None,
+        "include": TASK_MODULES,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "event_serializer": "json",
+        "result_accept_content": ["json"],
+        "broker_transport_options": broker_options(settings),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_pool_acquire_timeout": 10,
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+        "task_acks_late": False,
+        "task_ignore_result": True,
+        "task_reject_on_worker_lost": False,
+        "task_create_missing_queues": False,
+        "task_queues": {queue.value: {"exchange": queue.value, "routing_key": queue.value} for queue in Queue},
+        "task_default_queue": Queue.UPKEEP.value,
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_concurrency": 1,
+        # An engine holds threads and perhaps a GPU: neither survives a fork.
+        "worker_pool_start_method": "spawn",
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+    }
+
+
+class LazyCelery(Celery):
+    """Reads the settings when Celery first needs its configuration, so that importing this module needs no server."""
+
+    def _load_config(self) -> Any:
+        self._preconf.update(configuration(get_settings()))
+        return super()._load_config()
+
+
+app = LazyCelery("tweetmill", set_as_current=True)
+
+
+def publish(kind: str, queue: str, job: uuid.UUID) -> None:
+    """Send the hint that a job waits: its id, and nothing else."""
+    app.send_task(kind, args=(str(job),), queue=queue, argsrepr=f"({str(job)!r},)", kwargsrepr="{}")
+
+
+def pending(queue: str) -> int:
+    """Messages that Redis holds for `queue`, delivered but unacknowledged ones of all queues included."""
+    with app.connection_for_write() as connection:
+        client = connection.default_channel.client
+        return int(client.llen(queue)) + int(client.hlen("unacked"))
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: object) -> None:
+    logs.set_up(get_settings().log_json)
+
+
+@signals.worker_ready.connect
+def _start_upkeep(sender: Any, **_: object) -> None:
+    from workers.store import get_engine
+    from workers.upkeep import Upkeep
+
+    settings = get_settings()
+    queues = tuple(sender.app.amqp.queues.consume_from)
+    sender.tweetmill_upkeep = Upkeep(
+        engine=get_engine(),
+        name=sender.hostname,
+        queues=queues,
+        pid=os.getpid(),
+        pending=pending,
+        publish=publish,
+        interval=settings.upkeep_interval,
+        republish_after=settings.republish_after,
+    )
+    sender.tweetmill_upkeep.start()
+    app.tweetmill_upkeep = sender.tweetmill_upkeep
+
+
+@signals.worker_shutting_down.connect
+def _stop_upkeep(**_: object) -> None:
+    upkeep = getattr(app, "tweetmill_upkeep", None)
+    if upkeep is not None:
+        upkeep.stop()

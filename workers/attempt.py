@@ -1,0 +1,220 @@
+"""One attempt at a job, from the claim to the commit.
+
+`run` is all that a Celery task calls: it claims, keeps the lease alive from a thread, hands an `Attempt` to the craft, and turns
+what the craft returns or raises into the job's next state. A craft knows nothing of Celery, leases or retries.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from schemas.payloads import Payload
+from schemas.states import JobState
+from workers import ledger, logs
+from workers.errors import LeaseLost, TweetmillError, Unavailable, UserError
+from workers.settings import get_settings
+from workers.store import transaction
+
+logger = logging.getLogger(__name__)
+P = TypeVar("P", bound=Payload)
+
+_COMMIT_TRIES = 30
+
+
+class Stopped(TweetmillError):
+    """The attempt was told to stop: `reason` is `cancel` or `drain`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"told to stop: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a craft hands back: the result for the job's row, and the writes that belong into the same transaction."""
+
+    result: Mapping[str, Any] = field(default_factory=dict)
+    writes: Callable[[Connection], None] | None = None
+
+
+class Attempt:
+    """What a craft may do with the job that it works on."""
+
+    def __init__(self, claim: ledger.Claim, owner: str, heartbeat: float) -> None:
+        self.claim = claim
+        self.job = claim.job
+        self.owner = owner
+        self._heartbeat = heartbeat
+        self._progress: dict[str, Any] | None = None
+        self._order: str | None = None
+        self._renewed = time.monotonic()
+        self._wake = threading.Event()
+        self._closed = False
+
+    @property
+    def order(self) -> str | None:
+        """None while all is well, else `cancel`, `drain` or `lost`: stop as soon as you can."""
+        if self._order is None and time.monotonic() - self._renewed > self.claim.lease * 0.9:
+            return "lost"  # cut off from Postgres: stop before another worker may start
+        return self._order
+
+    def check(self) -> None:
+        """Raise if this attempt must stop.
+
+        Raises:
+            Stopped: cancel or drain.
+            LeaseLost: another attempt holds the job, or Postgres was out of reach for nearly a lease.
+        """
+        if self.order == "lost":
+            raise LeaseLost
+        if self.order is not None:
+            raise Stopped(self.order)
+
+    def progress(self, **fields: Any) -> None:
+        """Show progress; stored at the next renewal. Numbers and short words only, never a tweet."""
+        self._progress = {**(self._progress or {}), **fields}
+
+    def log(self, message: str) -> None:
+        """Append a line to the job's log. Never a tweet."""
+        with transaction() as connection:
+            ledger.log(connection, self.claim, message)
+
+    @contextmanager
+    def flush(self) -> Iterator[Connection]:
+        """A fenced transaction for results that are kept before the job ends.
+
+        Raises:
+            LeaseLost: the job is held elsewhere: nothing is written.
+        """
+        with transaction() as connection:
+            ledger.fence(connection, self.claim)
+            yield connection
+
+    def renew(self) -> None:
+        """Prolong the lease once and hear the standing order."""
+        asked = time.monotonic()
+        try:
+            with transaction() as connection:
+                self._order = ledger.renew(connection, self.claim, self._progress) or self._order
+            self._renewed = asked
+        except LeaseLost:
+            self._order = "lost"
+        except (Unavailable, DBAPIError) as error:
+            logger.warning("renewal failed: %s", type(error).__name__)
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Renew from a thread while the block runs."""
+
+        def beat() -> None:
+            while not self._wake.wait(self._heartbeat):
+                self.renew()
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._wake.set()
+            thread.join(timeout=self._heartbeat)
+
+    def last_progress(self) -> dict[str, Any] | None:
+        """The progress shown last."""
+        return self._progress
+
+
+def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt, P], Outcome]) -> None:
+    """Claim `job_id`, do `body`, and commit its outcome. A delivery that finds nothing to claim ends quietly."""
+    settings = get_settings()
+    try:
+        job = uuid.UUID(job_id)
+    except (ValueError, TypeError, AttributeError):
+        logger.warning("skipped a message whose argument is no job id")
+        return
+    with transaction() as connection:
+        claim = ledger.claim(connection, job, owner, settings.lease)
+    if claim is None:
+        logger.info("skipped job %s: nothing to claim", job)
+        return
+    logs.bind(job=job, attempt=claim.attempt)
+    attempt = Attempt(claim, owner, settings.heartbeat)
+    try:
+        with attempt.kept_alive():
+            _work(attempt, payload_type, body)
+    except LeaseLost:
+        logger.warning("lost the lease: another attempt goes on, nothing was written")
+    finally:
+        logs.unbind()
+
+
+def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], Outcome]) -> None:
+    try:
+        outcome = body(attempt, payload_type.model_validate(attempt.claim.payload))
+    except LeaseLost:
+        raise
+    except Stopped as stop:
+        if stop.reason == "cancel":
+            _commit(attempt, lambda connection: ledger.finish(connection, attempt.claim, JobState.CANCELLED))
+        else:
+            _commit(attempt, lambda connection: ledger.release(connection, attempt.claim))
+    except (UserError, ValidationError) as error:
+        described = _describe(error, attempt)
+        logger.warning("failed: %s", described["message"])
+        _commit(attempt, lambda connection: ledger.finish(connection, attempt.claim, JobState.FAILED, error=described))
+    except Exception as error:
+        described = _describe(error, attempt)
+        logger.exception("the attempt failed")
+        _commit(attempt, lambda connection: _fail(connection, attempt, described))
+    else:
+        _commit(attempt, lambda connection: _succeed(connection, attempt, outcome))
+
+
+def _succeed(connection: Connection, attempt: Attempt, outcome: Outcome) -> None:
+    ledger.fence(connection, attempt.claim)
+    if outcome.writes is not None:
+        outcome.writes(connection)
+    ledger.finish(connection, attempt.claim, JobState.DONE, result=outcome.result, progress=attempt.last_progress())
+
+
+def _fail(connection: Connection, attempt: Attempt, error: dict[str, Any]) -> None:
+    ledger.fail(connection, attempt.claim, error)
+
+
+def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
+    message = "the payload does not fit this version of tweetmill" if isinstance(error, ValidationError) else str(error).splitlines()[0:1]
+    text = message if isinstance(message, str) else (message[0] if message else type(error).__name__)
+    if isinstance(error, DBAPIError):
+        text = f"Postgres: {type(error.orig).__name__}"  # its message may quote a row
+    described = {"class": type(error).__name__, "message": text[:2000], "host": socket.gethostname(), "worker": attempt.owner}
+    tail = getattr(error, "log_tail", None)
+    if tail:
+        described["log_tail"] = str(tail)[-8000:]
+    elif not isinstance(error, (TweetmillError, DBAPIError)):
+        described["log_tail"] = "".join(traceback.format_tb(error.__traceback__))[-4000:]
+    return described
+
+
+def _commit(attempt: Attempt, write: Callable[[Connection], None]) -> None:
+    """Commit, and while Postgres is away try again for as long as the lease may last: the work is done, only its receipt is missing."""
+    for tried in range(_COMMIT_TRIES):
+        try:
+            with transaction() as connection:
+                write(connection)
+            return
+        except Unavailable:
+            if tried == _COMMIT_TRIES - 1 or attempt.order == "lost":
+                raise LeaseLost from None
+            time.sleep(min(2.0, 0.1 * 2**tried))

@@ -1,0 +1,38 @@
+"""The errors of tweetmill. The docstring is the message where none is given.
+
+TweetmillError
+├── UserError             the caller's input: never retried, exit code 2 or 1
+│   ├── NotFound          a job, model, dataset or file that is not there
+│   └── SettingsError     a setting that is missing or wrong
+├── Unavailable           Postgres or Redis does not answer: try again
+└── LeaseLost             another attempt holds the job: stop at once, write nothing
+"""
+
+from __future__ import annotations
+
+
+class TweetmillError(Exception):
+    """Something went wrong in tweetmill."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class UserError(TweetmillError):
+    """The input can't be used as it is."""
+
+
+class NotFound(UserError):
+    """There is no such thing."""
+
+
+class SettingsError(UserError):
+    """A setting is missing or wrong."""
+
+
+class Unavailable(TweetmillError):
+    """A server does not answer. Is the stack up? `tweetmill status` tells."""
+
+
+class LeaseLost(TweetmillError):
+    """Another attempt holds this job now, so this one stops and writes nothing."""

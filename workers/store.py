@@ -1,0 +1,70 @@
+"""The door to Postgres: one engine a process, and the bulk ways in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from workers.errors import Unavailable
+from workers.settings import Settings, get_settings
+
+
+def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) -> Engine:
+    """An engine that never prints parameters (they may be tweets) and never waits for ever.
+
+    Args:
+        url: SQLAlchemy URL, `postgresql+psycopg://…`.
+        statement_timeout: seconds that one statement may take.
+        pool_size: connections kept open.
+    """
+    options = f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout=15000 -c idle_in_transaction_session_timeout=120000"
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=pool_size,
+        connect_args={
+            "options": options,
+            "connect_timeout": 5,
+            "application_name": "tweetmill",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
+
+
+@lru_cache(maxsize=1)
+def _engine(url: str, statement_timeout: float, pid: int) -> Engine:
+    del pid  # part of the key alone: a fork must not share its parent's connections
+    return connect(url, statement_timeout=statement_timeout)
+
+
+def get_engine(settings: Settings | None = None) -> Engine:
+    """This process's engine. A forked child gets its own: a connection must never be shared between processes."""
+    settings = settings or get_settings()
+    return _engine(settings.database(), settings.statement_timeout, os.getpid())
+
+
+@contextmanager
+def transaction(engine: Engine | None = None) -> Iterator[Connection]:
+    """One transaction: committed at the end of the block, rolled back on any error.
+
+    Raises:
+        Unavailable: when Postgres does not answer.
+    """
+    try:
+        with (engine or get_engine()).begin() as connection:
+            yield connection
+    except OperationalError as error:
+        raise Unavailable(f"Postgres: {_first_line(error)}. Is the stack up? `tweetmill status` tells") from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__
