@@ -1,0 +1,25 @@
+"""Evaluation: score a model beside its baselines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.payloads import EvaluationSpec, Queue
+from tasks.submission import Submitted, fingerprint, submit
+from workers import attempt
+from workers.app import app
+
+EVALUATE = "evaluation.evaluate"
+
+
+def enqueue(spec: EvaluationSpec, *, prompt_version: str) -> Submitted:
+    """Ask for an evaluation. The same model on the same set with the same prompts is one job."""
+    return submit(EVALUATE, Queue.EVALUATION, spec, fingerprint(EVALUATE, spec, prompt_version))
+
+
+@app.task(name=EVALUATE, bind=True)
+def evaluate(task: Any, job_id: str) -> None:
+    """Score as job `job_id` says."""
+    from workers.evaluation import run
+
+    attempt.run(job_id, task.request.hostname, EvaluationSpec, run.evaluate)

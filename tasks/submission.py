@@ -1,0 +1,66 @@
+"""Enqueueing, as every family does it: insert the row, commit, then publish the hint.
+
+When Redis is down the row stands all the same, and upkeep publishes it later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import uuid
+from dataclasses import dataclass
+
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import text
+
+from schemas.payloads import Payload, Queue
+from workers import ledger
+from workers.app import pending, publish
+from workers.store import transaction
+
+logger = logging.getLogger(__name__)
+
+# A producer never piles up messages: past this many, upkeep publishes as workers make room.
+_PUBLISH_BELOW = 64
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The job, and whether it is new: False when an equal one stood in the ledger already."""
+
+    job: uuid.UUID
+    new: bool
+
+
+def fingerprint(kind: str, payload: Payload, *inputs: str) -> str:
+    """The idempotency key of a deterministic job: the same work on the same inputs is one job."""
+    body = json.dumps([kind, payload.model_dump(mode="json"), *inputs], sort_keys=True)
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> Submitted:
+    """Insert one job and publish it."""
+    job = ledger.NewJob(kind=kind, queue=queue.value, payload=payload, idempotency_key=idempotency_key)
+    with transaction() as connection:
+        new = ledger.insert(connection, [job])
+        found = new[0] if new else ledger.find_by_key(connection, idempotency_key)
+    assert found is not None
+    if new:
+        publish_now(kind, queue, found)
+    return Submitted(job=found, new=bool(new))
+
+
+def publish_now(kind: str, queue: Queue, job: uuid.UUID) -> bool:
+    """Publish a committed row at once, where Redis answers and is not full; upkeep does it otherwise."""
+    try:
+        if pending(queue.value) >= _PUBLISH_BELOW:
+            return False
+        publish(kind, queue.value, job)
+    except (OperationalError, RedisError, OSError) as error:
+        logger.warning("Redis does not answer (%s): the job waits in Postgres and is published when it is back", type(error).__name__)
+        return False
+    with transaction() as connection:
+        connection.execute(text("UPDATE job SET published_at = now() WHERE id = :job AND state = 'queued'"), {"job": job})
+    return True

@@ -1,0 +1,25 @@
+"""Training: fine-tune a model on a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.payloads import Queue, TrainingSpec
+from tasks.submission import Submitted, fingerprint, submit
+from workers import attempt
+from workers.app import app
+
+TRAIN = "training.train"
+
+
+def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
+    """Ask for a training run. The same spec on the same examples is one job."""
+    return submit(TRAIN, Queue.TRAINING, spec, fingerprint(TRAIN, spec, dataset_fingerprint))
+
+
+@app.task(name=TRAIN, bind=True)
+def train(task: Any, job_id: str) -> None:
+    """Fine-tune as job `job_id` says."""
+    from workers.training import run
+
+    attempt.run(job_id, task.request.hostname, TrainingSpec, run.train)

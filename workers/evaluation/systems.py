@@ -1,0 +1,109 @@
+"""The systems that are scored beside each other, and how each writes its outputs.
+
+`tuned` is what a user gets, guard included; `unguarded` is the same model's first answer. `zero_shot` and `few_shot` are its base with
+the full instruction. `rules`, `lead` and `as_is` need no model: a tuned model that does not beat them is not worth anyone's weeks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.payloads import Stage
+from workers.evaluation import baselines
+from workers.inference import prompts
+from workers.inference.engine import Engine, Generation, Prompt, Sampling
+from workers.inference.guard import guarded
+
+SYSTEMS = ("tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_is")
+
+_MAX_NEW_TOKENS = {Stage.SUMMARY: 40, Stage.CLEAN: 120}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One held-back example."""
+
+    id: str
+    tweet: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class GuardCost:
+    """What the guard brought and cost."""
+
+    retried: int
+    fallbacks: int
+    seconds_greedy: float
+    seconds_guarded: float
+    tweets: int
+
+    def as_dict(self) -> dict[str, float | int]:
+        """Shares and rates, as the report shows them."""
+        return {
+            "n": self.tweets,
+            "retried": self.retried,
+            "fallbacks": self.fallbacks,
+            "tweets_per_second_unguarded": round(self.tweets / self.seconds_greedy, 2),
+            "tweets_per_second_guarded": round(self.tweets / self.seconds_guarded, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Written:
+    """Every system's outputs, in the order of the rows."""
+
+    outputs: dict[str, list[str]]
+    guard: GuardCost
+
+
+def write(
+    engine: Engine,
+    adapter: Path | None,
+    rows: Sequence[Row],
+    shots: Sequence[tuple[str, str]],
+    stage: Stage,
+    on_step: Callable[[str], None],
+) -> Written:
+    """Let every system write; `on_step` hears which one is at work and may raise to stop."""
+    tweets = [row.tweet for row in rows]
+    # Weights are merged and kernels chosen at the first call: that is start-up, not what the guard costs.
+    on_step("tuned")
+    engine.generate([prompts.tuned(tweets[0], stage)], Sampling(max_new_tokens=2), adapter)
+    started = time.monotonic()
+    engine.generate([prompts.tuned(tweet, stage) for tweet in tweets], _greedy(stage), adapter)
+    seconds_greedy = time.monotonic() - started
+    started = time.monotonic()
+    results = guarded(engine, tweets, adapter, stage)
+    seconds_guarded = time.monotonic() - started
+    outputs = {"tuned": [result.text for result in results], "unguarded": [result.greedy for result in results]}
+    ways: dict[str, Callable[[str], Prompt]] = {
+        "zero_shot": lambda tweet: prompts.zero_shot(tweet, stage),
+        "few_shot": lambda tweet: prompts.few_shot(tweet, shots, stage),
+    }
+    for name, prompt in ways.items():
+        on_step(name)
+        outputs[name] = [_text(generation) for generation in engine.generate([prompt(tweet) for tweet in tweets], _greedy(stage))]
+    on_step("baselines")
+    outputs["rules"] = [baselines.rules(tweet) for tweet in tweets]
+    outputs["lead"] = [baselines.lead(tweet) for tweet in tweets]
+    outputs["as_is"] = tweets
+    cost = GuardCost(
+        retried=sum(result.tries > 1 for result in results),
+        fallbacks=sum("fallback" in result.flags for result in results),
+        seconds_greedy=seconds_greedy,
+        seconds_guarded=seconds_guarded,
+        tweets=len(rows),
+    )
+    return Written(outputs={name: outputs[name] for name in SYSTEMS}, guard=cost)
+
+
+def _greedy(stage: Stage) -> Sampling:
+    return Sampling(max_new_tokens=_MAX_NEW_TOKENS[stage])
+
+
+def _text(generation: Generation) -> str:
+    return generation.texts[0] if generation.texts else ""

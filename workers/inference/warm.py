@@ -1,0 +1,35 @@
+"""The worker's warm engine: built when first needed, kept for every later job of the process."""
+
+from __future__ import annotations
+
+from workers.errors import SettingsError
+from workers.inference.engine import Engine
+from workers.settings import Settings, get_settings
+
+_warm: dict[str, Engine] = {}
+
+
+def get_engine(base: str) -> Engine:
+    """The engine for `base`, by the door that the settings name: in this process, or an OpenAI-compatible server.
+
+    One base is kept: a worker that turns to another frees the first one's memory.
+    """
+    settings = get_settings()
+    key = f"{settings.engine}:{base}"
+    if key not in _warm:
+        _warm.clear()
+        _warm[key] = _build(settings, base)
+    return _warm[key]
+
+
+def _build(settings: Settings, base: str) -> Engine:
+    if settings.engine == "openai":
+        from workers.inference.openai_engine import OpenAIEngine
+
+        if settings.openai_base_url is None:
+            raise SettingsError("TWEETMILL_ENGINE=openai needs OPENAI_BASE_URL, the address of an OpenAI-compatible server")
+        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+        return OpenAIEngine(settings.openai_base_url, api_key=key, model=base)
+    from workers.inference.transformers_engine import TransformersEngine
+
+    return TransformersEngine(base, threads=settings.threads)

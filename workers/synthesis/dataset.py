@@ -1,0 +1,122 @@
+"""A synthesis job: read what is needed from Postgres, build, store the examples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+
+from schemas.payloads import SynthesisSpec
+from schemas.records import Pair
+from workers.attempt import Attempt, Outcome
+from workers.errors import NotFound, UserError
+from workers.store import transaction
+from workers.synthesis.build import Built, ExampleRow, build
+from workers.synthesis.rates import NoiseRates, measure
+
+# Rates settle long before: a sample keeps a corpus of millions cheap.
+_TWEETS_FOR_RATES = 50_000
+
+
+def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
+    """Build the dataset of `spec` and store it in one transaction."""
+    with transaction() as connection:
+        pairs = list(_pairs(connection, spec.pairs)) if spec.pairs else []
+        sentences = _sentences(connection, spec.sentences) if spec.sentences else []
+        tweets = _tweets(connection, [pair.tweet_id for pair in pairs])
+        rates = _rates(connection, spec) if spec.noise else None
+    attempt.progress(pairs=len(pairs), sentences=len(sentences))
+    attempt.check()
+    built = build(spec, tweets, pairs, sentences, rates)
+    if not any(example.split == "train" for example in built.examples):
+        raise UserError(f"dataset {spec.dataset}: nothing to learn from was left ({built.counts}). Were the pairs' tweets ingested?")
+    attempt.check()
+    counts = {**built.counts, "rejected": len(built.rejected)}
+    fingerprint = _fingerprint(built.examples)
+    return Outcome(
+        result={"dataset": spec.dataset, "fingerprint": fingerprint, "counts": counts},
+        writes=lambda connection: _store(connection, attempt, spec, built, fingerprint),
+    )
+
+
+def _pairs(connection: Connection, collection: str) -> Iterator[Pair]:
+    rows = connection.execute(
+        text("SELECT key, clean, summary FROM curated WHERE collection = :collection ORDER BY position"), {"collection": collection}
+    ).all()
+    if not rows:
+        raise NotFound(f"collection {collection}: there is none. `tweetmill synthesize` brings a recipe's files in")
+    for row in rows:
+        yield Pair(tweet_id=row.key, clean=row.clean, summary=row.summary)
+
+
+def _sentences(connection: Connection, collection: str) -> list[str]:
+    rows = connection.execute(
+        text("SELECT clean FROM curated WHERE collection = :collection ORDER BY position"), {"collection": collection}
+    ).scalars()
+    return [str(sentence) for sentence in rows]
+
+
+def _tweets(connection: Connection, ids: list[str]) -> dict[str, str]:
+    rows = connection.execute(text("SELECT id, text FROM tweet WHERE id = ANY(:ids)"), {"ids": ids})
+    return {row.id: row.text for row in rows}
+
+
+def _rates(connection: Connection, spec: SynthesisSpec) -> NoiseRates:
+    rows = connection.execute(
+        text("SELECT text FROM tweet ORDER BY md5(:seed || id) LIMIT :limit"), {"seed": str(spec.seed), "limit": _TWEETS_FOR_RATES}
+    ).scalars()
+    return measure(str(tweet) for tweet in rows)
+
+
+def _fingerprint(examples: list[ExampleRow]) -> str:
+    lines = sorted(f"{example.split} {example.example_key}" for example in examples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+_UPSERT_DATASET = """
+INSERT INTO dataset (name, recipe, fingerprint) VALUES (:name, cast(:recipe AS jsonb), :fingerprint)
+ON CONFLICT (name) DO UPDATE SET recipe = excluded.recipe, fingerprint = excluded.fingerprint, created_at = now()
+RETURNING id
+"""
+_INSERT_EXAMPLES = """
+INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, lineage, split, cluster)
+SELECT :dataset, row.key, row.stage, row.prompt, row.target, row.origin, row.tweet, row.lineage, row.split, row.cluster
+FROM jsonb_to_recordset(cast(:rows AS jsonb))
+  AS row(key text, stage text, prompt text, target text, origin text, tweet text, lineage jsonb, split text, cluster int)
+ON CONFLICT DO NOTHING
+"""
+_INSERT_REJECTED = """
+INSERT INTO rejected_row (job, origin, row_key, field, reason)
+SELECT :job, :origin, row.key, row.field, row.reason
+FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(key text, field text, reason text)
+ON CONFLICT DO NOTHING
+"""
+_ROWS_A_STATEMENT = 2000
+
+
+def _store(connection: Connection, attempt: Attempt, spec: SynthesisSpec, built: Built, fingerprint: str) -> None:
+    values = {"name": spec.dataset, "recipe": spec.model_dump_json(), "fingerprint": fingerprint}
+    dataset = connection.execute(text(_UPSERT_DATASET), values).scalar_one()
+    connection.execute(text("DELETE FROM example WHERE dataset = :dataset"), {"dataset": dataset})
+    rows = [_row(example) for example in built.examples]
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        part = json.dumps(rows[start : start + _ROWS_A_STATEMENT])
+        connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "rows": part})
+    rejected = [{"key": row.key, "field": row.field, "reason": row.reason} for row in built.rejected]
+    connection.execute(text(_INSERT_REJECTED), {"job": attempt.job, "origin": spec.dataset, "rows": json.dumps(rejected)})
+
+
+def _row(example: ExampleRow) -> dict[str, object]:
+    return {
+        "key": example.example_key,
+        "stage": example.stage,
+        "prompt": example.prompt_text,
+        "target": example.target_text,
+        "origin": example.origin,
+        "tweet": example.lineage.get("tweet_id"),
+        "lineage": example.lineage,
+        "split": example.split,
+        "cluster": example.cluster,
+    }
