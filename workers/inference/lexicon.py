@@ -21,7 +21,7 @@ FUNCTION = _words(
     "getting go goes going and or but nor so yet if because since as than then though although while until unless of to in on at for",
     "with from by about into onto over under up down out off after before between through during without within against per via not no",
     "never too very just also even still only all any some each every both either neither other another such same own more most much",
-    "many few less please yes really again ever now ago like around upon toward towards near number",
+    "many few less please yes really again ever now ago like around upon toward towards near number plus none",
     "i'm i've i'll i'd you're you've you'll you'd he's he'll he'd she's she'll she'd we're we've we'll we'd they're they've they'll",
     "they'd that's there's here's what's who's where's how's when's why's isn't aren't wasn't weren't don't doesn't didn't haven't",
     "hasn't hadn't won't wouldn't shan't shouldn't can't cannot couldn't mustn't needn't ain't it'll it'd",
@@ -37,7 +37,7 @@ SLANG = _table(
     "tks=thanks+thank thnx=thanks+thank thanx=thanks+thank thanks=thank thank=thanks pls=please plz=please ppl=people peeps=people",
     "tmrw=tomorrow tmr=tomorrow tomo=tomorrow 2moro=tomorrow 2day=today 2nite=tonight 2night=tonight tonite=tonight nite=night",
     "gn=good+night gm=good+morning bday=birthday b-day=birthday bf=boyfriend gf=girlfriend bff=best+friend fam=family sis=sister",
-    "bro=brother luv=love lov=love gr8=great l8r=later l8=late m8=mate b4=before ya=you yah=you ye=you yer=your yo=your da=the dat=that",
+    "bro=brother luv=love lov=love gr8=great l8r=later l8=late m8=mate b4=before ya=you yah=you ye=you yer=your yo=your+year+old lvl=level lvls=levels pt=point pts=points pkwy=parkway blvd=boulevard assc=association assn=association da=the dat=that",
     "dis=this dem=them dey=they tha=the teh=the bout=about til=until till=until thru=through tho=though altho=although enuf=enough",
     "nuff=enough sum=some sumthin=something somethin=something nothin=nothing nuthin=nothing shoulda=should+have coulda=could+have",
     "woulda=would+have musta=must+have idk=i+do+not+know+don't imo=in+my+opinion imho=in+my+opinion btw=by+the+way fyi=for+your",
@@ -79,7 +79,7 @@ IRREGULAR = {
 
 NEGATION = _words(
     "not no never none nothing nobody nowhere neither nor without cannot cant dont doesnt didnt wont isnt arent wasnt werent havent",
-    "hasnt hadnt wouldnt shouldnt couldnt aint hardly barely nope nah",
+    "hasnt hadnt wouldnt shouldnt couldnt aint hardly barely",
 )
 
 HEDGES = _words(

@@ -13,6 +13,7 @@ from workers.inference.text import HANDLE, HASHTAG, LINK, plain, split_hashtag
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 
+_LETTERS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _ACRONYM = re.compile(r"\b(?:[A-Za-z]\.){2,}")
 _DIGITS = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _MAGNITUDE = re.compile(r"(\d+(?:,\d{3})*(?:\.\d+)?)\s?(k|thousand|m|mil|million|bn|b|billion)\b", re.IGNORECASE)
@@ -53,6 +54,7 @@ def vocabulary(tweet: str) -> Vocabulary:
     spelled = LINK.sub(" ", text) + " " + " ".join(map(split_hashtag, tags))
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", spelled)
     found = [word.lower() for word in WORD.findall(spelled) + WORD.findall(spaced)]
+    found += [part for word in found if not word.isalpha() for part in _LETTERS.findall(word)]
     found += [first + second for first, second in pairwise(found)]
     forms = {form for word in found for form in _variants(word)}
     forms |= {word for form in tuple(forms) for word in SLANG.get(form, ())}

@@ -1,0 +1,162 @@
+"""What speaks against an output, priced: cheap checks of its words against the tweet's.
+
+The prices were set on read outputs: what readers took for invention costs most. An output that costs 5 or more is worse than the
+tweet's own opening.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from schemas.payloads import Stage
+from workers.inference.lexicon import FIRST_PERSON, HEDGES, NEGATION, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
+from workers.inference.promise import promise
+from workers.inference.prompts import prepare
+from workers.inference.text import EMOJI, EMOTICON, HANDLE, LINK, plain
+from workers.inference.words import (
+    SENTENCE_END,
+    WORD,
+    content_words,
+    foreign_names,
+    foreign_numbers,
+    foreign_words,
+    stem,
+    undo_elongation,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The sum of what speaks against an output, and the names of it. Nothing does: cost 0, no flags."""
+
+    cost: float
+    flags: tuple[str, ...]
+
+
+def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY) -> Verdict:
+    """Judge `output` against `tweet`, as it was sent. The clean stage may have several sentences, so only its words are judged."""
+    form = _broken_promise if stage is Stage.SUMMARY else _left_noise
+    findings = {name: price * count(tweet, output) for name, (price, count) in {"promise": (10.0, form), **_CHECKS}.items()}
+    return Verdict(cost=sum(findings.values()), flags=tuple(name for name, cost in findings.items() if cost))
+
+
+def _broken_promise(tweet: str, output: str) -> int:
+    return int(not promise(tweet, output))
+
+
+def _left_noise(_: str, output: str) -> int:
+    empty = not any(map(str.isalnum, output))
+    return int(empty or any(pattern.search(output) for pattern in (HANDLE, LINK, EMOJI, EMOTICON)))
+
+
+def _new_numbers(tweet: str, output: str) -> int:
+    return len(foreign_numbers(tweet, output))
+
+
+def _new_names(tweet: str, output: str) -> int:
+    return len(foreign_names(tweet, output))
+
+
+def _new_words(tweet: str, output: str) -> int:
+    return len(foreign_words(tweet, output))
+
+
+def _other_negation(tweet: str, output: str) -> int:
+    """A negation that the tweet lacks, or one lost whose object the output keeps."""
+    said, wrote = _negated(tweet), _negated(output)
+    if bool(said) == bool(wrote):
+        return 0
+    return int(bool(wrote) or bool(said & set(_stems(output))))
+
+
+def _repeated(tweet: str, output: str) -> int:
+    said, wrote = Counter(_stems(tweet)), Counter(_stems(output))
+    return sum(number > max(1, said[word]) for word, number in wrote.items())
+
+
+def _turned_question(tweet: str, output: str) -> int:
+    sentence = _source_of(output, tweet)
+    if output.rstrip("\"')").endswith("?"):
+        return int("?" not in tweet and _first_word(sentence) not in QUESTION_OPENERS)
+    return int(sentence.rstrip("\"')").endswith("?"))
+
+
+def _lost_hedge(tweet: str, output: str) -> int:
+    return int(_hedged(_source_of(output, tweet)) and not _hedged(output))
+
+
+def _fragment(tweet: str, output: str) -> int:
+    """An ending such as `of the`, unless the tweet itself stops there."""
+    words = _lowered(output)
+    if not words or words[-1] not in OPEN_ENDINGS:
+        return 0
+    endings = {(_lowered(part) or [""])[-1] for sentence in _sentences(tweet) for part in sentence.split(",")}
+    return int(words[-1] not in endings)
+
+
+def _flipped_person(tweet: str, output: str) -> int:
+    said, wrote = set(_lowered(tweet)), set(_lowered(output))
+    first_only = bool(said & FIRST_PERSON) and not said & SECOND_PERSON
+    second_only = bool(said & SECOND_PERSON) and not said & FIRST_PERSON
+    to_second = bool(wrote & SECOND_PERSON) and not wrote & FIRST_PERSON
+    to_first = bool(wrote & FIRST_PERSON) and not wrote & SECOND_PERSON
+    return int((first_only and to_second) or (second_only and to_first))
+
+
+_CHECKS: dict[str, tuple[float, Callable[[str, str], int]]] = {
+    "new_number": (5.0, _new_numbers),
+    "new_name": (5.0, _new_names),
+    "new_word": (2.0, _new_words),
+    "negation": (3.0, _other_negation),
+    "repetition": (3.0, _repeated),
+    "question": (3.0, _turned_question),
+    "hedge": (2.0, _lost_hedge),
+    "fragment": (3.0, _fragment),
+    "person": (2.0, _flipped_person),
+}
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for sentence in SENTENCE_END.split(prepare(text)) if any(map(str.isalnum, sentence))]
+
+
+def _source_of(output: str, tweet: str) -> str:
+    """The sentence of the tweet that shares most with the output, relative to its own length where two share as much."""
+    wrote = set(_stems(output))
+
+    def likeness(sentence: str) -> tuple[int, float]:
+        said = set(_stems(sentence))
+        return len(said & wrote), -len(said)
+
+    return max(_sentences(tweet), key=likeness, default="")
+
+
+def _stems(text: str) -> list[str]:
+    return [stem(undo_elongation(word)) for word in content_words(text)]
+
+
+def _lowered(text: str) -> list[str]:
+    return [word.lower() for word in WORD.findall(plain(text))]
+
+
+def _first_word(sentence: str) -> str:
+    return next(iter(_lowered(sentence)), "")
+
+
+def _hedged(text: str) -> bool:
+    words = _lowered(text)
+    return bool(HEDGES & set(words)) or any(pair in {("will", "you"), ("can", "you")} for pair in pairwise(words))
+
+
+def _negated(text: str) -> set[str]:
+    """For every negation of the text, the stem of the first content word after it; `.` where none follows."""
+    words = _lowered(text)
+    objects = set()
+    for place, word in enumerate(words):
+        if word in NEGATION or word.endswith("n't"):
+            following = _stems(" ".join(words[place + 1 : place + 5]))
+            objects.add(following[0] if following else ".")
+    return objects

@@ -1,0 +1,127 @@
+"""Generation under guard: every output is checked against its tweet before anybody stores it.
+
+Greedy first, since most rows need no second look. What speaks against a row makes it be written again with six beams, of which the
+cheapest is taken; where even that one is poor, the opening of the tweet itself stands in. Nothing is mended silently: flags say what
+was found on the text that was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.payloads import Stage
+from workers.inference.checks import Verdict, check
+from workers.inference.clean import opening, rules
+from workers.inference.engine import Engine, Generation, Prompt, Sampling
+from workers.inference.promise import MAX_WORDS
+from workers.inference.prompts import tuned
+from workers.inference.text import count_words
+
+__all__ = ["Guarded", "Verdict", "check", "guarded", "unguarded"]
+
+RETRY_ABOVE = 0.0
+"""A greedy output that costs more is written again."""
+
+FALLBACK_FROM = 5.0
+"""Where the cheapest output costs this much, the tweet's opening takes its place."""
+
+BEAMS = 6
+MAX_NEW_TOKENS = {Stage.SUMMARY: 40, Stage.CLEAN: 120}
+
+PromptOf = Callable[[str, Stage], Prompt]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What is stored for one tweet, and how it came about.
+
+    `flags` name what still speaks against `text`; `fallback` says that no model wrote it, `wordless` that the tweet has no word to
+    summarize, so `text` is empty, and `no_answer` that the engine gave none. `tries` is 2 where beams were asked for. `greedy` is
+    the first answer, whatever became of it.
+    """
+
+    text: str
+    flags: tuple[str, ...]
+    tries: int
+    tokens_in: int
+    tokens_out: int
+    greedy: str
+
+
+def guarded(
+    engine: Engine,
+    texts: Sequence[str],
+    adapter: Path | None = None,
+    stage: Stage = Stage.SUMMARY,
+    on_progress: Callable[[int], None] | None = None,
+    prompt: PromptOf = tuned,
+) -> list[Guarded]:
+    """Write one text for every tweet, in order; `on_progress` gets the number of tweets newly finished.
+
+    Raises:
+        EngineError: nothing can be generated.
+    """
+    first = unguarded(engine, texts, adapter, stage, prompt=prompt)
+    verdicts = [check(tweet, row.greedy, stage) for tweet, row in zip(texts, first, strict=True)]
+    doubtful = [place for place, verdict in enumerate(verdicts) if verdict.cost > RETRY_ABOVE and "wordless" not in first[place].flags]
+    if on_progress:
+        on_progress(len(texts) - len(doubtful))
+    beams = Sampling(MAX_NEW_TOKENS[stage], num_beams=BEAMS, num_return_sequences=BEAMS)
+    alternatives = engine.generate([prompt(texts[place], stage) for place in doubtful], beams, adapter, on_progress)
+    results = list(first)
+    for place, generation in zip(doubtful, alternatives, strict=True):
+        results[place] = _cheapest(texts[place], first[place], generation, stage)
+    return results
+
+
+def unguarded(
+    engine: Engine,
+    texts: Sequence[str],
+    adapter: Path | None = None,
+    stage: Stage = Stage.SUMMARY,
+    on_progress: Callable[[int], None] | None = None,
+    prompt: PromptOf = tuned,
+) -> list[Guarded]:
+    """The greedy answer to every tweet with its flags, and nothing done about them.
+
+    Raises:
+        EngineError: nothing can be generated.
+    """
+    worded = [place for place, tweet in enumerate(texts) if rules(tweet)]
+    if on_progress:
+        on_progress(len(texts) - len(worded))
+    prompts = [prompt(texts[place], stage) for place in worded]
+    generations = engine.generate(prompts, Sampling(MAX_NEW_TOKENS[stage]), adapter, on_progress)
+    results = [Guarded("", ("wordless",), tries=0, tokens_in=0, tokens_out=0, greedy="")] * len(texts)
+    for place, generation in zip(worded, generations, strict=True):
+        text = generation.texts[0] if generation.texts else ""
+        flags = check(texts[place], text, stage).flags if text else ("no_answer",)
+        results[place] = Guarded(text, flags, 1, generation.tokens_in, generation.tokens_out, greedy=text)
+    return results
+
+
+def fallback(tweet: str, stage: Stage) -> str:
+    """What stands in for a model's text: the cleaned tweet, for a summary its opening up to the end of a clause."""
+    cleaned = rules(tweet)
+    return cleaned if stage is Stage.CLEAN else opening(cleaned, min(MAX_WORDS, count_words(tweet)))
+
+
+def _cheapest(tweet: str, first: Guarded, alternatives: Generation, stage: Stage) -> Guarded:
+    # Ties go to the greedy text and then to the likelier beam: dict keeps the order and min takes the first.
+    candidates = {text: check(tweet, text, stage) for text in (first.greedy, *alternatives.texts) if text}
+    best = min(candidates, key=lambda text: candidates[text].cost, default="")
+    if best and candidates[best].cost < FALLBACK_FROM:
+        text, flags = best, candidates[best].flags
+    else:
+        reason = candidates[best].flags if best else ("no_answer",)
+        text, flags = fallback(tweet, stage), ("fallback", *reason)
+    return Guarded(
+        text=text,
+        flags=flags,
+        tries=2,
+        tokens_in=first.tokens_in + alternatives.tokens_in,
+        tokens_out=first.tokens_out + alternatives.tokens_out,
+        greedy=first.greedy,
+    )
