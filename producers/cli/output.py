@@ -27,6 +27,12 @@ STACK, DATA, MODELS, SUMMARIES, JOBS = "Stack", "Data", "Models", "Summaries", "
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
+# What the clients of the servers raise when no answer comes: by package, since importing them here would cost every verb.
+_NO_ANSWER: dict[str, dict[str, tuple[str, ...]]] = {
+    "Postgres": dict.fromkeys(("sqlalchemy", "psycopg"), ("OperationalError", "InterfaceError", "PoolTimeout", "TimeoutError")),
+    "Redis": {"redis": ("ConnectionError", "TimeoutError", "BusyLoadingError"), "kombu": ("OperationalError",)},
+}
+
 debug = False
 
 
@@ -104,11 +110,7 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def _server_of(package: str, name: str) -> str | None:
-    if package in ("sqlalchemy", "psycopg") and name in ("OperationalError", "InterfaceError", "PoolTimeout", "TimeoutError"):
-        return "Postgres"
-    if (package == "redis" and name in ("ConnectionError", "TimeoutError", "BusyLoadingError")) or (package == "kombu" and name == "OperationalError"):
-        return "Redis"
-    return None
+    return next((server for server, errors in _NO_ANSWER.items() if name in errors.get(package, ())), None)
 
 
 def _first_line(error: Exception) -> str:

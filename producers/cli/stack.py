@@ -2,13 +2,125 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from producers.cli.output import DONE, FAILED, STACK, AsJson, emit, example, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_ALL_QUEUES = "synthesis,training,evaluation,summarization,upkeep"
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command(rich_help_panel="Stack")(migrate)
+    app.command(rich_help_panel=STACK, epilog=example("tweetmill up --workers 2 -d"))(up)
+    app.command(rich_help_panel=STACK, epilog=example("tweetmill down"))(down)
+    app.command(rich_help_panel=STACK, epilog=example("tweetmill status", "tweetmill status --json | jq .redis.queues"))(status)
+    app.command(rich_help_panel=STACK, epilog=example("tweetmill worker --queues training,summarization --gpu 0"))(worker)
+    app.command(rich_help_panel=STACK, epilog=example("DATABASE_URL=postgresql://me@db/tweetmill tweetmill migrate"))(migrate)
+
+
+def up(
+    workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=64, help="Workers to start.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each worker; default: the cores, shared out.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the workers are ready.")] = False,
+) -> None:
+    """Start Redis, Postgres, workers and Flower on this machine; no Docker, no root.
+
+    With CELERY_BROKER_URL or DATABASE_URL set, those servers are used instead of own ones.
+    """
+    from deploy import local
+    from workers.settings import get_settings
+
+    stack = local.up(get_settings(), local.Plan(workers, threads), detach, lambda message: say(f"[dim]·[/dim] {message}"))
+    if stack.get("already"):
+        say(f"Already up, with {stack['workers']} worker(s).")
+        if stack["workers"] != workers:
+            say(f"To change that: tweetmill down && tweetmill up --workers {workers}")
+    if stack:
+        settings = get_settings()
+        where = f"Flower: {stack['flower']}, user {settings.flower_user}, password in {settings.flower_password_file}"
+        say(f"[bold green]Up.[/bold green] {where}")
+
+
+def down() -> None:
+    """Stop everything that `up` started; the data stay."""
+    from deploy import local
+    from workers.settings import get_settings
+
+    ran = local.down(get_settings(), lambda message: say(f"[dim]·[/dim] {message}"))
+    say("[bold]Down.[/bold] The data stay." if ran else "Nothing was running.")
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show servers, tables, workers, queues, Flower and free disk. Exit code 0 when jobs can run, else 1."""
+    from deploy import local
+    from workers.settings import get_settings
+
+    reading = local.status(get_settings())
+    emit(reading, as_json, _status_table)
+    if not reading["ready"] and not as_json:
+        say("Not ready: [bold]tweetmill up[/bold] starts what is missing.")
+    raise typer.Exit(DONE if reading["ready"] else FAILED)
+
+
+def worker(
+    queues: Annotated[str, typer.Option("--queues", "-Q", help="Queues to serve, with commas between them.")] = _ALL_QUEUES,
+    gpu: Annotated[str | None, typer.Option(help="GPUs that it may use, such as 0 or 0,1.")] = None,
+    name: Annotated[str | None, typer.Option(help="Its name; the host is added.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+) -> None:
+    """Run one worker here, against the servers of CELERY_BROKER_URL and DATABASE_URL or of the stack that is up."""
+    import os
+
+    from deploy import worker as node
+    from workers.settings import get_settings
+
+    wanted = [queue.strip() for queue in queues.split(",") if queue.strip()]
+    settings = get_settings()
+    node.check(settings, wanted)
+    node.become(settings, name or (f"gpu{gpu.replace(',', '-')}" if gpu else f"worker{os.getpid()}"), wanted, concurrency, gpu)
 
 
 def migrate() -> None:
     """Bring the tables of the database up to date."""
+    from deploy import local
+    from workers.settings import get_settings
+
+    before, after = local.migrate(get_settings())
+    say(f"The tables stood at {after} already." if before == after else f"The tables went from {before or 'nothing'} to {after}.")
+
+
+def _status_table(reading: dict[str, Any]) -> RenderableType:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    for server in ("redis", "postgres"):
+        table.add_row(server, escape(_server(reading[server])))
+    if reading["postgres"]["answers"]:
+        stands = reading["postgres"]
+        table.add_row("tables", f"at {stands['revision']}" + ("" if stands["revision"] == stands["head"] else f", behind {stands['head']}"))
+    for live in reading["workers"]:
+        table.add_row("worker", f"{live['name']}  ({', '.join(live['queues'])}; seen {live['seen_seconds_ago']} s ago)")
+    if not reading["workers"]:
+        table.add_row("worker", "[red]none alive[/red]")
+    if reading["redis"]["answers"]:
+        table.add_row("queues", ", ".join(f"{name} {count}" for name, count in reading["redis"]["queues"].items()))
+    if reading["flower"]["url"]:
+        table.add_row(
+            "flower", f"{reading['flower']['url']}  (user {reading['flower']['user']}, password in {reading['flower']['password_file']})"
+        )
+    table.add_row("home", f"{reading['home']}  ({reading['disk_free_gib']} GiB free)")
+    return table
+
+
+def _server(reading: dict[str, Any]) -> str:
+    if not reading["answers"]:
+        return f"no answer: {reading['error']}"
+    return f"{reading['version']}, answers in {reading['ms']} ms"

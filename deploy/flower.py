@@ -1,0 +1,76 @@
+"""Flower, the page that shows the workers: never without a password, and never with one on a command line.
+
+`python -m deploy.flower --address 0.0.0.0` runs it in a container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from deploy.home import Home, write_private
+from workers.errors import SettingsError
+from workers.settings import Settings, get_settings
+
+
+def password_file(settings: Settings, home: Home) -> Path:
+    """Where the password lies: the file that the user named, or a generated one."""
+    return settings.flower_password_file or home.secret("flower_password")
+
+
+def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1") -> list[str]:
+    """What starts Flower. Its options, the password among them, go into a file that only the owner may read.
+
+    Raises:
+        SettingsError: the password can't be read.
+    """
+    try:
+        password = password_file(settings, home).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{error.filename}: Flower's password can't be read ({error.strerror})") from None
+    if not password:
+        raise SettingsError(f"{password_file(settings, home)}: Flower's password is empty")
+    options = {
+        "address": address,
+        "port": port,
+        "basic_auth": [f"{settings.flower_user}:{password}"],
+        "cookie_secret": home.secret("flower_cookie").read_text().strip(),
+        "db": str(home.run / "flower.db"),
+        "persistent": True,
+        "state_save_interval": 60_000,
+        "purge_offline_workers": 60,
+    }
+    configuration = home.run / "flower.conf.py"
+    write_private(configuration, "".join(f"{name} = {value!r}\n" for name, value in options.items()))
+    return [sys.executable, "-m", "celery", "-A", "workers.app:app", "flower", f"--conf={configuration}"]
+
+
+def free_port(wanted: int, address: str = "127.0.0.1") -> int:
+    """`wanted`, or the next port that nobody listens on."""
+    for port in range(wanted, min(wanted + 100, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return port
+    raise SettingsError(f"no free port from {wanted} on: set TWEETMILL_FLOWER_PORT")
+
+
+def main() -> None:
+    """Become Flower."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
+    settings = get_settings()
+    home = Home(settings.home)
+    home.prepare()
+    arguments = command(settings, home, settings.flower_port, parser.parse_args().address)
+    os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What `tweetmill status` tells."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from deploy import flower
+from deploy.home import Home
+from deploy.processes import find
+from schemas.payloads import Queue
+from workers.errors import TweetmillError
+from workers.settings import Settings
+
+Reading = dict[str, Any]
+
+_ALIVE_FOR = 30
+
+
+def status(settings: Settings, home: Home) -> Reading:
+    """Everything at once, as JSON-like values; what can't be read carries an `error`."""
+    stack = home.read_stack()
+    supervisor = find(home.run / "supervisor.json")
+    broker = _asked(lambda: broker_reading(settings))
+    database = _asked(lambda: database_reading(settings))
+    workers = _asked_list(lambda: live_workers(settings)) if database["answers"] else []
+    home.path.mkdir(parents=True, exist_ok=True)
+    return {
+        "home": str(home.path),
+        "supervisor": supervisor.pid if supervisor else None,
+        "ready": bool(broker["answers"] and database["answers"] and workers and database["revision"] == database["head"]),
+        "redis": broker,
+        "postgres": database,
+        "workers": workers,
+        "processes": stack.get("processes", []) if supervisor else [],
+        "flower": {
+            "url": stack.get("flower") if supervisor else None,
+            "user": settings.flower_user,
+            "password_file": str(flower.password_file(settings, home)),
+        },
+        "disk_free_gib": round(shutil.disk_usage(home.path).free / 2**30, 1),
+    }
+
+
+def _asked(ask: Callable[[], Reading]) -> Reading:
+    try:
+        return {"answers": True, **ask()}
+    except Exception as error:  # whatever it is, it is the answer to "how is it?"
+        return {"answers": False, "error": _in_words(error)}
+
+
+def _asked_list(ask: Callable[[], list[Reading]]) -> list[Reading]:
+    try:
+        return ask()
+    except Exception:  # the tables are not there yet
+        return []
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, TweetmillError):
+        return str(error)
+    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def redis_client(url: str) -> Any:
+    """A Redis client for a Celery broker URL, which writes a Unix socket in its own way."""
+    from redis import Redis
+
+    if not url.startswith("redis+socket://"):
+        return Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3)
+    parts = urlsplit(url)
+    number = int(parse_qs(parts.query).get("virtual_host", ["0"])[0])
+    return Redis(unix_socket_path=unquote(parts.path), db=number, password=parts.password, socket_timeout=3)
+
+
+def broker_reading(settings: Settings) -> Reading:
+    """Version, time to answer in ms, eviction policy, and how many messages each queue holds."""
+    with redis_client(settings.broker()) as client:
+        begun = time.perf_counter()
+        client.ping()
+        milliseconds = (time.perf_counter() - begun) * 1000
+        server = client.info("server")
+        return {
+            "version": server.get("valkey_version") or server["redis_version"],
+            "ms": round(milliseconds, 2),
+            "eviction": client.info("memory").get("maxmemory_policy"),
+            "queues": {queue.value: client.llen(queue.value) for queue in Queue},
+        }
+
+
+def database_reading(settings: Settings) -> Reading:
+    """Version, time to answer in ms, and where the tables stand."""
+    from sqlalchemy import text
+
+    from schemas.migrations import current, head
+    from workers.store import connect
+
+    engine = connect(settings.database(), statement_timeout=5, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            begun = time.perf_counter()
+            connection.execute(text("SELECT 1"))
+            milliseconds = (time.perf_counter() - begun) * 1000
+            version = connection.execute(text("SHOW server_version")).scalar_one()
+        return {"version": version.split()[0], "ms": round(milliseconds, 2), "revision": current(engine), "head": head()}
+    finally:
+        engine.dispose()
+
+
+def live_workers(settings: Settings) -> list[Reading]:
+    """Workers that said within half a minute that they live, on whatever machine."""
+    from sqlalchemy import text
+
+    from workers.store import connect
+
+    engine = connect(settings.database(), statement_timeout=5, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            rows = connection.execute(
+                text(
+                    "SELECT name, queues, pid, round(extract(epoch FROM now() - seen_at)::numeric, 1) AS age FROM worker "
+                    "WHERE seen_at > now() - make_interval(secs => :alive) ORDER BY name"
+                ),
+                {"alive": _ALIVE_FOR},
+            )
+            return [{"name": row.name, "queues": row.queues.split(","), "pid": row.pid, "seen_seconds_ago": float(row.age)} for row in rows]
+    finally:
+        engine.dispose()

@@ -1,0 +1,203 @@
+"""The one-machine stack: Valkey, Postgres, workers and Flower under one folder, without Docker or root.
+
+A home is held by the lock on `run/lock`: the supervisor has it from its first moment to its last, so that two stacks never share
+a folder. What a killed supervisor left behind is found by `up`, which goes on with it, and by `down`, which stops it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from deploy import flower
+from deploy.health import status as health
+from deploy.home import Home
+from deploy.processes import find, spawn
+from deploy.processes import stop as stop_processes
+from deploy.servers import Server, last_line
+from deploy.supervisor import Supervisor, command, servers_of, stop_children, take_down
+from workers.errors import Unavailable
+from workers.settings import Settings, get_settings
+
+Report = Callable[[str], None]
+
+_UP_PATIENCE = 90.0
+_DOWN_PATIENCE = 75.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of the machine the stack takes."""
+
+    workers: int = 1
+    threads: int | None = None
+
+    def threads_each(self) -> int:
+        """CPU threads of one worker's engine: the cores are shared out."""
+        return self.threads or max(1, cores() // self.workers)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str, Any]:
+    """Start the stack, or find it running.
+
+    Args:
+        settings: whose home is used; servers that they name are used instead of own ones.
+        plan: how many workers.
+        detach: return when the workers are ready, instead of staying until Ctrl-C.
+        report: hears what happens, for people.
+
+    Returns:
+        What `stack.json` says, and `already` when another `up` was first.
+
+    Raises:
+        Unavailable: a server or a worker does not come up. Nothing is left running then.
+    """
+    home = Home(settings.home)
+    home.prepare()
+    held = home.lock()
+    if held is None:
+        return _running_stack(home) | {"already": True}
+    try:
+        stop_children(home, report)
+        _start_servers(settings, home, plan, report)
+        if detach:
+            return _start_supervisor(home, plan, held, report)
+        Supervisor(get_settings(), home, plan.workers, plan.threads_each(), report).run()
+        return {}
+    except BaseException:
+        report("not up: stopping what was started")
+        take_down(home, report)
+        raise
+    finally:
+        os.close(held)
+
+
+def _start_servers(settings: Settings, home: Home, plan: Plan, report: Report) -> None:
+    ours: dict[str, Server] = {name: server for name, server in servers_of(home).items() if not _is_external(settings, home, name)}
+    for server in ours.values():
+        begun = time.monotonic()
+        server.start()
+        report(f"{server.name} answers ({time.monotonic() - begun:.1f} s)")
+    addresses: dict[str, Any] = {name: server.url for name, server in ours.items()}
+    addresses["flower_password_file"] = str(flower.password_file(settings, home))
+    home.write_stack({"settings": addresses | {"threads": plan.threads_each()}, "workers": plan.workers})
+    get_settings.cache_clear()
+    before, after = migrate(get_settings())
+    report(f"tables at {after}" if before == after else f"tables brought to {after}")
+
+
+def _is_external(settings: Settings, home: Home, name: str) -> bool:
+    # The settings hold what the environment says or, failing that, what the last `up` wrote down about its own servers.
+    known = getattr(settings, name)
+    return known is not None and known.get_secret_value() not in (
+        home.read_stack().get("settings", {}).get(name),
+        servers_of(home)[name].url,
+    )
+
+
+def migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the tables up to date; return the revisions before and after.
+
+    Raises:
+        Unavailable: Postgres does not answer.
+    """
+    from sqlalchemy.exc import OperationalError
+
+    from schemas.migrations import migrate as bring_to_head
+    from workers.store import connect
+
+    engine = connect(settings.database(), statement_timeout=600, pool_size=1)
+    try:
+        return bring_to_head(engine)
+    except OperationalError as error:
+        raise Unavailable(f"Postgres: {str(error.orig).strip().splitlines()[0]}. Is DATABASE_URL right, and the server up?") from None
+    finally:
+        engine.dispose()
+
+
+def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict[str, Any]:
+    log, environment = home.logs / "supervisor.log", {"TWEETMILL_HOME": str(home.path)}
+    process = spawn(command(plan.workers, plan.threads_each()), log, environment=environment, folder=home.run, survives=True, keep=(held,))
+    try:
+        return _wait_until_ready(process, home, plan, report)
+    except BaseException:
+        process.terminate()
+        process.wait(_DOWN_PATIENCE)
+        raise
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], home: Home, plan: Plan, report: Report) -> dict[str, Any]:
+    deadline = time.monotonic() + _UP_PATIENCE
+    told: set[str] = set()
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            log = home.logs / "supervisor.log"
+            raise Unavailable(f"the supervisor ended: {last_line(log)}. {log} has the rest")
+        stack = home.read_stack()
+        _refuse_failing(stack, home)
+        ready = _ready(stack)
+        for name in sorted(ready - told):
+            report(f"{name} is ready")
+        told |= ready
+        if len(told) == plan.workers:
+            return stack
+        time.sleep(0.2)
+    raise Unavailable(f"not all workers are ready after {_UP_PATIENCE:.0f} s: look into {home.logs}")
+
+
+def _refuse_failing(stack: dict[str, Any], home: Home) -> None:
+    for kept in stack.get("processes", ()):
+        if kept["restarts"] >= 2:
+            log = home.logs / f"{kept['name']}.log"
+            raise Unavailable(f"{kept['name']} does not start: {last_line(log)}. {log} has the rest")
+
+
+def _ready(stack: dict[str, Any]) -> set[str]:
+    workers = {kept["pid"]: kept["name"] for kept in stack.get("processes", ()) if kept["name"].startswith("worker")}
+    if not workers:
+        return set()
+    from deploy.health import live_workers
+
+    return {workers[live["pid"]] for live in live_workers(get_settings()) if live["pid"] in workers}
+
+
+def _running_stack(home: Home) -> dict[str, Any]:
+    deadline = time.monotonic() + _UP_PATIENCE
+    while time.monotonic() < deadline:
+        stack = home.read_stack()
+        if stack.get("supervisor"):
+            return stack
+        time.sleep(0.2)
+    raise Unavailable(
+        f"another `tweetmill up` has been at work on {home.path} for {_UP_PATIENCE:.0f} s: see {home.logs}, or `tweetmill down`"
+    )
+
+
+def down(settings: Settings, report: Report) -> bool:
+    """Stop everything that belongs to this home and leave its data; return whether anything ran."""
+    home = Home(settings.home)
+    if not home.run.exists():
+        return False
+    supervisor = find(home.run / "supervisor.json")
+    stack = home.read_stack()
+    if supervisor is not None:
+        report("asking the supervisor to stop: workers finish the step they are at")
+        # It takes the workers and servers along, within their time; a supervisor that hangs is killed, and the rest done here.
+        stop_processes({"the stack": supervisor}, report, ((0.0, 15), (_DOWN_PATIENCE, 9)))
+    ran = supervisor is not None or bool(stack)
+    take_down(home, report)
+    return ran
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """How the stack is: servers, tables, workers, queues, Flower and disk. Never raises for a server that is away."""
+    return health(settings, Home(settings.home))

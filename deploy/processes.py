@@ -1,0 +1,166 @@
+"""Processes that die with their supervisor, are restarted when they fail, and are found again after a crash."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_HEALTHY_AFTER = 60.0
+_LONGEST_BACKOFF = 30.0
+
+# A process is asked politely, then told to stop at once, then killed: seconds after the beginning.
+STOPPING = ((0.0, signal.SIGTERM), (30.0, signal.SIGQUIT), (40.0, signal.SIGKILL))
+
+
+def find(record: Path) -> psutil.Process | None:
+    """The live process that `record` names. Its start time is compared too: process ids are used again."""
+    try:
+        noted = json.loads(record.read_text())
+        process = psutil.Process(noted["pid"])
+        same = abs(process.create_time() - noted["started"]) < 1.0
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+
+
+def note(record: Path, pid: int) -> None:
+    """Write down that `pid` runs, for `find`."""
+    aside = record.with_name(f".{record.name}")
+    aside.write_text(json.dumps({"pid": pid, "started": psutil.Process(pid).create_time()}))
+    aside.replace(record)
+
+
+def _die_with_parent(parent: int) -> Callable[[], None] | None:
+    """What a Linux child does before exec: ask for SIGTERM at its parent's death. Elsewhere `tweetmill up` sweeps."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)  # loaded before the fork
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before it could be noticed
+            os._exit(1)
+
+    return ask
+
+
+def spawn(
+    command: Sequence[str], log: Path, *, environment: Mapping[str, str], folder: Path, survives: bool = False, keep: Iterable[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own (Ctrl-C is for the supervisor alone) with its output appended to `log`.
+
+    Args:
+        command: program and arguments.
+        log: a file.
+        environment: what differs from this process's own.
+        folder: where it runs.
+        survives: whether it outlives this process.
+        keep: file descriptors that it inherits.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            pass_fds=tuple(keep),
+            preexec_fn=None if survives else _die_with_parent(os.getpid()),
+        )
+
+
+def stop(processes: Mapping[str, psutil.Process], report: Callable[[str], None], plan: Sequence[tuple[float, int]] = STOPPING) -> None:
+    """Stop processes together, each step of `plan` when its time has come; `report` hears who is waited for."""
+    left = dict(processes)
+    steps = list(plan)
+    begun = time.monotonic()
+    told = begun
+    while left:
+        now = time.monotonic()
+        if steps and now - begun >= steps[0][0]:
+            _signal(left.values(), steps.pop(0)[1])
+        left = {name: process for name, process in left.items() if not _ended(process)}
+        if left and now - told >= 2:
+            report(f"waiting for {', '.join(left)} to finish a step ({now - begun:.0f} s)")
+            told = now
+        if not steps and now - begun > plan[-1][0] + 10:
+            report(f"still there: {', '.join(left)}")
+            return
+        time.sleep(0.05)
+
+
+def _signal(processes: Iterable[psutil.Process], number: int) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        process.wait(timeout=0)
+    except psutil.TimeoutExpired:
+        # A zombie is somebody else's to reap.
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    return True
+
+
+@dataclass
+class Kept:
+    """A process that is started again when it ends, ever later while it keeps failing."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+    log: Path
+    record: Path
+    restarts: int = 0
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _started: float = 0.0
+    _not_before: float = 0.0
+    _backoff: float = 0.5
+
+    @property
+    def pid(self) -> int | None:
+        """The running process's id."""
+        return self.process.pid if self.process is not None else None
+
+    def keep(self) -> bool:
+        """Start the process if it should run and does not; return whether anything changed."""
+        now = time.monotonic()
+        if self.process is not None:
+            if self.process.poll() is None:
+                return False
+            self._plan_restart(now)
+            return True
+        if now < self._not_before:
+            return False
+        self.process = spawn(self.command, self.log, environment=self.environment, folder=self.folder)
+        self._started = now
+        note(self.record, self.process.pid)
+        return True
+
+    def _plan_restart(self, now: float) -> None:
+        healthy = now - self._started > _HEALTHY_AFTER
+        self._backoff = 1.0 if healthy else min(_LONGEST_BACKOFF, self._backoff * 2)
+        self._not_before = now + self._backoff
+        self.restarts += 1
+        self.process = None
+        self.record.unlink(missing_ok=True)

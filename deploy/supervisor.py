@@ -1,0 +1,163 @@
+"""The process that owns the workers and Flower: it starts them again when they fail, and takes them along when it ends.
+
+    python -m deploy.supervisor --workers 2 --threads 1
+
+`tweetmill up` runs it in the foreground, `tweetmill up -d` in a session of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from deploy import flower
+from deploy.home import Home
+from deploy.processes import Kept, find, note, stop
+from deploy.servers import Postgres, Server, Valkey, last_line
+from schemas.payloads import Queue
+from workers.settings import Settings, get_settings
+
+Report = Callable[[str], None]
+
+_ROUND = 0.25
+
+
+def worker_command(name: str, queues: Sequence[str], concurrency: int = 1) -> list[str]:
+    """What starts one Celery worker."""
+    options = ["-n", f"{name}@%h", "-Q", ",".join(queues), "--concurrency", str(concurrency), "--loglevel", "INFO", "--without-mingle"]
+    return [sys.executable, "-m", "celery", "-A", "workers.app:app", "worker", *options]
+
+
+def servers_of(home: Home) -> dict[str, Server]:
+    """The servers that a stack can have of its own, by the setting that holds their address."""
+    return {"broker_url": Valkey(home), "database_url": Postgres(home)}
+
+
+class Supervisor:
+    """Keeps `workers` workers, Flower and the stack's own servers running until told to stop."""
+
+    def __init__(self, settings: Settings, home: Home, workers: int, threads: int, report: Report) -> None:
+        self.home = home
+        self.report = report
+        ours = home.read_stack().get("settings", {})
+        self.servers = [server for name, server in servers_of(home).items() if name in ours]
+        self.flower_port = flower.free_port(settings.flower_port)
+        self.workers = [self._kept(f"worker{number}", threads) for number in range(1, workers + 1)]
+        flower_command = flower.command(settings, home, self.flower_port)
+        self.kept = [*self.workers, self._keep_as("flower", flower_command, {"TWEETMILL_HOME": str(home.path)})]
+        self._ended = threading.Event()
+
+    def _kept(self, name: str, threads: int) -> Kept:
+        environment = {"TWEETMILL_HOME": str(self.home.path), "TWEETMILL_THREADS": str(threads)}
+        return self._keep_as(name, worker_command(name, list(Queue)), environment)
+
+    def _keep_as(self, name: str, command: Sequence[str], environment: dict[str, str]) -> Kept:
+        log, record = self.home.logs / f"{name}.log", self.home.run / f"{name}.json"
+        return Kept(name=name, command=command, environment=environment, folder=self.home.run, log=log, record=record)
+
+    def run(self) -> None:
+        """Until SIGTERM or Ctrl-C; then everything ends, servers last."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._told_to_end)
+        note(self.home.run / "supervisor.json", os.getpid())
+        try:
+            while not self._ended.is_set():
+                self._round()
+                self._ended.wait(_ROUND)
+        finally:
+            self.end()
+
+    def _told_to_end(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._ended.set()
+
+    def _round(self) -> None:
+        for server in self.servers:
+            if server.process() is None:
+                self.report(f"{server.name} stopped: starting it again")
+                self._try_start(server)
+        changed = [kept for kept in self.kept if kept.keep()]
+        for kept in changed:
+            if kept.process is not None:
+                self.report(f"{kept.name} started (pid {kept.pid})")
+            else:
+                self.report(f"{kept.name} ended: {last_line(kept.log)}")
+        if changed:
+            self._write_down()
+
+    def _try_start(self, server: Server) -> None:
+        try:
+            server.start()
+        except Exception as error:  # the next round tries again
+            self.report(f"{server.name}: {error}")
+            self._ended.wait(2)
+
+    def _write_down(self) -> None:
+        processes = [{"name": kept.name, "pid": kept.pid, "restarts": kept.restarts} for kept in self.kept]
+        stack = self.home.read_stack() | {"processes": processes, "flower": f"http://127.0.0.1:{self.flower_port}"}
+        self.home.write_stack(stack | {"supervisor": os.getpid()})
+
+    def end(self) -> None:
+        """Stop everything that belongs to this home."""
+        take_down(self.home, self.report)
+
+
+def leftovers(home: Home) -> dict[str, psutil.Process]:
+    """Live workers and Flower of this home, whoever started them."""
+    records = {path.stem: find(path) for path in sorted(home.run.glob("*.json")) if path.stem not in ("supervisor", "valkey")}
+    return {name: process for name, process in records.items() if process is not None}
+
+
+def take_down(home: Home, report: Report) -> None:
+    """Stop workers and Flower, then the servers; the data stay."""
+    stop_children(home, report)
+    for server in servers_of(home).values():
+        if server.process() is not None:
+            report(f"stopping {server.name}")
+            server.stop()
+    home.stack_file.unlink(missing_ok=True)
+    (home.run / "supervisor.json").unlink(missing_ok=True)
+
+
+def stop_children(home: Home, report: Report) -> None:
+    """Stop workers and Flower; workers may finish the step that they are at."""
+    left = leftovers(home)
+    if left:
+        report(f"stopping {', '.join(left)}")
+        stop(left, report)
+    for record in home.run.glob("worker*.json"):
+        record.unlink(missing_ok=True)
+    (home.run / "flower.json").unlink(missing_ok=True)
+
+
+def command(workers: int, threads: int) -> list[str]:
+    """What starts this module as a process."""
+    return [sys.executable, "-m", "deploy.supervisor", "--workers", str(workers), "--threads", str(threads)]
+
+
+def main(arguments: Any = None) -> None:
+    """Supervise until told to stop."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args(arguments)
+    settings = get_settings()
+    home = Home(settings.home)
+    Supervisor(settings, home, options.workers, options.threads, _log).run()
+
+
+def _log(message: str) -> None:
+    sys.stdout.write(message + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
