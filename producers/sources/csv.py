@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from producers.sources.fields import make_tweet
-from producers.sources.forms import Line, Refusal, SourceError
+from producers.sources.forms import Line, RefusalError, SourceError
 from producers.sources.streams import RawLine
 
 COLUMNS = {"id": "id", "tweet_id": "id", "text": "text", "author": "author", "lang": "lang", "created_at": "created_at"}
@@ -22,7 +22,7 @@ class Record:
 
     number: int
     cells: list[str]
-    refusal: Refusal | None = None
+    refusal: RefusalError | None = None
 
 
 def is_header(content: bytes) -> bool:
@@ -54,14 +54,14 @@ def _line(record: Record, names: list[str], source: str) -> Line:
     if record.refusal:
         return record.refusal.on(record.number)
     if len(record.cells) < len(names):
-        return Refusal(None, f"the row has {len(record.cells)} columns, the header {len(names)}").on(record.number)
+        return RefusalError(None, f"the row has {len(record.cells)} columns, the header {len(names)}").on(record.number)
     fields: dict[str, object] = {}
     for name, cell in zip(names, record.cells, strict=False):
         if name in COLUMNS:
             fields.setdefault(COLUMNS[name], cell)
     try:
         return Line(record.number, tweet=make_tweet(fields, source))
-    except Refusal as refusal:
+    except RefusalError as refusal:
         return refusal.on(record.number)
 
 
@@ -82,13 +82,13 @@ def _records(lines: Iterable[RawLine]) -> Iterator[Record]:
         taken = [first]
         try:
             cells = next(csv.reader(_until_closed(pending, taken), strict=True))
-        except (csv.Error, Refusal) as error:
+        except (csv.Error, RefusalError) as error:
             pending.put_back(taken[1:])
-            reason = error if isinstance(error, Refusal) else Refusal(None, "a quote is left open or closed in mid-cell")
+            reason = error if isinstance(error, RefusalError) else RefusalError(None, "a quote is left open or closed in mid-cell")
             yield Record(first.number, [], reason)
             continue
         if any(character in UNDECODABLE for cell in cells for character in cell):
-            yield Record(first.number, cells, Refusal(None, "the row is not valid UTF-8"))
+            yield Record(first.number, cells, RefusalError(None, "the row is not valid UTF-8"))
         else:
             yield Record(first.number, cells)
 
@@ -99,7 +99,7 @@ def _until_closed(pending: _Pushback, taken: list[RawLine]) -> Iterator[str]:
     while line is not None:
         size += len(line.content or b"") + 1
         if line.content is None or size > LONGEST_RECORD:
-            raise Refusal(None, f"the row is longer than {LONGEST_RECORD} bytes, or a quote is left open")
+            raise RefusalError(None, f"the row is longer than {LONGEST_RECORD} bytes, or a quote is left open")
         yield _text(line.content) + "\n"
         line = pending.take()
         if line is not None:

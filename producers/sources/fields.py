@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from producers.sources.forms import Refusal
+from producers.sources.forms import RefusalError
 from schemas.records import Tweet
 
 LONGEST_TEXT = 25_000  # characters, X's own limit for long posts
@@ -19,8 +19,9 @@ DATE_FORMATS = ("%a %b %d %H:%M:%S %z %Y", "%Y-%m-%d %H:%M:%S %z")
 def make_tweet(values: Mapping[str, object], source: str) -> Tweet:
     """A tweet from `id`, `text` and, where given, `author`, `lang` and `created_at`.
 
-    Without a key `id` the id is made from the text, so that the same text read twice is the same tweet.
-    Raises `Refusal` naming the first field that is wrong.
+    Without a key `id` the id is made from the text, so that the same text read twice is the same tweet. A date in a form
+    that is not known, such as the ambiguous 2/3/2015, leaves the tweet without one: nothing needs it, the text is what counts.
+    Raises `RefusalError` naming the first field that is wrong.
     """
     text = checked_text(values.get("text"))
     return Tweet(
@@ -34,32 +35,32 @@ def make_tweet(values: Mapping[str, object], source: str) -> Tweet:
 
 
 def checked_text(value: object) -> str:
-    """The text of a tweet as it stands, or a `Refusal`."""
+    """The text of a tweet as it stands, or a `RefusalError`."""
     if value is None:
-        raise Refusal("text", "the text is missing")
+        raise RefusalError("text", "the text is missing")
     if not isinstance(value, str):
-        raise Refusal("text", f"the text is {_kind(value)}, not a string")
+        raise RefusalError("text", f"the text is {_kind(value)}, not a string")
     if not value.strip():
-        raise Refusal("text", "the text is empty")
+        raise RefusalError("text", "the text is empty")
     if len(value) > LONGEST_TEXT:
-        raise Refusal("text", f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
+        raise RefusalError("text", f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
     _check_characters("text", value)
     return value
 
 
 def checked_id(value: object) -> str:
-    """The id as a string, or a `Refusal`. Whole numbers become strings; numbers with a fraction have lost digits."""
+    """The id as a string, or a `RefusalError`. Whole numbers become strings; numbers with a fraction have lost digits."""
     if value is None:
-        raise Refusal("id", "the id is missing")
+        raise RefusalError("id", "the id is missing")
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Refusal("id", f"the id is {_kind(value)}, not a string or a whole number")
+        raise RefusalError("id", f"the id is {_kind(value)}, not a string or a whole number")
     text = str(value).strip()
     if not text:
-        raise Refusal("id", "the id is empty")
+        raise RefusalError("id", "the id is empty")
     if len(text) > LONGEST_ID:
-        raise Refusal("id", f"the id has {len(text)} characters, more than {LONGEST_ID}")
+        raise RefusalError("id", f"the id has {len(text)} characters, more than {LONGEST_ID}")
     if ROUNDED_ID.fullmatch(text):
-        raise Refusal("id", "the id was rounded by a spreadsheet: export it again with the id column as text")
+        raise RefusalError("id", "the id was rounded by a spreadsheet: export it again with the id column as text")
     _check_characters("id", text)
     return text
 
@@ -74,7 +75,7 @@ def _optional_string(values: Mapping[str, object], field: str) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Refusal(field, f"{field} is {_kind(value)}, not a string")
+        raise RefusalError(field, f"{field} is {_kind(value)}, not a string")
     _check_characters(field, str(value))
     return str(value)
 
@@ -83,11 +84,9 @@ def _optional_date(value: object) -> datetime | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise Refusal("created_at", f"created_at is {_kind(value)}, not a string")
+        raise RefusalError("created_at", f"created_at is {_kind(value)}, not a string")
     moment = _parsed_date(value.strip())
-    if moment is None:
-        raise Refusal("created_at", "created_at is not a date: write it like 2024-05-01T12:30:00Z")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.replace(tzinfo=UTC) if moment and not moment.tzinfo else moment
 
 
 def _parsed_date(value: str) -> datetime | None:
@@ -97,7 +96,7 @@ def _parsed_date(value: str) -> datetime | None:
         pass
     for form in DATE_FORMATS:
         try:
-            return datetime.strptime(value, form)
+            return datetime.strptime(value, form).astimezone(UTC)
         except ValueError:
             continue
     return None
@@ -105,11 +104,11 @@ def _parsed_date(value: str) -> datetime | None:
 
 def _check_characters(field: str, value: str) -> None:
     if "\x00" in value:
-        raise Refusal(field, f"{field} contains a NUL character, which Postgres cannot store")
+        raise RefusalError(field, f"{field} contains a NUL character, which Postgres cannot store")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Refusal(field, f"{field} contains half of a surrogate pair, which is no character") from None
+        raise RefusalError(field, f"{field} contains half of a surrogate pair, which is no character") from None
 
 
 def _kind(value: object) -> str:

@@ -33,7 +33,7 @@ class Line:
     rejected: Rejected | None = None
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """Why one tweet is refused: the field, and a reason that does not quote it."""
 
     def __init__(self, field: str | None, reason: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from producers.sources.fields import make_tweet
-from producers.sources.forms import Line, Refusal, SourceError
+from producers.sources.forms import Line, RefusalError, SourceError
 from producers.sources.objects import tweets_of
 from producers.sources.streams import LONGEST_LINE, RawLine
 
@@ -30,7 +30,7 @@ def read_json(lines: Iterable[RawLine], source: str, skip: int) -> Iterator[Line
 
 def _line(line: RawLine, source: str) -> Iterator[Line]:
     if line.content is None:
-        yield Refusal(None, f"the line is longer than {LONGEST_LINE} bytes").on(line.number)
+        yield RefusalError(None, f"the line is longer than {LONGEST_LINE} bytes").on(line.number)
         return
     yield from _document(line.content, line.number, source, skip=0)
 
@@ -40,16 +40,16 @@ def _document(content: bytes, number: int, source: str, skip: int) -> Iterator[L
         return
     try:
         document = _parsed(content)
-    except Refusal as refusal:
+    except RefusalError as refusal:
         yield refusal.on(number)
         return
     for fields in tweets_of(document):
-        if isinstance(fields, Refusal):
+        if isinstance(fields, RefusalError):
             yield fields.on(number)
             continue
         try:
             yield Line(number, tweet=make_tweet(fields, source))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             yield refusal.on(number)
 
 
@@ -57,11 +57,11 @@ def _parsed(content: bytes) -> object:
     try:
         return json.loads(content.decode())
     except UnicodeDecodeError as error:
-        raise Refusal(None, f"the line is not valid UTF-8 at byte {error.start}") from None
+        raise RefusalError(None, f"the line is not valid UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise Refusal(None, f"the line is not valid JSON: {error.msg} at column {error.colno}") from None
+        raise RefusalError(None, f"the line is not valid JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, RecursionError):
-        raise Refusal(None, "the line is not valid JSON: a number is too long or the nesting too deep") from None
+        raise RefusalError(None, "the line is not valid JSON: a number is too long or the nesting too deep") from None
 
 
 def _joined(first: RawLine, rest: Iterator[RawLine]) -> bytes:

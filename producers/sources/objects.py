@@ -8,32 +8,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from producers.sources.forms import Refusal
+from producers.sources.forms import RefusalError
 
 Json = dict[str, object]
 RETWEET_PREFIX = re.compile(r"RT @\w+: ")
 
 
-def tweets_of(document: object) -> Iterator[Json | Refusal]:
+def tweets_of(document: object) -> Iterator[Json | RefusalError]:
     """The fields `id`, `text`, `author`, `lang`, `created_at` of every tweet in one JSON document, in its order."""
     if isinstance(document, list):
         for item in document:
             yield from tweets_of(item)
     elif not isinstance(document, dict):
-        yield Refusal(None, "the line is JSON but no object")
+        yield RefusalError(None, "the line is JSON but no object")
     elif "data" in document and "text" not in document:
         yield from _page(document)
     elif "errors" in document and "text" not in document:
-        yield Refusal(None, "the line is an error that the X API answered, not a tweet")
+        yield RefusalError(None, "the line is an error that the X API answered, not a tweet")
     else:
         yield _single(document)
 
 
-def _page(page: Json) -> Iterator[Json | Refusal]:
+def _page(page: Json) -> Iterator[Json | RefusalError]:
     data = page["data"]
     included = _included_tweets(page.get("includes"))
     for item in data if isinstance(data, list) else [data]:
-        yield _version_2(item, included) if isinstance(item, dict) else Refusal("data", "data holds something that is no object")
+        yield _version_2(item, included) if isinstance(item, dict) else RefusalError("data", "data holds something that is no object")
 
 
 def _included_tweets(includes: object) -> dict[str, Json]:

@@ -36,7 +36,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
     Raises `SourceError` when there is no such file, when it is a folder, or when it may not be read.
     """
     if str(path) == STDIN:
-        with _decompressed(cast(BufferedReader, sys.stdin.buffer)) as stream:
+        with _decompressed(cast("BufferedReader", sys.stdin.buffer)) as stream:
             yield stream
         return
     check_readable(path)
@@ -67,7 +67,7 @@ def _decompressed(raw: BufferedReader) -> Iterator[BinaryIO]:
         yield raw
         return
     with gzip.open(raw, "rb") as unzipped:
-        yield cast(BinaryIO, unzipped)
+        yield cast("BinaryIO", unzipped)
 
 
 def lines(stream: BinaryIO) -> Iterator[RawLine]:

@@ -5,21 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workers.synthesis.draft import Draft, Word
+from workers.synthesis.vocabulary import EMOJI, EMOTICONS, FILLERS_AFTER, FILLERS_BEFORE, NAME_PARTS, STOPWORDS, TAGS
 
-EMOJI = "😂 😭 😍 😊 🙄 🔥 ❤️ 🙏 👏 😩 💯 😅 🎉 👀 🤔 😎 💀 😡 👍 ✨ 😴 🙌 😢 ☀️ 💪".split()
-EMOTICONS = ":) :-) :( ;) :D :P :/ <3 xD ;-) :-( =) ^_^ :') -_-".split()
-FILLERS_BEFORE = "lol haha omg ugh hahaha lmao".split()
-FILLERS_AFTER = "lol lol haha smh lmao hahaha".split()
-TAGS = (
-    "#fail #love #win #news #fml #life #happy #monday #tbt #blessed #fb #truth #help #annoyed #random #mood #weekend #food #music #tv "
-    "#fun #work #travel #nofilter #sad #yum #bored #wtf #sports #friday"
-).split()
-NAME_PARTS = "jess mike lil sunny real its_ mr miss kat dan amy joe rob nat max ellie tom sam chris luv soccer music coffee star".split()
-STOPWORDS = frozenset(
-    "about after again also been before being could does doing from have having here into just like more most much only other over "
-    "really said same should some such than that their them then there these they this those through very want went were what when "
-    "where which while will with would your yours".split()
-)
 SHORTENERS = ("http://t.co/", "https://t.co/", "http://bit.ly/")
 SLUG = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 

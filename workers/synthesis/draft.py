@@ -7,15 +7,9 @@ import re
 from dataclasses import dataclass, field
 
 from workers.synthesis.rates import NoiseRates
+from workers.synthesis.vocabulary import ABBREVIATIONS, NEGATIONS, NUMBER_WORDS
 
-NEGATIONS = frozenset("no not never cannot none nobody nothing nowhere neither nor without nope".split())
-NUMBER_WORDS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
-    "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion half quarter dozen first second "
-    "third fourth fifth once twice".split()
-)
 WORD_PARTS = re.compile(r"(?P<before>[^\w$£€&]*)(?P<core>.*?)(?P<after>[^\w%]*)", re.DOTALL)
-ABBREVIATIONS = frozenset("vs mr mrs ms dr st jr sr prof etc e.g i.e".split())
 SENTENCE_END = re.compile(r"[.!?…]")
 MESSINESS = (0.25, 0.5, 1.0, 1.0, 2.25)  # mean 1: some people misspell throughout, most hardly ever
 

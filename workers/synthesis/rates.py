@@ -14,10 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workers.synthesis import patterns
 from workers.synthesis.slang import AMBIGUOUS, DEFAULT_SHARE, SLANG
+from workers.synthesis.vocabulary import words
 
 CONTRACTIONS = frozenset(
-    "i'm i've don't can't won't didn't doesn't isn't wasn't aren't couldn't wouldn't shouldn't haven't hasn't weren't ain't "
-    "that's what's he's she's there's you're they're you've they've you'll they'll it'll let's who's here's where's".split()
+    words(
+        "i'm i've don't can't won't didn't doesn't isn't wasn't aren't couldn't wouldn't shouldn't haven't hasn't weren't ain't "
+        "that's what's he's she's there's you're they're you've they've you'll they'll it'll let's who's here's where's"
+    )
 )
 BARE_CONTRACTIONS = frozenset(word.replace("'", "") for word in CONTRACTIONS)
 LONGEST_PHRASE = max(len(phrase.split()) for forms in (SLANG, *SLANG.values()) for phrase in forms)

@@ -6,6 +6,8 @@ phonetic, or abbreviations; forms that only lack an apostrophe belong to `noise`
 
 from __future__ import annotations
 
+from workers.synthesis.vocabulary import words
+
 SLANG: dict[str, tuple[str, ...]] = {
     # pronouns, auxiliaries and little words
     "you": ("u", "ya", "yu"),
@@ -228,7 +230,8 @@ SLANG: dict[str, tuple[str, ...]] = {
 
 # Spellings that are also words, numbers or initials of their own: counting them would measure those instead.
 AMBIGUOUS = frozenset(
-    "2 4 r b c n y v k tha em dem dis wit nd & def prob till round bro sis bf gf ty pic pics vid alright "
-    "fav diff info rn min gov babe".split()
+    words(
+        "2 4 r b c n y v k tha em dem dis wit nd & def prob till round bro sis bf gf ty pic pics vid alright fav diff info rn min gov babe"
+    )
 )
 DEFAULT_SHARE = 0.01  # of a phrase's occurrences, for a spelling that cannot be counted

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 
 from workers.synthesis.draft import Draft, Word
 from workers.synthesis.keyboard import NEIGHBOURS
 from workers.synthesis.slang import SLANG
+from workers.synthesis.vocabulary import EXPRESSIVE
 
 VOWELS = "aeiou"
-EXPRESSIVE = frozenset(
-    "so really very love please yes yay wow good great happy hate cute hungry tired bored long way too all hey hello hi bye sad bad cool "
-    "nice awesome amazing crazy much hard ready well oh omg ugh cold hot late dude thanks finally more why what stop beautiful excited "
-    "sweet yeah best baby man right okay fun night funny wait".split()
-)
 EXPRESSIVE_FACTOR = 8.0  # expressive words are about one in eight, and most lengthened words are among them
 
 
@@ -100,31 +97,31 @@ def slip_fingers(draft: Draft) -> None:
     for word in draft.words:
         if word.spellable and draft.slip(draft.rates.typo):
             name, slip = draft.rng.choice(slips)
-            changed = slip(draft, word.core)
+            changed = slip(word.core, draft.rng)
             if changed != word.core:
                 word.core, word.fixed = changed, True
                 draft.record(name)
 
 
-def _drop_letter(draft: Draft, core: str) -> str:
-    place = draft.rng.randrange(1, len(core))
+def _drop_letter(core: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(core))
     return core[:place] + core[place + 1 :]
 
 
-def _drop_vowels(draft: Draft, core: str) -> str:
+def _drop_vowels(core: str, _rng: random.Random) -> str:
     inner = "".join(letter for letter in core[1:-1] if letter not in VOWELS)
     return core[0] + inner + core[-1] if len(inner) >= 2 else core
 
 
-def _swap(draft: Draft, core: str) -> str:
-    place = draft.rng.randrange(1, len(core) - 1)
+def _swap(core: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(core) - 1)
     return core[:place] + core[place + 1] + core[place] + core[place + 2 :]
 
 
-def _miss_key(draft: Draft, core: str) -> str:
-    place = draft.rng.randrange(1, len(core))
+def _miss_key(core: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(core))
     keys = NEIGHBOURS.get(core[place])
-    return core[:place] + draft.rng.choice(keys) + core[place + 1 :] if keys else core
+    return core[:place] + rng.choice(keys) + core[place + 1 :] if keys else core
 
 
 def lengthen(draft: Draft) -> None:

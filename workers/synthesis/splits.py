@@ -1,0 +1,94 @@
+"""Hold examples back for the test without leaks: whole clusters go to one side, and only what people wrote is tested on."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from workers.errors import UserError
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """What the split needs to know of a row: its cluster, whether a person wrote it, whether its tweet has over 20 words."""
+
+    cluster: int
+    human: bool
+    long: bool = False
+
+
+@dataclass
+class _Cluster:
+    number: int
+    humans: int = 0
+    long_humans: int = 0
+
+    @property
+    def long(self) -> bool:
+        return self.long_humans * 2 > self.humans
+
+
+@dataclass
+class _Held:
+    """Clusters held back so far."""
+
+    clusters: set[int] = field(default_factory=set)
+    rows: int = 0
+
+    def fill(self, candidates: Sequence[_Cluster], room: int) -> None:
+        for cluster in candidates:
+            if 0 < cluster.humans <= room and cluster.number not in self.clusters:
+                self.clusters.add(cluster.number)
+                self.rows += cluster.humans
+                room -= cluster.humans
+
+
+def split(rows: Sequence[Member], test_size: int, seed: int) -> list[Split]:
+    """The side of each row: `test` for at most `test_size` human rows, exactly so many when their clusters are single rows.
+
+    Long tweets get the share in the test that they have among all human rows. A row that no person wrote but whose cluster is
+    held back is `test` too: the caller drops it, since it may neither be learnt nor be tested on.
+    Raises `UserError` when there are fewer human rows than `test_size`.
+    """
+    humans = sum(row.human for row in rows)
+    if humans == 0 or test_size == 0:
+        return ["train"] * len(rows)
+    if test_size > humans:
+        raise UserError(f"test_size asks for {test_size} pairs to be held back, but only {humans} are usable: lower it or curate more")
+    grouped = _shuffled_clusters(rows, seed)
+    long_quota = round(test_size * sum(row.human and row.long for row in rows) / humans)
+    held = _Held()
+    held.fill([cluster for cluster in grouped if cluster.long], long_quota)
+    held.fill([cluster for cluster in grouped if not cluster.long], test_size - long_quota)
+    held.fill(grouped, test_size - held.rows)
+    return ["test" if row.cluster in held.clusters else "train" for row in rows]
+
+
+def _shuffled_clusters(rows: Sequence[Member], seed: int) -> list[_Cluster]:
+    grouped: dict[int, _Cluster] = {}
+    for row in rows:
+        cluster = grouped.setdefault(row.cluster, _Cluster(row.cluster))
+        cluster.humans += row.human
+        cluster.long_humans += row.human and row.long
+    order = [grouped[number] for number in sorted(grouped)]
+    random.Random(f"split {seed}").shuffle(order)
+    return order
+
+
+def fair_shares(sizes: Sequence[int], limit: int) -> list[int]:
+    """Divide `limit` evenly among kinds of these sizes; what one cannot fill goes to the others."""
+    shares = [0] * len(sizes)
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for kind, size in enumerate(sizes):
+        by_size[size].append(kind)
+    left, waiting = limit, len(sizes)
+    for kind in (kind for size in sorted(by_size) for kind in by_size[size]):
+        shares[kind] = min(sizes[kind], left // waiting)
+        left -= shares[kind]
+        waiting -= 1
+    return shares
