@@ -1,0 +1,90 @@
+"""What several families of tests share: real servers in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from deploy.health import redis_client
+from deploy.home import Home
+from deploy.servers import Postgres, Valkey
+from schemas.migrations import migrate
+from workers.settings import get_settings
+from workers.store import connect, get_engine
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Valkey and a migrated Postgres, without workers."""
+
+    home: Path
+    database_url: str
+    broker_url: str
+
+
+@pytest.fixture
+def stack_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty state folder that this process takes for its own."""
+    # Not tmp_path: pytest closes its folders to others, and as root Postgres runs as somebody else.
+    home = Path(tempfile.mkdtemp(prefix="tweetmill-"))
+    monkeypatch.setenv("TWEETMILL_HOME", str(home))
+    for name in ("DATABASE_URL", "CELERY_BROKER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    get_settings.cache_clear()
+    yield home
+    get_settings.cache_clear()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def running_servers() -> Iterator[Servers]:
+    """One pair of servers for the whole run; no setting points to them yet."""
+    home = Home(Path(tempfile.mkdtemp(prefix="tweetmill-")))
+    home.prepare()
+    valkey, postgres = Valkey(home), Postgres(home)
+    try:
+        valkey.start()
+        postgres.start()
+        engine = connect(postgres.url)
+        migrate(engine)
+        engine.dispose()
+        yield Servers(home.path, postgres.url, valkey.url)
+    finally:
+        valkey.stop()
+        postgres.stop()
+        shutil.rmtree(home.path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def servers(running_servers: Servers) -> Iterator[Servers]:
+    """The servers, with the settings of this process pointing to them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TWEETMILL_HOME", str(running_servers.home))
+        environment.setenv("DATABASE_URL", running_servers.database_url)
+        environment.setenv("CELERY_BROKER_URL", running_servers.broker_url)
+        get_settings.cache_clear()
+        yield running_servers
+        get_engine().dispose()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def clean_database(servers: Servers) -> Engine:
+    """Empty tables and empty queues; the engine to look into them."""
+    engine = get_engine()
+    with engine.begin() as connection:
+        tables = connection.execute(
+            text(
+                "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            )
+        ).scalar_one()
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    with redis_client(servers.broker_url) as client:
+        client.flushdb()
+    return engine
