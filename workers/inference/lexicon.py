@@ -37,7 +37,7 @@ SLANG = _table(
     "tks=thanks+thank thnx=thanks+thank thanx=thanks+thank thanks=thank thank=thanks pls=please plz=please ppl=people peeps=people",
     "tmrw=tomorrow tmr=tomorrow tomo=tomorrow 2moro=tomorrow 2day=today 2nite=tonight 2night=tonight tonite=tonight nite=night",
     "gn=good+night gm=good+morning bday=birthday b-day=birthday bf=boyfriend gf=girlfriend bff=best+friend fam=family sis=sister",
-    "bro=brother luv=love lov=love gr8=great l8r=later l8=late m8=mate b4=before ya=you yah=you ye=you yer=your yo=your+year+old lvl=level lvls=levels pt=point pts=points pkwy=parkway blvd=boulevard assc=association assn=association da=the dat=that",
+    "bro=brother luv=love lov=love gr8=great l8r=later l8=late m8=mate b4=before ya=you yah=you ye=you yer=your yo=your+year+old da=the dat=that",
     "dis=this dem=them dey=they tha=the teh=the bout=about til=until till=until thru=through tho=though altho=although enuf=enough",
     "nuff=enough sum=some sumthin=something somethin=something nothin=nothing nuthin=nothing shoulda=should+have coulda=could+have",
     "woulda=would+have musta=must+have idk=i+do+not+know+don't imo=in+my+opinion imho=in+my+opinion btw=by+the+way fyi=for+your",
@@ -60,6 +60,7 @@ SLANG = _table(
     "wut=what wen=when wer=were no1=nobody any1=anyone some1=someone every1=everyone ne1=anyone kno=know knw=know noe=know jus=just",
     "cld=could wld=would shld=should nxt=next lst=last lil=little lol=laughing lmao=laughing rofl=laughing haha=laughing fml=life",
     "smh=shaking tx=thanks+thank mum=mother mom=mother dad=father",
+    "lvl=level lvls=levels pt=point pts=points pkwy=parkway blvd=boulevard assc=association assn=association",
 )
 
 IRREGULAR = {
