@@ -1,0 +1,212 @@
+"""The engine behind a door, against a real HTTP server that is busy, broken, slow and talks nonsense."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workers.inference.engine import EngineError, Message, Prompt, Sampling
+from workers.inference.openai_engine import Backoff, OpenAIEngine
+
+FAST = Backoff(tries=3, first=0.01)
+GREEDY = Sampling(max_new_tokens=20)
+
+
+@dataclass
+class Answer:
+    """One response of the server: a status, a body, headers, and a wait before them in seconds."""
+
+    status: int = 200
+    body: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    wait: float = 0.0
+
+
+@dataclass
+class Server:
+    """A chat server on loopback. `script` decides what the nth request gets; without a body it echoes the user's message."""
+
+    script: Callable[[int, dict[str, Any]], Answer]
+    url: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
+    open_now: int = 0
+    open_most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@contextmanager
+def serving(script: Callable[[int, dict[str, Any]], Answer]) -> Iterator[Server]:
+    server = Server(script)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with server.lock:
+                server.requests.append(request | {"path": self.path})
+                server.authorizations.append(self.headers["authorization"])
+                answer = server.script(len(server.requests), request)
+                server.open_now += 1
+                server.open_most = max(server.open_most, server.open_now)
+            time.sleep(answer.wait)
+            with server.lock:
+                server.open_now -= 1
+            body = (answer.body if answer.body is not None else echo(request)).encode()
+            try:
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+def echo(request: dict[str, Any]) -> str:
+    content = request["messages"][-1]["content"]
+    choices = [{"message": {"role": "assistant", "content": f" {content} {n}".rstrip("0 ") + "\n"}} for n in range(request.get("n", 1))]
+    return json.dumps({"choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": 2 * len(choices)}})
+
+
+def always(answer: Answer) -> Callable[[int, dict[str, Any]], Answer]:
+    return lambda _, __: answer
+
+
+def engine(server: Server, **options: Any) -> OpenAIEngine:
+    settings: dict[str, Any] = {"backoff": FAST, "timeout": 5.0} | options
+    return OpenAIEngine(server.url, "secret", "base-model", **settings)
+
+
+def prompt(text: str) -> Prompt:
+    return Message("system", "Summarize the tweet."), Message("user", text)
+
+
+def test_answers_keep_the_order_of_the_prompts_and_concurrency_has_its_bound() -> None:
+    # Given a server that answers early requests last
+    with serving(lambda n, _: Answer(wait=0.1 if n % 3 == 1 else 0.0)) as server:
+        steps: list[int] = []
+        generations = engine(server, concurrency=3).generate([prompt(f"tweet {n}x") for n in range(12)], GREEDY, on_progress=steps.append)
+    assert [generation.texts for generation in generations] == [(f"tweet {n}x",) for n in range(12)]
+    assert sum(steps) == 12
+    assert 1 < server.open_most <= 3
+    assert {request["path"] for request in server.requests} == {"/v1/chat/completions"}
+    assert set(server.authorizations) == {"Bearer secret"}
+    assert generations[0].tokens_in == 7
+    assert generations[0].tokens_out == 2
+
+
+def test_a_busy_server_is_asked_again_no_sooner_than_it_says() -> None:
+    busy = Answer(429, body="slow down", headers={"retry-after": "0.3"})
+    with serving(lambda n, _: busy if n == 1 else Answer()) as server:
+        started = time.monotonic()
+        (generation,) = engine(server).generate([prompt("hello")], GREEDY)
+    assert generation.texts == ("hello",)
+    assert time.monotonic() - started >= 0.3
+    assert len(server.requests) == 2
+
+
+def test_server_errors_pass() -> None:
+    with serving(lambda n, _: Answer(500, body="boom") if n < 3 else Answer()) as server:
+        (generation,) = engine(server).generate([prompt("hello")], GREEDY)
+    assert generation.texts == ("hello",)
+
+
+def test_a_slow_answer_is_given_up_and_asked_for_again() -> None:
+    with serving(lambda n, _: Answer(wait=1.0 if n == 1 else 0.0)) as server:
+        (generation,) = engine(server, timeout=0.2).generate([prompt("hello")], GREEDY)
+    assert generation.texts == ("hello",)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', '{"choices": [{"message": {"content": null}}]}', "[1]"])
+def test_a_malformed_answer_costs_its_own_prompt_alone_and_says_what_to_do(body: str) -> None:
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        return Answer(body=body if "bad" in request["messages"][-1]["content"] else None)
+
+    with serving(script) as server:
+        good, bad = engine(server).generate([prompt("good"), prompt("bad tweet")], GREEDY)
+    assert good.texts == ("good",)
+    assert good.error is None
+    assert bad.texts == ()
+    assert bad.error is not None
+    assert "OPENAI_BASE_URL" in bad.error
+    assert "tweet" not in bad.error
+
+
+def test_a_prompt_that_the_server_refuses_costs_itself_alone() -> None:
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        return Answer(400, body="too long: bad tweet") if "bad" in request["messages"][-1]["content"] else Answer()
+
+    with serving(script) as server:
+        good, bad = engine(server).generate([prompt("good"), prompt("bad tweet")], GREEDY)
+    assert good.texts == ("good",)
+    assert bad.error is not None
+    assert "context" in bad.error
+    assert "tweet" not in bad.error
+    assert len(server.requests) == 2, "a refusal does not pass, so it is not tried again"
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [(Answer(401), "OPENAI_API_KEY"), (Answer(404), "lora-modules"), (Answer(503), "try again later"), (Answer(429), "concurrency")],
+)
+def test_a_server_that_cannot_work_stops_the_whole_call_with_advice(answer: Answer, advice: str) -> None:
+    with serving(always(answer)) as server, pytest.raises(EngineError, match=advice) as failure:
+        engine(server).generate([prompt("my tweet")] * 4, GREEDY)
+    assert "my tweet" not in str(failure.value)
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with serving(always(Answer())) as server:
+        url = server.url
+    with pytest.raises(EngineError, match="check OPENAI_BASE_URL"):
+        OpenAIEngine(url, "", "base-model", backoff=FAST).generate([prompt("hello")], GREEDY)
+
+
+def test_alternatives_are_the_greedy_answer_and_then_sampled_ones() -> None:
+    with serving(always(Answer())) as server:
+        (generation,) = engine(server).generate([prompt("hello")], Sampling(num_beams=4, num_return_sequences=4))
+    assert generation.texts == ("hello", "hello 1", "hello 2"), "equal alternatives are one"
+    first, second = server.requests
+    assert first["temperature"] == 0
+    assert "n" not in first
+    assert second["temperature"] > 0
+    assert second["n"] == 3
+    assert generation.tokens_in == 14
+    assert generation.tokens_out == 8
+
+
+def test_an_adapter_is_asked_for_by_its_name_at_the_server() -> None:
+    with serving(always(Answer())) as server:
+        served = engine(server, adapters={Path("/models/7f3a"): "tweets-v2"})
+        served.generate([prompt("hello")], GREEDY, adapter=Path("/models/7f3a"))
+        served.generate([prompt("hello")], GREEDY, adapter=Path("/models/tweets-v3"))
+        served.generate([prompt("hello")], GREEDY)
+    assert [request["model"] for request in server.requests] == ["tweets-v2", "tweets-v3", "base-model"]
