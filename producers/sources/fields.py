@@ -44,7 +44,7 @@ def checked_text(value: object) -> str:
         raise RefusalError("text", "the text is empty")
     if len(value) > LONGEST_TEXT:
         raise RefusalError("text", f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
-    _check_characters("text", value)
+    check_characters("text", value)
     return value
 
 
@@ -61,7 +61,7 @@ def checked_id(value: object) -> str:
         raise RefusalError("id", f"the id has {len(text)} characters, more than {LONGEST_ID}")
     if ROUNDED_ID.fullmatch(text):
         raise RefusalError("id", "the id was rounded by a spreadsheet: export it again with the id column as text")
-    _check_characters("id", text)
+    check_characters("id", text)
     return text
 
 
@@ -76,7 +76,7 @@ def _optional_string(values: Mapping[str, object], field: str) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RefusalError(field, f"{field} is {_kind(value)}, not a string")
-    _check_characters(field, str(value))
+    check_characters(field, str(value))
     return str(value)
 
 
@@ -102,7 +102,8 @@ def _parsed_date(value: str) -> datetime | None:
     return None
 
 
-def _check_characters(field: str, value: str) -> None:
+def check_characters(field: str, value: str) -> None:
+    """Raise `RefusalError` for what Postgres cannot store or what is no character."""
     if "\x00" in value:
         raise RefusalError(field, f"{field} contains a NUL character, which Postgres cannot store")
     try:

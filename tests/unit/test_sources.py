@@ -120,6 +120,20 @@ def test_without_an_id_the_same_text_gets_the_same_id_wherever_it_stands(write):
     assert once[0].id == again[0].id != once[1].id
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2015-02-24T11:35:52Z", datetime(2015, 2, 24, 11, 35, 52, tzinfo=UTC)),
+        ("2015-02-24 11:35:52 +0000", datetime(2015, 2, 24, 11, 35, 52, tzinfo=UTC)),
+        ("2015-02-24 11:35:52", datetime(2015, 2, 24, 11, 35, 52, tzinfo=UTC)),
+        ("2/3/2015 11:35", None),
+        ("", None),
+    ],
+)
+def test_a_date_is_read_where_it_is_clear_and_left_out_where_it_is_not(write, written, meant):
+    assert tweets(list(read(write("a.csv", f"id,text,created_at\n1,x,{written}\n"))))[0].created_at == meant
+
+
 def test_gzip_is_undone_whatever_the_name(write):
     packed = gzip.compress(b'{"id":"1","text":"x"}\n')
     assert len(tweets(list(read(write("a.jsonl.gz", packed))))) == 1
@@ -147,7 +161,7 @@ def test_standard_input_is_read_for_a_dash(monkeypatch):
         (b'{"id": true, "text": "secret"}', "id"),
         (b'{"id": "", "text": "secret"}', "id"),
         (b'{"id": "1.23E+17", "text": "secret"}', "id"),
-        (b'{"id": "1", "text": "secret", "created_at": "yesterday"}', "created_at"),
+        (b'{"id": "1", "text": "secret", "created_at": 1431948000}', "created_at"),
         (b'{"id": "1", "text": "secret", "lang": {}}', "lang"),
         (b'{"errors": [{"title": "Not Found"}]}', None),
         (b'{"id": "1", "text": "secret", "n": ' + b"9" * 5000 + b"}", None),

@@ -41,6 +41,8 @@ def plain_sentence(text: str, longest: int | None = LONGEST_SUMMARY) -> str | No
     Unfit are: fewer than three words or more than `longest`, more than one sentence, marks of Twitter, lists, markup. The
     section after a headline's last dash is left out.
     """
+    if "\n" in text.strip():
+        return None
     sentence = SECTION.sub("", " ".join(text.split()))
     count = len(sentence.split())
     if count < 3 or (longest is not None and count > longest):
