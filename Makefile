@@ -1,0 +1,59 @@
+# tweetmill: every command that a newcomer needs. `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+EXTRAS := local,gpu,monitor,dev
+# How many test processes at once would only fight over the cores: ranks and engines use them all.
+T      ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit test-browser check format bench up down secrets clean
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Install everything into .venv (Python 3.11 or newer, a C++ compiler)
+
+$(STAMP): pyproject.toml constraints.txt deploy/preflight.sh
+	@PYTHON=$(PYTHON) sh deploy/preflight.sh
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+demo: setup ## The whole way on this machine: tweets in, a tuned model, summaries out (about 15 minutes)
+	@$(BIN)/tweetmill demo --report demo-report.json
+
+test: setup ## Every test but the browser's: unit, integration (real Valkey and Postgres), acceptance (real workers and ranks)
+	@$(BIN)/python -m pytest $(T) --ignore=tests/browser
+
+test-unit: setup ## The quick tests: no sockets, under a minute
+	@$(BIN)/python -m pytest tests/unit
+
+test-browser: setup ## Flower in a real Chromium (set CHROMIUM to its path)
+	@$(BIN)/python -m pytest tests/browser
+
+check: setup ## Style, types and the import law
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: setup ## Speed, as ratios measured side by side
+	@$(BIN)/python -m benchmarks
+
+up: setup ## Start the one-machine stack in the background
+	@$(BIN)/tweetmill up --detach
+
+down: ## Stop it; the data stays
+	@$(BIN)/tweetmill down
+
+secrets: ## Make the passwords that docker-compose.yml reads, in ./secrets
+	@sh deploy/docker/make-secrets.sh
+
+clean: ## Remove .venv and what the tools left; never your data
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,60 @@
+"""`tweetmill demo`: the whole way, and a report of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.cli import output
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(
+        "demo",
+        rich_help_panel=output.STACK,
+        epilog=output.example("tweetmill demo --report demo-report.json"),
+    )(demo)
+
+
+def demo(
+    report: Annotated[Path, typer.Option("--report", help="Where the figures go, as JSON.")] = Path("demo-report.json"),
+    as_json: output.AsJson = False,
+) -> None:
+    """Go the whole way on this machine: real tweets in, a fine-tuned model, summaries in Postgres. About 15 minutes."""
+    from producers.demo import story
+    from workers.settings import get_settings
+
+    folder = Path(__file__).resolve().parents[2] / "recipes"
+    told = story.run(get_settings(), folder)
+    told.figures["sample"] = story.sample(told.figures["summaries"]["job"], told.figures["evaluation"]["model_id"])
+    told.write(report)
+    output.emit({**told.figures, "seconds": told.seconds, "reused": told.reused}, as_json, _render)
+    output.say(f"Report: {report}. The stack is still up: `tweetmill status` looks at it, `tweetmill down` stops it.")
+
+
+def _render(figures: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from producers.cli.evaluation import tables
+
+    before_after = Table(title="Before and after", show_lines=True, expand=True)
+    before_after.add_column("tweet", ratio=3)
+    before_after.add_column("summary", ratio=2)
+    for row in figures["sample"]:
+        before_after.add_row(Text(row["tweet"]), Text(row["summary"], style="bold"))
+    summaries = figures["summaries"]
+    counts = Text(
+        f"{summaries['rows']} summaries by {summaries['workers']} workers; the guard tried {summaries['retried']} again "
+        f"and replaced {summaries['fallbacks']} by the tweet's opening"
+    )
+    seconds = Text("seconds: " + ", ".join(f"{phase} {value:g}" for phase, value in figures["seconds"].items()))
+    flower = Text(f"Flower: {figures['flower']}" if figures.get("flower") else "")
+    return Group(before_after, tables(figures["evaluation"]), counts, seconds, flower)
