@@ -1,0 +1,265 @@
+"""The bulk ways into Postgres: nothing is lost, nothing comes twice, and what was interrupted goes on where it stood."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, Row, text
+
+from schemas.records import Tweet
+from workers import intake
+from workers.errors import NotFound, UserError
+from workers.intake import Bookmark, Counts
+
+AWKWARD = "tab\there, newline\nhere, backslash \\ and \\N and \\., quote \" and ', emoji 🎉, e\u0301, \x07 bell"
+
+
+@dataclass(frozen=True)
+class Refused:
+    line: int
+    field: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Line:
+    number: int
+    tweet: Tweet | None = None
+    rejected: Refused | None = None
+
+
+def tweets(count: int, start: int = 1) -> list[Line]:
+    return [Line(number, Tweet(id=str(number), text=f"tweet {number}", source="s")) for number in range(start, start + count)]
+
+
+def rows(engine: Engine, statement: str) -> list[Row]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(statement)))
+
+
+def count(engine: Engine, table: str) -> int:
+    return int(rows(engine, f"SELECT count(*) AS n FROM {table}")[0].n)  # noqa: S608
+
+
+class TestTweets:
+    def test_arrive_byte_for_byte_with_every_field(self, clean_database: Engine) -> None:
+        moment = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
+        tweet = Tweet(id="a\tb\\c", text=AWKWARD, source="s\n1", author="\\N", lang="", created_at=moment)
+
+        intake.copy_tweets([Line(1, tweet)], origin="file")
+
+        stored = rows(clean_database, "SELECT * FROM tweet")[0]
+        assert Tweet(**{name: getattr(stored, name) for name in Tweet.model_fields}) == tweet
+        assert stored.text_hash == hashlib.sha256(AWKWARD.encode()).hexdigest()
+
+    def test_what_is_not_given_stays_null(self, clean_database: Engine) -> None:
+        intake.copy_tweets(tweets(1), origin="file")
+
+        stored = rows(clean_database, "SELECT author, lang, created_at, received_at FROM tweet")[0]
+        assert (stored.author, stored.lang, stored.created_at) == (None, None, None)
+        assert stored.received_at is not None
+
+    def test_of_equal_ids_the_first_stays_within_a_file_and_between_files(self, clean_database: Engine) -> None:
+        def said(text_: str) -> Line:
+            return Line(1, Tweet(id="7", text=text_, source="s"))
+
+        assert intake.copy_tweets([said("first"), said("second")], origin="a") == Counts(read=2, inserted=1, duplicates=1)
+        assert intake.copy_tweets([said("third")], origin="b") == Counts(read=1, duplicates=1)
+        assert [row.text for row in rows(clean_database, "SELECT text FROM tweet")] == ["first"]
+
+    def test_more_than_a_batch_is_counted_as_it_goes(self, clean_database: Engine) -> None:
+        told: list[Counts] = []
+
+        counts = intake.copy_tweets(tweets(12_001), origin="file", on_progress=told.append)
+
+        assert counts == told[-1] == Counts(read=12_001, inserted=12_001)
+        assert len(told) >= 3
+        assert count(clean_database, "tweet") == 12_001
+
+    def test_refused_lines_are_kept_once_with_line_field_and_reason(self, clean_database: Engine) -> None:
+        lines = [*tweets(1), Line(2, rejected=Refused(2, "text", "the text is empty")), Line(3, rejected=Refused(3, None, "not JSON"))]
+
+        assert intake.copy_tweets(lines, origin="file.jsonl") == Counts(read=3, inserted=1, rejected=2)
+        intake.copy_tweets(lines, origin="file.jsonl")
+
+        kept = rows(clean_database, "SELECT origin, row_key, field, reason FROM rejected_row ORDER BY id")
+        assert [tuple(row) for row in kept] == [("file.jsonl", "2", "text", "the text is empty"), ("file.jsonl", "3", None, "not JSON")]
+
+    def test_what_was_read_before_a_source_breaks_is_stored(self, clean_database: Engine) -> None:
+        def breaking() -> Iterator[Line]:
+            yield from tweets(3)
+            raise UserError("the archive is damaged")
+
+        with pytest.raises(UserError, match="damaged"):
+            intake.copy_tweets(breaking(), origin="file")
+        assert count(clean_database, "tweet") == 3
+
+
+class TestBookmark:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "tweets.jsonl"
+        path.write_text('{"id": "1", "text": "x"}\n')
+        return path
+
+    def test_an_interrupted_ingest_goes_on_where_it_stood(self, clean_database: Engine, file: Path) -> None:
+        def killed() -> Iterator[Line]:
+            yield from tweets(5_000)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            intake.copy_tweets(killed(), origin="file", bookmark=Bookmark.of(file))
+
+        # The last line may have held more tweets than one: it is looked at again.
+        assert Bookmark.of(file).position() == 4_999
+
+    def test_the_bookmark_and_the_rows_are_one_transaction(self, clean_database: Engine, file: Path) -> None:
+        unstorable = Line(5_001, Tweet.model_construct(id="x", text="nul \x00", source="s", author=None, lang=None, created_at=None))
+
+        with pytest.raises(Exception, match="NUL"):
+            intake.copy_tweets([*tweets(5_000), unstorable], origin="file", bookmark=Bookmark.of(file))
+
+        assert count(clean_database, "tweet") == 5_000
+        assert Bookmark.of(file).position() == 4_999
+
+    def test_a_file_read_to_its_end_is_read_from_its_beginning_next_time(self, clean_database: Engine, file: Path) -> None:
+        intake.copy_tweets(tweets(10), origin="file", bookmark=Bookmark.of(file))
+
+        assert Bookmark.of(file).position() == 0
+
+    def test_another_file_under_the_same_name_starts_anew(self, clean_database: Engine, file: Path) -> None:
+        with clean_database.begin() as connection:
+            Bookmark.of(file).advance(connection, 42)
+        assert Bookmark.of(file).position() == 42
+
+        file.write_text('{"id": "2", "text": "another"}\n')
+
+        assert Bookmark.of(file).position() == 0
+
+
+PAIR = {"tweet_id": "1", "clean": "I am late.", "summary": "I am late."}
+REFERENCE = {"id": "1", "text": "im late lol", "summary": "I am late."}
+
+
+def write(path: Path, *lines: object) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+class TestCollections:
+    def test_pairs_are_brought_in_under_the_files_name_and_content(self, clean_database: Engine, tmp_path: Path) -> None:
+        path = write(tmp_path / "pairs.jsonl", PAIR, "", PAIR | {"tweet_id": 2})
+
+        name = intake.bring_in_collection(path, "pairs")
+
+        assert name == f"pairs.jsonl:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+        stored = rows(clean_database, "SELECT collection, position, key, text, clean, summary FROM curated ORDER BY position")
+        assert [tuple(row) for row in stored] == [
+            (name, 1, "1", None, "I am late.", "I am late."),
+            (name, 3, "2", None, "I am late.", "I am late."),
+        ]
+
+    def test_bringing_in_the_same_content_again_changes_nothing(self, clean_database: Engine, tmp_path: Path) -> None:
+        path, told = write(tmp_path / "pairs.jsonl", PAIR, "{"), []
+
+        first = intake.bring_in_collection(path, "pairs", told.append)
+        second = intake.bring_in_collection(path, "pairs", told.append)
+
+        assert first == second
+        assert told == [Counts(read=2, inserted=1, rejected=1), Counts(read=2, duplicates=1, rejected=1)]
+        assert (count(clean_database, "curated"), count(clean_database, "rejected_row")) == (1, 1)
+
+    def test_another_content_is_another_collection(self, clean_database: Engine, tmp_path: Path) -> None:
+        first = intake.bring_in_collection(write(tmp_path / "pairs.jsonl", PAIR), "pairs")
+        second = intake.bring_in_collection(write(tmp_path / "pairs.jsonl", PAIR | {"clean": "Late."}), "pairs")
+
+        assert first != second
+
+    def test_references_keep_the_tweet(self, clean_database: Engine, tmp_path: Path) -> None:
+        intake.bring_in_collection(write(tmp_path / "references.jsonl", REFERENCE | {"annotator": "b"}), "references")
+
+        assert tuple(rows(clean_database, "SELECT key, text, summary FROM curated")[0]) == ("1", "im late lol", "I am late.")
+
+    @pytest.mark.parametrize(
+        ("name", "lines"),
+        [
+            ("plain.txt", ["The bus was late.", "", "It rains."]),
+            ("table.csv", ["id,sentence", "1,The bus was late.", '2,"It rains."']),
+        ],
+    )
+    def test_sentences_come_from_plain_text_and_from_a_column(
+        self, clean_database: Engine, tmp_path: Path, name: str, lines: list[str]
+    ) -> None:
+        intake.bring_in_collection(write(tmp_path / name, *lines), "sentences")
+
+        assert [row.clean for row in rows(clean_database, "SELECT clean FROM curated ORDER BY position")] == [
+            "The bus was late.",
+            "It rains.",
+        ]
+
+    @pytest.mark.parametrize(
+        ("bad", "field", "reason"),
+        [
+            ("{not json", None, "not valid JSON"),
+            ([1], None, "no object"),
+            ({"tweet_id": "1", "clean": "x"}, "summary", "required"),
+            (PAIR | {"clean": ""}, "clean", "at least 1"),
+            (PAIR | {"sumary": "x"}, "sumary", "not permitted"),
+            (PAIR | {"a\x00b": "x"}, "ab", "not permitted"),
+            (PAIR | {"clean": "a\x00b"}, "clean", "NUL"),
+            (PAIR | {"clean": "\ud83d"}, "clean", "surrogate"),
+        ],
+    )
+    def test_a_bad_line_is_kept_with_line_field_and_reason(
+        self, clean_database: Engine, tmp_path: Path, bad: object, field: str | None, reason: str
+    ) -> None:
+        path = write(tmp_path / "pairs.jsonl", PAIR, bad)
+
+        intake.bring_in_collection(path, "pairs")
+
+        kept = rows(clean_database, "SELECT origin, row_key, field, reason FROM rejected_row")[0]
+        assert (kept.origin, kept.row_key, kept.field) == (str(path), "2", field)
+        assert reason in kept.reason
+
+    def test_bytes_that_are_no_text_cost_their_line_alone(self, clean_database: Engine, tmp_path: Path) -> None:
+        path = tmp_path / "sentences.txt"
+        path.write_bytes("\ufeffThe café is open.\n".encode() + b"caf\xe9\n" + b"x" * (2**20 + 5) + b"\nIt rains.\n")
+
+        intake.bring_in_collection(path, "sentences")
+
+        stored = rows(clean_database, "SELECT position, clean FROM curated ORDER BY position")
+        assert [tuple(row) for row in stored] == [(1, "The café is open."), (4, "It rains.")]
+        assert [row.row_key for row in rows(clean_database, "SELECT row_key FROM rejected_row ORDER BY id")] == ["2", "3"]
+
+    def test_a_file_without_one_usable_line_says_the_first_reason(self, clean_database: Engine, tmp_path: Path) -> None:
+        path = write(tmp_path / "pairs.jsonl", {"tweet_id": "1", "clean": "x"}, "{")
+
+        with pytest.raises(UserError, match=r"none of 2 lines .* line 1, summary: Field required"):
+            intake.bring_in_collection(path, "pairs")
+        assert count(clean_database, "rejected_row") == 2
+
+    def test_a_file_of_the_wrong_kind_is_no_collection(self, clean_database: Engine, tmp_path: Path) -> None:
+        path = write(tmp_path / "pairs.jsonl", PAIR)
+
+        for kind in ("references", "sentences"):
+            with pytest.raises(UserError, match="none of 1 lines"):
+                intake.bring_in_collection(path, kind)
+        assert count(clean_database, "curated") == 0
+
+    def test_a_missing_file_an_empty_one_and_a_folder_are_told_apart(self, clean_database: Engine, tmp_path: Path) -> None:
+        with pytest.raises(NotFound, match="no such file"):
+            intake.bring_in_collection(tmp_path / "nothing", "pairs")
+        with pytest.raises(UserError, match="empty"):
+            intake.bring_in_collection(write(tmp_path / "empty"), "pairs")
+        with pytest.raises(UserError, match="folder"):
+            intake.bring_in_collection(tmp_path, "pairs")
+
+    def test_a_csv_without_a_sentence_column_says_which_names_are_known(self, clean_database: Engine, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="sentence or clean or text"):
+            intake.bring_in_collection(write(tmp_path / "t.csv", "a,b", "1,2"), "sentences")

@@ -1,0 +1,276 @@
+"""The bulk ways into Postgres: tweets, and the files that a person wrote.
+
+Rows go by COPY into a temporary table, from there into the real one, where what is known already is left as it stands. Memory is
+constant, whatever the size of the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from schemas.records import Tweet
+from workers import curated
+from workers.curated import BadLine, CuratedLine, Kind
+from workers.errors import UserError
+from workers.store import transaction
+
+_BATCH_LINES = 5_000
+_BATCH_CHARACTERS = 4_000_000
+# A slow stream is stored as it comes: no tweet waits longer for its batch than until the next one after this many seconds.
+_BATCH_SECONDS = 1.0
+_FINGERPRINTED = 64 * 1024  # bytes
+
+
+class Refused(Protocol):
+    """Why a line holds no tweet. The reason never quotes it."""
+
+    @property
+    def line(self) -> int: ...  # noqa: D102
+    @property
+    def field(self) -> str | None: ...  # noqa: D102
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+
+
+class Line(Protocol):
+    """What a source yields for line `number` (from 1): a tweet or a refusal. Several may bear the same number."""
+
+    @property
+    def number(self) -> int: ...  # noqa: D102
+    @property
+    def tweet(self) -> Tweet | None: ...  # noqa: D102
+    @property
+    def rejected(self) -> Refused | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows read: `read = inserted + duplicates + rejected`."""
+
+    read: int = 0
+    inserted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        """Both together."""
+        return Counts(
+            self.read + other.read, self.inserted + other.inserted, self.duplicates + other.duplicates, self.rejected + other.rejected
+        )
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """Where in a file an interrupted ingest goes on. The fingerprint makes another file of the same name start anew."""
+
+    file: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, path: Path) -> Bookmark:
+        """The bookmark for this file: its name and first 64 KiB tell it from others."""
+        with path.open("rb") as file:
+            digest = hashlib.sha256(path.name.encode() + b"\0" + file.read(_FINGERPRINTED))
+        return cls(str(path.resolve()), digest.hexdigest())
+
+    def position(self) -> int:
+        """Lines that are done: 0 unless an ingest of this very file was interrupted."""
+        with transaction() as connection:
+            found = connection.execute(
+                text("SELECT position FROM source_cursor WHERE source = :file AND fingerprint = :fingerprint"),
+                {"file": self.file, "fingerprint": self.fingerprint},
+            ).scalar()
+        return int(found or 0)
+
+    def advance(self, connection: Connection, position: int) -> None:
+        """Remember, in the transaction that stores the rows, that this many lines are done."""
+        connection.execute(
+            text(
+                "INSERT INTO source_cursor (source, fingerprint, position) VALUES (:file, :fingerprint, :position) "
+                "ON CONFLICT (source) DO UPDATE SET fingerprint = excluded.fingerprint, position = excluded.position, updated_at = now()"
+            ),
+            {"file": self.file, "fingerprint": self.fingerprint, "position": position},
+        )
+
+    def remove(self) -> None:
+        """Forget it: the file was read to its end, and reading it again must look at every line."""
+        with transaction() as connection:
+            connection.execute(text("DELETE FROM source_cursor WHERE source = :file"), {"file": self.file})
+
+
+def copy_tweets(
+    lines: Iterable[Line],
+    origin: str,
+    job: UUID | None = None,
+    on_progress: Callable[[Counts], None] | None = None,
+    bookmark: Bookmark | None = None,
+) -> Counts:
+    """Store tweets; of equal ids the first one stays. Refused lines are kept in `rejected_row`, once.
+
+    Args:
+        lines: what a source yields; with a bookmark, only lines after its position.
+        origin: the name under which refused lines are kept, such as the file's.
+        job: the job to which the refused lines belong.
+        on_progress: hears the counts so far after each batch.
+        bookmark: advanced with each batch in the same transaction, removed at the end.
+
+    Raises:
+        Unavailable: Postgres does not answer. What was stored stays, and a bookmark remembers it.
+        Exception: what `lines` raises; what it yielded before is stored.
+    """
+    counts = Counts()
+    for batch in _batches(lines):
+        with transaction() as connection:
+            counts += _store(connection, batch, origin, job)
+            if bookmark is not None:
+                # More rows of the last line may follow: it is read again.
+                bookmark.advance(connection, batch[-1].number - 1)
+        if on_progress is not None:
+            on_progress(counts)
+    if bookmark is not None:
+        bookmark.remove()
+    return counts
+
+
+def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    batch: list[Line] = []
+    characters, started = 0, time.monotonic()
+    try:
+        for line in lines:
+            if not batch:
+                started = time.monotonic()
+            batch.append(line)
+            characters += len(line.tweet.text) if line.tweet else 0
+            if len(batch) >= _BATCH_LINES or characters >= _BATCH_CHARACTERS or time.monotonic() - started >= _BATCH_SECONDS:
+                full, batch, characters = batch, [], 0
+                yield full
+    except (Exception, KeyboardInterrupt):
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
+_INCOMING = (
+    "CREATE TEMPORARY TABLE incoming (ordinal int, id text, source text, text text, author text, lang text, "
+    "created_at timestamptz, text_hash text) ON COMMIT DROP"
+)
+# Sorted, so that two ingests of the same tweets wait for each other instead of dying of a deadlock.
+_INSERT_TWEETS = """
+INSERT INTO tweet (id, source, text, author, lang, created_at, text_hash)
+SELECT id, source, text, author, lang, created_at, text_hash FROM incoming ORDER BY id, ordinal
+ON CONFLICT (id) DO NOTHING
+"""
+
+
+def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID | None) -> Counts:
+    tweets = [line.tweet for line in batch if line.tweet is not None]
+    refused = [line.rejected for line in batch if line.rejected is not None]
+    inserted = _insert_tweets(connection, tweets) if tweets else 0
+    keep_rejected(connection, origin, ((str(row.line), row.field, row.reason) for row in refused), job)
+    return Counts(read=len(batch), inserted=inserted, duplicates=len(tweets) - inserted, rejected=len(refused))
+
+
+def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> int:
+    connection.execute(text(_INCOMING))
+    rows = (
+        (ordinal, tweet.id, tweet.source, tweet.text, tweet.author, tweet.lang, tweet.created_at, _text_hash(tweet.text))
+        for ordinal, tweet in enumerate(tweets)
+    )
+    _copy(connection, "COPY incoming FROM STDIN", rows)
+    return connection.execute(text(_INSERT_TWEETS)).rowcount
+
+
+def _text_hash(tweet_text: str) -> str:
+    return hashlib.sha256(tweet_text.encode()).hexdigest()
+
+
+def _copy(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Send rows by COPY; psycopg escapes tabs, newlines and backslashes."""
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+_INSERT_REJECTED = """
+INSERT INTO rejected_row (job, origin, row_key, field, reason)
+SELECT :job, :origin, row.key, row.field, row.reason
+FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(key text, field text, reason text)
+ON CONFLICT DO NOTHING
+"""
+
+
+def keep_rejected(connection: Connection, origin: str, rows: Iterable[tuple[str, str | None, str]], job: UUID | None = None) -> None:
+    """Keep rows that can't be used, given as key, field and reason; one that is kept already is not kept twice."""
+    rejected = [{"key": key, "field": field, "reason": reason} for key, field, reason in rows]
+    for start in range(0, len(rejected), _BATCH_LINES):
+        part = json.dumps(rejected[start : start + _BATCH_LINES])
+        connection.execute(text(_INSERT_REJECTED), {"job": job, "origin": origin, "rows": part})
+
+
+_INSERT_CURATED = """
+INSERT INTO curated (collection, position, key, text, clean, summary)
+SELECT :collection, position, key, text, clean, summary FROM incoming_curated
+ON CONFLICT (collection, position) DO NOTHING
+"""
+
+
+def bring_in_collection(path: Path | str, kind: Kind, on_done: Callable[[Counts], None] | None = None) -> str:
+    """Copy a file of pairs, references or sentences into Postgres, so that any worker can read it; return the collection's name.
+
+    The same content is the same collection, brought in once. Lines that can't be used are kept in `rejected_row`.
+
+    Args:
+        path: the file.
+        kind: what its lines are.
+        on_done: hears how many lines were read, new, known already and rejected.
+
+    Raises:
+        NotFound: there is no such file.
+        UserError: not one line can be used; the first reason is named.
+    """
+    path = Path(path)
+    collection = curated.collection_name(path)
+    refused: list[BadLine] = []
+    read = 0
+
+    def usable(lines: Iterable[CuratedLine | BadLine]) -> Iterator[tuple[Any, ...]]:
+        nonlocal read
+        for line in lines:
+            if isinstance(line, BadLine):
+                refused.append(line)
+                continue
+            read += 1
+            yield line.number, line.key, line.text, line.clean, line.summary
+
+    with transaction() as connection:
+        connection.execute(
+            text("CREATE TEMPORARY TABLE incoming_curated (position int, key text, text text, clean text, summary text) ON COMMIT DROP")
+        )
+        _copy(connection, "COPY incoming_curated FROM STDIN", usable(curated.read(path, kind)))
+        inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount
+        keep_rejected(connection, str(path), ((str(line.number), line.field, line.reason) for line in refused))
+    if read == 0:
+        raise UserError(_nothing_usable(path, kind, refused))
+    if on_done is not None:
+        on_done(Counts(read=read + len(refused), inserted=inserted, duplicates=read - inserted, rejected=len(refused)))
+    return collection
+
+
+def _nothing_usable(path: Path, kind: Kind, refused: Sequence[BadLine]) -> str:
+    if not refused:
+        return f"{path}: the file is empty, it holds no {kind}"
+    first = refused[0]
+    where = f"line {first.number}" + (f", {first.field}" if first.field else "")
+    return f"{path}: none of {len(refused)} lines can be used as {kind}. {where}: {first.reason}"
