@@ -17,9 +17,9 @@ def enqueue(spec: EvaluationSpec, *, prompt_version: str) -> Submitted:
     return submit(EVALUATE, Queue.EVALUATION, spec, fingerprint(EVALUATE, spec, prompt_version))
 
 
-@app.task(name=EVALUATE, bind=True)
+@app.task(name=EVALUATE, bind=True)  # type: ignore[untyped-decorator]
 def evaluate(task: Any, job_id: str) -> None:
     """Score as job `job_id` says."""
     from workers.evaluation import run
 
-    attempt.run(job_id, task.request.hostname, EvaluationSpec, run.evaluate)
+    attempt.run(job_id, task.request.hostname, EvaluationSpec, run.evaluate, EVALUATE)

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 # A producer never piles up messages: past this many, upkeep publishes as workers make room.
 _PUBLISH_BELOW = 64
+_MARK = "UPDATE job SET published_at = now() WHERE id = :job AND state = 'queued' AND published_at IS NULL RETURNING 1"
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,19 @@ def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> S
 
 
 def publish_now(kind: str, queue: Queue, job: uuid.UUID) -> bool:
-    """Publish a committed row at once, where Redis answers and is not full; upkeep does it otherwise."""
+    """Publish a committed row at once, where Redis answers and is not full; upkeep does it otherwise.
+
+    Marked and published in one transaction, as the relay does it: only one of the two publishes the row, and when Redis is away the
+    error rolls the mark back.
+    """
     try:
         if pending(queue.value) >= _PUBLISH_BELOW:
             return False
-        publish(kind, queue.value, job)
+        with transaction() as connection:
+            marked = connection.execute(text(_MARK), {"job": job}).scalar()
+            if marked is not None:
+                publish(kind, queue.value, job)
     except (OperationalError, RedisError, OSError) as error:
         logger.warning("Redis does not answer (%s): the job waits in Postgres and is published when it is back", type(error).__name__)
         return False
-    with transaction() as connection:
-        connection.execute(text("UPDATE job SET published_at = now() WHERE id = :job AND state = 'queued'"), {"job": job})
     return True

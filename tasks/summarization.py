@@ -74,7 +74,8 @@ def _split(connection: Connection, parent: uuid.UUID, spec: SummarizationSpec) -
     ledger.insert(connection, shards)
     connection.execute(
         text(
-            "UPDATE job SET remaining = :shards, progress = jsonb_build_object('total', cast(:rows AS int), 'shards', cast(:shards AS int)), "
+            "UPDATE job SET remaining = :shards, "
+            "progress = jsonb_build_object('total', cast(:rows AS int), 'shards', cast(:shards AS int)), "
             "state = CASE WHEN :shards = 0 THEN 'done' ELSE state END, finished_at = CASE WHEN :shards = 0 THEN now() END WHERE id = :job"
         ),
         {"job": parent, "shards": len(shards), "rows": rows},
@@ -82,9 +83,9 @@ def _split(connection: Connection, parent: uuid.UUID, spec: SummarizationSpec) -
     return [shard.id for shard in shards]
 
 
-@app.task(name=SUMMARIZE_SHARD, bind=True)
+@app.task(name=SUMMARIZE_SHARD, bind=True)  # type: ignore[untyped-decorator]
 def summarize_shard(task: Any, job_id: str) -> None:
     """Summarise the tweets of shard `job_id`."""
     from workers.inference import shards
 
-    attempt.run(job_id, task.request.hostname, ShardSpec, shards.summarize)
+    attempt.run(job_id, task.request.hostname, ShardSpec, shards.summarize, SUMMARIZE_SHARD)

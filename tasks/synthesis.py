@@ -17,9 +17,9 @@ def enqueue(spec: SynthesisSpec, *, tweets: int) -> Submitted:
     return submit(SYNTHESIZE, Queue.SYNTHESIS, spec, fingerprint(SYNTHESIZE, spec, str(tweets)))
 
 
-@app.task(name=SYNTHESIZE, bind=True)
+@app.task(name=SYNTHESIZE, bind=True)  # type: ignore[untyped-decorator]
 def synthesize(task: Any, job_id: str) -> None:
     """Build the dataset of job `job_id`."""
     from workers.synthesis import dataset
 
-    attempt.run(job_id, task.request.hostname, SynthesisSpec, dataset.synthesize)
+    attempt.run(job_id, task.request.hostname, SynthesisSpec, dataset.synthesize, SYNTHESIZE)

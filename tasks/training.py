@@ -17,9 +17,9 @@ def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
     return submit(TRAIN, Queue.TRAINING, spec, fingerprint(TRAIN, spec, dataset_fingerprint))
 
 
-@app.task(name=TRAIN, bind=True)
+@app.task(name=TRAIN, bind=True)  # type: ignore[untyped-decorator]
 def train(task: Any, job_id: str) -> None:
     """Fine-tune as job `job_id` says."""
     from workers.training import run
 
-    attempt.run(job_id, task.request.hostname, TrainingSpec, run.train)
+    attempt.run(job_id, task.request.hostname, TrainingSpec, run.train, TRAIN)

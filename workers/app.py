@@ -40,7 +40,10 @@ def broker_options(settings: Settings) -> dict[str, Any]:
 def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings."""
     return {
+        # Celery lets the environment's CELERY_BROKER_URL win over `broker_url`, and that one lacks the password of a file.
         "broker_url": settings.broker(),
+        "broker_read_url": settings.broker(),
+        "broker_write_url": settings.broker(),
         "result_backend": None,
         "include": TASK_MODULES,
         "accept_content": ["json"],
@@ -70,7 +73,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-class LazyCelery(Celery):
+class LazyCelery(Celery):  # type: ignore[misc]
     """Reads the settings when Celery first needs its configuration, so that importing this module needs no server."""
 
     def _load_config(self) -> Any:
@@ -93,19 +96,19 @@ def pending(queue: str) -> int:
         return int(client.llen(queue)) + int(client.hlen("unacked"))
 
 
-@signals.setup_logging.connect
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _set_up_logging(**_: object) -> None:
     logs.set_up(get_settings().log_json)
 
 
-@signals.worker_ready.connect
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _start_upkeep(sender: Any, **_: object) -> None:
     from workers.store import get_engine
     from workers.upkeep import Upkeep
 
     settings = get_settings()
     queues = tuple(sender.app.amqp.queues.consume_from)
-    sender.tweetmill_upkeep = Upkeep(
+    app.tweetmill_upkeep = Upkeep(
         engine=get_engine(),
         name=sender.hostname,
         queues=queues,
@@ -115,11 +118,10 @@ def _start_upkeep(sender: Any, **_: object) -> None:
         interval=settings.upkeep_interval,
         republish_after=settings.republish_after,
     )
-    sender.tweetmill_upkeep.start()
-    app.tweetmill_upkeep = sender.tweetmill_upkeep
+    app.tweetmill_upkeep.start()
 
 
-@signals.worker_shutting_down.connect
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop_upkeep(**_: object) -> None:
     upkeep = getattr(app, "tweetmill_upkeep", None)
     if upkeep is not None:

@@ -32,9 +32,10 @@ logger = logging.getLogger(__name__)
 P = TypeVar("P", bound=Payload)
 
 _COMMIT_TRIES = 30
+_AFTER_OUTAGE = 5.0  # seconds before a job may run again whose server did not answer
 
 
-class Stopped(TweetmillError):
+class Stopped(TweetmillError):  # noqa: N818 - it is no error of anybody's
     """The attempt was told to stop: `reason` is `cancel` or `drain`."""
 
     def __init__(self, reason: str) -> None:
@@ -136,8 +137,16 @@ class Attempt:
         return self._progress
 
 
-def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt, P], Outcome]) -> None:
-    """Claim `job_id`, do `body`, and commit its outcome. A delivery that finds nothing to claim ends quietly."""
+def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt, P], Outcome], kind: str | None = None) -> None:
+    """Claim `job_id`, do `body`, and commit its outcome. A delivery that finds nothing to claim ends quietly.
+
+    Args:
+        job_id: what the message carried.
+        owner: the worker's name.
+        payload_type: what the job's payload must be.
+        body: the craft.
+        kind: the task's name; a job of another kind is not touched.
+    """
     settings = get_settings()
     try:
         job = uuid.UUID(job_id)
@@ -145,7 +154,7 @@ def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt,
         logger.warning("skipped a message whose argument is no job id")
         return
     with transaction() as connection:
-        claim = ledger.claim(connection, job, owner, settings.lease)
+        claim = ledger.claim(connection, job, owner, settings.lease, kind)
     if claim is None:
         logger.info("skipped job %s: nothing to claim", job)
         return
@@ -162,7 +171,8 @@ def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt,
 
 def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], Outcome]) -> None:
     try:
-        outcome = body(attempt, payload_type.model_validate(attempt.claim.payload))
+        outcome = body(attempt, _payload(attempt, payload_type))
+        _commit(attempt, lambda connection: _succeed(connection, attempt, outcome))
     except LeaseLost:
         raise
     except Stopped as stop:
@@ -170,16 +180,25 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
             _commit(attempt, lambda connection: ledger.finish(connection, attempt.claim, JobState.CANCELLED))
         else:
             _commit(attempt, lambda connection: ledger.release(connection, attempt.claim))
-    except (UserError, ValidationError) as error:
+    except Unavailable as error:
+        logger.warning("gave the job back: %s", error)
+        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, "a server did not answer", delay=_AFTER_OUTAGE))
+    except UserError as error:
         described = _describe(error, attempt)
         logger.warning("failed: %s", described["message"])
         _commit(attempt, lambda connection: ledger.finish(connection, attempt.claim, JobState.FAILED, error=described))
     except Exception as error:
         described = _describe(error, attempt)
         logger.exception("the attempt failed")
-        _commit(attempt, lambda connection: _fail(connection, attempt, described))
-    else:
-        _commit(attempt, lambda connection: _succeed(connection, attempt, outcome))
+        _commit(attempt, lambda connection: ledger.fail(connection, attempt.claim, described))
+
+
+def _payload(attempt: Attempt, payload_type: type[P]) -> P:
+    try:
+        return payload_type.model_validate(attempt.claim.payload)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, wrong["loc"])) for wrong in error.errors(include_input=False, include_url=False))
+        raise UserError(f"the payload does not fit this version of tweetmill: {fields}") from None
 
 
 def _succeed(connection: Connection, attempt: Attempt, outcome: Outcome) -> None:
@@ -189,15 +208,12 @@ def _succeed(connection: Connection, attempt: Attempt, outcome: Outcome) -> None
     ledger.finish(connection, attempt.claim, JobState.DONE, result=outcome.result, progress=attempt.last_progress())
 
 
-def _fail(connection: Connection, attempt: Attempt, error: dict[str, Any]) -> None:
-    ledger.fail(connection, attempt.claim, error)
-
-
 def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
-    message = "the payload does not fit this version of tweetmill" if isinstance(error, ValidationError) else str(error).splitlines()[0:1]
-    text = message if isinstance(message, str) else (message[0] if message else type(error).__name__)
-    if isinstance(error, DBAPIError):
-        text = f"Postgres: {type(error.orig).__name__}"  # its message may quote a row
+    lines = str(error).splitlines() or [type(error).__name__]
+    # Neither a database's nor a validator's message is shown: they may quote a row.
+    text = f"Postgres: {type(error.orig).__name__}" if isinstance(error, DBAPIError) else lines[0]
+    if isinstance(error, ValidationError):
+        text = f"{error.title}: {error.error_count()} invalid fields"
     described = {"class": type(error).__name__, "message": text[:2000], "host": socket.gethostname(), "worker": attempt.owner}
     tail = getattr(error, "log_tail", None)
     if tail:
@@ -207,8 +223,8 @@ def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
     return described
 
 
-def _commit(attempt: Attempt, write: Callable[[Connection], None]) -> None:
-    """Commit, and while Postgres is away try again for as long as the lease may last: the work is done, only its receipt is missing."""
+def _commit(attempt: Attempt, write: Callable[[Connection], object]) -> None:
+    """Commit; while Postgres is away try again for as long as the lease may last: the work is done, only its receipt is missing."""
     for tried in range(_COMMIT_TRIES):
         try:
             with transaction() as connection:

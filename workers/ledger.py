@@ -2,22 +2,25 @@
 
 The row in Postgres is the truth; the Celery message is a hint that carries the row's id. A claim raises `attempt` before the work
 begins, and every later write names that attempt in its `WHERE`: the write of a worker that lost its lease changes nothing. All
-times are Postgres's `now()`, so a worker's clock may be wrong. `docs/ledger.md` draws the states.
+times are Postgres's `now()`, so a worker's clock may be wrong. `docs/ledger.md` draws the states; `workers/family.py` counts shards.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from schemas.payloads import Payload
 from schemas.states import JobState, sources_of
-from workers.errors import LeaseLost, NotFound, UserError
+from workers.errors import LeaseLost, NotFound
+from workers.events import record, record_many
+from workers.family import shards_ended
 from workers.settings import get_settings
 
 
@@ -60,15 +63,24 @@ RETURNING id
 
 def insert(connection: Connection, jobs: Sequence[NewJob]) -> list[uuid.UUID]:
     """Insert jobs in one statement; return the ids of those that are new."""
-    rows = [
-        {"id": str(job.id), "kind": job.kind, "queue": job.queue, "key": job.idempotency_key, "state": job.state.value}
-        | {"payload": job.payload.model_dump(mode="json"), "parent": str(job.parent) if job.parent else None, "remaining": job.remaining}
-        for job in jobs
-    ]
+    rows = [_as_row(job) for job in jobs]
     values = {"rows": json.dumps(rows), "max_failures": get_settings().max_failures}
     new = [row.id for row in connection.execute(text(_INSERT), values)]
-    _record_many(connection, new, "enqueued")
+    record_many(connection, new, "enqueued")
     return new
+
+
+def _as_row(job: NewJob) -> dict[str, Any]:
+    return {
+        "id": str(job.id),
+        "kind": job.kind,
+        "queue": job.queue,
+        "key": job.idempotency_key,
+        "payload": job.payload.model_dump(mode="json"),
+        "state": job.state.value,
+        "parent": str(job.parent) if job.parent else None,
+        "remaining": job.remaining,
+    }
 
 
 def find_by_key(connection: Connection, idempotency_key: str) -> uuid.UUID | None:
@@ -81,21 +93,22 @@ _CLAIM = """
 UPDATE job
 SET state = 'running', attempt = attempt + 1, owner = :owner, lease_until = now() + make_interval(secs => :lease),
     failures = failures + (state = 'running')::int, orders = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
-WHERE id = :job AND run_after <= now() AND remaining IS NULL
+WHERE id = :job AND run_after <= now() AND remaining IS NULL AND (cast(:kind AS text) IS NULL OR kind = :kind)
   AND (state = 'queued' OR (state = 'running' AND lease_until < now() AND failures + 1 < max_failures AND orders IS NULL))
 RETURNING kind, attempt, payload, parent
 """
 
 
-def claim(connection: Connection, job: uuid.UUID, owner: str, lease: float) -> Claim | None:
+def claim(connection: Connection, job: uuid.UUID, owner: str, lease: float, kind: str | None = None) -> Claim | None:
     """Take a job, or None when it is not to be had: the delivery was a copy, or it is cancelled, done or held elsewhere.
 
     A job whose lease has expired is taken over, and that expiry counts as a failure; the last permitted failure is left to `reap`.
+    A job of another kind than `kind` is left alone: whoever can write to Redis must not turn one task's job into another's.
     """
-    row = connection.execute(text(_CLAIM), {"job": job, "owner": owner, "lease": lease}).one_or_none()
+    row = connection.execute(text(_CLAIM), {"job": job, "owner": owner, "lease": lease, "kind": kind}).one_or_none()
     if row is None:
         return None
-    _record(connection, job, row.attempt, "claimed", owner)
+    record(connection, job, row.attempt, "claimed", owner)
     return Claim(job=job, kind=row.kind, attempt=row.attempt, payload=row.payload, parent=row.parent, lease=lease)
 
 
@@ -126,7 +139,7 @@ def fence(connection: Connection, held: Claim) -> None:
         LeaseLost: it does not, and the transaction must write nothing.
     """
     found = connection.execute(
-        text("SELECT 1 FROM job WHERE id = :job AND attempt = :attempt AND state = 'running' FOR SHARE"),
+        text("SELECT 1 FROM job WHERE id = :job AND attempt = :attempt AND state = 'running' FOR NO KEY UPDATE"),
         {"job": held.job, "attempt": held.attempt},
     ).scalar()
     if found is None:
@@ -136,7 +149,7 @@ def fence(connection: Connection, held: Claim) -> None:
 _FINISH = """
 UPDATE job SET state = :state, result = coalesce(cast(:result AS jsonb), result), error = cast(:error AS jsonb),
     lease_until = NULL, orders = NULL, finished_at = now(), progress = progress || coalesce(cast(:progress AS jsonb), '{}'::jsonb)
-WHERE id = :job AND attempt = :attempt AND state = ANY(:sources)
+WHERE id = :job AND attempt = :attempt AND state = 'running' AND state = ANY(:sources)
 RETURNING parent
 """
 
@@ -156,128 +169,64 @@ def finish(
         LeaseLost: this attempt does not hold the job any more: roll back.
     """
     values = {"job": held.job, "attempt": held.attempt, "state": state.value, "sources": list(sources_of(state))}
-    values |= {name: json.dumps(value) if value is not None else None for name, value in (("result", result), ("error", error), ("progress", progress))}
+    told = {"result": result, "error": error, "progress": progress}
+    values |= {name: None if value is None else json.dumps(value) for name, value in told.items()}
     row = connection.execute(text(_FINISH), values).one_or_none()
     if row is None:
         raise LeaseLost
-    _record(connection, held.job, held.attempt, state.value, str(error["message"]) if error else None)
+    record(connection, held.job, held.attempt, state.value, str(error["message"]) if error else None)
     if row.parent is not None:
-        child_ended(connection, row.parent, failed=state is not JobState.DONE)
+        shards_ended(connection, row.parent, failed=int(state is not JobState.DONE))
 
 
+# A cancel that came too late for this attempt must not be forgotten: the job would run again.
 _FAIL = """
 UPDATE job SET failures = failures + 1, error = cast(:error AS jsonb), lease_until = NULL, published_at = NULL, orders = NULL,
-    state = CASE WHEN failures + 1 >= max_failures THEN 'quarantined' ELSE 'queued' END,
-    finished_at = CASE WHEN failures + 1 >= max_failures THEN now() END,
-    run_after = now() + make_interval(secs => least(60, :backoff * power(2, failures)))
+    state = CASE WHEN orders = 'cancel' THEN 'cancelled' WHEN failures + 1 >= max_failures THEN 'quarantined' ELSE 'queued' END,
+    finished_at = CASE WHEN orders = 'cancel' OR failures + 1 >= max_failures THEN now() END,
+    run_after = now() + make_interval(secs => least(60, :backoff * power(2, least(failures, 10))))
 WHERE id = :job AND attempt = :attempt AND state = 'running'
 RETURNING state, parent
 """
 
 
 def fail(connection: Connection, held: Claim, error: Mapping[str, Any], backoff: float = 2.0) -> JobState:
-    """Count a failure: back to the queue with growing delays (seconds), or into quarantine after the last permitted one."""
+    """Count a failure: back to the queue with growing delays (seconds), or into quarantine after the last permitted one.
+
+    Raises:
+        LeaseLost: this attempt does not hold the job any more.
+    """
     values = {"job": held.job, "attempt": held.attempt, "error": json.dumps(error), "backoff": backoff}
-    row = connection.execute(text(_FAIL), values).one_or_none()
+    return _handed_back(connection, held, connection.execute(text(_FAIL), values).one_or_none(), "failure", str(error.get("message")))
+
+
+_RELEASE = """
+UPDATE job SET state = CASE WHEN orders = 'cancel' THEN 'cancelled' ELSE 'queued' END,
+    finished_at = CASE WHEN orders = 'cancel' THEN now() END,
+    lease_until = NULL, published_at = NULL, orders = NULL, preemptions = preemptions + 1, run_after = now() + make_interval(secs => :delay)
+WHERE id = :job AND attempt = :attempt AND state = 'running'
+RETURNING state, parent
+"""
+
+
+def release(connection: Connection, held: Claim, reason: str = "the worker is leaving", delay: float = 0.0) -> JobState:
+    """Give a job back, to be claimed after `delay` seconds, without counting a failure: it was not the job's fault.
+
+    Raises:
+        LeaseLost: this attempt does not hold the job any more.
+    """
+    values = {"job": held.job, "attempt": held.attempt, "delay": delay}
+    return _handed_back(connection, held, connection.execute(text(_RELEASE), values).one_or_none(), "released", reason)
+
+
+def _handed_back(connection: Connection, held: Claim, row: Row[Any] | None, event: str, detail: str) -> JobState:
     if row is None:
         raise LeaseLost
     state = JobState(row.state)
-    _record(connection, held.job, held.attempt, "failure" if state is JobState.QUEUED else state.value, str(error.get("message")))
-    if state is JobState.QUARANTINED and row.parent is not None:
-        child_ended(connection, row.parent, failed=True)
+    record(connection, held.job, held.attempt, event if state is JobState.QUEUED else state.value, detail)
+    if state is not JobState.QUEUED and row.parent is not None:
+        shards_ended(connection, row.parent, failed=1)
     return state
-
-
-def release(connection: Connection, held: Claim) -> None:
-    """Give a job back without counting a failure: the worker is leaving."""
-    row = connection.execute(
-        text(
-            "UPDATE job SET state = 'queued', lease_until = NULL, published_at = NULL, orders = NULL, preemptions = preemptions + 1 "
-            "WHERE id = :job AND attempt = :attempt AND state = 'running' RETURNING 1"
-        ),
-        {"job": held.job, "attempt": held.attempt},
-    ).one_or_none()
-    if row is None:
-        raise LeaseLost
-    _record(connection, held.job, held.attempt, "released", "the worker is leaving")
-
-
-_CHILD_ENDED = """
-UPDATE job SET remaining = remaining - 1,
-    progress = progress || jsonb_build_object('failed_shards', coalesce((progress->>'failed_shards')::int, 0) + :failed)
-WHERE id = :parent
-RETURNING remaining, (progress->>'failed_shards')::int AS failed, attempt
-"""
-_CLOSE_PARENT = """
-UPDATE job SET state = :state, finished_at = now(), orders = NULL, error = cast(:error AS jsonb)
-WHERE id = :parent AND state = 'running'
-RETURNING 1
-"""
-
-
-def child_ended(connection: Connection, parent: uuid.UUID, *, failed: bool) -> None:
-    """Count down a parent's shards; the one that brings it to zero closes the parent in the same transaction."""
-    row = connection.execute(text(_CHILD_ENDED), {"parent": parent, "failed": int(failed)}).one()
-    if row.remaining > 0:
-        return
-    state, error = JobState.DONE, None
-    if row.failed:
-        state = JobState.FAILED
-        error = json.dumps({"class": "ShardsFailed", "message": f"{row.failed} shards did not finish: `tweetmill retry {parent}` runs them again"})
-    if connection.execute(text(_CLOSE_PARENT), {"parent": parent, "state": state.value, "error": error}).one_or_none():
-        _record(connection, parent, row.attempt, state.value)
-
-
-_CANCEL = """
-UPDATE job SET
-    state = CASE WHEN state = 'queued' OR remaining IS NOT NULL THEN 'cancelled' ELSE state END,
-    finished_at = CASE WHEN state = 'queued' OR remaining IS NOT NULL THEN now() END,
-    orders = CASE WHEN state = 'running' AND remaining IS NULL THEN 'cancel' END
-WHERE (id = :job OR parent = :job) AND state IN ('queued', 'running')
-RETURNING id, state, attempt
-"""
-
-
-def cancel(connection: Connection, job: uuid.UUID) -> int:
-    """Cancel a job and its shards: what waits is cancelled now, what runs is told at its next renewal. Returns how many.
-
-    Raises:
-        UserError: when it has ended already.
-    """
-    rows = connection.execute(text(_CANCEL), {"job": job}).all()
-    if not rows:
-        raise UserError(f"job {job} has ended already: nothing to cancel")
-    for row in rows:
-        _record(connection, row.id, row.attempt, "cancelled" if row.state == JobState.CANCELLED else "cancel asked")
-    parent = connection.execute(text("SELECT parent FROM job WHERE id = :job"), {"job": job}).scalar()
-    if parent and any(row.id == job and row.state == JobState.CANCELLED for row in rows):
-        child_ended(connection, parent, failed=True)
-    return len(rows)
-
-
-_RETRY = """
-WITH again AS (
-  UPDATE job SET state = 'queued', failures = 0, run_after = now(), published_at = NULL, finished_at = NULL, error = NULL, orders = NULL
-  WHERE remaining IS NULL AND state = ANY(:states) AND (cast(:job AS uuid) IS NULL OR id = :job OR parent = :job)
-  RETURNING id, parent, attempt)
-SELECT id, parent, attempt FROM again
-"""
-_REOPEN = """
-UPDATE job SET remaining = remaining + 1, state = 'running', finished_at = NULL, error = NULL,
-    progress = progress || jsonb_build_object('failed_shards', greatest(0, coalesce((progress->>'failed_shards')::int, 0) - 1))
-WHERE id = :parent
-"""
-
-
-def retry(connection: Connection, states: Sequence[JobState], job: uuid.UUID | None = None) -> list[uuid.UUID]:
-    """Queue ended jobs of these states again with a clean count of failures: one job and its shards, or all."""
-    values = {"job": job, "states": [state.value for state in states]}
-    rows = connection.execute(text(_RETRY), values).all()
-    for row in rows:
-        if row.parent is not None:
-            connection.execute(text(_REOPEN), {"parent": row.parent})
-        _record(connection, row.id, row.attempt, "retried")
-    return [row.id for row in rows]
 
 
 def resolve(connection: Connection, reference: str) -> uuid.UUID:
@@ -286,10 +235,13 @@ def resolve(connection: Connection, reference: str) -> uuid.UUID:
     Raises:
         NotFound: when none or more than one fits.
     """
+    rows: Sequence[Any] = ()
+    digits = reference.replace("-", "").lower()
     if reference == "latest":
         rows = connection.execute(text("SELECT id FROM job WHERE parent IS NULL ORDER BY created_at DESC LIMIT 1")).scalars().all()
-    else:
-        rows = connection.execute(text("SELECT id FROM job WHERE starts_with(id::text, :start) LIMIT 2"), {"start": reference.lower()}).scalars().all()
+    elif re.fullmatch("[0-9a-f]{1,32}", digits):
+        span = {"first": uuid.UUID(digits.ljust(32, "0")), "last": uuid.UUID(digits.ljust(32, "f"))}
+        rows = connection.execute(text("SELECT id FROM job WHERE id BETWEEN :first AND :last LIMIT 2"), span).scalars().all()
     if len(rows) != 1:
         raise NotFound(f"job {reference}: {'more than one begins so' if rows else 'there is none'}. `tweetmill jobs` lists them")
     return uuid.UUID(str(rows[0]))
@@ -297,19 +249,4 @@ def resolve(connection: Connection, reference: str) -> uuid.UUID:
 
 def log(connection: Connection, held: Claim, message: str) -> None:
     """Append a line to the job's log. Never a tweet."""
-    _record(connection, held.job, held.attempt, "log", message)
-
-
-def _record(connection: Connection, job: uuid.UUID, attempt: int, event: str, detail: str | None = None) -> None:
-    connection.execute(
-        text("INSERT INTO job_event (job, attempt, event, detail) VALUES (:job, :attempt, :event, :detail)"),
-        {"job": job, "attempt": attempt, "event": event, "detail": detail},
-    )
-
-
-def _record_many(connection: Connection, jobs: Sequence[uuid.UUID], event: str) -> None:
-    if jobs:
-        connection.execute(
-            text("INSERT INTO job_event (job, attempt, event) SELECT unnest(cast(:jobs AS uuid[])), 0, :event"),
-            {"jobs": list(jobs), "event": event},
-        )
+    record(connection, held.job, held.attempt, "log", message)

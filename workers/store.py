@@ -13,6 +13,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from workers.errors import Unavailable
 from workers.settings import Settings, get_settings
 
+# The server answered: it says that this statement takes too long, and it will the next time as well.
+_STATEMENT_TIMEOUT = "57014"
+
 
 def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) -> Engine:
     """An engine that never prints parameters (they may be tweets) and never waits for ever.
@@ -62,6 +65,8 @@ def transaction(engine: Engine | None = None) -> Iterator[Connection]:
         with (engine or get_engine()).begin() as connection:
             yield connection
     except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == _STATEMENT_TIMEOUT:
+            raise
         raise Unavailable(f"Postgres: {_first_line(error)}. Is the stack up? `tweetmill status` tells") from error
 
 

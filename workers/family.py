@@ -1,0 +1,132 @@
+"""A job and its shards: the count that closes a parent, and what people ask of the whole: cancel and retry.
+
+Every transaction locks shards before their parent, and several of either in the order of their ids, so that no two wait for each
+other. A shard's end and the parent's count are one transaction, so whoever holds the parent's row finds count and shards in accord.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, text
+
+from schemas.states import JobState
+from workers.errors import UserError
+from workers.events import record, record_many
+
+_SHARDS_ENDED = """
+UPDATE job SET remaining = remaining - :ended,
+    progress = progress || jsonb_build_object('failed_shards', coalesce((progress->>'failed_shards')::int, 0) + :failed)
+WHERE id = :parent
+RETURNING remaining, (progress->>'failed_shards')::int AS failed, attempt
+"""
+_CLOSE = """
+UPDATE job SET state = :state, finished_at = now(), error = cast(:error AS jsonb)
+WHERE id = :parent AND state = 'running'
+RETURNING 1
+"""
+
+
+def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, failed: int) -> None:
+    """Count down a parent's shards; the one that brings it to zero closes the parent in the same transaction.
+
+    Args:
+        connection: in the transaction that ended the shards.
+        parent: their parent.
+        ended: how many ended.
+        failed: how many of these did not end as done.
+    """
+    row = connection.execute(text(_SHARDS_ENDED), {"parent": parent, "ended": ended, "failed": failed}).one()
+    if row.remaining > 0:
+        return
+    state, error = JobState.DONE, None
+    if row.failed:
+        state = JobState.FAILED
+        message = f"{row.failed} shards did not finish: `tweetmill retry {parent}` runs them again"
+        error = json.dumps({"class": "ShardsFailed", "message": message})
+    if connection.execute(text(_CLOSE), {"parent": parent, "state": state.value, "error": error}).one_or_none():
+        record(connection, parent, row.attempt, state.value)
+
+
+_LOCK = """
+SELECT id, parent FROM job
+WHERE remaining IS NULL AND state = ANY(:states) AND (cast(:job AS uuid) IS NULL OR id = :job OR parent = :job)
+ORDER BY id FOR NO KEY UPDATE
+"""
+# Under the parent's lock, in a statement of its own: its snapshot must be younger than the lock.
+_RECOUNT = """
+UPDATE job SET remaining = shards.remaining, progress = progress || jsonb_build_object('failed_shards', shards.failed),
+    state = cast(:state AS text), finished_at = CASE WHEN :state = 'running' THEN NULL ELSE now() END,
+    error = CASE WHEN :state = 'running' THEN NULL ELSE error END
+FROM (SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS remaining,
+             count(*) FILTER (WHERE state NOT IN ('queued', 'running', 'done')) AS failed
+      FROM job WHERE parent = :parent) AS shards
+WHERE job.id = :parent
+"""
+_CANCEL = """
+UPDATE job SET
+    state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
+    finished_at = CASE WHEN state = 'queued' THEN now() END,
+    orders = CASE WHEN state = 'running' THEN 'cancel' END
+WHERE id = ANY(:jobs)
+RETURNING id, state, parent
+"""
+
+
+def cancel(connection: Connection, job: uuid.UUID) -> int:
+    """Cancel a job, with its shards if it has any: what waits is cancelled now, what runs is told at its next renewal.
+
+    Returns:
+        How many jobs that concerned.
+
+    Raises:
+        UserError: when it has ended already.
+    """
+    locked = connection.execute(text(_LOCK), {"job": job, "states": ["queued", "running"]}).all()
+    rows = connection.execute(text(_CANCEL), {"jobs": [row.id for row in locked]}).all()
+    cancelled = [row.id for row in rows if row.state == JobState.CANCELLED]
+    record_many(connection, cancelled, "cancelled")
+    record_many(connection, [row.id for row in rows if row.state != JobState.CANCELLED], "cancel asked")
+    concerned = len(rows)
+    if _lock_parent(connection, job, (JobState.RUNNING,)):
+        connection.execute(text(_RECOUNT), {"parent": job, "state": JobState.CANCELLED.value})
+        record_many(connection, [job], "cancelled")
+        concerned += 1
+    elif cancelled and rows[0].parent is not None:
+        shards_ended(connection, rows[0].parent, ended=len(cancelled), failed=len(cancelled))
+    if not concerned:
+        raise UserError(f"job {job} has ended already: nothing to cancel")
+    return concerned
+
+
+_RETRY = """
+UPDATE job SET state = 'queued', failures = 0, run_after = now(), published_at = NULL, finished_at = NULL, error = NULL, orders = NULL
+WHERE id = ANY(:jobs)
+"""
+
+
+def retry(connection: Connection, states: Sequence[JobState], job: uuid.UUID | None = None) -> list[uuid.UUID]:
+    """Queue ended jobs of these states again with a clean count of failures: one job, or a parent's shards, or all."""
+    rows = connection.execute(text(_LOCK), {"job": job, "states": [state.value for state in states]}).all()
+    jobs = [row.id for row in rows]
+    connection.execute(text(_RETRY), {"jobs": jobs})
+    record_many(connection, jobs, "retried")
+    for parent in _in_order(row.parent for row in rows):
+        _lock_parent(connection, parent, tuple(JobState))
+        connection.execute(text(_RECOUNT), {"parent": parent, "state": JobState.RUNNING.value})
+        record(connection, parent, 0, "reopened")
+    return jobs
+
+
+def _lock_parent(connection: Connection, parent: uuid.UUID, states: Sequence[JobState]) -> bool:
+    found = connection.execute(
+        text("SELECT 1 FROM job WHERE id = :parent AND remaining IS NOT NULL AND state = ANY(:states) FOR NO KEY UPDATE"),
+        {"parent": parent, "states": [state.value for state in states]},
+    ).scalar()
+    return found is not None
+
+
+def _in_order(parents: Iterable[uuid.UUID | None]) -> list[uuid.UUID]:
+    return sorted({parent for parent in parents if parent is not None})
