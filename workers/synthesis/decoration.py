@@ -63,21 +63,35 @@ def _recase(draft: Draft, words: list[Word], recase: Callable[[str], str], name:
 
 
 def tag_words(draft: Draft) -> None:
-    """Turn a word of the sentence, a name rather than another, into a hashtag where it stands."""
+    """Turn a name, whole, or where there is none a content word of the sentence, into a hashtag where it stands."""
     if not draft.chance(draft.rates.hashtag_inline):
         return
-    plain = [place for place, word in enumerate(draft.words) if _is_content(word) and not word.before]
-    names = [place for place in plain if draft.words[place].named]
-    if not plain:
+    runs = _names(draft.words) or [(place, place + 1) for place, word in enumerate(draft.words) if _is_content(word) and not word.before]
+    if not runs:
         return
-    place = draft.rng.choice(names or plain)
-    word = draft.words[place]
-    following = draft.words[place + 1] if place + 1 < len(draft.words) else None
-    if following and word.named and following.named and _is_content(following) and not word.after and not following.before:
-        word.core, word.after = word.core + following.core, following.after
-        del draft.words[place + 1]
-    word.core, word.fixed = f"#{word.core}", True
+    start, end = draft.rng.choice(runs)
+    first, last = draft.words[start], draft.words[end - 1]
+    tag = "#" + "".join(word.core for word in draft.words[start:end])
+    draft.words[start:end] = [Word("", tag, last.after, first.opens, fixed=True)]
     draft.record("hashtag in place")
+
+
+def _names(words: list[Word]) -> list[tuple[int, int]]:
+    """Where runs of one to three capitalised words stand: `New Zealand` is one name."""
+    runs: list[tuple[int, int]] = []
+    start = 0
+    while start < len(words):
+        end = start
+        while end < len(words) and _may_be_tagged(words[end]) and not (end > start and words[end - 1].after):
+            end += 1
+        if 1 <= end - start <= 3 and len(words[start].core) > 1:
+            runs.append((start, end))
+        start = max(end, start + 1)
+    return runs
+
+
+def _may_be_tagged(word: Word) -> bool:
+    return word.named and not word.fixed and not word.before and word.core.isalpha()
 
 
 def _is_content(word: Word) -> bool:

@@ -191,8 +191,8 @@ def _phrases_in(words: list[str]) -> Iterator[str]:
     for start, word in enumerate(words):
         if word not in FIRST_WORDS:
             continue
-        for length in range(1, LONGEST_PHRASE + 1):
-            phrase = " ".join(words[start : start + length])
+        for end in range(start + 1, min(start + LONGEST_PHRASE, len(words)) + 1):
+            phrase = " ".join(words[start:end])
             if phrase in PHRASES:
                 yield phrase
 
