@@ -156,8 +156,6 @@ def _check_storable(parsed: CuratedLine) -> None:
             raise _LineError(field, f"the text has {len(value)} characters, more than {_LONGEST_TEXT}")
         if "\x00" in value:
             raise _LineError(field, f"{field} contains a NUL character, which Postgres cannot store")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _LineError(field, f"{field} contains half of a surrogate pair, which is no character")
 
 
 def _sentence_column(path: Path) -> int:

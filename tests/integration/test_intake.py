@@ -213,7 +213,7 @@ class TestCollections:
             (PAIR | {"sumary": "x"}, "sumary", "not permitted"),
             (PAIR | {"a\x00b": "x"}, "ab", "not permitted"),
             (PAIR | {"clean": "a\x00b"}, "clean", "NUL"),
-            (PAIR | {"clean": "\ud83d"}, "clean", "surrogate"),
+            (PAIR | {"clean": "\ud83d"}, "clean", "unicode"),
         ],
     )
     def test_a_bad_line_is_kept_with_line_field_and_reason(

@@ -1,0 +1,192 @@
+"""Recipes: YAML files that say what a job shall do, and `key=value` on the command line, which wins over them."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from schemas.payloads import Payload, SynthesisSpec, TrainingSpec
+from workers import intake
+from workers.errors import NotFound, SettingsError
+from workers.intake import Counts
+from workers.settings import get_settings
+
+P = TypeVar("P", bound=Payload)
+Values = dict[str, Any]
+
+_NOTHING = ("null", "none", "~")
+
+
+class RecipeError(SettingsError):
+    """The recipe can't be used as it is."""
+
+
+def read(path: Path | str, overrides: Sequence[str], spec: type[P]) -> P:
+    """The spec that a recipe describes, checked.
+
+    Args:
+        path: a YAML file, a mapping of the spec's fields.
+        overrides: `key=value`, with dots for nested fields: `noise.copies=3`. `null` unsets an optional field.
+        spec: what the recipe is for.
+
+    Raises:
+        RecipeError: naming the file, the key and the reason.
+    """
+    path = Path(path)
+    return _checked(path, _overridden(_mapping(path), overrides, spec), spec)
+
+
+def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Callable[[Path, Counts], None] | None = None) -> SynthesisSpec:
+    """The spec of a dataset, with the files that it names brought into Postgres.
+
+    Args:
+        path: the recipe; `pairs` and `sentences` are paths that start at its folder or at the current one.
+        overrides: as in `read`.
+        on_file: hears what became of each file's lines.
+
+    Raises:
+        RecipeError: as in `read`.
+        UserError: a file is missing or holds nothing that can be used.
+    """
+    path = Path(path)
+    spec = read(path, overrides, SynthesisSpec)
+    collections: dict[str, str] = {}
+    for kind in ("pairs", "sentences"):
+        named = getattr(spec, kind)
+        if named is not None:
+            file = _find(named, path.parent)
+            told = (lambda counts, file=file: on_file(file, counts)) if on_file else None
+            collections[kind] = intake.bring_in_collection(file, kind, told)
+    return spec.model_copy(update=collections)
+
+
+def read_training(path: Path | str, overrides: Sequence[str] = ()) -> TrainingSpec:
+    """The spec of a training run, with its base resolved to an absolute folder where there is one.
+
+    Raises:
+        RecipeError: as in `read`.
+        NotFound: the base is a path that does not exist.
+    """
+    spec = read(path, overrides, TrainingSpec)
+    return spec.model_copy(update={"base": resolve_base(spec.base)})
+
+
+def resolve_base(base: str) -> str:
+    """The folder of a base model: in the models folder or at that path; else, unchanged, what may be a hub id.
+
+    Raises:
+        NotFound: it can be no hub id, and there is no such folder.
+    """
+    models = get_settings().models_folder
+    named = Path(base).expanduser()
+    for folder in (models / named, named):
+        if (folder / "config.json").is_file():
+            return str(folder.resolve())
+    if named.is_absolute() or base.startswith((".", "~")) or base.count("/") > 1:
+        there = sorted(found.parent.name for found in models.glob("*/config.json"))
+        raise NotFound(f"base {base}: no folder with a config.json. In {models} there is {', '.join(there) or 'nothing'}")
+    return base
+
+
+def _find(named: str, folder: Path) -> Path:
+    path = Path(named).expanduser()
+    beside_the_recipe = folder / path
+    return beside_the_recipe if beside_the_recipe.exists() else path
+
+
+def _mapping(path: Path) -> Values:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such recipe") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path} is a folder: name a recipe in it") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path} is not UTF-8: is it a recipe?") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise RecipeError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or 'unreadable'})") from None
+    if not isinstance(document, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of `key: value` lines")
+    return {str(key): value for key, value in document.items()}
+
+
+def _overridden(values: Values, overrides: Sequence[str], spec: type[BaseModel]) -> Values:
+    annotations = _annotations(spec)
+    for override in overrides:
+        key, equals, value = (part.strip() for part in override.partition("="))
+        if not equals:
+            raise RecipeError(f"{override}: write overrides as key=value, such as {next(iter(annotations))}=…")
+        if key not in annotations:
+            raise RecipeError(f"{key}: there is no such key{_meant(key, annotations)}")
+        values = _with(values, key.split("."), _typed(value, annotations[key]))
+    return values
+
+
+def _with(values: Values, keys: Sequence[str], value: object) -> Values:
+    """`values` with what lies at the end of `keys` replaced."""
+    first, *rest = keys
+    if not rest:
+        return {**values, first: value}
+    inner = values.get(first)
+    return {**values, first: _with(inner if isinstance(inner, dict) else {}, rest, value)}
+
+
+def _annotations(spec: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """The types of all fields, nested ones under their dotted names."""
+    found: dict[str, Any] = {}
+    for name, field in spec.model_fields.items():
+        found[prefix + name] = field.annotation
+        for choice in _choices(field.annotation):
+            if isinstance(choice, type) and issubclass(choice, BaseModel):
+                found |= _annotations(choice, f"{prefix}{name}.")
+    return found
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    return typing.get_args(annotation) if typing.get_origin(annotation) in (types.UnionType, typing.Union) else (annotation,)
+
+
+def _typed(value: str, annotation: Any) -> object:
+    """The value as YAML would read it, except that text stays text: `name=007` is a name."""
+    choices = _choices(annotation)
+    if type(None) in choices and value.lower() in _NOTHING:
+        return None
+    if any(isinstance(choice, type) and issubclass(choice, str) for choice in choices):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _checked(path: Path, values: Values, spec: type[P]) -> P:
+    try:
+        return spec.model_validate(values)
+    except ValidationError as error:
+        known = _annotations(spec)
+        reasons = (_reason(one["type"], one["loc"], one["msg"], known) for one in error.errors(include_url=False, include_input=False))
+        raise RecipeError(f"{path}: {'; '.join(reasons)}") from None
+
+
+def _reason(kind: str, location: tuple[int | str, ...], message: str, known: Iterable[str]) -> str:
+    key = ".".join(map(str, location))
+    if kind == "extra_forbidden":
+        return f"{key}: there is no such key{_meant(key, known)}"
+    if kind == "missing":
+        return f"{key}: it is missing; add it to the recipe or give {key}=…"
+    message = message.removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _meant(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else f". There are {', '.join(known)}"
