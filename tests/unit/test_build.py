@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
+import yaml
 
 from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from schemas.records import Pair
@@ -127,3 +129,11 @@ def test_sentences_alone_make_a_dataset_without_a_test():
 def test_a_test_larger_than_the_pairs_is_refused():
     with pytest.raises(UserError, match="only 20"):
         build(spec(test_size=21), TWEETS, PAIRS, [], None)
+
+
+@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[2] / "recipes").glob("synthesis-*.yaml")), ids=lambda recipe: recipe.stem)
+def test_every_recipe_is_a_valid_spec_and_opens_with_what_it_needs(recipe):
+    text = recipe.read_text()
+    SynthesisSpec.model_validate(yaml.safe_load(text))
+    for heading in ("Requirements:", "Usage:", "See also:"):
+        assert f"# {heading}" in text.split("dataset:")[0]

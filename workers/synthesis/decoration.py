@@ -51,8 +51,8 @@ def change_case(draft: Draft) -> None:
             _recase(draft, draft.words[:1], str.lower, "small opening")
         pronouns = [word for word in draft.words if word.core in ("I", "I'm", "I'll", "I've", "I'd", "Im", "Ill", "Ive")]
         _recase(draft, [word for word in pronouns if draft.slip(draft.rates.lowercase_i)], str.lower, "small i")
-        long_words = [word for word in draft.words if len(word.core) >= 4 and word.core.lower() not in STOPWORDS]
-        _recase(draft, [word for word in long_words if draft.slip(draft.rates.caps_word)], str.upper, "shouted word")
+        content = [word for word in draft.words if len(word.core) >= 4 and word.core.isalpha() and word.core.lower() not in STOPWORDS]
+        _recase(draft, [word for word in content if draft.slip(draft.rates.caps_word)], str.upper, "shouted word")
 
 
 def _recase(draft: Draft, words: list[Word], recase: Callable[[str], str], name: str) -> None:

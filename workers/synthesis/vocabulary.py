@@ -37,6 +37,7 @@ STOPWORDS = frozenset(
     words(
         "about after again also been before being could does doing from have having here into just like more most much only other over "
         "really said same should some such than that their them then there these they this those through very want went were what when "
-        "where which while will with would your yours"
+        "where which while will with would your yours getting know make making made think thought need take come find keep tell "
+        "feel look looking happened give said makes wants know going able might must shall upon ever even still back less than many few"
     )
 )
