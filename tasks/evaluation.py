@@ -12,9 +12,11 @@ from workers.app import app
 EVALUATE = "evaluation.evaluate"
 
 
-def enqueue(spec: EvaluationSpec, *, prompt_version: str) -> Submitted:
+def enqueue(spec: EvaluationSpec) -> Submitted:
     """Ask for an evaluation. The same model on the same set with the same prompts is one job."""
-    return submit(EVALUATE, Queue.EVALUATION, spec, fingerprint(EVALUATE, spec, prompt_version))
+    from workers.inference.prompts import PROMPT_VERSION
+
+    return submit(EVALUATE, Queue.EVALUATION, spec, fingerprint(EVALUATE, spec, PROMPT_VERSION))
 
 
 @app.task(name=EVALUATE, bind=True)  # type: ignore[untyped-decorator]

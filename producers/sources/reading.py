@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from producers.sources.csv import is_header, read_csv
 from producers.sources.forms import Line, SourceError
@@ -14,7 +15,7 @@ from producers.sources.streams import STDIN, RawLine, check_readable, lines, ope
 READERS = {".csv": read_csv, ".json": read_json, ".jsonl": read_json, ".ndjson": read_json}
 
 
-def read(path: str | Path, source: str | None = None, skip: int = 0) -> Iterator[Line]:
+def read(path: str | Path, source: str | None = None, skip: int = 0, on_open: Callable[[BinaryIO], None] | None = None) -> Iterator[Line]:
     """Stream the tweets of a file, or of standard input for `-`, in constant memory.
 
     Args:
@@ -22,12 +23,13 @@ def read(path: str | Path, source: str | None = None, skip: int = 0) -> Iterator
             the first line does.
         source: the name that tweets carry; by default the file's name without endings, or `stdin`.
         skip: this many lines were done before; tweets of later lines only.
+        on_open: gets the open file, whose `tell()` says how far it is read; never called for standard input.
 
     Raises:
         SourceError: at once for what is no file; while reading, for a form that is not known.
     """
     check_readable(path)
-    return _read(path, source or name_of(path), skip)
+    return _read(path, source or name_of(path), skip, on_open)
 
 
 def name_of(path: str | Path) -> str:
@@ -43,8 +45,8 @@ def _endings_apart(path: str | Path) -> tuple[str, str]:
     return Path(name).stem or name, Path(name).suffix.lower()
 
 
-def _read(path: str | Path, source: str, skip: int) -> Iterator[Line]:
-    with opened(path) as stream:
+def _read(path: str | Path, source: str, skip: int, on_open: Callable[[BinaryIO], None] | None) -> Iterator[Line]:
+    with opened(path, on_open) as stream:
         reader = READERS.get(_endings_apart(path)[1])
         if reader is not None:
             yield from reader(lines(stream), source, skip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -30,8 +30,10 @@ class RawLine:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[BinaryIO]:
+def opened(path: str | Path, on_open: Callable[[BinaryIO], None] | None = None) -> Iterator[BinaryIO]:
     """The bytes of `path`, or of standard input for `-`, decompressed when they begin like gzip.
+
+    `on_open` gets the file as it lies on disk, whose `tell()` says how far it is read.
 
     Raises `SourceError` when there is no such file, when it is a folder, or when it may not be read.
     """
@@ -41,6 +43,8 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
         return
     check_readable(path)
     with _opened_file(Path(path)) as raw, _decompressed(raw) as stream:
+        if on_open is not None:
+            on_open(raw)
         yield stream
 
 
