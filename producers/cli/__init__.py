@@ -14,7 +14,7 @@ import typer
 from producers.cli import output
 
 # In the order of the help page.
-VERB_GROUPS = ("stack",)
+VERB_GROUPS = ("stack", "jobs")
 
 
 def _version(wanted: bool) -> None:

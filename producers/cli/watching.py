@@ -1,0 +1,154 @@
+"""Watching a job until it ends: a live line on a terminal, a plain line now and then elsewhere.
+
+Whoever stops watching does not stop the job.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from producers.cli.output import console, say
+from schemas.states import JobState
+
+if TYPE_CHECKING:
+    from workers.views import JobView, ShardsView
+
+_LOOK_EVERY = 0.5
+_LINE_EVERY = 5.0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one look at a job shows. `total` is None while nobody knows it; `unit` is what is counted."""
+
+    done: float
+    total: float | None
+    unit: str
+    detail: str
+
+    @property
+    def line(self) -> str:
+        """The sight in one plain line."""
+        counted = f"{self.done:g}/{self.total:g} {self.unit}" if self.total else ""
+        return ", ".join(part for part in (counted, self.detail) if part)
+
+
+def watch(job_id: uuid.UUID) -> JobView:
+    """Show a job's progress until it has ended, and return it.
+
+    Raises:
+        NotFound: there is no such job.
+        KeyboardInterrupt: the person stopped watching, and was told that the job goes on.
+    """
+    from workers import views
+    from workers.store import transaction
+
+    job: JobView | None = None
+    try:
+        with _display() as show:
+            while True:
+                with transaction() as connection:
+                    job = views.job(connection, job_id)
+                    shards = views.shards(connection, job_id)
+                show(_title(job), sight(job, shards))
+                if job.final:
+                    break
+                time.sleep(_LOOK_EVERY)
+    except KeyboardInterrupt:
+        if job is not None and not job.final:
+            short = str(job_id)[:8]
+            say(f"Stopped watching; job {short} goes on. [bold]tweetmill logs {short} -f[/bold] watches, cancel {short} ends it.")
+        raise
+    return job
+
+
+def sight(job: JobView, shards: ShardsView) -> Sight:
+    """What there is to see of a job: its shards, its steps, or the phase it is in."""
+    if shards.total:
+        return _of_shards(shards)
+    if job.remaining is not None:
+        ended = job.progress.get("shards", 0) - job.remaining
+        return Sight(ended, job.progress.get("shards", 0), "shards", "")
+    if "total_steps" in job.progress:
+        return _of_training(job)
+    if job.state is JobState.QUEUED:
+        return Sight(0, None, "", f"failed {job.failures} times, waits for its next try" if job.failures else "waits for a worker")
+    if {"done", "total"} <= job.progress.keys():
+        return Sight(job.progress["done"], job.progress["total"], "rows", "")
+    return Sight(0, None, "", ", ".join(f"{name} {value}" for name, value in job.progress.items()))
+
+
+def _of_shards(shards: ShardsView) -> Sight:
+    ended = shards.total - shards.states.get("queued", 0) - shards.states.get("running", 0)
+    bad = ended - shards.states.get("done", 0)
+    parts = [f"{ended}/{shards.total} shards", f"{len(shards.workers)} workers busy"]
+    if bad:
+        parts.append(f"{bad} shards not done")
+    return Sight(shards.rows_done, shards.rows, "rows", ", ".join(parts))
+
+
+def _of_training(job: JobView) -> Sight:
+    progress = job.progress
+    parts = []
+    if "loss" in progress:
+        parts.append(f"loss {progress['loss']:.3f}")
+    if "tokens_per_second" in progress:
+        parts.append(f"{progress['tokens_per_second']:,.0f} tokens/s")
+    if "eta_seconds" in progress and not job.final:
+        parts.append(f"{duration(progress['eta_seconds'])} left")
+    return Sight(progress.get("step", 0), progress["total_steps"], "steps", ", ".join(parts) or "loading")
+
+
+def duration(seconds: float | None) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`; empty for None."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _title(job: JobView) -> str:
+    return f"{job.kind.rpartition('.')[2]} {str(job.id)[:8]} {job.state.value}"
+
+
+_Show = Callable[[str, Sight], None]
+
+
+@contextmanager
+def _display() -> Iterator[_Show]:
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[line]}", markup=False), console=console()) as progress:
+        task = progress.add_task("", total=None, line="")
+        yield lambda title, seen: progress.update(task, description=title, completed=seen.done, total=seen.total, line=seen.line)
+
+
+class _Lines:
+    """A line when something changed, but not more often than every few seconds, save for a change of state."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._line = ""
+        self._at = 0.0
+
+    def __call__(self, title: str, seen: Sight) -> None:
+        now = time.monotonic()
+        if title == self._title and (seen.line == self._line or now - self._at < _LINE_EVERY):
+            return
+        self._title, self._line, self._at = title, seen.line, now
+        sys.stderr.write(f"{title}: {seen.line}\n" if seen.line else f"{title}\n")
+        sys.stderr.flush()
