@@ -59,8 +59,9 @@ def test_nothing_is_joined_that_no_chain_of_near_texts_joins():
     texts = [" ".join(rng.choices("abcdefgh", k=12)) for _ in range(60)]
     texts += [text + " z" for text in texts[:20]]
     sets = [shingles(text) for text in texts]
-    for number in set(clusters(texts, 0.7)):
-        inside = [place for place, other in enumerate(clusters(texts, 0.7)) if other == number]
+    numbers = clusters(texts, 0.7)
+    for number in set(numbers):
+        inside = [place for place, other in enumerate(numbers) if other == number]
         assert all(any(jaccard(sets[a], sets[b]) >= 0.7 for b in inside if b != a) for a in inside if len(inside) > 1)
 
 
