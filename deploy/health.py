@@ -129,3 +129,10 @@ def live_workers(settings: Settings) -> list[Reading]:
             return [{"name": row.name, "queues": row.queues.split(","), "pid": row.pid, "seen_seconds_ago": float(row.age)} for row in rows]
     finally:
         engine.dispose()
+
+
+def ready_workers(settings: Settings, stack: Reading) -> set[str]:
+    """Which of the stack's own workers take jobs already, by the names that `stack.json` gives them."""
+    own = {kept["pid"]: kept["name"] for kept in stack.get("processes", ()) if kept["name"].startswith("worker")}
+    live = _asked_list(lambda: live_workers(settings)) if own else []
+    return {own[worker["pid"]] for worker in live if worker["pid"] in own}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy import flower
+from deploy.health import ready_workers
 from deploy.health import status as health
 from deploy.home import Home
 from deploy.processes import find, spawn
@@ -144,14 +145,15 @@ def _wait_until_ready(process: subprocess.Popen[bytes], home: Home, plan: Plan, 
             raise Unavailable(f"the supervisor ended: {last_line(log)}. {log} has the rest")
         stack = home.read_stack()
         _refuse_failing(stack, home)
-        ready = _ready(stack)
+        ready = ready_workers(get_settings(), stack)
         for name in sorted(ready - told):
             report(f"{name} is ready")
         told |= ready
         if len(told) == plan.workers:
             return stack
         time.sleep(0.2)
-    raise Unavailable(f"not all workers are ready after {_UP_PATIENCE:.0f} s: look into {home.logs}")
+    log = home.logs / f"worker{plan.workers}.log"
+    raise Unavailable(f"not all workers are ready after {_UP_PATIENCE:.0f} s: {last_line(log)}. {home.logs} has the rest")
 
 
 def _refuse_failing(stack: dict[str, Any], home: Home) -> None:
@@ -159,15 +161,6 @@ def _refuse_failing(stack: dict[str, Any], home: Home) -> None:
         if kept["restarts"] >= 2:
             log = home.logs / f"{kept['name']}.log"
             raise Unavailable(f"{kept['name']} does not start: {last_line(log)}. {log} has the rest")
-
-
-def _ready(stack: dict[str, Any]) -> set[str]:
-    workers = {kept["pid"]: kept["name"] for kept in stack.get("processes", ()) if kept["name"].startswith("worker")}
-    if not workers:
-        return set()
-    from deploy.health import live_workers
-
-    return {workers[live["pid"]] for live in live_workers(get_settings()) if live["pid"] in workers}
 
 
 def _running_stack(home: Home) -> dict[str, Any]:

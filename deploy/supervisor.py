@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from deploy import flower
+from deploy.health import ready_workers
 from deploy.home import Home
 from deploy.processes import Kept, find, note, stop
 from deploy.servers import Postgres, Server, Valkey, last_line
@@ -45,6 +46,7 @@ class Supervisor:
     """Keeps `workers` workers, Flower and the stack's own servers running until told to stop."""
 
     def __init__(self, settings: Settings, home: Home, workers: int, threads: int, report: Report) -> None:
+        self.settings = settings
         self.home = home
         self.report = report
         ours = home.read_stack().get("settings", {})
@@ -54,6 +56,8 @@ class Supervisor:
         flower_command = flower.command(settings, home, self.flower_port)
         self.kept = [*self.workers, self._keep_as("flower", flower_command, {"TWEETMILL_HOME": str(home.path)})]
         self._ended = threading.Event()
+        self._rounds = 0
+        self._announced = False
 
     def _kept(self, name: str, threads: int) -> Kept:
         environment = {"TWEETMILL_HOME": str(self.home.path), "TWEETMILL_THREADS": str(threads)}
@@ -85,6 +89,7 @@ class Supervisor:
                 self.report(f"{server.name} stopped: starting it again")
                 self._try_start(server)
         changed = [kept for kept in self.kept if kept.keep()]
+        self._announce()
         for kept in changed:
             if kept.process is not None:
                 self.report(f"{kept.name} started (pid {kept.pid})")
@@ -92,6 +97,15 @@ class Supervisor:
                 self.report(f"{kept.name} ended: {last_line(kept.log)}")
         if changed:
             self._write_down()
+
+    def _announce(self) -> None:
+        """Say once that all workers are ready; the question is put every second until they are."""
+        self._rounds += 1
+        if self._announced or self._rounds % 4:
+            return
+        if len(ready_workers(self.settings, self.home.read_stack())) == len(self.workers):
+            self._announced = True
+            self.report(f"ready; Flower: http://127.0.0.1:{self.flower_port}, password in {flower.password_file(self.settings, self.home)}")
 
     def _try_start(self, server: Server) -> None:
         try:

@@ -79,11 +79,8 @@ def clean_database(servers: Servers) -> Engine:
     """Empty tables and empty queues; the engine to look into them."""
     engine = get_engine()
     with engine.begin() as connection:
-        tables = connection.execute(
-            text(
-                "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
-            )
-        ).scalar_one()
+        names = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars()
+        tables = ", ".join(f'"{name}"' for name in names if name != "alembic_version")
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     with redis_client(servers.broker_url) as client:
         client.flushdb()

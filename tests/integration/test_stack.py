@@ -1,0 +1,170 @@
+"""The one-machine stack: it comes up, it is found again, and nothing of it stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+TWEETMILL = (sys.executable, "-c", "import sys; from producers.cli import main; sys.exit(main())")
+
+
+class Stack:
+    """One home, and the commands run on it as a person would."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        own = {"TWEETMILL_HOME": str(home), "TWEETMILL_FLOWER_PORT": "5655", "OMP_NUM_THREADS": "1"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "CELERY_BROKER_URL")} | own
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*TWEETMILL, *arguments], env=self.environment | environment, capture_output=True, text=True, timeout=120, cwd="/", check=False
+        )
+
+    def status(self) -> dict:
+        return json.loads(self.run("status", "--json").stdout)
+
+    def file(self) -> dict:
+        return json.loads((self.home / "stack.json").read_text())
+
+    def pid(self, name: str) -> int:
+        return int(json.loads((self.home / "run" / f"{name}.json").read_text())["pid"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything alive that was told of this home."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            own = process.environ().get("TWEETMILL_HOME") == str(self.home) and process.environ() != dict(os.environ)
+            return own or str(self.home) in " ".join(process.cmdline())
+        except psutil.Error:
+            return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    import tempfile
+
+    stack = Stack(Path(tempfile.mkdtemp(prefix="tweetmill-")))
+    up = stack.run("up", "--workers", "1", "--detach")
+    try:
+        assert up.returncode == 0, up.stderr
+        yield stack
+    finally:
+        stack.run("down")
+        shutil.rmtree(stack.home, ignore_errors=True)
+
+
+def test_status_tells_of_servers_tables_workers_queues_flower_and_disk(stack):
+    status = stack.status()
+    assert status["ready"]
+    assert status["redis"]["eviction"] == "noeviction"
+    assert set(status["redis"]["queues"]) == {"synthesis", "training", "evaluation", "summarization", "upkeep"}
+    assert status["postgres"]["revision"] == status["postgres"]["head"]
+    assert [worker["pid"] for worker in status["workers"]] == [stack.pid("worker1")]
+    assert status["disk_free_gib"] > 0
+
+
+def test_a_second_up_finds_the_first_and_says_how_to_change_it(stack):
+    before = stack.file()
+    second = stack.run("up", "--workers", "3", "--detach")
+    assert second.returncode == 0, second.stderr
+    assert "Already up, with 1 worker" in second.stderr
+    assert "tweetmill down && tweetmill up --workers 3" in second.stderr
+    assert stack.file() == before
+
+
+def test_flower_asks_for_the_password_and_then_lists_the_workers(stack):
+    url = stack.file()["flower"]
+    password = Path(stack.status()["flower"]["password_file"]).read_text().strip()
+    assert wait_for(lambda: _answers(url), 15)
+    for page in ("/", "/workers", "/tasks", "/api/workers", "/api/tasks"):
+        assert httpx.get(url + page).status_code == 401, page
+        assert httpx.get(url + page, auth=("tweetmill", "guess")).status_code == 401, page
+
+    def lists_the_worker() -> bool:
+        workers = httpx.get(url + "/api/workers?refresh=1", auth=("tweetmill", password), timeout=20).json()
+        return any(name.startswith("worker1@") for name in workers)
+
+    assert wait_for(lists_the_worker, 15)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url + "/healthcheck").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_no_password_stands_on_a_command_line_or_in_a_file_that_others_read(stack):
+    password = (stack.home / "secrets" / "flower_password").read_text().strip()
+    assert not [process for process in stack.processes() if password in " ".join(process.cmdline())]
+    assert (stack.home / "secrets").stat().st_mode & 0o077 == 0
+    for holder in ("secrets/flower_password", "run/flower.conf.py", "stack.json"):
+        assert (stack.home / holder).stat().st_mode & 0o077 == 0, holder
+
+
+def test_a_server_that_is_killed_is_started_again(stack):
+    first = stack.pid("valkey")
+    os.kill(first, signal.SIGKILL)
+    assert wait_for(lambda: (stack.home / "run" / "valkey.json").exists() and stack.pid("valkey") != first, 10)
+    assert wait_for(lambda: stack.status()["redis"]["answers"], 10)
+
+
+def test_a_worker_that_is_killed_is_started_again(stack):
+    first = stack.pid("worker1")
+    os.kill(first, signal.SIGKILL)
+    assert wait_for(lambda: [worker["pid"] for worker in stack.status()["workers"]] not in ([], [first]), 20)
+    assert stack.file()["processes"][0]["restarts"] == 1
+
+
+def test_a_killed_supervisor_leaves_no_worker_and_no_flower_and_up_goes_on_with_its_servers(stack):
+    workers_and_flower = [psutil.Process(stack.pid(name)) for name in ("worker1", "flower")]
+    postgres = int((stack.home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(stack.pid("supervisor"), signal.SIGKILL)
+    assert psutil.wait_procs(workers_and_flower, timeout=10)[1] == []
+
+    again = stack.run("up", "--workers", "1", "--detach")
+    assert again.returncode == 0, again.stderr
+    assert stack.status()["ready"]
+    assert int((stack.home / "postgres" / "postmaster.pid").read_text().splitlines()[0]) == postgres
+
+
+def test_down_leaves_the_data_and_no_process(stack):
+    down = stack.run("down")
+    assert down.returncode == 0, down.stderr
+    assert wait_for(lambda: stack.processes() == [], 5), stack.processes()
+    assert not (stack.home / "stack.json").exists()
+    assert (stack.home / "postgres" / "PG_VERSION").exists()
+    assert list((stack.home / "valkey" / "appendonlydir").iterdir())
+    assert "Nothing was running" in stack.run("down").stderr
+
+
+def test_status_without_a_stack_says_what_to_do(stack):
+    status = stack.run("status")
+    assert status.returncode == 1
+    assert "tweetmill up" in status.stderr + status.stdout
+    assert "Traceback" not in status.stderr
