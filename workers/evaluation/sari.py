@@ -1,7 +1,8 @@
 """SARI: how well a system keeps, deletes and adds what the references keep, delete and add.
 
 Wei Xu, Courtney Napoles, Ellie Pavlick, Quanze Chen, Chris Callison-Burch. Optimizing Statistical Machine Translation for Text
-Simplification. TACL 4, 2016. Where a score has nothing to judge (0/0) it is 1, so that an output equal to its reference scores 100.
+Simplification. TACL 4, 2016. The paper leaves 0/0 open: here an operation that nobody asked for and nobody did scores 1, so that an
+output equal to its reference is not marked down, and one that was asked for and not done scores 0, so that a copy is.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def _operations(source: Ngrams, output: Ngrams, references: Ngrams, count: int) 
 
     deleted = source_weighted - output_weighted
     deleted_well = deleted - references
-    delete = _ratio(sum(deleted_well[gram] / deleted[gram] for gram in deleted_well), len(deleted))
+    asked = bool(deleted or source_weighted - references)
+    delete = sum(deleted_well[gram] / deleted[gram] for gram in deleted_well) / max(1, len(deleted)) if asked else 1.0
 
     added = output.keys() - source.keys()
     to_add = references.keys() - source.keys()

@@ -6,6 +6,7 @@ tweet's own opening.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +24,12 @@ from workers.inference.words import (
     foreign_names,
     foreign_numbers,
     foreign_words,
+    join_acronyms,
     stem,
     undo_elongation,
 )
+
+_CLAUSE_BREAK = re.compile(r"[,.;:!?]\s|\b(?:but|and|because|so|if)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,12 @@ def _new_words(tweet: str, output: str) -> int:
 
 
 def _other_negation(tweet: str, output: str) -> int:
-    """A negation that the tweet lacks, or one lost whose object the output keeps."""
+    """A negation that the tweet lacks, one of something else, or one lost while the output keeps what it denied."""
     said, wrote = _negated(tweet), _negated(output)
-    if bool(said) == bool(wrote):
-        return 0
-    return int(bool(wrote) or bool(said & set(_stems(output))))
+    if not wrote:
+        return int(bool(said & set(_stems(output))))
+    denied_anew = (wrote - said - {"."}) & set(_stems(tweet))
+    return int(not said or bool(denied_anew))
 
 
 def _repeated(tweet: str, output: str) -> int:
@@ -139,7 +144,8 @@ def _stems(text: str) -> list[str]:
 
 
 def _lowered(text: str) -> list[str]:
-    return [word.lower() for word in WORD.findall(plain(text))]
+    # The country is no pronoun.
+    return [word if word == "US" else word.lower() for word in WORD.findall(join_acronyms(plain(text)))]
 
 
 def _first_word(sentence: str) -> str:
@@ -152,11 +158,12 @@ def _hedged(text: str) -> bool:
 
 
 def _negated(text: str) -> set[str]:
-    """For every negation of the text, the stem of the first content word after it; `.` where none follows."""
-    words = _lowered(text)
+    """For every negation of the text, the stem of the first content word after it in its clause; `.` where none follows."""
     objects = set()
-    for place, word in enumerate(words):
-        if word in NEGATION or word.endswith("n't"):
-            following = _stems(" ".join(words[place + 1 : place + 5]))
-            objects.add(following[0] if following else ".")
+    for clause in _CLAUSE_BREAK.split(plain(text)):
+        words = _lowered(clause)
+        for place, word in enumerate(words):
+            if word in NEGATION or word.endswith("n't"):
+                following = _stems(" ".join(words[place + 1 :]))
+                objects.add(following[0] if following else ".")
     return objects

@@ -56,7 +56,7 @@ class Backoff:
         asked = _retry_after(response.headers.get("retry-after", "")) if response is not None else None
         if asked is not None:
             return min(asked, LONGEST_WAIT)
-        return min(self.first * 2**attempt, LONGEST_WAIT) * random.uniform(0.75, 1.25)
+        return min(self.first * 2.0**attempt, LONGEST_WAIT) * random.uniform(0.75, 1.25)
 
 
 class OpenAIEngine:

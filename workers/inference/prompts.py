@@ -90,4 +90,5 @@ def _cut(body: str) -> str:
 
 
 def _delimited(text: str) -> str:
-    return f"<tweet>{_TWEET_MARK.sub(' ', prepare(text))}</tweet>"
+    unmarked = " ".join(_TWEET_MARK.sub(" ", prepare(text)).split())
+    return f"<tweet>{unmarked}</tweet>"

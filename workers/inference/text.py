@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from itertools import pairwise
 
 LINK = re.compile(
     r"(?:https?:/{1,2}|www\.)\S+"
@@ -30,7 +31,6 @@ RETWEET = re.compile(r"\bRT\b:?\s*(?:[@＠]\w+:?\s*)+|^\s*RT\b:?\s*", re.IGNOREC
 
 _INVISIBLE = re.compile("[\u200b\u200c\u200e\u200f\u2060\ufeff\u00ad\x00-\x08\x0b-\x1f\x7f]")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‛": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "…": "...", "\u00a0": " "})
-_CAMEL = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+|[^\W\dA-Za-z_]+")
 
 
 def plain(text: str) -> str:
@@ -59,4 +59,10 @@ def _split_camel(chunk: str) -> list[str]:
     # iPhone and eBay are words, so a lone small first letter does not start a split.
     if chunk[:1].islower() and chunk[1:2].isupper() and chunk[2:].islower():
         return [chunk]
-    return _CAMEL.findall(chunk)
+    starts = [place for place in range(1, len(chunk)) if _starts_word(chunk, place)]
+    return [chunk[start:end] for start, end in pairwise([0, *starts, len(chunk)]) if chunk[start:end]]
+
+
+def _starts_word(chunk: str, place: int) -> bool:
+    """A capital after a small letter or a digit, or the last of a run of capitals: the A of `MTVAwards`."""
+    return chunk[place].isupper() and (not chunk[place - 1].isupper() or chunk[place + 1 : place + 2].islower())

@@ -81,6 +81,7 @@ def numbers(text: str) -> set[str]:
 def foreign_numbers(tweet: str, output: str) -> list[str]:
     """The numbers of `output` that `tweet` lacks, as written there."""
     known = vocabulary(tweet).numbers
+    output = _spoken(output)
     digits = [match.group() for match in _DIGITS.finditer(output) if _canonical(match.group()) not in known]
     spelled = [word for word in WORD.findall(output) if word.lower() in NUMBERS and word.lower() not in AMBIGUOUS_NUMBERS]
     return digits + [word for word in spelled if NUMBERS[word.lower()] not in known and not vocabulary(tweet).has_name(word)]
@@ -90,7 +91,7 @@ def foreign_names(tweet: str, output: str) -> list[str]:
     """The capitalised words of `output` that `tweet` lacks; at the start of a sentence any form of a word of the tweet will do."""
     known = vocabulary(tweet)
     names = []
-    for sentence in SENTENCE_END.split(join_acronyms(output)):
+    for sentence in SENTENCE_END.split(_spoken(output)):
         for place, word in enumerate(WORD.findall(sentence)):
             if not word[0].isupper() or _is_function(word) or word.lower() in NUMBERS:
                 continue
@@ -103,7 +104,7 @@ def foreign_words(tweet: str, output: str) -> list[str]:
     """The content words of `output`, names and numbers apart, that `tweet` lacks."""
     known = vocabulary(tweet)
     names = set(foreign_names(tweet, output))
-    found = WORD.findall(output)
+    found = WORD.findall(_spoken(output))
     lowered = [_bare(word) for word in found]
     foreign = []
     for place, word in enumerate(found):
@@ -136,6 +137,11 @@ def undo_elongation(word: str) -> str:
         return word
     twice = _RUN.sub(r"\1\1", word)
     return twice if twice.lower() in DOUBLED else _RUN.sub(r"\1", word)
+
+
+def _spoken(output: str) -> str:
+    """What of a text is words: links are compared whole, elsewhere."""
+    return join_acronyms(LINK.sub(" ", plain(output)))
 
 
 def _variants(word: str) -> set[str]:

@@ -1,0 +1,63 @@
+"""Intervals cover what they should, the same seed gives the same interval, and pairs are compared row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workers.evaluation import bootstrap
+from workers.evaluation.bootstrap import Figure, difference, interval
+
+VALUES = np.random.default_rng(1).normal(50, 10, size=200)
+
+
+def test_the_interval_of_a_normal_sample_is_that_of_theory() -> None:
+    figure = interval(VALUES, resamples=4000, seed=0)
+    error = VALUES.std() / np.sqrt(len(VALUES))
+    assert figure.value == pytest.approx(VALUES.mean())
+    assert figure.low == pytest.approx(VALUES.mean() - 1.96 * error, abs=0.15 * error)
+    assert figure.high == pytest.approx(VALUES.mean() + 1.96 * error, abs=0.15 * error)
+    assert figure.n == 200
+
+
+def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
+    generator = np.random.default_rng(7)
+    figures = [interval(generator.normal(3, 1, size=60), resamples=400, seed=seed) for seed in range(300)]
+    assert 0.90 <= np.mean([figure.low <= 3 <= figure.high for figure in figures]) <= 0.98
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    assert interval(VALUES, 500, seed=3) == interval(VALUES, 500, seed=3)
+    assert interval(VALUES, 500, seed=3) != interval(VALUES, 500, seed=4)
+
+
+def test_memory_bounds_do_not_change_how_many_resamples_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "CHUNK", 3 * len(VALUES))
+    figure = interval(VALUES, resamples=500, seed=3)
+    assert figure.low < figure.value < figure.high
+
+
+def test_a_paired_difference_sees_what_two_intervals_hide() -> None:
+    # Given one system that beats another by a little on every row, while rows differ much
+    better = VALUES + np.random.default_rng(2).normal(1, 0.5, size=200)
+    # Then the intervals of the two overlap, and that of the difference lies above 0
+    assert interval(better).low < interval(VALUES).high
+    assert difference(better, VALUES).low > 0
+    assert difference(VALUES, VALUES) == Figure(0.0, 0.0, 0.0, 200)
+
+
+def test_a_figure_becomes_plain_json() -> None:
+    assert Figure(1.5, 1.0, 2.0, 3).as_dict() == {"value": 1.5, "low": 1.0, "high": 2.0, "n": 3}
+
+
+@pytest.mark.parametrize("values", [[], [[1.0]], [1.0, float("nan")]])
+def test_what_has_no_mean_is_refused(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"value|finite"):
+        interval(values)
+
+
+def test_systems_of_different_rows_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="same rows"):
+        difference([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="resamples"):
+        interval([1.0], resamples=0)

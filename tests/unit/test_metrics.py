@@ -1,0 +1,57 @@
+"""Scores are in row order and in their units, and the table carries intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workers.evaluation.metrics import METRICS, score, table
+
+TWEETS = [
+    "cant believe @BlueJet cancelled my flite AGAIN!!! 3rd time this month smh #fail http://t.co/x",
+    "do u know if the 5pm bus still runs on sundays?? need 2 get to work ugh",
+    "my sister just won the regional chess cup in Oslo!!! so proud of her right now :)",
+]
+REFERENCES = [
+    "BlueJet cancelled my flight for the 3rd time this month.",
+    "Do you know if the 5pm bus still runs on Sundays?",
+    "My sister won the regional chess cup in Oslo.",
+]
+
+
+def test_outputs_equal_to_their_references_reach_the_top_of_every_scale() -> None:
+    scores = score(TWEETS, REFERENCES, REFERENCES)
+    assert tuple(scores) == METRICS
+    assert (scores["sari"] > 98).all()
+    assert scores["rougeL"] == pytest.approx(np.full(3, 100.0))
+    assert scores["chrf"] == pytest.approx(np.full(3, 100.0))
+    for metric in ("promise", "faithful"):
+        assert scores[metric].tolist() == [1, 1, 1]
+
+
+def test_copies_flatter_rouge_and_not_sari() -> None:
+    copies, invented = score(TWEETS, TWEETS, REFERENCES), score(TWEETS, ["Nothing of it at all."] * 3, REFERENCES)
+    assert copies["rougeL"].mean() > 40 > copies["sari"].mean()
+    assert copies["promise"].tolist() == [0, 0, 0]
+    assert copies["chrf"].mean() > invented["chrf"].mean()
+
+
+def test_rows_are_scored_in_order() -> None:
+    outputs = [REFERENCES[0], "", "Anna won 4 cups in Paris."]
+    scores = score(TWEETS, outputs, REFERENCES)
+    assert scores["promise"].tolist() == [1, 0, 1]
+    assert scores["faithful"].tolist() == [1, 1, 0]
+    assert scores["rougeL"][0] == pytest.approx(100)
+    assert scores["rougeL"][1] == 0
+
+
+def test_the_table_has_every_metric_with_its_interval() -> None:
+    figures = table(TWEETS, [REFERENCES[0], TWEETS[1], TWEETS[2]], REFERENCES, resamples=200)
+    assert tuple(figures) == METRICS
+    assert figures["promise"].value == pytest.approx(1 / 3)
+    assert all(figure.low <= figure.value <= figure.high and figure.n == 3 for figure in figures.values())
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(ValueError, match="3 tweets, 2 outputs"):
+        score(TWEETS, REFERENCES[:2], REFERENCES)
