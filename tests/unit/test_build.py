@@ -111,10 +111,12 @@ def test_lineage_says_what_a_row_was_made_of():
 
 def test_pairs_that_cannot_be_used_are_named():
     pairs = [*PAIRS, Pair(tweet_id="404", clean="x", summary="x"), PAIRS[0], PAIRS[1].model_copy(update={"tweet_id": "twin"})]
-    built = build(spec(noise=None), {**TWEETS, "twin": TWEETS["1"].upper()}, pairs, [], None)
+    pairs.append(Pair(tweet_id="blank", clean=" ", summary="x"))
+    built = build(spec(noise=None), {**TWEETS, "twin": TWEETS["1"].upper(), "blank": "hello you"}, pairs, [], None)
     assert [(row.key, row.reason.split(" has")[0]) for row in built.rejected] == [
         ("404", "tweet not ingested"),
         ("0", "an earlier pair is about the same tweet"),
+        ("blank", "there is only white space"),
         ("twin", "tweet 1"),
     ]
     assert built.counts["pairs"] == len(PAIRS)

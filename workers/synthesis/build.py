@@ -117,6 +117,8 @@ def _usable(pairs: Sequence[Pair], tweets: Mapping[str, str]) -> tuple[list[Pair
             rejected.append(RejectedPair(pair.tweet_id, "tweet_id", "tweet not ingested"))
         elif pair.tweet_id in known:
             rejected.append(RejectedPair(pair.tweet_id, "tweet_id", "an earlier pair is about the same tweet"))
+        elif not pair.clean.strip() or not pair.summary.strip():
+            rejected.append(RejectedPair(pair.tweet_id, "summary" if pair.clean.strip() else "clean", "there is only white space"))
         else:
             known[pair.tweet_id] = pair
     candidates = list(known.values())
