@@ -137,13 +137,13 @@ def register(connection: Connection, name: str, queues: Iterable[str], pid: int)
     connection.execute(text("DELETE FROM worker WHERE seen_at < now() - interval '1 day'"))
 
 
+_DRAIN = "UPDATE job SET orders = 'drain' WHERE owner = :name AND state = 'running' AND orders IS NULL"
+
+
 def depart(connection: Connection, name: str) -> None:
     """Say that this worker leaves, and ask its running jobs to be given back."""
     connection.execute(text("DELETE FROM worker WHERE name = :name"), {"name": name})
-    connection.execute(
-        text("UPDATE job SET orders = 'drain' WHERE owner = :name AND state = 'running' AND orders IS NULL"),
-        {"name": name},
-    )
+    connection.execute(text(_DRAIN), {"name": name})
 
 
 @dataclass
