@@ -1,0 +1,73 @@
+"""What the verbs that ask for a job share: their options, the wait for its end, and what is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.cli.output import say
+
+if TYPE_CHECKING:
+    from tasks.submission import Submitted
+    from workers.intake import Counts
+    from workers.views import JobView
+
+RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", metavar="FILE", help="The recipe, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What shall differ from the recipe, such as seed=3.", show_default=False)
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the job until it ends, or return once it is queued.")]
+
+
+def ended(submitted: Submitted) -> JobView:
+    """Watch a job to its end.
+
+    Raises:
+        UserError: it did not end well; says why and what to do.
+    """
+    from producers.cli.watching import watch
+    from schemas.states import JobState
+    from workers.errors import UserError
+
+    _say_if_known(submitted)
+    job = watch(submitted.job)
+    if job.state is not JobState.DONE:
+        short = str(submitted.job)[:8]
+        reason = str(job.error["message"]) if job.error else "no reason was noted"
+        raise UserError(
+            f"job {short} is {job.state.value}: {reason}. `tweetmill job {short}` tells more, `tweetmill retry {short}` runs it again"
+        )
+    return job
+
+
+def asked(submitted: Submitted) -> dict[str, Any]:
+    """The answer of a verb that does not wait."""
+    _say_if_known(submitted)
+    return {"job": str(submitted.job), "new": submitted.new}
+
+
+def job_line(answer: dict[str, Any]) -> str:
+    """The same for people."""
+    short = str(answer["job"])[:8]
+    return f"Job {short}. [bold]tweetmill logs {short} -f[/bold] watches it, [bold]tweetmill job {short}[/bold] shows it."
+
+
+def _say_if_known(submitted: Submitted) -> None:
+    if not submitted.new:
+        say(f"The same was asked before: job {str(submitted.job)[:8]} stands for both.")
+
+
+def say_rejected(origin: str, counts: Counts) -> None:
+    """Tell of lines that could not be used, and where they are kept."""
+    from shlex import quote
+
+    from rich.markup import escape
+
+    if counts.rejected:
+        lines = "line" if counts.rejected == 1 else "lines"
+        say(
+            f"[yellow]{counts.rejected} {lines} of {escape(origin)} could not be used.[/yellow] "
+            f"[bold]tweetmill rejected --origin {escape(quote(origin))}[/bold] says why."
+        )

@@ -1,0 +1,142 @@
+"""The verb that says what a model is worth: evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.cli.asking import Wait
+from producers.cli.output import MODELS, AsJson, emit, example, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_COLUMNS = {"sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise", "faithful": "faithful"}
+_SHARES = ("promise", "faithful")
+_NAMES = {
+    "tuned": "tuned, with guard",
+    "unguarded": "tuned, without guard",
+    "zero_shot": "base, zero-shot",
+    "few_shot": "base, few-shot",
+    "rules": "rules: the tweet cleaned",
+    "lead": "lead: its first 15 words",
+    "as_is": "the tweet as it is",
+}
+_TO_BEAT = ("lead", "rules")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(
+        rich_help_panel=MODELS,
+        epilog=example(
+            "tweetmill evaluate latest",
+            "tweetmill evaluate demo --references mine.jsonl",
+            "tweetmill evaluate demo --json | jq .tuned.sari",
+        ),
+    )(evaluate)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, its id, or latest.")],
+    references: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Lines of id, text, summary; default: the dataset's test split.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many.", show_default=False)] = None,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model beside its base, rules, and the tweet's first words: is it worth your weeks?"""
+    from producers.cli.asking import asked, ended, job_line, say_rejected
+    from schemas.payloads import EvaluationSpec
+    from tasks import evaluation
+    from workers import intake, models
+    from workers.store import transaction
+
+    with transaction() as connection:
+        model_id = models.resolve(connection, model).id
+    collection = None
+    if references is not None:
+        collection = intake.bring_in_collection(references, "references", lambda counts: say_rejected(str(references), counts))
+    submitted = evaluation.enqueue(EvaluationSpec(model_id=model_id, references=collection, limit=limit))
+    if not wait:
+        emit(asked(submitted), as_json, job_line)
+        return
+    emit(ended(submitted).result or {}, as_json, tables)
+    if not as_json:
+        say(f"[dim]Job {str(submitted.job)[:8]}[/dim]")
+
+
+def tables(result: dict[str, Any]) -> RenderableType:
+    """An evaluation's result for people: a table for all tweets, one for long ones, and a sentence that says what they mean."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_table(result, f"All {result['tuned']['sari']['n']} tweets")]
+    if "long" in result:
+        parts.append(_table(result["long"], f"The {result['long']['tuned']['sari']['n']} tweets of more than 20 words"))
+    guard = result.get("guard")
+    if guard:
+        parts.append(
+            Text(
+                f"The guard had {guard['retried']} of {guard['n']} written again and replaced {guard['fallbacks']} by the tweet's opening; "
+                f"{guard['tweets_per_second_guarded']:g} tweets/s with it, {guard['tweets_per_second_unguarded']:g} without."
+            )
+        )
+    parts.append(Text(verdict(result), style="bold"))
+    return Group(*parts)
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """Whether the tuned model's SARI lies above what needs no model, in one sentence. Only intervals that do not touch count."""
+    tuned = result["tuned"]["sari"]
+    beaten = [system for system in _TO_BEAT if tuned["low"] > result[system]["sari"]["high"]]
+    lost = [system for system in _TO_BEAT if tuned["high"] < result[system]["sari"]["low"]]
+    open_ = [system for system in _TO_BEAT if system not in beaten and system not in lost]
+    if len(beaten) == len(_TO_BEAT):
+        return "The tuned model beats lead and rules: the intervals of their SARI do not touch its own."
+    told = [f"loses to {_listed(lost)}"] * bool(lost) + [
+        f"is not proven better than {_listed(open_)}, whose intervals touch its own"
+    ] * bool(open_)
+    told += [f"beats {_listed(beaten)}"] * bool(beaten)
+    return f"The tuned model {', and '.join(told)} (SARI)."
+
+
+def _listed(systems: Iterable[str]) -> str:
+    return " and ".join(systems)
+
+
+def _table(result: dict[str, Any], title: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title, title_justify="left", header_style="bold", caption="± half of the 95% interval; best in bold", caption_justify="left"
+    )
+    table.add_column("system", no_wrap=True)
+    systems = [system for system in _NAMES if system in result]
+    metrics = [metric for metric in _COLUMNS if metric in result[systems[0]]]
+    best = {metric: max(_shown(result[system][metric], metric)[0] for system in systems) for metric in metrics}
+    for metric in metrics:
+        table.add_column(_COLUMNS[metric], justify="right", no_wrap=True)
+    table.add_column("n", justify="right")
+    for system in systems:
+        cells = [_cell(result[system][metric], metric, best[metric]) for metric in metrics]
+        table.add_row(Text(_NAMES[system]), *cells, str(result[system][metrics[0]]["n"]))
+    return table
+
+
+def _cell(figure: dict[str, Any], metric: str, best: float) -> str:
+    value, half = _shown(figure, metric)
+    cell = f"{value:.1f} ±{half:.1f}" + ("%" if metric in _SHARES else "")
+    return f"[bold]{cell}[/bold]" if value == best else cell
+
+
+def _shown(figure: dict[str, Any], metric: str) -> tuple[float, float]:
+    """Value and half of the interval, from 0 to 100, rounded as they are shown: what looks equal is equally good."""
+    scale = 100 if metric in _SHARES else 1
+    return round(scale * figure["value"], 1), round(scale * (figure["high"] - figure["low"]) / 2, 1)

@@ -1,0 +1,185 @@
+"""The verbs of summaries: summarize, summaries."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from producers.cli.output import SUMMARIES, AsJson, emit, example, say
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(
+        rich_help_panel=SUMMARIES,
+        epilog=example(
+            "tweetmill summarize tweets.jsonl --model latest --wait", "tweetmill summarize --model demo --limit 1000 --exclude-dataset demo"
+        ),
+    )(summarize)
+    app.command(
+        rich_help_panel=SUMMARIES,
+        epilog=example(
+            "tweetmill summaries --job latest --format csv --output summaries.csv", "tweetmill summaries --model demo | head -3"
+        ),
+    )(summaries)
+
+
+def summarize(
+    model: Annotated[str, typer.Option("--model", "-m", help="The model's name, its id, or latest.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="A file of tweets, or the name of an ingested source; default: all tweets.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many tweets, drawn by --seed.")] = None,
+    exclude_dataset: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Leave out tweets that this dataset learnt from or tests on.")
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, max=10_000, help="Tweets a worker takes at a time.")] = 256,
+    guard: Annotated[bool, typer.Option("--guard/--no-guard", help="Check each summary against its tweet.")] = True,
+    seed: Annotated[int, typer.Option(help="Which tweets --limit draws.")] = 0,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the job until it ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Summarise ingested tweets, in shards that the workers share. What is summarised already is not done again."""
+    from producers.cli.asking import asked, ended, job_line
+    from schemas.payloads import SummarizationSpec
+    from tasks import summarization
+    from workers import models
+    from workers.store import transaction
+
+    with transaction() as connection:
+        model_id = models.resolve(connection, model).id
+    name = _source_name(source)
+    _check_known(name, exclude_dataset)
+    spec = SummarizationSpec(
+        model_id=model_id, source=name, limit=limit, exclude_dataset=exclude_dataset, shard_size=shard_size, guard=guard, seed=seed
+    )
+    submitted = summarization.enqueue(spec)
+    if not wait:
+        emit(asked(submitted), as_json, job_line)
+        return
+    job = ended(submitted)
+    answer = {"job": str(job.id), "tweets": job.progress.get("total", 0), "shards": job.progress.get("shards", 0), "seconds": job.seconds}
+    emit(answer, as_json, _summarized_line)
+
+
+def _summarized_line(answer: dict[str, Any]) -> str:
+    if not answer["tweets"]:
+        return "No tweet to summarise: [bold]tweetmill ingest[/bold] brings some in."
+    return f"{answer['tweets']:,} tweets have their summaries. [bold]tweetmill summaries --job {answer['job'][:8]}[/bold] prints them."
+
+
+def _source_name(source: str | None) -> str | None:
+    """The name of the source; a file is ingested first."""
+    if source is None or (source != "-" and not Path(source).is_file()):
+        return source
+    from producers.cli.asking import say_rejected
+    from producers.cli.ingest import bring_in
+
+    answer, counts = bring_in(source, None)
+    say(f"{answer['source']}: {counts.inserted:,} new tweets, {counts.duplicates:,} known already.")
+    say_rejected(source, counts)
+    return str(answer["source"])
+
+
+def _check_known(source: str | None, dataset: str | None) -> None:
+    from sqlalchemy import text
+
+    from workers.errors import NotFound
+    from workers.store import transaction
+
+    with transaction() as connection:
+        known = connection.execute(text("SELECT EXISTS (SELECT 1 FROM tweet WHERE source = :name)"), {"name": source}).scalar()
+        if source is not None and not known:
+            names = connection.execute(text("SELECT DISTINCT source FROM tweet ORDER BY source LIMIT 20")).scalars()
+            there = ", ".join(names) or "none yet: `tweetmill ingest` brings tweets in"
+            raise NotFound(f"{source}: neither a file nor an ingested source. Sources: {there}")
+        known = connection.execute(text("SELECT EXISTS (SELECT 1 FROM dataset WHERE name = :name)"), {"name": dataset}).scalar()
+        if dataset is not None and not known:
+            raise NotFound(f"dataset {dataset}: there is none. `tweetmill datasets` lists them")
+
+
+def summaries(
+    job: Annotated[str | None, typer.Option(help="Only this job's tweets: its id, the beginning of it, or latest.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model's: its name, its id, or latest.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many.")] = None,
+    form: Annotated[Format, typer.Option("--format", "-f", help="One JSON object a line, or CSV with a header.")] = Format.JSONL,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of to standard output.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print summaries with their tweets, flags, model and worker, as they stand now. With --json one array."""
+    from workers import ledger, models
+    from workers.store import transaction
+    from workers.summaries import stream
+
+    if as_json and form is Format.CSV:
+        raise typer.BadParameter("--json and --format csv are two answers: choose one")
+    with transaction() as connection:
+        job_id = ledger.resolve(connection, job) if job is not None else None
+        model_id = models.resolve(connection, model).id if model is not None else None
+        with _opened(output) as out:
+            rows = stream(connection, job=job_id, model=model_id, limit=limit)
+            count = _write_array(rows, out) if as_json else _write(rows, out, form)
+    if output is not None or not count:
+        say(f"{count:,} summaries" + (f" in {output}." if output is not None else ". [bold]tweetmill summarize[/bold] makes some."))
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that is there only when it is whole."""
+    if path is None:
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read, such as head, has enough. What is still buffered must not fail at the exit again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
+        return
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write(rows: Iterable[dict[str, Any]], out: TextIO, form: Format) -> int:
+    count = 0
+    if form is Format.JSONL:
+        for count, row in enumerate(rows, 1):  # noqa: B007
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return count
+    from workers.summaries import COLUMNS
+
+    table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for count, row in enumerate(rows, 1):  # noqa: B007
+        table.writerow({**row, "flags": " ".join(row["flags"])})
+    return count
+
+
+def _write_array(rows: Iterable[dict[str, Any]], out: TextIO) -> int:
+    count = 0
+    for count, row in enumerate(rows, 1):
+        out.write(("[\n" if count == 1 else ",\n") + json.dumps(row, ensure_ascii=False))
+    out.write("\n]\n" if count else "[]\n")
+    return count

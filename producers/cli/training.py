@@ -1,0 +1,177 @@
+"""The verbs of models: train, models, model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.cli.asking import Overrides, RecipeFile, Wait
+from producers.cli.output import MODELS, AsJson, emit, example, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from producers.cli.plots import Point
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    recipe = "tweetmill train -r recipes/demo-train.yaml"
+    app.command(rich_help_panel=MODELS, epilog=example(recipe, f"{recipe} name=slower learning_rate=2e-4"))(train)
+    app.command(rich_help_panel=MODELS, epilog=example("tweetmill models"))(models)
+    app.command(rich_help_panel=MODELS, epilog=example("tweetmill model latest", "tweetmill model demo --plot loss.png"))(model)
+
+
+def train(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as_json: AsJson = False) -> None:
+    """Fine-tune a model as a recipe says. The same recipe on the same examples is one job."""
+    from sqlalchemy import text
+
+    from producers.cli.asking import asked, ended, job_line
+    from producers.recipes import read_training
+    from tasks import training
+    from workers.errors import NotFound
+    from workers.store import transaction
+
+    spec = read_training(recipe, overrides or [])
+    with transaction() as connection:
+        query = text("SELECT fingerprint FROM dataset WHERE name = :name")
+        fingerprint = connection.execute(query, {"name": spec.dataset}).scalar()
+    if fingerprint is None:
+        raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill datasets` lists them, `tweetmill synthesize` builds one")
+    submitted = training.enqueue(spec, dataset_fingerprint=fingerprint)
+    if not wait:
+        emit(asked(submitted), as_json, job_line)
+        return
+    job = ended(submitted)
+    with transaction() as connection:
+        # A second model of the same name gets another one.
+        name = connection.execute(text("SELECT name FROM model WHERE job = :job"), {"job": job.id}).scalar()
+    emit({"job": str(job.id), **(job.result or {}), "model": name or spec.name}, as_json, _trained_line)
+
+
+def _trained_line(answer: dict[str, Any]) -> RenderableType:
+    from rich.text import Text
+
+    loss = f", final loss {answer['final_loss']:.3f}" if "final_loss" in answer else ""
+    return Text(f"Model {answer['model']}{loss}.\n`tweetmill evaluate {answer['model']}` says what it is worth.")
+
+
+_MODELS = """
+SELECT model.id, model.name, model.base, model.method, model.stage, dataset.name AS dataset, model.job, model.adapter_uri AS adapter,
+       model.adapter_sha256, model.details, model.created_at
+FROM model LEFT JOIN dataset ON dataset.id = model.dataset
+"""
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models, the newest first."""
+    from sqlalchemy import text
+
+    from workers.store import transaction
+
+    with transaction() as connection:
+        found = [dict(row._mapping) for row in connection.execute(text(f"{_MODELS} ORDER BY model.id DESC"))]
+    emit(found, as_json, _models_table)
+    if not found and not as_json:
+        say("No model yet: [bold]tweetmill train[/bold] makes one.")
+
+
+def _models_table(found: list[dict[str, Any]]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("id", "model", "base", "method", "stage", "dataset", "created"):
+        table.add_column(column)
+    for each in found:
+        base = Path(each["base"]).name
+        row = (
+            str(each["id"]),
+            each["name"],
+            base,
+            each["method"],
+            each["stage"],
+            each["dataset"] or "",
+            f"{each['created_at']:%Y-%m-%d %H:%M}",
+        )
+        table.add_row(*map(Text, row))
+    return table
+
+
+_SARI = """
+SELECT system, value, low, high, n FROM evaluation
+WHERE job = (SELECT job FROM evaluation JOIN job ON job.id = job WHERE model = :model ORDER BY job.created_at DESC LIMIT 1)
+  AND subset = 'all' AND metric = 'sari'
+ORDER BY value DESC
+"""
+
+
+def model(
+    reference: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, its id, or latest.")],
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save the loss curve as an image.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a model: what it was made of, its loss curve, and how its last evaluation ended."""
+    from sqlalchemy import text
+
+    from workers.models import resolve
+    from workers.store import transaction
+
+    with transaction() as connection:
+        model_id = resolve(connection, reference).id
+        row = connection.execute(text(f"{_MODELS} WHERE model.id = :model"), {"model": model_id}).one()
+        seen: dict[str, Any] = dict(row._mapping)
+        losses = connection.execute(
+            text("SELECT step, value FROM metric WHERE job = :job AND name = 'loss' ORDER BY step"), {"job": row.job}
+        )
+        points: list[Point] = [(loss.step, loss.value) for loss in losses if math.isfinite(loss.value)]
+        seen["loss"] = [{"step": step, "value": value} for step, value in points]
+        seen["sari"] = [dict(each._mapping) for each in connection.execute(text(_SARI), {"model": model_id})]
+    if plot is not None:
+        _save(points, seen["name"], plot)
+    emit(seen, as_json, lambda _: _model_page(seen, points))
+
+
+def _save(points: list[Point], name: str, path: Path) -> None:
+    from producers.cli.plots import save_curve
+    from workers.errors import SettingsError, UserError
+
+    if not points:
+        raise UserError(f"model {name} has no loss curve: it was not trained here")
+    try:
+        save_curve(points, name, path)
+    except ImportError:
+        raise SettingsError("--plot needs matplotlib: `pip install matplotlib`") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--plot") from None
+    say(f"Loss curve: {path}")
+
+
+def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from producers.cli.plots import curve
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column()
+    for name in ("name", "id", "base", "method", "stage", "dataset", "adapter", "job"):
+        facts.add_row(name, Text(str(seen[name] if seen[name] is not None else "none")))
+    facts.add_row("made", f"{seen['created_at']:%Y-%m-%d %H:%M}")
+    for name, value in seen["details"].items():
+        if name not in ("adapter", "sha256") and isinstance(value, str | int | float):
+            facts.add_row(name, Text(f"{value:g}" if isinstance(value, float) else str(value)))
+    parts: list[RenderableType] = [facts]
+    if points:
+        parts += [Text("\nloss over steps", style="bold"), Text(curve(points), no_wrap=True)]
+    if seen["sari"]:
+        scores = ", ".join(f"{each['system']} {each['value']:.1f} ({each['low']:.1f} to {each['high']:.1f})" for each in seen["sari"])
+        parts.append(Text(f"\nlast evaluation, SARI of {seen['sari'][0]['n']} rows: {scores}"))
+    else:
+        parts.append(Text(f"\nNot evaluated yet: `tweetmill evaluate {seen['name']}`"))
+    return Group(*parts)
