@@ -92,6 +92,7 @@ def _environment(spec: TrainingSpec) -> dict[str, str]:
         "ACCELERATE_USE_DEEPSPEED": "true",
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // spec.world_size)),
         "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
         "NCCL_SOCKET_IFNAME": "lo",
         # torchrun's agent would open a TCP store on every interface; the ranks meet in a file instead.

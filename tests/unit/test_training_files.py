@@ -1,0 +1,87 @@
+"""The files between launcher, supervisor and ranks: never half read, and the first failure is the one that counts."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from schemas.payloads import TrainingSpec
+from workers.training.outcome import Failure, read_failure, record_failure, write_atomically
+from workers.training.payload import RunPayload
+from workers.training.progress import PROGRESS_FILE, Done, ProgressReader, ProgressWriter, Step
+from workers.training.supervisor import Watchdog
+
+STEP = Step(step=1, loss=2.5, tokens_per_second=100.0, eta_seconds=9.0, learning_rate=1e-4)
+
+
+def test_events_are_read_once_and_in_order(tmp_path: Path) -> None:
+    reader, writer = ProgressReader(tmp_path), ProgressWriter(tmp_path)
+
+    assert reader.read() == []
+    writer.write(STEP)
+    assert reader.read() == [STEP]
+    writer.write(Done())
+    assert reader.read() == [Done()]
+    assert reader.read() == []
+
+
+def test_a_line_still_being_written_waits(tmp_path: Path) -> None:
+    reader, path = ProgressReader(tmp_path), tmp_path / PROGRESS_FILE
+    line = STEP.model_dump_json().encode()
+
+    path.write_bytes(line + b"\n" + line[:10])
+    assert reader.read() == [STEP]
+    path.write_bytes(line + b"\n" + line + b"\n")
+    assert reader.read() == [STEP]
+
+
+def test_the_first_failure_is_kept(tmp_path: Path) -> None:
+    record_failure(tmp_path, Failure(kind="oom", message="out of memory"))
+    record_failure(tmp_path, Failure(kind="crash", message="lost a peer"))
+
+    assert read_failure(tmp_path) == Failure(kind="oom", message="out of memory")
+
+
+def test_ranks_that_died_without_a_word_have_no_failure(tmp_path: Path) -> None:
+    assert read_failure(tmp_path) is None
+
+
+def test_writing_leaves_nothing_beside_the_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "result.json", "{}")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_payload_survives_its_file(tmp_path: Path) -> None:
+    run = RunPayload(spec=TrainingSpec(name="x", base="b", dataset="d"), train_file=tmp_path / "t", run_folder=tmp_path)
+
+    assert RunPayload.read(run.write()) == run
+
+
+def test_the_first_step_may_take_five_times_as_long(tmp_path: Path) -> None:
+    progress = tmp_path / PROGRESS_FILE
+    watch = Watchdog(progress, timeout=10)
+    assert not watch.is_stalled()
+
+    progress.write_text("start\n")
+    age(progress, 40)
+    assert not watch.is_stalled()
+    age(progress, 51)
+    assert watch.is_stalled()
+
+
+def test_a_later_step_may_not(tmp_path: Path) -> None:
+    progress = tmp_path / PROGRESS_FILE
+    progress.write_text("start\nstep\n")
+    watch = Watchdog(progress, timeout=10)
+
+    age(progress, 9)
+    assert not watch.is_stalled()
+    age(progress, 11)
+    assert watch.is_stalled()
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
