@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.synthesis.filters import normalise
@@ -45,6 +45,7 @@ def test_a_threshold_of_one_joins_equals_alone():
     assert clusters([LONG, LONG.upper(), LONG + " again"], threshold=1) == [0, 0, 1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=8).map(" ".join), max_size=12))
 def test_clusters_number_from_zero_and_never_part_equal_texts(texts):
     numbers = clusters(texts)
@@ -72,3 +73,12 @@ def test_pairs_well_above_the_threshold_are_found():
     texts = [" ".join(words) for words in originals] + [" ".join([*words[:-1], "changed"]) for words in originals]
     numbers = clusters(texts, 0.7)
     assert sum(numbers[place] == numbers[place + 200] for place in range(200)) >= 198
+
+
+def test_pairs_just_below_the_threshold_are_left_apart():
+    rng = random.Random(6)
+    vocabulary = [f"word{number}" for number in range(500)]
+    originals = [rng.choices(vocabulary, k=30) for _ in range(100)]
+    texts = [" ".join(words) for words in originals] + [" ".join([*words[:23], "x", "y", "z"]) for words in originals]
+    assert 0.6 < jaccard(shingles(texts[0]), shingles(texts[100])) < 0.7
+    assert len(set(clusters(texts, 0.7))) == 200
