@@ -14,7 +14,9 @@ import os
 import uuid
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
+from celery.exceptions import InvalidTaskError
+from celery.worker.strategy import default
 
 from schemas.payloads import Queue
 from workers import logs
@@ -73,6 +75,25 @@ def configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
+def careful(task: Any, app: Any, consumer: Any, **options: Any) -> Any:
+    """Celery's way of taking a message, but a misshapen one is dropped: Celery itself would end the worker, and then the next one."""
+    take = default(task, app, consumer, **options)
+
+    def take_carefully(message: Any, *rest: Any, **named: Any) -> Any:
+        try:
+            return take(message, *rest, **named)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise InvalidTaskError(type(error).__name__) from error
+
+    return take_carefully
+
+
+class CarefulTask(Task):  # type: ignore[misc]
+    """A task that takes its messages with care."""
+
+    Strategy = "workers.app:careful"
+
+
 class LazyCelery(Celery):  # type: ignore[misc]
     """Reads the settings when Celery first needs its configuration, so that importing this module needs no server."""
 
@@ -81,7 +102,7 @@ class LazyCelery(Celery):  # type: ignore[misc]
         return super()._load_config()
 
 
-app = LazyCelery("tweetmill", set_as_current=True)
+app = LazyCelery("tweetmill", task_cls=CarefulTask, set_as_current=True)
 
 
 def publish(kind: str, queue: str, job: uuid.UUID) -> None:

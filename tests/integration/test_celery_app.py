@@ -1,0 +1,179 @@
+"""The Celery app: its settings, and what a real worker does with messages that nobody should send."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests import jobs
+from tests.conftest import Servers
+from tests.worker_process import WorkerProcess, wait_for
+from workers.app import TASK_MODULES, app, broker_options, configuration, pending, publish
+from workers.settings import Settings, get_settings
+
+
+@pytest.fixture
+def engine(clean_database: Engine) -> Engine:
+    return clean_database
+
+
+# Settings
+
+
+def test_a_message_is_json_acknowledged_on_arrival_and_never_retried_by_celery(servers):
+    settings = configuration(get_settings())
+    assert settings["accept_content"] == ["json"]
+    assert (settings["task_serializer"], settings["event_serializer"]) == ("json", "json")
+    assert settings["task_acks_late"] is False
+    assert settings["task_ignore_result"] is True
+    assert settings["result_backend"] is None
+    assert settings["task_reject_on_worker_lost"] is False
+
+
+def test_a_worker_reserves_nothing_beyond_the_job_it_works_on(servers):
+    settings = configuration(get_settings())
+    assert settings["worker_prefetch_multiplier"] == 1
+    assert settings["worker_disable_prefetch"] is True
+    assert settings["worker_concurrency"] == 1
+    assert settings["worker_pool_start_method"] == "spawn"
+
+
+def test_a_dead_connection_is_noticed_in_seconds_and_waited_for_without_end(servers):
+    options = broker_options(get_settings())
+    assert options["socket_timeout"] <= 15
+    assert options["health_check_interval"] <= 10
+    assert options["socket_keepalive"] is True
+    assert configuration(get_settings())["broker_connection_max_retries"] is None
+
+
+def test_the_app_that_runs_has_these_settings(servers):
+    for name, value in configuration(get_settings()).items():
+        assert app.conf[name] == value, name
+
+
+def test_every_queue_is_named_and_none_is_made_by_accident(servers):
+    assert set(app.conf.task_queues) == {"synthesis", "training", "evaluation", "summarization", "upkeep"}
+    assert app.conf.task_create_missing_queues is False
+
+
+def test_tasks_have_the_names_that_jobs_carry(servers):
+    app.loader.import_default_modules()
+    ours = {name for name in app.tasks if not name.startswith("celery.")}
+    assert ours == {
+        "synthesis.synthesize",
+        "training.train",
+        "evaluation.evaluate",
+        "summarization.summarize_shard",
+        "upkeep.ping",
+    }
+    assert all(app.tasks[name].__module__ in TASK_MODULES for name in ours)
+
+
+def test_the_password_of_a_file_reaches_the_broker_though_the_environment_names_another_url(
+    servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    password = tmp_path / "password"
+    password.write_text("s3cret/\n")
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://localhost:6379/0")
+    from workers.app import LazyCelery
+
+    settings = Settings(broker_password_file=password)
+    mine = LazyCelery("other", set_as_current=False)
+    mine._preconf.update(configuration(settings))
+    monkeypatch.setenv("TWEETMILL_BROKER_PASSWORD_FILE", str(password))
+    get_settings.cache_clear()
+    try:
+        assert mine.conf.broker_write_url == "redis://:s3cret%2F@localhost:6379/0"
+        assert mine.connection_for_read().password == "s3cret/"
+    finally:
+        get_settings.cache_clear()
+
+
+# Messages
+
+
+def test_a_message_carries_a_jobs_id_and_nothing_else(engine, servers: Servers):
+    job = uuid.uuid4()
+    publish("upkeep.ping", "upkeep", job)
+    assert pending("upkeep") == 1
+    assert pending("training") == 0
+    with app.connection_for_read() as connection, connection.SimpleQueue(_queue("upkeep")) as queue:
+        message = queue.get(timeout=5)
+        message.ack()
+    assert message.payload == [[str(job)], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+    assert message.content_type == "application/json"
+
+
+def _queue(name: str) -> Any:
+    return app.amqp.queues[name]
+
+
+@pytest.fixture
+def worker(engine: Engine, tmp_path: Path) -> Iterator[WorkerProcess]:
+    process = WorkerProcess("steady", "upkeep,summarization", tmp_path)
+    try:
+        assert wait_for(process.is_ready), process.log
+        yield process
+    finally:
+        process.kill_all()
+
+
+def test_a_worker_lives_through_whatever_is_put_into_redis(worker: WorkerProcess, engine: Engine, tmp_path: Path):
+    trap = tmp_path / "sprung"
+    shard = jobs.add(engine, kind="training.train", queue="training")
+    with app.producer_pool.acquire(block=True) as producer:
+        to_worker = {"exchange": "summarization", "routing_key": "summarization"}
+        producer.publish(_Trap(trap), serializer="pickle", headers=_headers("summarization.summarize_shard"), **to_worker)
+        producer.publish("neither list nor map", serializer="json", headers=_headers("summarization.summarize_shard"), **to_worker)
+    for argument in ("not-an-id", "", 5, None, ["a"], {"a": 1}, str(uuid.uuid4()), str(shard), "' OR 1=1"):
+        app.send_task("summarization.summarize_shard", args=(argument,), queue="summarization")
+    app.send_task("summarization.summarize_shard", args=(), queue="summarization")
+    app.send_task("os.system", args=("true",), queue="summarization")
+    app.send_task("upkeep.ping", queue="upkeep")
+
+    assert wait_for(lambda: pending("summarization") == 0 and _succeeded(worker, "upkeep.ping")), worker.log
+    app.send_task("upkeep.ping", queue="upkeep")
+    assert wait_for(lambda: worker.log.count("Task upkeep.ping") >= 4), worker.log
+    assert not trap.exists(), "a pickle was opened"
+    assert worker.process.poll() is None
+    assert jobs.state(engine, shard) == "queued", "a job of another kind was touched"
+
+
+def _succeeded(worker: WorkerProcess, task: str) -> bool:
+    return any(f"Task {task}" in line and "succeeded" in line for line in worker.log.splitlines())
+
+
+def _headers(task: str) -> dict[str, Any]:
+    return {"lang": "py", "task": task, "id": uuid.uuid4().hex, "root_id": None, "parent_id": None, "group": None}
+
+
+class _Trap:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._path),)
+
+
+def test_a_worker_says_that_it_lives_and_takes_its_leave(worker: WorkerProcess, engine: Engine):
+    def listed() -> list[str]:
+        with engine.connect() as connection:
+            return list(connection.execute(text("SELECT name FROM worker")).scalars())
+
+    assert wait_for(lambda: listed() == ["steady@test"])
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code(seconds=15) == 0
+    assert listed() == []
+
+
+def test_a_message_lost_by_redis_is_published_again(worker: WorkerProcess, engine: Engine):
+    job = jobs.add(engine, kind="upkeep.ping")
+    jobs.alter(engine, job, "published_at = now()")
+    assert wait_for(lambda: str(job) in worker.log or "publishing them again" in worker.log, 20), worker.log
