@@ -178,3 +178,18 @@ def test_batches_are_sorted_by_length_and_bounded_in_rows_and_tokens() -> None:
     sizes = [len(batch) for batch in batches([9000, 8000, 10], 64)]
     assert sizes == [2, 1], "two rows of 8000 fit into the token budget, three of 9000 do not"
     assert list(batches([], 4)) == []
+
+
+def test_prompts_that_share_nothing_are_answered_too(base: Path) -> None:
+    loop_model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    loop = lean_loop.LeanLoop(loop_model, frozenset({2}))
+    together = dict(loop.decode([(5, 6, 7), (8, 9), (6,)], 5, batch_size=8))
+    alone = {row: next(loop.decode([ids], 5, batch_size=8))[1] for row, ids in enumerate([(5, 6, 7), (8, 9), (6,)])}
+    assert together == alone
+
+
+def test_a_base_without_chat_template_is_refused_with_what_to_take(base: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base, tmp_path / "plain")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(EngineError, match="instruction-tuned base"):
+        TransformersEngine(str(folder), device="cpu").generate(PROMPTS, SAMPLING)

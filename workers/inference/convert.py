@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         written = convert(options.source, options.out)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.stderr.write(f"convert: {error}\n")
         return 2
     sys.stdout.write(f"{options.out}: {'written' if written else 'complete already, left as it is'}\n")
