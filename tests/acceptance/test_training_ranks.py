@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from tests.tiny_model import build_tiny_model
 from workers.training import launch
 from workers.training.outcome import StopReason, TrainingFailed, TrainingResult, TrainingStopped
 from workers.training.processes import descendants
-from workers.training.progress import Done, Start, Step
+from workers.training.progress import Done, ProgressReader, Start, Step
 
 WORDS = ["bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "medals", "city", "hope"]
 
@@ -180,6 +182,23 @@ def test_ranks_do_not_outlive_their_supervisor(base: Path, train_file: Path, tmp
     wait_for(lambda: alive(pids) == [], 5)
     failure = run.end_badly()
     assert failure.kind == "crash"
+
+
+def test_nothing_outlives_a_worker_that_is_killed(base: Path, train_file: Path, tmp_path: Path) -> None:
+    payload = a_spec(base, max_steps=100_000).model_dump_json()
+    code = (
+        "import pathlib, sys; from schemas.payloads import TrainingSpec; from workers.training import launch;"
+        "launch.run(TrainingSpec.model_validate_json(sys.argv[1]), *map(pathlib.Path, sys.argv[2:]), lambda event: None, lambda: None)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, payload, str(train_file), str(tmp_path / "run")]) as worker:
+        reader = ProgressReader(tmp_path / "run")
+        wait_for(lambda: any(isinstance(event, Step) for event in reader.read()), 90)
+        pids = list(descendants(worker.pid))
+
+        worker.kill()
+
+        assert len(pids) >= 4
+        wait_for(lambda: alive(pids) == [], 10)
 
 
 def test_the_group_falls_with_one_rank(base: Path, train_file: Path, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def run(
         TrainingFailed: with its kind and the end of the log.
     """
     run_folder = run_folder.resolve()
-    _clear(run_folder)
     payload = RunPayload(spec=spec, train_file=train_file.resolve(), run_folder=run_folder)
+    _clear(payload)
     with (run_folder / LOG_FILE).open("w") as log:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "workers.training.supervisor", str(payload.write()), str(os.getpid())],
@@ -76,12 +76,14 @@ def run(
     return TrainingResult.model_validate_json((run_folder / RESULT_FILE).read_text(encoding="utf-8"))
 
 
-def _clear(run_folder: Path) -> None:
-    run_folder.mkdir(parents=True, exist_ok=True)
-    for name in (RESULT_FILE, FAILURE_FILE, PROGRESS_FILE, "ranks.store", "rendezvous.store"):
-        (run_folder / name).unlink(missing_ok=True)
-    for name in ("adapter", "torchrun"):
-        shutil.rmtree(run_folder / name, ignore_errors=True)
+def _clear(payload: RunPayload) -> None:
+    """Make the run's folder as new: ranks that met in the store file of an earlier attempt would wait for its dead."""
+    folder = payload.run_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (payload.store_file, payload.rendezvous_file, *(folder / name for name in (RESULT_FILE, FAILURE_FILE, PROGRESS_FILE))):
+        file.unlink(missing_ok=True)
+    for subfolder in (payload.adapter_folder, payload.torchrun_folder):
+        shutil.rmtree(subfolder, ignore_errors=True)
 
 
 def _environment(spec: TrainingSpec) -> dict[str, str]:

@@ -141,7 +141,9 @@ def _examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[Reje
 
 def _model(spec: TrainingSpec, accelerator: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     torch.manual_seed(spec.seed)
     # On a CPU, torch's fused attention is slower backwards than the plain one at the lengths of tweets: 1.3 times the whole step.
     attention = "sdpa" if accelerator.device.type == "cuda" else "eager"

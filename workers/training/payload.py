@@ -43,6 +43,11 @@ class RunPayload(BaseModel):
         return self.run_folder / "rendezvous.store"
 
     @property
+    def torchrun_folder(self) -> Path:
+        """Where torchrun keeps its own files."""
+        return self.run_folder / "torchrun"
+
+    @property
     def adapter_folder(self) -> Path:
         """Where the adapter will lie."""
         return self.run_folder / "adapter"

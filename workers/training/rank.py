@@ -53,7 +53,7 @@ def main(payload_file: Path) -> int:
 def _diagnosis(error: Exception) -> tuple[FailureKind, str]:
     if type(error).__name__ in {"OutOfMemoryError", "MemoryError"} or "can't allocate memory" in str(error):
         return "oom", "out of memory: lower per_device_train_batch_size or max_length"
-    return "crash", type(error).__name__
+    return "crash", f"a rank failed with {type(error).__name__}: the log has the traceback"
 
 
 if __name__ == "__main__":

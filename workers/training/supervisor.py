@@ -63,7 +63,7 @@ class Supervisor:
             *("--nnodes", "1", "--nproc_per_node", str(self._run.spec.world_size), "--max-restarts", "0"),
             *("--rdzv-backend", "c10d", "--rdzv-endpoint", str(self._run.rendezvous_file), "--rdzv-conf", "store_type=file"),
             *("--rdzv-id", self._run.run_folder.name, "--local-addr", "127.0.0.1"),
-            *("--log-dir", str(self._run.run_folder / "torchrun")),
+            *("--log-dir", str(self._run.torchrun_folder)),
             *("-m", "workers.training.rank", str(self._payload_file)),
         ]
 
@@ -83,6 +83,7 @@ class Watchdog:
         self._file = progress_file
         self._timeout = timeout
         self._begin = time.time()
+        self._has_stepped = False
         self.limit = timeout * FIRST_STEP_ALLOWANCE
 
     def is_stalled(self) -> bool:
@@ -91,8 +92,9 @@ class Watchdog:
             status = self._file.stat()
         except FileNotFoundError:
             return time.time() - self._begin > self.limit
-        stepped = self._file.read_bytes().count(b"\n") > 1
-        self.limit = self._timeout if stepped else self._timeout * FIRST_STEP_ALLOWANCE
+        if not self._has_stepped:
+            self._has_stepped = self._file.read_bytes().count(b"\n") > 1
+        self.limit = self._timeout if self._has_stepped else self._timeout * FIRST_STEP_ALLOWANCE
         return time.time() - status.st_mtime > self.limit
 
 
