@@ -13,7 +13,7 @@ Point = tuple[int, float]
 
 
 def curve(points: Sequence[Point], width: int = 60, height: int = 8) -> str:
-    """The values over the steps as `height` lines of block characters; many steps are averaged into one column.
+    """The values over the steps as `height` lines, two or more, of block characters; many steps are averaged into one column.
 
     Raises:
         ValueError: there are no points.
