@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from deploy import flower
 from deploy.home import Home
-from deploy.processes import find
 from schemas.payloads import Queue
 from workers.errors import TweetmillError
 from workers.settings import Settings
@@ -23,14 +22,14 @@ _ALIVE_FOR = 30
 def status(settings: Settings, home: Home) -> Reading:
     """Everything at once, as JSON-like values; what can't be read carries an `error`."""
     stack = home.read_stack()
-    supervisor = find(home.run / "supervisor.json")
+    supervisor = _supervisor(home)
     broker = _asked(lambda: broker_reading(settings))
     database = _asked(lambda: database_reading(settings))
     workers = _asked_list(lambda: live_workers(settings)) if database["answers"] else []
     home.path.mkdir(parents=True, exist_ok=True)
     return {
         "home": str(home.path),
-        "supervisor": supervisor.pid if supervisor else None,
+        "supervisor": supervisor,
         "ready": bool(broker["answers"] and database["answers"] and workers and database["revision"] == database["head"]),
         "redis": broker,
         "postgres": database,
@@ -43,6 +42,16 @@ def status(settings: Settings, home: Home) -> Reading:
         },
         "disk_free_gib": round(shutil.disk_usage(home.path).free / 2**30, 1),
     }
+
+
+def _supervisor(home: Home) -> int | None:
+    record = home.run / "supervisor.json"
+    if not record.exists():
+        return None
+    from deploy.processes import find  # a node without a stack of its own needs none of this
+
+    process = find(record)
+    return process.pid if process else None
 
 
 def _asked(ask: Callable[[], Reading]) -> Reading:

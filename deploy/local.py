@@ -17,6 +17,7 @@ from deploy import flower
 from deploy.health import ready_workers
 from deploy.health import status as health
 from deploy.home import Home
+from deploy.migrate import migrate
 from deploy.processes import find, spawn
 from deploy.processes import stop as stop_processes
 from deploy.servers import Server, last_line
@@ -103,26 +104,6 @@ def _is_external(settings: Settings, home: Home, name: str) -> bool:
         home.read_stack().get("settings", {}).get(name),
         servers_of(home)[name].url,
     )
-
-
-def migrate(settings: Settings) -> tuple[str | None, str]:
-    """Bring the tables up to date; return the revisions before and after.
-
-    Raises:
-        Unavailable: Postgres does not answer.
-    """
-    from sqlalchemy.exc import OperationalError
-
-    from schemas.migrations import migrate as bring_to_head
-    from workers.store import connect
-
-    engine = connect(settings.database(), statement_timeout=600, pool_size=1)
-    try:
-        return bring_to_head(engine)
-    except OperationalError as error:
-        raise Unavailable(f"Postgres: {str(error.orig).strip().splitlines()[0]}. Is DATABASE_URL right, and the server up?") from None
-    finally:
-        engine.dispose()
 
 
 def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict[str, Any]:

@@ -23,18 +23,13 @@ from deploy.health import ready_workers
 from deploy.home import Home
 from deploy.processes import Kept, find, note, stop
 from deploy.servers import Postgres, Server, Valkey, last_line
+from deploy.worker import worker_command
 from schemas.payloads import Queue
 from workers.settings import Settings, get_settings
 
 Report = Callable[[str], None]
 
 _ROUND = 0.25
-
-
-def worker_command(name: str, queues: Sequence[str], concurrency: int = 1) -> list[str]:
-    """What starts one Celery worker."""
-    options = ["-n", f"{name}@%h", "-Q", ",".join(queues), "--concurrency", str(concurrency), "--loglevel", "INFO", "--without-mingle"]
-    return [sys.executable, "-m", "celery", "-A", "workers.app:app", "worker", *options]
 
 
 def servers_of(home: Home) -> dict[str, Server]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from deploy.health import broker_reading, database_reading
 from deploy.home import Home
-from deploy.supervisor import worker_command
 from schemas.payloads import Queue
 from workers.errors import SettingsError, Unavailable
 from workers.settings import Settings
+
+
+def worker_command(name: str, queues: Sequence[str], concurrency: int = 1) -> list[str]:
+    """What starts one Celery worker."""
+    options = ["-n", f"{name}@%h", "-Q", ",".join(queues), "--concurrency", str(concurrency), "--loglevel", "INFO", "--without-mingle"]
+    return [sys.executable, "-m", "celery", "-A", "workers.app:app", "worker", *options]
 
 
 def check(settings: Settings, queues: Sequence[str]) -> None:

@@ -57,10 +57,12 @@ def down() -> None:
 
 def status(as_json: AsJson = False) -> None:
     """Show servers, tables, workers, queues, Flower and free disk. Exit code 0 when jobs can run, else 1."""
-    from deploy import local
+    from deploy.health import status as read
+    from deploy.home import Home
     from workers.settings import get_settings
 
-    reading = local.status(get_settings())
+    settings = get_settings()
+    reading = read(settings, Home(settings.home))
     emit(reading, as_json, _status_table)
     if not reading["ready"] and not as_json:
         say("Not ready: [bold]tweetmill up[/bold] starts what is missing.")
@@ -87,10 +89,10 @@ def worker(
 
 def migrate() -> None:
     """Bring the tables of the database up to date."""
-    from deploy import local
+    from deploy.migrate import migrate as bring_to_head
     from workers.settings import get_settings
 
-    before, after = local.migrate(get_settings())
+    before, after = bring_to_head(get_settings())
     say(f"The tables stood at {after} already." if before == after else f"The tables went from {before or 'nothing'} to {after}.")
 
 
@@ -100,7 +102,7 @@ def _status_table(reading: dict[str, Any]) -> RenderableType:
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     for server in ("redis", "postgres"):
         table.add_row(server, escape(_server(reading[server])))
     if reading["postgres"]["answers"]:
