@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kombu.exceptions import OperationalError
@@ -24,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 # A producer never piles up messages: past this many, upkeep publishes as workers make room.
 _PUBLISH_BELOW = 64
-_MARK = "UPDATE job SET published_at = now() WHERE id = :job AND state = 'queued' AND published_at IS NULL RETURNING 1"
+_MARK = """
+UPDATE job SET published_at = now() WHERE id IN (
+  SELECT id FROM job WHERE id = ANY(:jobs) AND state = 'queued' AND published_at IS NULL FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING id
+"""
 
 
 @dataclass(frozen=True)
@@ -49,24 +54,27 @@ def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> S
         found = new[0] if new else ledger.find_by_key(connection, idempotency_key)
     assert found is not None
     if new:
-        publish_now(kind, queue, found)
+        publish_now(kind, queue, [found])
     return Submitted(job=found, new=bool(new))
 
 
-def publish_now(kind: str, queue: Queue, job: uuid.UUID) -> bool:
-    """Publish a committed row at once, where Redis answers and is not full; upkeep does it otherwise.
+def publish_now(kind: str, queue: Queue, jobs: Sequence[uuid.UUID]) -> int:
+    """Publish committed rows at once, as many as Redis shall hold; upkeep does the rest.
 
-    Marked and published in one transaction, as the relay does it: only one of the two publishes the row, and when Redis is away the
-    error rolls the mark back.
+    Marked and published in one transaction, as the relay does it: only one of the two publishes a row, and when Redis is away the
+    error rolls the marks back.
+
+    Returns:
+        How many were published.
     """
     try:
-        if pending(queue.value) >= _PUBLISH_BELOW:
-            return False
+        room = max(0, _PUBLISH_BELOW - pending(queue.value))
         with transaction() as connection:
-            marked = connection.execute(text(_MARK), {"job": job}).scalar()
-            if marked is not None:
-                publish(kind, queue.value, job)
+            marked = set(connection.execute(text(_MARK), {"jobs": list(jobs[:room])}).scalars())
+            for job in jobs[:room]:
+                if job in marked:
+                    publish(kind, queue.value, job)
     except (OperationalError, RedisError, OSError) as error:
         logger.warning("Redis does not answer (%s): the job waits in Postgres and is published when it is back", type(error).__name__)
-        return False
-    return True
+        return 0
+    return len(marked)

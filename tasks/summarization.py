@@ -51,9 +51,7 @@ def enqueue(spec: SummarizationSpec, idempotency_key: str | None = None) -> Subm
             assert found is not None
             return Submitted(job=found, new=False)
         shards = _split(connection, parent.id, spec)
-    for shard in shards:
-        if not publish_now(SUMMARIZE_SHARD, Queue.SUMMARIZATION, shard):
-            break
+    publish_now(SUMMARIZE_SHARD, Queue.SUMMARIZATION, shards)
     return Submitted(job=parent.id, new=True)
 
 

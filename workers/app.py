@@ -112,7 +112,7 @@ def publish(kind: str, queue: str, job: uuid.UUID) -> None:
 
 def pending(queue: str) -> int:
     """Messages that Redis holds for `queue`, delivered but unacknowledged ones of all queues included."""
-    with app.connection_for_write() as connection:
+    with app.pool.acquire(block=True, timeout=app.conf.broker_pool_acquire_timeout) as connection:
         client = connection.default_channel.client
         return int(client.llen(queue)) + int(client.hlen("unacked"))
 
