@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-_COLUMNS = {"sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise", "faithful": "faithful"}
+_COLUMNS = {"sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
 _SHARES = ("promise", "faithful")
-_NAMES = {
-    "tuned": "tuned, with guard",
-    "unguarded": "tuned, without guard",
-    "zero_shot": "base, zero-shot",
-    "few_shot": "base, few-shot",
-    "rules": "rules: the tweet cleaned",
-    "lead": "lead: its first 15 words",
-    "as_is": "the tweet as it is",
+_SYSTEMS = {
+    "tuned": "what you get, guard included",
+    "unguarded": "the model's first answer",
+    "zero_shot": "the base with instructions",
+    "few_shot": "and with examples",
+    "rules": "the tweet cleaned, without a model",
+    "lead": "its first 15 words",
+    "as_is": "the tweet itself",
 }
 _TO_BEAT = ("lead", "rules")
 
@@ -76,9 +76,11 @@ def tables(result: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_table(result, f"All {result['tuned']['sari']['n']} tweets")]
+    parts: list[RenderableType] = [_table(result, "All tweets")]
     if "long" in result:
-        parts.append(_table(result["long"], f"The {result['long']['tuned']['sari']['n']} tweets of more than 20 words"))
+        parts.append(_table(result["long"], "Tweets of more than 20 words"))
+    legend = "; ".join(f"{system}: {meaning}" for system, meaning in _SYSTEMS.items())
+    parts.append(Text(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
     guard = result.get("guard")
     if guard:
         parts.append(
@@ -111,28 +113,26 @@ def _listed(systems: Iterable[str]) -> str:
 
 
 def _table(result: dict[str, Any], title: str) -> Table:
+    from rich import box
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(
-        title=title, title_justify="left", header_style="bold", caption="± half of the 95% interval; best in bold", caption_justify="left"
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("system", no_wrap=True)
-    systems = [system for system in _NAMES if system in result]
+    systems = [system for system in _SYSTEMS if system in result]
     metrics = [metric for metric in _COLUMNS if metric in result[systems[0]]]
     best = {metric: max(_shown(result[system][metric], metric)[0] for system in systems) for metric in metrics}
     for metric in metrics:
         table.add_column(_COLUMNS[metric], justify="right", no_wrap=True)
-    table.add_column("n", justify="right")
+    table.add_column("n", justify="right", no_wrap=True)
     for system in systems:
         cells = [_cell(result[system][metric], metric, best[metric]) for metric in metrics]
-        table.add_row(Text(_NAMES[system]), *cells, str(result[system][metrics[0]]["n"]))
+        table.add_row(system, *cells, str(result[system][metrics[0]]["n"]))
     return table
 
 
 def _cell(figure: dict[str, Any], metric: str, best: float) -> str:
     value, half = _shown(figure, metric)
-    cell = f"{value:.1f} ±{half:.1f}" + ("%" if metric in _SHARES else "")
+    cell = f"{value:.1f} ±{half:.1f}"
     return f"[bold]{cell}[/bold]" if value == best else cell
 
 
