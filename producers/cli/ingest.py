@@ -74,6 +74,9 @@ def bring_in(file: str, source: str | None) -> tuple[dict[str, Any], Counts]:
             counts = intake.copy_tweets(lines, origin=file, on_progress=on_progress, bookmark=bookmark)
         except SourceError as error:
             raise UserError(f"{file}: {error}") from None
+        except KeyboardInterrupt:
+            say("Interrupted: what was read is stored." + (" The same command goes on from there." if bookmark else ""))
+            raise
     answer = {"source": source, "read": counts.read, "inserted": counts.inserted, "duplicates": counts.duplicates}
     return {**answer, "rejected": counts.rejected, "resumed_after_line": done}, counts
 

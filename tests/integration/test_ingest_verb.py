@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,34 @@ def test_an_interrupted_ingest_goes_on_when_the_command_is_given_again(
     assert told["resumed_after_line"] == before - 1
     assert (told["read"], told["duplicates"]) == (12_000 - before + 1, 1)
     assert len(stored(clean_database)) == 12_000
+
+
+def test_an_ingest_that_was_killed_loses_nothing_and_stores_nothing_twice(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file_of(tmp_path, *(json.dumps({"id": str(number), "text": f"tweet {number}"}) for number in range(100_000)))
+    command = [sys.executable, "-c", "import sys; from producers.cli import main; sys.exit(main())", "ingest", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not stored(clean_database):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    wait_until_rolled_back(clean_database)
+    before = len(stored(clean_database))
+
+    told = answer(capsys, "ingest", path, "--json")
+
+    assert told["resumed_after_line"] == before - 1
+    assert (told["inserted"], told["duplicates"]) == (100_000 - before, 1)
+
+
+def wait_until_rolled_back(engine: Engine) -> None:
+    """Postgres notices a dead client when it next speaks to it."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"
+    with engine.connect() as connection:
+        while connection.execute(text(others)).scalar():
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
