@@ -15,10 +15,12 @@ from deploy.home import Home, write_private
 from workers.errors import SettingsError
 from workers.settings import Settings, get_settings
 
+_GENERATED = "flower_password"
+
 
 def password_file(settings: Settings, home: Home) -> Path:
-    """Where the password lies: the file that the user named, or a generated one."""
-    return settings.flower_password_file or home.secret("flower_password")
+    """Where the password lies: the file that the user named, or the one that `command` generates."""
+    return settings.flower_password_file or home.secrets / _GENERATED
 
 
 def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1") -> list[str]:
@@ -27,12 +29,15 @@ def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1
     Raises:
         SettingsError: the password can't be read.
     """
+    file = password_file(settings, home)
+    if file == home.secrets / _GENERATED:
+        home.secret(_GENERATED)
     try:
-        password = password_file(settings, home).read_text().strip()
+        password = file.read_text().strip()
     except OSError as error:
         raise SettingsError(f"{error.filename}: Flower's password can't be read ({error.strerror})") from None
     if not password:
-        raise SettingsError(f"{password_file(settings, home)}: Flower's password is empty")
+        raise SettingsError(f"{file}: Flower's password is empty")
     options = {
         "address": address,
         "port": port,

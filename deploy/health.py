@@ -26,7 +26,6 @@ def status(settings: Settings, home: Home) -> Reading:
     broker = _asked(lambda: broker_reading(settings))
     database = _asked(lambda: database_reading(settings))
     workers = _asked_list(lambda: live_workers(settings)) if database["answers"] else []
-    home.path.mkdir(parents=True, exist_ok=True)
     return {
         "home": str(home.path),
         "supervisor": supervisor,
@@ -40,8 +39,13 @@ def status(settings: Settings, home: Home) -> Reading:
             "user": settings.flower_user,
             "password_file": str(flower.password_file(settings, home)),
         },
-        "disk_free_gib": round(shutil.disk_usage(home.path).free / 2**30, 1),
+        "disk_free_gib": _free_gib(home),
     }
+
+
+def _free_gib(home: Home) -> float:
+    existing = next(folder for folder in (home.path, *home.path.parents) if folder.exists())
+    return round(shutil.disk_usage(existing).free / 2**30, 1)
 
 
 def _supervisor(home: Home) -> int | None:

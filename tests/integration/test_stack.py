@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,8 +67,6 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    import tempfile
-
     stack = Stack(Path(tempfile.mkdtemp(prefix="tweetmill-")))
     up = stack.run("up", "--workers", "1", "--detach")
     try:
@@ -163,8 +162,10 @@ def test_down_leaves_the_data_and_no_process(stack):
     assert "Nothing was running" in stack.run("down").stderr
 
 
-def test_status_without_a_stack_says_what_to_do(stack):
+def test_status_without_a_stack_says_what_to_do_and_makes_nothing(stack_home):
+    stack = Stack(stack_home / "never-used")
     status = stack.run("status")
+    assert not stack.home.exists()
     assert status.returncode == 1
     assert "tweetmill up" in status.stderr + status.stdout
     assert "Traceback" not in status.stderr
