@@ -16,6 +16,15 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from sqlalchemy import text
+
+from deploy.health import redis_client
+from deploy.home import Home
+from deploy.local import Plan, up
+from deploy.worker import check
+from schemas.migrations import head
+from workers.errors import SettingsError, Unavailable
+from workers.settings import Settings, get_settings
 
 TWEETMILL = (sys.executable, "-c", "import sys; from producers.cli import main; sys.exit(main())")
 
@@ -169,3 +178,60 @@ def test_status_without_a_stack_says_what_to_do_and_makes_nothing(stack_home):
     assert status.returncode == 1
     assert "tweetmill up" in status.stderr + status.stdout
     assert "Traceback" not in status.stderr
+
+
+def test_a_worker_is_refused_when_a_queue_is_unknown(servers):
+    with pytest.raises(SettingsError, match="no such queue: nope"):
+        check(get_settings(), ["training", "nope"])
+
+
+def test_a_worker_is_refused_when_redis_may_evict_queues(servers):
+    with redis_client(servers.broker_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(SettingsError, match="noeviction"):
+                check(get_settings(), ["training"])
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    check(get_settings(), ["training"])
+
+
+def test_a_worker_is_refused_while_the_tables_are_behind(servers, clean_database):
+    with clean_database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    try:
+        with pytest.raises(Unavailable, match="tweetmill migrate"):
+            check(get_settings(), ["training"])
+    finally:
+        with clean_database.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head()})
+
+
+def test_sockets_of_a_deep_home_have_a_path_that_the_kernel_accepts(tmp_path):
+    home = Home(tmp_path / ("deep" * 30))
+    socket = home.sockets / "postgres" / ".s.PGSQL.5432"
+    assert len(os.fsencode(socket)) < 104
+    assert home.sockets.stat().st_mode & 0o066 == 0
+    home.sockets.rmdir()
+
+
+def test_two_commands_never_hold_one_home(stack_home):
+    home = Home(stack_home)
+    home.prepare()
+    held = home.lock()
+    assert held is not None
+    assert home.lock() is None
+    os.close(held)
+    again = home.lock()
+    assert again is not None
+    os.close(again)
+
+
+def test_a_server_that_the_user_named_is_not_started(stack_home, servers, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", servers.database_url)
+    monkeypatch.setenv("CELERY_BROKER_URL", servers.broker_url)
+    report: list[str] = []
+    with pytest.raises(Unavailable, match="password can.t be read"):
+        up(Settings(home=stack_home, flower_password_file=stack_home / "missing"), Plan(workers=1), detach=True, report=report.append)
+    assert not [line for line in report if "answers" in line]
+    assert not (stack_home / "postgres").exists()
