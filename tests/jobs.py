@@ -77,4 +77,4 @@ def expire(engine: Engine, job: uuid.UUID) -> None:
 def alter(engine: Engine, job: uuid.UUID, change: str) -> None:
     """Change a row behind the ledger's back."""
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE job SET {change} WHERE id = :job"), {"job": job})
+        connection.execute(text(f"UPDATE job SET {change} WHERE id = :job"), {"job": job})  # noqa: S608

@@ -189,7 +189,9 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
         _commit(attempt, lambda connection: ledger.finish(connection, attempt.claim, JobState.FAILED, error=described))
     except Exception as error:
         described = _describe(error, attempt)
-        logger.exception("the attempt failed")
+        # Without the exceptions' own texts, which may quote a row: a database's does.
+        told = (described["class"], described["message"], described.get("log_tail", ""))
+        logger.error("the attempt failed: %s: %s\n%s", *told)  # noqa: TRY400
         _commit(attempt, lambda connection: ledger.fail(connection, attempt.claim, described))
 
 
@@ -218,7 +220,7 @@ def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
     tail = getattr(error, "log_tail", None)
     if tail:
         described["log_tail"] = str(tail)[-8000:]
-    elif not isinstance(error, (TweetmillError, DBAPIError)):
+    elif not isinstance(error, TweetmillError):
         described["log_tail"] = "".join(traceback.format_tb(error.__traceback__))[-4000:]
     return described
 

@@ -81,7 +81,8 @@ def sight(job: JobView, shards: ShardsView) -> Sight:
         return Sight(0, None, "", f"failed {job.failures} times, waits for its next try" if job.failures else "waits for a worker")
     if {"done", "total"} <= job.progress.keys():
         return Sight(job.progress["done"], job.progress["total"], "rows", "")
-    return Sight(0, None, "", ", ".join(f"{name} {value}" for name, value in job.progress.items()))
+    words_first = sorted(job.progress.items(), key=lambda item: not isinstance(item[1], str))
+    return Sight(0, None, "", ", ".join(f"{name} {value}" for name, value in words_first))
 
 
 def _of_shards(shards: ShardsView) -> Sight:

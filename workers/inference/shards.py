@@ -119,7 +119,9 @@ ON CONFLICT DO NOTHING
 
 def _store(connection: Connection, attempt: Attempt, model: int, part: Sequence[_Wanted], results: Sequence[Guarded]) -> int:
     rows = [
-        {"tweet": tweet, "cleaned": rules(wanted.text), "summary": result.text, "flags": list(result.flags), "tries": result.tries}
+        # A byte-level model may write NUL, the one character that Postgres can't store.
+        {"tweet": tweet, "cleaned": rules(wanted.text), "summary": result.text.replace("\0", "")}
+        | {"flags": list(result.flags), "tries": result.tries}
         | {"tokens_in": result.tokens_in, "tokens_out": result.tokens_out}
         for wanted, result in zip(part, results, strict=True)
         for tweet in wanted.tweets
