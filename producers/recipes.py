@@ -188,5 +188,7 @@ def _reason(kind: str, location: tuple[int | str, ...], message: str, known: Ite
 
 
 def _meant(key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=3, cutoff=0.5)
+    known = list(known)
+    begin_so = [name for name in known if name.startswith(key)]
+    near = list(dict.fromkeys([*begin_so, *difflib.get_close_matches(key, known, n=3, cutoff=0.5)]))[:3]
     return f"; did you mean {' or '.join(near)}?" if near else f". There are {', '.join(known)}"

@@ -36,9 +36,8 @@ def ended(submitted: Submitted) -> JobView:
     if job.state is not JobState.DONE:
         short = str(submitted.job)[:8]
         reason = str(job.error["message"]) if job.error else "no reason was noted"
-        raise UserError(
-            f"job {short} is {job.state.value}: {reason}. `tweetmill job {short}` tells more, `tweetmill retry {short}` runs it again"
-        )
+        advice = "" if "tweetmill retry" in reason else f", `tweetmill retry {short}` runs it again"
+        raise UserError(f"job {short} is {job.state.value}: {reason}. `tweetmill job {short}` tells more{advice}")
     return job
 
 
