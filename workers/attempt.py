@@ -35,7 +35,7 @@ _COMMIT_TRIES = 30
 _AFTER_OUTAGE = 5.0  # seconds before a job may run again whose server did not answer
 
 
-class Stopped(TweetmillError):  # noqa: N818 - it is no error of anybody's
+class Stopped(TweetmillError):
     """The attempt was told to stop: `reason` is `cancel` or `drain`."""
 
     def __init__(self, reason: str) -> None:

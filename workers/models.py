@@ -32,7 +32,7 @@ def by_id(connection: Connection, model_id: int) -> TunedModel:
     Raises:
         NotFound: there is none.
     """
-    row = connection.execute(text(f"{_COLUMNS} WHERE id = :id"), {"id": model_id}).one_or_none()  # noqa: S608
+    row = connection.execute(text(f"{_COLUMNS} WHERE id = :id"), {"id": model_id}).one_or_none()
     if row is None:
         raise NotFound(f"model {model_id}: there is none. `tweetmill models` lists them")
     return _model(row)
@@ -45,10 +45,10 @@ def resolve(connection: Connection, reference: str) -> TunedModel:
         NotFound: there is none.
     """
     if reference == "latest":
-        row = connection.execute(text(f"{_COLUMNS} ORDER BY id DESC LIMIT 1")).one_or_none()  # noqa: S608
+        row = connection.execute(text(f"{_COLUMNS} ORDER BY id DESC LIMIT 1")).one_or_none()
     else:
         row = connection.execute(
-            text(f"{_COLUMNS} WHERE name = :name OR id::text = :name ORDER BY (name = :name) DESC LIMIT 1"),  # noqa: S608
+            text(f"{_COLUMNS} WHERE name = :name OR id::text = :name ORDER BY (name = :name) DESC LIMIT 1"),
             {"name": reference},
         ).one_or_none()
     if row is None:

@@ -30,11 +30,12 @@ def default_home() -> Path:
 class StackFile(PydanticBaseSettingsSource):
     """The addresses that `tweetmill up` left behind: the last source asked, so that the environment wins."""
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base class names them
         """Unused: all values come from the file at once, in `__call__`."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
+        """The settings of `stack.json`; none while no stack is up."""
         home = self.current_state.get("home") or default_home()
         try:
             return dict(json.loads((Path(home) / STACK_FILE).read_text())["settings"])
@@ -56,7 +57,9 @@ class Settings(BaseSettings):
     lease: float = Field(default=60.0, gt=0, description="how long a claim holds without renewal")
     heartbeat: float = Field(default=10.0, gt=0, description="time between two renewals")
     upkeep_interval: float = Field(default=2.0, gt=0, description="time between two rounds of relay and reaper")
-    republish_after: float = Field(default=30.0, gt=0, description="how long Redis may hold too few messages before rows are published again")
+    republish_after: float = Field(
+        default=30.0, gt=0, description="time that Redis may hold too few messages before rows are published again"
+    )
     max_failures: int = Field(default=3, ge=1, description="a job that failed this often is quarantined")
     visibility_timeout: int = Field(default=600, ge=10, description="Redis redelivery; every app on the same Redis must agree")
     statement_timeout: float = Field(default=60.0, gt=0, description="the longest that one SQL statement may take")
@@ -83,8 +86,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the one-machine stack."""
         return init_settings, env_settings, StackFile(settings_cls)

@@ -32,7 +32,7 @@ def demo(
 
     folder = Path(__file__).resolve().parents[2] / "recipes"
     told = story.run(get_settings(), folder)
-    told.figures["sample"] = story.sample(told.figures["summaries"]["job"], told.figures["evaluation"]["model_id"])
+    told.figures["sample"] = story.sample(told.figures["summaries"]["job"], told.figures["model"])
     told.write(report)
     output.emit({**told.figures, "seconds": told.seconds, "reused": told.reused}, as_json, _render)
     output.say(f"Report: {report}. The stack is still up: `tweetmill status` looks at it, `tweetmill down` stops it.")

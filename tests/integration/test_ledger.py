@@ -185,7 +185,7 @@ def _renew(engine: Engine, held: ledger.Claim) -> None:
 
 def test_results_and_final_state_are_one_transaction(engine):
     held = claimed(engine, add(engine))
-    with pytest.raises(RuntimeError), engine.begin() as connection:
+    with pytest.raises(RuntimeError), engine.begin() as connection:  # noqa: PT012 - both stand in the transaction
         ledger.finish(connection, held, JobState.DONE, result={"rows": 3})
         raise RuntimeError
     assert (state(engine, held.job), row(engine, held.job).result) == ("running", None)

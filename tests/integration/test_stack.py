@@ -231,7 +231,7 @@ def test_a_server_that_the_user_named_is_not_started(stack_home, servers, monkey
     monkeypatch.setenv("DATABASE_URL", servers.database_url)
     monkeypatch.setenv("CELERY_BROKER_URL", servers.broker_url)
     report: list[str] = []
-    with pytest.raises(Unavailable, match="password can.t be read"):
+    with pytest.raises(Unavailable, match="password can't be read"):
         up(Settings(home=stack_home, flower_password_file=stack_home / "missing"), Plan(workers=1), detach=True, report=report.append)
     assert not [line for line in report if "answers" in line]
     assert not (stack_home / "postgres").exists()

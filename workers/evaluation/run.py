@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def evaluate(attempt: Attempt, spec: EvaluationSpec) -> Outcome:
         attempt.progress(system=system, rows=len(rows))
         attempt.check()
 
-    written = write(get_engine(model.base), model.adapter, rows, shots, Stage(model.stage), on_step)
+    written = write(get_engine(model.base, all_cores=True), model.adapter, rows, shots, Stage(model.stage), on_step)
     result = report(rows, written, spec.resamples, spec.seed)
     reference_set = spec.references or "test split"
     return Outcome(
@@ -61,14 +61,14 @@ def report(rows: Sequence[Row], written: Written, resamples: int, seed: int) -> 
     return table
 
 
-def _table(scores: dict[str, Scores], resamples: int, seed: int) -> dict[str, Any]:
+def _table(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[str, Any]:
     return {
         system: {metric: figure.as_dict() for metric, figure in metrics.summarize(of_system, resamples, seed).items()}
         for system, of_system in scores.items()
     }
 
 
-def _margins(scores: dict[str, Scores], resamples: int, seed: int) -> dict[str, Any]:
+def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[str, Any]:
     """By how much the tuned model's SARI beats each other system on the same rows: below 0 it loses."""
     tuned = scores["tuned"]["sari"]
     return {

@@ -15,7 +15,7 @@ from schemas.payloads import Stage
 from workers.evaluation import baselines
 from workers.inference import prompts
 from workers.inference.engine import Engine, Generation, Prompt, Sampling
-from workers.inference.guard import guarded
+from workers.inference.guard import guarded, unguarded
 
 SYSTEMS = ("tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_is")
 
@@ -74,10 +74,9 @@ def write(
     on_step("tuned")
     engine.generate([prompts.tuned(tweets[0], stage)], Sampling(max_new_tokens=2), adapter)
     started = time.monotonic()
-    engine.generate([prompts.tuned(tweet, stage) for tweet in tweets], _greedy(stage), adapter)
+    first = unguarded(engine, tweets, adapter, stage)
     seconds_greedy = time.monotonic() - started
-    started = time.monotonic()
-    results = guarded(engine, tweets, adapter, stage)
+    results = guarded(engine, tweets, adapter, stage, first=first)
     seconds_guarded = time.monotonic() - started
     outputs = {"tuned": [result.text for result in results], "unguarded": [result.greedy for result in results]}
     ways: dict[str, Callable[[str], Prompt]] = {

@@ -7,7 +7,7 @@ tweet's own opening.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +32,10 @@ from workers.inference.words import (
 _CLAUSE_BREAK = re.compile(r"[,.;:!?]\s|\b(?:but|and|because|so|if)\b", re.IGNORECASE)
 
 
+_ROOM = 9
+"""Content words that fifteen words hold at most, beside the small ones that make them a sentence."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The sum of what speaks against an output, and the names of it. Nothing does: cost 0, no flags."""
@@ -45,6 +49,27 @@ def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY) -> Verdict:
     form = _broken_promise if stage is Stage.SUMMARY else _left_noise
     findings = {name: price * count(tweet, output) for name, (price, count) in {"promise": (10.0, form), **_CHECKS}.items()}
     return Verdict(cost=sum(findings.values()), flags=tuple(name for name, cost in findings.items() if cost))
+
+
+def _out_of_order(tweet: str, output: str) -> int:
+    """Words that the output has before others that stand before them in the tweet: the mark of who and whom swapped."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, word in enumerate(_stems(tweet)):
+        places[word].append(place)
+    reached, jumps = -1, 0
+    for word in _stems(output):
+        if word not in places:
+            continue
+        ahead = next((place for place in places[word] if place > reached), None)
+        jumps += ahead is None
+        reached = reached if ahead is None else ahead
+    return jumps
+
+
+def coverage(tweet: str, output: str) -> float:
+    """The share of the tweet's content words that the output keeps, of as many as a sentence has room for."""
+    said, wrote = set(_stems(tweet)), set(_stems(output))
+    return min(1.0, len(said & wrote) / min(max(len(said), 1), _ROOM))
 
 
 def _broken_promise(tweet: str, output: str) -> int:
@@ -121,6 +146,7 @@ _CHECKS: dict[str, tuple[float, Callable[[str, str], int]]] = {
     "hedge": (2.0, _lost_hedge),
     "fragment": (3.0, _fragment),
     "person": (2.0, _flipped_person),
+    "order": (1.0, _out_of_order),
 }
 
 

@@ -6,20 +6,13 @@ import re
 
 from workers.inference.lexicon import FILLER, FUNCTION, OPEN_ENDINGS
 from workers.inference.prompts import prepare
-from workers.inference.text import EMOJI, EMOTICON, HANDLE, LINK, plain, split_hashtag
+from workers.inference.text import EMOJI, EMOTICON, LINK, plain, split_hashtag
 from workers.inference.words import SENTENCE_END, join_acronyms, undo_elongation
 
-PLACEHOLDERS = frozenset({"anonymous", "user", "username"})
-"""Handles that published data sets put in the place of people."""
-
-_VIA = re.compile(rf"[(\[]?\b(?:via|by|cc:?|ht|h/t)\s+{HANDLE.pattern}[)\]]?\s*$", re.IGNORECASE)
-_ADDRESSEE = rf"(?:[(/-]?\s*{HANDLE.pattern}[)]?[\s,.!?&]*)"
-_CLOSING_HANDLES = re.compile(rf"([.!?,:;)]|\s[-/])\s*{_ADDRESSEE}+$|\s+{_ADDRESSEE}{{2,}}$")
 _FACE_BETWEEN_SENTENCES = re.compile(rf"(?<=\w)\s*(?:{EMOTICON.pattern}|{EMOJI.pattern})\s+(?=[A-Z])")
 _LONE_AT = re.compile(r"(?<!\S)@(?!\S)")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _INNER_END = re.compile(r"[.!?]+([\"')\]]*)\s+(\w*)")
-_SOMEONES = re.compile(r"\bsomeone(?:[\s,&]+(?:and\s+)?someone\b)+")
 _LAUGH = re.compile(r"\b(?:a?(?:ha){2,}h?|(?:he){2,}h?|(?:lo){1,}l+z?|lmf?ao+|ro(?:t)?fl\w*|xd+)\b[!.,]*", re.IGNORECASE)
 _REPEATED_MARKS = re.compile(r"([!?.,;:~*_=-])(?:\s*\1)+")
 _MIXED_MARKS = re.compile(r"[!?]*\?[!?]+|!+\?[!?]*")
@@ -34,7 +27,7 @@ _SHOUTED_SHARE = 0.7
 
 def rules(text: str) -> str:
     """A tweet cleaned by rules alone, all its sentences kept; empty when it has no words."""
-    body = _without_handles(prepare(text)) or _words_of_tags(text)
+    body = prepare(text) or _words_of_tags(text)
     body = _FACE_BETWEEN_SENTENCES.sub(". ", LINK.sub(" ", body))
     body = EMOTICON.sub(" ", EMOJI.sub(" ", body))
     body = _LONE_AT.sub("at", body).translate({ord("#"): " ", ord("@"): " "})
@@ -80,13 +73,6 @@ def _comma(match: re.Match[str]) -> str:
     quote, following = match.groups()
     small = following.lower() in FUNCTION and following not in {"I", "US"}
     return f",{quote} {following.lower() if small else following}"
-
-
-def _without_handles(body: str) -> str:
-    """Handles that close the tweet go; one inside a sentence leaves its name, or `someone` where a data set hid it."""
-    body = _CLOSING_HANDLES.sub(lambda match: match.group(1) or "", _VIA.sub("", body))
-    named = HANDLE.sub(lambda match: "someone" if match.group()[1:].lower() in PLACEHOLDERS else match.group()[1:], body)
-    return _SOMEONES.sub("someone", named).strip()
 
 
 def _without_filler(body: str) -> str:

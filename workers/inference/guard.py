@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.payloads import Stage
-from workers.inference.checks import Verdict, check
+from workers.inference.checks import Verdict, check, coverage
 from workers.inference.clean import opening, rules
 from workers.inference.engine import Engine, Generation, Prompt, Sampling
 from workers.inference.promise import MAX_WORDS
@@ -20,6 +20,9 @@ from workers.inference.prompts import tuned
 from workers.inference.text import count_words
 
 __all__ = ["Guarded", "Verdict", "check", "guarded", "unguarded"]
+
+WORTH_OF_COVERAGE = 2.0
+"""What keeping all of the tweet's content words is worth: as much as one invented word costs."""
 
 RETRY_ABOVE = 0.0
 """A greedy output that costs more is written again."""
@@ -57,18 +60,22 @@ def guarded(
     stage: Stage = Stage.SUMMARY,
     on_progress: Callable[[int], None] | None = None,
     prompt: PromptOf = tuned,
+    first: Sequence[Guarded] | None = None,
 ) -> list[Guarded]:
     """Write one text for every tweet, in order; `on_progress` gets the number of tweets newly finished.
+
+    `first` are the answers of `unguarded` to the same tweets, where they are known already.
 
     Raises:
         EngineError: nothing can be generated.
     """
-    first = unguarded(engine, texts, adapter, stage, prompt=prompt)
+    first = first or unguarded(engine, texts, adapter, stage, prompt=prompt)
     verdicts = [check(tweet, row.greedy, stage) for tweet, row in zip(texts, first, strict=True)]
     doubtful = [place for place, verdict in enumerate(verdicts) if verdict.cost > RETRY_ABOVE and "wordless" not in first[place].flags]
     if on_progress:
         on_progress(len(texts) - len(doubtful))
-    beams = Sampling(MAX_NEW_TOKENS[stage], num_beams=BEAMS, num_return_sequences=BEAMS)
+    max_words = MAX_WORDS if stage is Stage.SUMMARY else None
+    beams = Sampling(MAX_NEW_TOKENS[stage], num_beams=BEAMS, num_return_sequences=BEAMS, max_words=max_words)
     alternatives = engine.generate([prompt(texts[place], stage) for place in doubtful], beams, adapter, on_progress)
     results = list(first)
     for place, generation in zip(doubtful, alternatives, strict=True):
@@ -108,10 +115,19 @@ def fallback(tweet: str, stage: Stage) -> str:
     return cleaned if stage is Stage.CLEAN else opening(cleaned, min(MAX_WORDS, count_words(tweet)))
 
 
+def _candidates(tweet: str, first: Guarded, alternatives: Generation, stage: Stage) -> list[str]:
+    """The model's texts, greedy first, and after them those too long for a summary, ended at their last clause that fits."""
+    texts = [text for text in (first.greedy, *alternatives.texts) if text]
+    if stage is Stage.CLEAN:
+        return texts
+    room = min(MAX_WORDS, count_words(tweet))
+    return texts + [opening(text, room) for text in texts if len(text.split()) > room]
+
+
 def _cheapest(tweet: str, first: Guarded, alternatives: Generation, stage: Stage) -> Guarded:
+    candidates = {text: check(tweet, text, stage) for text in _candidates(tweet, first, alternatives, stage)}
     # Ties go to the greedy text and then to the likelier beam: dict keeps the order and min takes the first.
-    candidates = {text: check(tweet, text, stage) for text in (first.greedy, *alternatives.texts) if text}
-    best = min(candidates, key=lambda text: candidates[text].cost, default="")
+    best = min(candidates, key=lambda text: candidates[text].cost - WORTH_OF_COVERAGE * coverage(tweet, text), default="")
     if best and candidates[best].cost < FALLBACK_FROM:
         text, flags = best, candidates[best].flags
     else:

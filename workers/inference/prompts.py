@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from schemas.payloads import Stage
 from workers.inference.engine import Message, Prompt
+from workers.inference.handles import spell_out_handles
 from workers.inference.lexicon import OPEN_ENDINGS
 from workers.inference.text import HANDLE, HASHTAG, LINK, RETWEET, plain, split_hashtag, split_hashtags
 
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 """Stored with every summary; it changes whenever a prompt or `prepare` changes what a model sees."""
 
 PREPARED_LIMIT = 4000
@@ -61,12 +62,13 @@ def few_shot(text: str, examples: Sequence[tuple[str, str]], stage: Stage) -> Pr
 def prepare(text: str) -> str:
     """What of a tweet is shown to the model: its words, on one line, without the machinery around them.
 
-    Links, retweet chains, leading handles and the closing run of hashtags go; hashtags inside a sentence become words. A tweet that
+    Links, retweet chains, handles that only address and the closing run of hashtags go; hashtags and names inside a sentence become
+    words. A tweet that
     is hashtags alone keeps their words, and one that is links or handles alone is empty.
     """
     body = RETWEET.sub(" ", LINK.sub(" ", plain(text)))
     body = _LEADING_HANDLES.sub("", " ".join(body.split())).lstrip()
-    body = split_hashtags(_without_trailing_tags(body))
+    body = split_hashtags(_without_trailing_tags(spell_out_handles(body)))
     return _cut(" ".join(body.split()).strip("|~ "))
 
 

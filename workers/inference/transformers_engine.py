@@ -15,6 +15,8 @@ from workers.inference.engine import EngineError, Generation, Prompt, Sampling
 if TYPE_CHECKING:
     import torch
 
+    from workers.inference.word_budget import WordBudget
+
 WINDOW = 4096
 """Prompts that are encoded, deduplicated and sorted together: large enough to fill batches, small enough to bound memory."""
 
@@ -55,6 +57,7 @@ class TransformersEngine:
             torch.set_num_threads(threads)
         self._base = base
         self._batch_size = batch_size
+        self._begins_word: torch.Tensor | None = None
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
@@ -129,12 +132,22 @@ class TransformersEngine:
                 max_new_tokens=sampling.max_new_tokens,
                 num_beams=sampling.num_beams,
                 num_return_sequences=sampling.num_return_sequences,
+                logits_processor=self._word_budget(width, sampling.max_words),
                 eos_token_id=sorted(self._end_ids),
                 pad_token_id=pad,
             )
         written = [self._until_end(row) for row in output[:, width:].tolist()]
         for start in range(0, len(written), sampling.num_return_sequences):
             yield tuple(written[start : start + sampling.num_return_sequences])
+
+    def _word_budget(self, prompt_width: int, max_words: int | None) -> list[WordBudget]:
+        if max_words is None:
+            return []
+        from workers.inference.word_budget import WordBudget, tokens_that_begin_a_word
+
+        if self._begins_word is None:
+            self._begins_word = tokens_that_begin_a_word(self._tokenizer, self._model.config.vocab_size, self._device)
+        return [WordBudget(self._begins_word, prompt_width, max_words)]
 
     def _until_end(self, ids: list[int]) -> Ids:
         return tuple(ids[: next((place for place, token in enumerate(ids) if token in self._end_ids), len(ids))])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from workers.errors import SettingsError
 from workers.inference.engine import Engine
 from workers.settings import Settings, get_settings
@@ -9,13 +11,19 @@ from workers.settings import Settings, get_settings
 _warm: dict[str, Engine] = {}
 
 
-def get_engine(base: str) -> Engine:
+def get_engine(base: str, *, all_cores: bool = False) -> Engine:
     """The engine for `base`, by the door that the settings name: in this process, or an OpenAI-compatible server.
 
     One base is kept: a worker that turns to another frees the first one's memory.
+
+    Args:
+        base: folder or hub id of the base model.
+        all_cores: for work that is one job and not a shard among others: use the whole machine's cores.
     """
     settings = get_settings()
-    key = f"{settings.engine}:{base}"
+    if all_cores:
+        settings = settings.model_copy(update={"threads": os.cpu_count()})
+    key = f"{settings.engine}:{base}:{settings.threads}"
     if key not in _warm:
         _warm.clear()
         _warm[key] = _build(settings, base)
@@ -28,7 +36,7 @@ def _build(settings: Settings, base: str) -> Engine:
 
         if settings.openai_base_url is None:
             raise SettingsError("TWEETMILL_ENGINE=openai needs OPENAI_BASE_URL, the address of an OpenAI-compatible server")
-        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
         return OpenAIEngine(settings.openai_base_url, api_key=key, model=base)
     from workers.inference.transformers_engine import TransformersEngine
 

@@ -48,7 +48,7 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
 
 
 def _stop_reason(attempt: Attempt) -> StopReason | None:
-    return cast(StopReason, attempt.order) if attempt.order else None
+    return cast("StopReason", attempt.order) if attempt.order else None
 
 
 def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, int]:
@@ -60,7 +60,8 @@ def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, int]:
             raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill synthesize` builds one")
         rows = connection.execution_options(yield_per=2000).execute(
             text(
-                "SELECT prompt_text, target_text, origin FROM example WHERE dataset = :dataset AND split = 'train' AND stage = :stage ORDER BY key"
+                "SELECT prompt_text, target_text, origin FROM example "
+                "WHERE dataset = :dataset AND split = 'train' AND stage = :stage ORDER BY key"
             ),
             {"dataset": dataset, "stage": stage.value},
         )

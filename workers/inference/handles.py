@@ -1,0 +1,22 @@
+"""Handles, as a reader takes them: an address is noise, a name inside a sentence is part of it."""
+
+from __future__ import annotations
+
+import re
+
+from workers.inference.text import HANDLE
+
+PLACEHOLDERS = frozenset({"anonymous", "user", "username"})
+"""Handles that published data sets put in the place of people."""
+
+_VIA = re.compile(rf"[(\[]?\b(?:via|by|cc:?|ht|h/t)\s+{HANDLE.pattern}[)\]]?\s*$", re.IGNORECASE)
+_ADDRESSEE = rf"(?:[(/-]?\s*{HANDLE.pattern}[)]?[\s,.!?&]*)"
+_CLOSING_HANDLES = re.compile(rf"([.!?,:;)]|\s[-/])\s*{_ADDRESSEE}+$|\s+{_ADDRESSEE}{{2,}}$")
+_SOMEONES = re.compile(r"\bsomeone(?:[\s,&]+(?:and\s+)?someone\b)+")
+
+
+def spell_out_handles(body: str) -> str:
+    """Handles that close the tweet go; one inside a sentence leaves its name, or `someone` where a data set hid it."""
+    body = _CLOSING_HANDLES.sub(lambda match: match.group(1) or "", _VIA.sub("", body))
+    named = HANDLE.sub(lambda match: "someone" if match.group()[1:].lower() in PLACEHOLDERS else match.group()[1:], body)
+    return _SOMEONES.sub("someone", named).strip()
