@@ -36,8 +36,13 @@ class Payload(BaseModel):
 
 
 class NoiseSource(Payload):
-    """Clean sentences messed up in the fashion of the ingested tweets."""
+    """Clean sentences messed up in the fashion of the ingested tweets.
 
+    A noised clean text teaches to shorten, since its target is the pair's summary. A noised summary or sentence is its own target
+    and teaches to tidy.
+    """
+
+    of: tuple[Literal["clean", "summary", "sentence"], ...] = Field(default=("clean", "summary", "sentence"), min_length=1)
     copies: int = Field(default=1, ge=1, le=50, description="noisy versions of each clean sentence")
     limit: int | None = Field(default=None, ge=1, description="at most this many pairs, drawn by the seed")
     seed: int = 0

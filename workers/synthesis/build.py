@@ -187,7 +187,8 @@ def _sentence_seeds(fit: Sequence[str], numbers: Sequence[int], held: set[int], 
 
 def _noised(seeds: Sequence[_Seed], source: NoiseSource, stage: Stage, rates: NoiseRates, counts: Counter[str]) -> list[ExampleRow]:
     """Noise of every seed, `copies` of each but one of a summary; a limit is shared evenly among the three kinds."""
-    wanted = [(seed, copy) for seed in seeds for copy in range(1 if seed.kind == "summary" else source.copies)]
+    chosen = [seed for seed in seeds if seed.kind in source.of]
+    wanted = [(seed, copy) for seed in chosen for copy in range(1 if seed.kind == "summary" else source.copies)]
     if source.limit is not None and len(wanted) > source.limit:
         wanted = _sampled(wanted, source.limit, source.seed)
     counts.update(f"noise_of_{seed.kind}" for seed, _ in wanted)
