@@ -1,0 +1,208 @@
+"""What the documentation says of files, verbs, options, keys, settings and states is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+from producers.cli import app
+from schemas.payloads import NoiseSource, SynthesisSpec, TrainingSpec
+from schemas.states import LEGAL_MOVES, JobState
+from workers.inference import checks
+from workers.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = ("schemas", "workers", "tasks", "producers", "deploy", "recipes", "samples", "tests", "docs", "benchmarks", ".ci")
+IN_A_FOLDER = re.compile(rf"(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./-]*")
+TOP_FILES = re.compile(r"[A-Z]+\.md|Makefile|pyproject\.toml|constraints\.txt|docker-compose\.yml")
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)
+
+VERBS: dict[str, Any] = getattr(get_command(app), "commands")  # noqa: B009 - a group, of whichever Click Typer brings
+on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def spans(page: Path) -> list[str]:
+    return SPAN.findall(FENCE.sub("", page.read_text()))
+
+
+def fences(page: Path, *languages: str) -> list[str]:
+    return [body for language, body in FENCE.findall(page.read_text()) if language in languages]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Every command of the page's code, as words, without what is set before it and without comments."""
+    lines = [line for body in fences(page, "sh") for line in body.replace("\\\n", " ").splitlines()]
+    for line in [*lines, *spans(page)]:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+        lexer.whitespace_split = True
+        try:
+            yield from _each(list(lexer))
+        except ValueError:  # an apostrophe in code that is no command
+            continue
+
+
+def _each(words: list[str]) -> Iterator[list[str]]:
+    one: list[str] = []
+    for word in [*words, ";"]:
+        if word in {"|", "&&", ";"}:
+            if one:
+                yield one
+            one = []
+        elif one or not re.fullmatch(r"\w+=.*", word):
+            one.append(word)
+
+
+def invocations(page: Path) -> Iterator[list[str]]:
+    """The words after `tweetmill`, also where it runs in a container."""
+    for words in commands(page):
+        if Path(words[0]).name == "tweetmill":
+            yield words[1:]
+        elif words[0].startswith("docker-compose") and "run" in words:
+            service = next((place for place, word in enumerate(words) if word in {"producer", "gpu-worker"}), None)
+            if service is not None:
+                yield words[service + 1 :]
+
+
+def complaint(words: list[str]) -> str | None:
+    """What is wrong with an invocation; None when its verb and options are there."""
+    if not words or words[0] in {"VERB", "--help", "--version", "--debug"}:
+        return None
+    verb = VERBS.get(words[0])
+    if verb is None:
+        return f"there is no verb {words[0]}"
+    known = {"--help", "-h"} | {option for parameter in verb.params for option in [*parameter.opts, *parameter.secondary_opts]}
+    given = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}
+    unknown = sorted(given - known)
+    return f"{words[0]} has no {', '.join(unknown)}" if unknown else None
+
+
+@on_every_page
+def test_every_verb_and_option_is_there(page):
+    assert [found for words in invocations(page) if (found := complaint(words))] == []
+
+
+def test_a_verb_or_option_that_is_not_there_would_be_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Type `tweetmill fly`.\n```sh\nA=1 tweetmill up --wings 2 -d\nzcat a | tweetmill ingest - --source b  # fine\n"
+        "docker-compose run --rm producer soar\n```\n"
+    )
+    assert [complaint(words) for words in invocations(page)] == ["up has no --wings", None, "there is no verb soar", "there is no verb fly"]
+
+
+def test_every_verb_is_explained():
+    told = {words[0] for page in PAGES for words in invocations(page) if words}
+    assert set(VERBS) - told == set()
+
+
+@on_every_page
+def test_every_make_target_is_there(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {word for words in commands(page) if words[0] == "make" for word in words[1:] if "=" not in word}
+    assert named - targets == set()
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@on_every_page
+def test_every_relative_link_leads_somewhere(page):
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if link.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@on_every_page
+def test_every_file_of_the_repository_that_is_named_exists(page):
+    words = [word.strip(".,;:()") for code in [*spans(page), *fences(page, "sh", "text", "json")] for word in code.split()]
+    named = {word for word in words if TOP_FILES.fullmatch(word) or IN_A_FOLDER.fullmatch(word)}
+    assert sorted(word for word in named if not (ROOT / word).exists()) == []
+
+
+def moves_drawn(page: Path) -> set[tuple[str, str]]:
+    drawn = re.findall(r"^\s*(\S+) --> ([\w\[\]*]+)", "\n".join(fences(page, "mermaid")), re.MULTILINE)
+    return {(start, end) for start, end in drawn if "[*]" not in (start, end)}
+
+
+def test_the_picture_of_the_ledger_shows_the_legal_moves_and_no_others():
+    legal = {(start.value, end.value) for start, ends in LEGAL_MOVES.items() for end in ends}
+    assert moves_drawn(ROOT / "docs" / "ledger.md") == legal
+
+
+def test_the_ledger_page_explains_every_state():
+    explained = re.findall(r"^\| (\w+) \|", (ROOT / "docs" / "ledger.md").read_text(), re.MULTILINE)
+    assert {state.value for state in JobState} <= set(explained)
+
+
+def table_after(page: str, mark: str) -> dict[str, str]:
+    """First and second cell of each row of the table that follows a mark; an empty table would compare equal to nothing."""
+    table = (ROOT / "docs" / page).read_text().partition(f"<!-- {mark} -->\n")[2].partition("\n\n")[0]
+    return {name: default.strip().strip("`") for name, default in ROW.findall(table)}
+
+
+def as_told(default: Any) -> str:
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return ", ".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def keys_of(spec: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    return {prefix + name: as_told(field.default) for name, field in spec.model_fields.items()}
+
+
+def test_the_keys_of_a_synthesis_recipe_stand_in_the_docs_with_their_defaults():
+    assert table_after("data.md", "keys:SynthesisSpec") == keys_of(SynthesisSpec) | keys_of(NoiseSource, "noise.")
+
+
+def test_the_keys_of_a_training_recipe_stand_in_the_docs_with_their_defaults():
+    assert table_after("training.md", "keys:TrainingSpec") == keys_of(TrainingSpec)
+
+
+def test_every_setting_stands_in_the_docs_with_its_default():
+    told = table_after("operations.md", "settings")
+    settings = {}
+    for name, field in Settings.model_fields.items():
+        alias = getattr(field.validation_alias, "choices", [f"TWEETMILL_{name.upper()}"])[0]
+        settings[str(alias)] = as_told(field.default).replace("none", "unset")
+    settings["TWEETMILL_HOME"] = "~/.local/state/tweetmill"
+    assert told == settings
+
+
+def test_every_flag_of_the_guard_is_explained():
+    explained = dict(ROW.findall((ROOT / "docs" / "summaries.md").read_text()))
+    assert {"promise", "fallback", "wordless", "no_answer", *checks._CHECKS} <= set(explained)
+
+
+def test_the_results_have_their_place_in_the_readme():
+    page = (ROOT / "README.md").read_text()
+    assert 0 < page.index("<!-- demo-results:begin -->") < page.index("<!-- demo-results:end -->")
+
+
+def test_every_decision_is_listed():
+    decisions = {path.name for path in (ROOT / "docs" / "adr").glob("0*.md")}
+    assert decisions == set(LINK.findall((ROOT / "docs" / "adr" / "README.md").read_text()))
