@@ -203,6 +203,19 @@ def test_alternatives_are_the_greedy_answer_and_then_sampled_ones() -> None:
     assert generation.tokens_out == 8
 
 
+def test_a_bound_on_words_is_left_out_since_no_server_knows_it() -> None:
+    with serving(always(Answer())) as server:
+        bounded = Sampling(max_new_tokens=20, num_beams=2, num_return_sequences=2, max_words=15)
+        engine(server).generate([prompt("hello")], bounded)
+    assert {field for request in server.requests for field in request} == {"model", "messages", "max_tokens", "temperature", "n", "path"}
+
+
+def test_without_a_key_none_is_sent() -> None:
+    with serving(always(Answer())) as server:
+        OpenAIEngine(server.url, "", "base-model", backoff=FAST).generate([prompt("hello")], GREEDY)
+    assert server.authorizations == [None]
+
+
 def test_an_adapter_is_asked_for_by_its_name_at_the_server() -> None:
     with serving(always(Answer())) as server:
         served = engine(server, adapters={Path("/models/7f3a"): "tweets-v2"})

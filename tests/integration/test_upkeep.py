@@ -303,3 +303,5 @@ def test_no_statement_of_every_round_reads_the_whole_table(engine):
         with engine.connect() as connection:
             plan = "\n".join(connection.execute(text("EXPLAIN " + statement), values).scalars())
         assert "Seq Scan on job" not in plan, f"{name}:\n{plan}"
+        # Few rows are published at a time: a backlog of 10,000 that are not must not be read to count them.
+        assert name not in ("unpublish", "count") or "job_published" in plan, f"{name}:\n{plan}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from schemas.records import Pair
@@ -95,6 +96,28 @@ def test_a_limit_is_shared_among_the_kinds_of_noise():
     assert (counts["noise_of_clean"], counts["noise_of_summary"], counts["noise_of_sentence"]) == (10, 10, 10)
 
 
+def test_noise_of_clean_texts_alone_has_no_noised_summary_or_sentence():
+    built = build(spec(noise={"of": ["clean"], "copies": 3, "seed": 1}), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    noisy = [example for example in built.examples if example.origin == "noise"]
+    assert {example.lineage["kind"] for example in noisy} == {"clean"}
+    assert (built.counts["noise_of_clean"], built.counts.get("noise_of_summary"), built.counts.get("noise_of_sentence")) == (45, None, None)
+    # And a row that is left out changes none of the others
+    everything = build(spec(noise={"copies": 3, "seed": 1}), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    assert {example.example_key for example in noisy} <= {example.example_key for example in everything.examples}
+
+
+def test_a_limit_is_shared_among_the_kinds_that_were_asked_for():
+    noise = {"of": ["summary", "sentence"], "copies": 3, "limit": 20}
+    counts = build(spec(noise=noise), TWEETS, PAIRS, SENTENCES, NoiseRates()).counts
+    assert (counts.get("noise_of_clean"), counts["noise_of_summary"], counts["noise_of_sentence"]) == (None, 10, 10)
+
+
+@pytest.mark.parametrize("of", [[], ["tweet"]])
+def test_noise_of_nothing_or_of_something_unknown_is_refused(of):
+    with pytest.raises(ValidationError, match=r"noise\.of"):
+        spec(noise={"of": of})
+
+
 def test_counts_add_up_and_keys_are_unique():
     built = build(spec(), TWEETS, PAIRS, SENTENCES, NoiseRates())
     assert built.counts["train"] + built.counts["test"] == len(built.examples) == len({e.example_key for e in built.examples})
@@ -133,9 +156,9 @@ def test_a_test_larger_than_the_pairs_is_refused():
         build(spec(test_size=21), TWEETS, PAIRS, [], None)
 
 
-@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[2] / "recipes").glob("synthesis-*.yaml")), ids=lambda recipe: recipe.stem)
+@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[2] / "recipes").glob("*synthesis*.yaml")), ids=lambda recipe: recipe.stem)
 def test_every_recipe_is_a_valid_spec_and_opens_with_what_it_needs(recipe):
     text = recipe.read_text()
     SynthesisSpec.model_validate(yaml.safe_load(text))
     for heading in ("Requirements:", "Usage:", "See also:"):
-        assert f"# {heading}" in text.split("dataset:")[0]
+        assert f"# {heading}" in text.split("\ndataset:")[0]

@@ -24,7 +24,7 @@ from workers.inference.text import count_words, split_hashtag
         ("off to the #beach", "off to the beach"),
         ("the #CityBus is late", "the City Bus is late"),
         ("#HappyMonday #coffee", "Happy Monday coffee"),
-        ("see you at @TheHarbour tonight :)", "see you at @TheHarbour tonight :)"),
+        ("see you at @TheHarbour tonight :)", "see you at TheHarbour tonight :)"),
         ("@anonymous :( so sad", ":( so sad"),
         ("it’s “late”…", 'it\'s "late"...'),
         ("read bit.ly/re5iZP and latimes.com", "read and latimes.com"),
@@ -33,6 +33,23 @@ from workers.inference.text import count_words, split_hashtag
     ],
 )
 def test_machinery_goes_and_words_stay(tweet: str, shown: str) -> None:
+    assert prepare(tweet) == shown
+
+
+@pytest.mark.parametrize(
+    ("tweet", "shown"),
+    [
+        ("we met @ann_b and @CityBus today", "we met ann_b and CityBus today"),
+        ("I saw @anonymous at @TheHarbour", "I saw someone at TheHarbour"),
+        ("lunch with @anonymous, @user and @username today", "lunch with someone today"),
+        ("the bus is late. @ann", "the bus is late."),
+        ("late again @ann @bob", "late again"),
+        ("Photo of the day (via @ann)", "Photo of the day"),
+        ("thanks @ann", "thanks ann"),
+        ("write to ann@example.org", "write to ann@example.org"),
+    ],
+)
+def test_a_handle_is_a_name_inside_a_sentence_and_an_address_elsewhere(tweet: str, shown: str) -> None:
     assert prepare(tweet) == shown
 
 

@@ -111,6 +111,24 @@ def test_beams_come_back_best_first_and_all_of_them(engine: TransformersEngine, 
         assert list(generation.texts) == expected
 
 
+def test_a_beam_never_begins_a_word_past_the_budget(engine: TransformersEngine) -> None:
+    def words(max_words: int | None) -> list[int]:
+        sampling = Sampling(max_new_tokens=24, num_beams=3, num_return_sequences=3, max_words=max_words)
+        # Words as the promise counts them. A random model writes control characters too, at which `split()` would split.
+        return [len(text.split(" ")) for generation in engine.generate(PROMPTS, sampling) for text in generation.texts]
+
+    assert max(words(None)) > 3, "no beam of the tiny model is long, so a bound would prove nothing"
+    assert 1 < max(words(3)) <= 3
+    assert max(words(1)) == 1
+
+
+def test_a_beam_at_the_bound_still_finishes_its_word(engine: TransformersEngine) -> None:
+    sampling = Sampling(max_new_tokens=24, num_beams=3, num_return_sequences=3, max_words=1)
+    generations = engine.generate(PROMPTS, sampling)
+    assert max(generation.tokens_out for generation in generations) == 3 * 24
+    assert max(len(text) for generation in generations for text in generation.texts) > 24, "one word of many tokens"
+
+
 def test_identical_prompts_share_one_answer_and_progress_counts_each(engine: TransformersEngine) -> None:
     steps: list[int] = []
     generations = engine.generate(PROMPTS, SAMPLING, on_progress=steps.append)
