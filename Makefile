@@ -13,7 +13,7 @@ T      ?= tests
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install everything into .venv (Python 3.11 or newer, a C++ compiler)
+setup: $(STAMP) ## Install everything into .venv (Linux, Python 3.11 or newer)
 
 $(STAMP): pyproject.toml constraints.txt deploy/preflight.sh
 	@PYTHON=$(PYTHON) sh deploy/preflight.sh

@@ -1,1 +1,1 @@
-"""Where tweetmill runs: the one-machine stack, containers, Kubernetes and monitoring."""
+"""Where tweetmill runs: the one-machine stack and containers."""

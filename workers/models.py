@@ -21,9 +21,11 @@ class TunedModel:
     stage: str
     adapter: Path | None
     dataset: int | None
+    dataset_fingerprint: str | None = None
+    """The examples that it learnt from: a dataset rebuilt since then has another one."""
 
 
-_COLUMNS = "SELECT id, name, base, stage, adapter_uri, dataset FROM model"
+_COLUMNS = "SELECT id, name, base, stage, adapter_uri, dataset, details->>'dataset_fingerprint' AS dataset_fingerprint FROM model"
 
 
 def by_id(connection: Connection, model_id: int) -> TunedModel:
@@ -58,4 +60,12 @@ def resolve(connection: Connection, reference: str) -> TunedModel:
 
 def _model(row: Row[Any]) -> TunedModel:
     adapter = Path(row.adapter_uri) if row.adapter_uri else None
-    return TunedModel(id=row.id, name=row.name, base=row.base, stage=row.stage, adapter=adapter, dataset=row.dataset)
+    return TunedModel(
+        id=row.id,
+        name=row.name,
+        base=row.base,
+        stage=row.stage,
+        adapter=adapter,
+        dataset=row.dataset,
+        dataset_fingerprint=row.dataset_fingerprint,
+    )

@@ -1,8 +1,8 @@
 """Every setting, read once: the only module that reads the environment.
 
-Own settings start with `TWEETMILL_`; names that users already have keep theirs (`DATABASE_URL`, `CELERY_BROKER_URL`, `HF_TOKEN`,
-`OPENAI_API_KEY`, `OPENAI_BASE_URL`). Without `DATABASE_URL` and `CELERY_BROKER_URL` the one-machine stack of `tweetmill up` is used:
-it leaves its addresses in `<TWEETMILL_HOME>/stack.json`.
+Own settings start with `TWEETMILL_`; names that users already have keep theirs (`DATABASE_URL`, `CELERY_BROKER_URL`,
+`OPENAI_API_KEY`, `OPENAI_BASE_URL`; `HF_TOKEN` is read by the Hugging Face libraries themselves). Without `DATABASE_URL` and
+`CELERY_BROKER_URL` the one-machine stack of `tweetmill up` is used: it leaves its addresses in `<TWEETMILL_HOME>/stack.json`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,6 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"))
-    hf_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("HF_TOKEN", "hf_token"))
 
     flower_port: int = Field(default=5555, ge=1, le=65535)
     flower_user: str = "tweetmill"
@@ -91,11 +90,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the one-machine stack."""
         return init_settings, env_settings, StackFile(settings_cls)
-
-    @property
-    def uses_own_servers(self) -> bool:
-        """Whether the user named servers, so that `tweetmill up` must not start any."""
-        return bool(os.environ.get("DATABASE_URL") or os.environ.get("CELERY_BROKER_URL"))
 
     def database(self) -> str:
         """The SQLAlchemy URL of Postgres, with psycopg 3 as its driver and the password of `database_password_file` in it.

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     report: Annotated[Path, typer.Option("--report", help="Where the figures go, as JSON.")] = Path("demo-report.json"),
+    picture: Annotated[Path | None, typer.Option("--picture", help="Where the metrics table goes, as SVG.")] = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Go the whole way on this machine: real tweets in, a fine-tuned model, summaries in Postgres. About 15 minutes."""
@@ -34,8 +35,26 @@ def demo(
     told = story.run(get_settings(), folder)
     told.figures["sample"] = story.sample(told.figures["summaries"]["job"], told.figures["model"])
     told.write(report)
+    if picture is not None:
+        _draw(told.figures["evaluation"], picture)
     output.emit({**told.figures, "seconds": told.seconds, "reused": told.reused}, as_json, _render)
     output.say(f"Report: {report}. The stack is still up: `tweetmill status` looks at it, `tweetmill down` stops it.")
+
+
+def _draw(evaluation: dict[str, Any], picture: Path) -> None:
+    """Save the metrics tables as a terminal shows them."""
+    import io
+    import re
+
+    from rich.console import Console
+
+    from producers.cli.evaluation import tables
+
+    console = Console(record=True, file=io.StringIO(), width=100)
+    console.print(tables(evaluation))
+    drawn = console.export_svg(title="tweetmill demo")
+    # Rich refers to a web font; a picture should need nothing but itself.
+    picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
 
 def _render(figures: dict[str, Any]) -> RenderableType:

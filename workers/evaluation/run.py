@@ -79,6 +79,14 @@ def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[st
 
 
 def _held_back(connection: Connection, model: models.TunedModel) -> list[Row]:
+    """The test split of the dataset that the model learnt from.
+
+    Raises:
+        UserError: the dataset was rebuilt since, so what is held back now may be what the model learnt.
+    """
+    now = connection.execute(text("SELECT fingerprint FROM dataset WHERE id = :dataset"), {"dataset": model.dataset}).scalar()
+    if model.dataset_fingerprint is not None and now != model.dataset_fingerprint:
+        raise UserError(f"model {model.name}: its dataset was rebuilt after it was trained; train again, or give --references FILE.jsonl")
     rows = connection.execute(
         text(
             "SELECT key, prompt_text, target_text FROM example "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from schemas.payloads import Stage
-from workers.inference.lexicon import FIRST_PERSON, HEDGES, NEGATION, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
+from workers.inference.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, NEGATION, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
 from workers.inference.promise import promise
 from workers.inference.prompts import prepare
 from workers.inference.text import EMOJI, EMOTICON, HANDLE, LINK, plain
@@ -32,8 +32,7 @@ from workers.inference.words import (
 _CLAUSE_BREAK = re.compile(r"[,.;:!?]\s|\b(?:but|and|because|so|if)\b", re.IGNORECASE)
 
 
-_ROOM = 9
-"""Content words that fifteen words hold at most, beside the small ones that make them a sentence."""
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,25 @@ def _out_of_order(tweet: str, output: str) -> int:
     return jumps
 
 
-def coverage(tweet: str, output: str) -> float:
-    """The share of the tweet's content words that the output keeps, of as many as a sentence has room for."""
-    said, wrote = set(_stems(tweet)), set(_stems(output))
-    return min(1.0, len(said & wrote) / min(max(len(said), 1), _ROOM))
+def _fused(tweet: str, output: str) -> int:
+    """Words of two sentences of the tweet run together: no mark and no conjunction between them says that they were two."""
+    sentences = [set(_stems(sentence)) for sentence in _sentences(tweet)]
+    seams, before, joined = 0, set[int](), True
+    for token in output.split():
+        word = token.strip("\"'()[]").rstrip(".,!?;:")
+        joined = joined or word.lower() in CONJUNCTIONS
+        homes = {place for place, said in enumerate(sentences) if said & set(_stems(word))}
+        if homes:
+            seams += bool(before) and not joined and not homes & before
+            before, joined = (homes & before if homes & before and not joined else homes), False
+        joined = joined or token[-1] in ",;:.!?-)"
+    return seams
+
+
+def _padded(tweet: str, output: str) -> int:
+    """Words, small ones too, that were added to a tweet of a few words, where there is nothing to shorten or to complete."""
+    said = _lowered(prepare(tweet))
+    return 0 if len(said) > _FEW else sum(word not in said for word in _lowered(output))
 
 
 def _broken_promise(tweet: str, output: str) -> int:
@@ -104,7 +118,8 @@ def _other_negation(tweet: str, output: str) -> int:
 
 def _repeated(tweet: str, output: str) -> int:
     said, wrote = Counter(_stems(tweet)), Counter(_stems(output))
-    return sum(number > max(1, said[word]) for word, number in wrote.items())
+    twice = {pair for pair in pairwise(_lowered(output)) if pair[0] == pair[1]} - set(pairwise(_lowered(tweet)))
+    return len(twice) + sum(number > max(1, said[word]) for word, number in wrote.items())
 
 
 def _turned_question(tweet: str, output: str) -> int:
@@ -147,6 +162,8 @@ _CHECKS: dict[str, tuple[float, Callable[[str, str], int]]] = {
     "fragment": (3.0, _fragment),
     "person": (2.0, _flipped_person),
     "order": (1.0, _out_of_order),
+    "fused": (2.0, _fused),
+    "padding": (1.0, _padded),
 }
 
 

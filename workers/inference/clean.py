@@ -71,7 +71,7 @@ def opening(text: str, max_words: int) -> str:
 def _comma(match: re.Match[str]) -> str:
     """A mark between two sentences as a comma; a function word that began the second one loses its capital."""
     quote, following = match.groups()
-    small = following.lower() in FUNCTION and following not in {"I", "US"}
+    small = following.lower() in FUNCTION and following != "I" and not following[1:].isupper()
     return f",{quote} {following.lower() if small else following}"
 
 

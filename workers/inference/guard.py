@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.payloads import Stage
-from workers.inference.checks import Verdict, check, coverage
+from workers.inference.checks import Verdict, check
 from workers.inference.clean import opening, rules
 from workers.inference.engine import Engine, Generation, Prompt, Sampling
 from workers.inference.promise import MAX_WORDS
@@ -21,11 +21,8 @@ from workers.inference.text import count_words
 
 __all__ = ["Guarded", "Verdict", "check", "guarded", "unguarded"]
 
-WORTH_OF_COVERAGE = 2.0
-"""What keeping all of the tweet's content words is worth: as much as one invented word costs."""
-
-RETRY_ABOVE = 0.0
-"""A greedy output that costs more is written again."""
+RETRY_ABOVE = 1.0
+"""A greedy output that costs more is written again: one word out of the tweet's order alone is no reason."""
 
 FALLBACK_FROM = 5.0
 """Where the cheapest output costs this much, the tweet's opening takes its place."""
@@ -127,7 +124,7 @@ def _candidates(tweet: str, first: Guarded, alternatives: Generation, stage: Sta
 def _cheapest(tweet: str, first: Guarded, alternatives: Generation, stage: Stage) -> Guarded:
     candidates = {text: check(tweet, text, stage) for text in _candidates(tweet, first, alternatives, stage)}
     # Ties go to the greedy text and then to the likelier beam: dict keeps the order and min takes the first.
-    best = min(candidates, key=lambda text: candidates[text].cost - WORTH_OF_COVERAGE * coverage(tweet, text), default="")
+    best = min(candidates, key=lambda text: candidates[text].cost, default="")
     if best and candidates[best].cost < FALLBACK_FROM:
         text, flags = best, candidates[best].flags
     else:

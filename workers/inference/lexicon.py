@@ -94,9 +94,15 @@ SECOND_PERSON = _words("you your yours yourself u ur ya you're youre you've you'
 
 OPEN_ENDINGS = _words(
     "a an the and or but nor because of my your our their if than as very is am are was were be been being from into onto per via",
-    "while although though until unless since i'm you're we're they're it's i've we've i'll we'll its whose every to with at by",
+    "i so while although though until unless since i'm you're we're they're it's i've we've i'll we'll its whose every to with at by",
 )
 """Words on which a finished sentence hardly ever ends."""
+
+CONJUNCTIONS = _words(
+    "and or but nor so yet because as if though although while since until unless when where who which that then than before after",
+    "how what why whether with",
+)
+"""Words that may join two clauses, in their wider sense."""
 
 QUESTION_OPENERS = _words(
     "who whom whose what which when where why how do does did is are am was were can could will would should shall have has had may",

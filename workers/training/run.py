@@ -25,7 +25,7 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     folder = get_settings().runs_folder / str(attempt.job) / f"attempt-{attempt.claim.attempt}"
     folder.mkdir(parents=True, exist_ok=True)
     train_file = folder / "train.jsonl"
-    dataset, examples = _write_examples(spec, train_file)
+    dataset, fingerprint, examples = _write_examples(spec, train_file)
     attempt.log(f"{examples} examples of dataset {spec.dataset}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
     recorder = _Recorder(attempt)
     try:
@@ -41,6 +41,7 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     recorder.flush()
     adapter = _keep_adapter(attempt, spec, result)
     summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter), "dropped": len(result.rejected)}
+    summary["dataset_fingerprint"] = fingerprint
     return Outcome(
         result=summary | {"model": spec.name},
         writes=lambda connection: _register(connection, attempt, spec, dataset, adapter, result, summary),
@@ -51,11 +52,11 @@ def _stop_reason(attempt: Attempt) -> StopReason | None:
     return cast("StopReason", attempt.order) if attempt.order else None
 
 
-def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, int]:
-    """Render the train split to JSONL; return the dataset's id and the number of lines."""
+def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, str, int]:
+    """Render the train split to JSONL; return the dataset's id, its fingerprint, and the number of lines."""
     stage = Stage(spec.stage)
     with transaction() as connection, train_file.open("w", encoding="utf-8") as out:
-        dataset = connection.execute(text("SELECT id FROM dataset WHERE name = :name"), {"name": spec.dataset}).scalar()
+        dataset = connection.execute(text("SELECT id, fingerprint FROM dataset WHERE name = :name"), {"name": spec.dataset}).one_or_none()
         if dataset is None:
             raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill synthesize` builds one")
         rows = connection.execution_options(yield_per=2000).execute(
@@ -63,7 +64,7 @@ def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, int]:
                 "SELECT prompt_text, target_text, origin FROM example "
                 "WHERE dataset = :dataset AND split = 'train' AND stage = :stage ORDER BY key"
             ),
-            {"dataset": dataset, "stage": stage.value},
+            {"dataset": dataset.id, "stage": stage.value},
         )
         count = 0
         for row in rows:
@@ -72,7 +73,7 @@ def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, int]:
             repeats = spec.human_repeats if row.origin == "human" else 1
             out.write(line * repeats)
             count += repeats
-    return int(dataset), count
+    return int(dataset.id), str(dataset.fingerprint), count
 
 
 STEP_METRICS = ("loss", "tokens_per_second", "learning_rate")
