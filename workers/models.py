@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from workers.errors import NotFound
+from workers.settings import get_settings
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class TunedModel:
 
 
 _COLUMNS = "SELECT id, name, base, stage, adapter_uri, dataset, details->>'dataset_fingerprint' AS dataset_fingerprint FROM model"
+
+
+def locate_base(base: str) -> str:
+    """Where this node finds a base model: in its models folder under that name, else what was named, a path or a hub id.
+
+    A producer may know a name alone: the folder lies on the nodes.
+    """
+    folder = get_settings().models_folder / base
+    return str(folder) if (folder / "config.json").is_file() else base
 
 
 def by_id(connection: Connection, model_id: int) -> TunedModel:

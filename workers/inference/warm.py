@@ -6,6 +6,7 @@ import os
 
 from workers.errors import SettingsError
 from workers.inference.engine import Engine
+from workers.models import locate_base
 from workers.settings import Settings, get_settings
 
 _warm: dict[str, Engine] = {}
@@ -40,4 +41,4 @@ def _build(settings: Settings, base: str) -> Engine:
         return OpenAIEngine(settings.openai_base_url, api_key=key, model=base)
     from workers.inference.transformers_engine import TransformersEngine
 
-    return TransformersEngine(base, threads=settings.threads)
+    return TransformersEngine(locate_base(base), threads=settings.threads)

@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, text
 
 from schemas.payloads import Stage, TrainingSpec
+from workers import models
 from workers.attempt import Attempt, Outcome, Stopped
 from workers.errors import LeaseLost, NotFound, UserError
 from workers.inference import prompts
@@ -29,7 +30,8 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     attempt.log(f"{examples} examples of dataset {spec.dataset}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
     recorder = _Recorder(attempt)
     try:
-        result = launch.run(spec, train_file, folder, recorder.record, lambda: _stop_reason(attempt))
+        here = spec.model_copy(update={"base": models.locate_base(spec.base)})
+        result = launch.run(here, train_file, folder, recorder.record, lambda: _stop_reason(attempt))
     except TrainingStopped as stop:
         raise (LeaseLost() if stop.reason == "lost" else Stopped(stop.reason)) from stop
     except TrainingFailed as failure:
