@@ -1,0 +1,86 @@
+"""Benchmarks tell ratios of ways that took turns, and nothing where the ways did not do the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.__main__ import NEEDS_SERVERS, main
+from benchmarks.measure import Way, compare, machine, spread
+
+
+def way(name: str, said: list[str], seconds: float = 0.0, units: int = 5) -> Way:
+    def run() -> int:
+        said.append(name)
+        time.sleep(seconds)
+        return units
+
+    return Way(name, run)
+
+
+def test_the_ways_take_turns_and_the_first_round_does_not_count() -> None:
+    said: list[str] = []
+    comparison = compare(way("a", said), [way("b", said), way("c", said)], unit="things", rounds=3)
+    assert "".join(said) == "abc" + "abc" + "bca" + "cab"
+    assert {name: len(ratios) for name, ratios in comparison.ratios.items()} == {"b": 3, "c": 3}
+    assert (comparison.subject, comparison.units) == ("a", 5)
+
+
+def test_a_ratio_says_how_many_times_as_long_the_other_took() -> None:
+    comparison = compare(way("quick", [], 0.01), [way("slow", [], 0.05)], unit="things")
+    assert all(2 < ratio < 10 for ratio in comparison.ratios["slow"])
+
+
+def test_what_goes_before_is_done_each_time_and_not_timed() -> None:
+    prepared: list[int] = []
+
+    def prepare() -> None:
+        prepared.append(1)
+        time.sleep(0.05)
+
+    subject = Way("prepared", lambda: time.sleep(0.01) or 5, prepare)
+    comparison = compare(subject, [way("bare", [], 0.01)], unit="things")
+    assert len(prepared) == 4
+    assert all(ratio > 0.5 for ratio in comparison.ratios["bare"])
+
+
+def test_ways_that_did_not_do_the_same_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="did not do the same"):
+        compare(way("a", []), [way("b", [], units=4)], unit="things")
+
+
+def test_fewer_than_three_rounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 3"):
+        compare(way("a", []), [way("b", [])], unit="things", rounds=2)
+
+
+def test_the_spread_is_told_with_its_median_and_no_seconds() -> None:
+    assert spread([2.0, 8.0, 3.0]) == {"min": 2.0, "median": 3.0, "max": 8.0}
+    comparison = compare(way("a", []), [way("b", [])], unit="things")
+    told = comparison.as_dict()
+    assert set(told) == {"subject", "n", "unit", "times_as_long_as_subject", "notes"}
+    assert "second" not in " ".join(comparison.lines())
+
+
+def test_the_machine_is_told() -> None:
+    told = machine()
+    assert all(told[name] for name in ("cpu", "cores", "memory_gib", "system", "python"))
+
+
+@pytest.mark.parametrize("name", NEEDS_SERVERS)
+def test_every_benchmark_can_be_run_by_its_name(name: str) -> None:
+    module = __import__(f"benchmarks.{name}", fromlist=["run"])
+    assert isinstance(module.run, Callable)
+
+
+def test_an_unknown_name_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["speed"])
+    assert "no such benchmark: speed. There are inference, imports" in capsys.readouterr().err
+
+
+def test_a_benchmark_without_its_model_says_how_to_get_it(stack_home: object, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inference", "--json"]) == 1
+    assert "tweetmill fetch" in capsys.readouterr().out
