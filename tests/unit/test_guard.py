@@ -65,19 +65,55 @@ def test_nothing_speaks_against_a_faithful_summary(tweet: str, output: str) -> N
         (TWEET, "BlueJet cancelled my flite again, horrible.", "new_word", 2),
         (TWEET, "BlueJet cancelled my flite but not this month.", "negation", 3),
         ("I do not like soup", "I like soup.", "negation", 3),
-        (TWEET, "BlueJet cancelled my flite and cancelled again.", "repetition", 3),
         ("is the bus late today?", "The bus is late today.", "question", 3),
         ("the bus is late today :(", "Is the bus late today?", "question", 3),
         ("it might rain on the parade", "It rains on the parade.", "hedge", 2),
         ("will you come to the parade with us", "You come to the parade.", "hedge", 2),
         ("we went to the parade in the rain", "We went to the parade in the.", "fragment", 3),
         ("my parade was ruined by rain", "Your parade was ruined by rain.", "person", 2),
+        ("Ann beat Bob in the final", "Bob beat Ann in the final.", "order", 2),
     ],
 )
 def test_each_thing_that_readers_object_to_has_its_price(tweet: str, output: str, flag: str, cost: float) -> None:
     verdict = check(tweet, output)
     assert verdict.flags == (flag,)
     assert verdict.cost == cost
+
+
+def test_who_and_whom_swapped_is_noticed_and_leaving_words_out_is_not() -> None:
+    tweet = "my sister told the doctor that grandma fell"
+    assert check(tweet, "The doctor told my sister that grandma fell.").flags == ("order",)
+    assert check(tweet, "My sister told the doctor.").flags == ()
+    assert check(tweet, "Grandma fell.").flags == ()
+
+
+def test_a_repeated_word_stands_out_of_order_as_well() -> None:
+    # The second of two stands after words that the tweet has behind its only one.
+    verdict = check(TWEET, "BlueJet cancelled my flite and cancelled again.")
+    assert (verdict.flags, verdict.cost) == (("repetition", "order"), 4)
+    twice = check("we won and we won the cup", "We won and won the cup.")
+    assert twice.cost == 0, "what the tweet says twice may be said twice"
+
+
+def test_two_sentences_run_together_are_noticed_and_two_that_are_joined_are_not() -> None:
+    tweet = "we won in Leeds tonight. now the bus home is late"
+    assert check(tweet, "We won in Leeds the bus home is late.").flags == ("fused",)
+    assert check(tweet, "We won in Leeds, the bus home is late.").cost == 0
+    assert check(tweet, "We won in Leeds and the bus home is late.").cost == 0
+    assert check(tweet, "The bus home is late.").cost == 0
+
+
+def test_a_tweet_of_a_few_words_is_not_padded() -> None:
+    assert check("so very tired today :( :( :(", "So very tired today.").cost == 0
+    padded = check("so very tired today :( :( :(", "I am so very tired.")
+    assert (padded.flags, padded.cost) == (("padding",), 2), "one a word, small words too"
+    assert check("so very tired of the rain today", "I am so tired of the rain.").cost == 0, "a longer one may be completed"
+
+
+def test_a_word_written_twice_in_a_row_is_a_repetition_though_it_is_a_small_one() -> None:
+    verdict = check("the bus is late again", "The the bus is late.")
+    assert (verdict.flags, verdict.cost) == (("repetition",), 3)
+    assert check("so so tired of the rain", "So so tired of the rain.").cost == 0
 
 
 def test_every_instance_counts() -> None:
