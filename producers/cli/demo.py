@@ -31,6 +31,9 @@ def demo(
     from producers.demo import story
     from workers.settings import get_settings
 
+    for file in filter(None, (report, picture)):
+        if not file.resolve().parent.is_dir():
+            raise typer.BadParameter(f"{file}: there is no such folder to write into")
     folder = Path(__file__).resolve().parents[2] / "recipes"
     told = story.run(get_settings(), folder)
     told.figures["sample"] = story.sample(told.figures["summaries"]["job"], told.figures["model"])

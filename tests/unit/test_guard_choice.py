@@ -30,7 +30,7 @@ def test_of_two_that_cost_the_same_the_likelier_one_is_taken(beams: tuple[str, s
 
 def test_a_word_out_of_order_alone_is_no_reason_to_ask_again_and_two_are() -> None:
     tweet = "my train left Leeds early and grandma missed it"
-    two = "Leeds my train left early."
+    two = "Leeds early left my train."
     assert (check(tweet, two).flags, check(tweet, two).cost) == (("order",), 2)
     (row,) = guarded(ScriptedEngine({tweet: (two, FULL)}), [tweet])
     assert (row.text, row.tries) == (FULL, 2)

@@ -7,6 +7,7 @@ tweet's own opening.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from workers.inference.words import (
     join_acronyms,
     stem,
     undo_elongation,
+    vocabulary,
 )
 
 _CLAUSE_BREAK = re.compile(r"[,.;:!?]\s|\b(?:but|and|because|so|if)\b", re.IGNORECASE)
@@ -51,18 +53,21 @@ def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY) -> Verdict:
 
 
 def _out_of_order(tweet: str, output: str) -> int:
-    """Words that the output has before others that stand before them in the tweet: the mark of who and whom swapped."""
+    """Words that stand in another order than in the tweet, the longest run in order apart: the mark of who and whom swapped."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, word in enumerate(_stems(tweet)):
         places[word].append(place)
-    reached, jumps = -1, 0
+    shared, seen = 0, Counter[str]()
+    ends: list[int] = []  # ends[n]: the smallest place at which a run of n + 1 words in order can end
     for word in _stems(output):
-        if word not in places:
+        seen[word] += 1
+        if seen[word] > len(places[word]):
             continue
-        ahead = next((place for place in places[word] if place > reached), None)
-        jumps += ahead is None
-        reached = reached if ahead is None else ahead
-    return jumps
+        shared += 1
+        for place in reversed(places[word]):
+            at = bisect_left(ends, place)
+            ends[at : at + 1] = [place]
+    return shared - len(ends)
 
 
 def _fused(tweet: str, output: str) -> int:
@@ -83,7 +88,8 @@ def _fused(tweet: str, output: str) -> int:
 def _padded(tweet: str, output: str) -> int:
     """Words, small ones too, that were added to a tweet of a few words, where there is nothing to shorten or to complete."""
     said = _lowered(prepare(tweet))
-    return 0 if len(said) > _FEW else sum(word not in said for word in _lowered(output))
+    known = vocabulary(tweet)
+    return 0 if len(said) > _FEW else sum(not known.has_word(word) for word in _lowered(output))
 
 
 def _broken_promise(tweet: str, output: str) -> int:

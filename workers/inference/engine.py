@@ -35,6 +35,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}: give at least 1")
+        if self.max_words is not None and self.max_words < 1:
+            raise ValueError(f"max_words is {self.max_words}: give at least 1")
         if not 1 <= self.num_return_sequences <= self.num_beams:
             raise ValueError(f"num_return_sequences is {self.num_return_sequences}: give 1 to num_beams ({self.num_beams})")
 

@@ -11,7 +11,7 @@ from workers.inference.handles import spell_out_handles
 from workers.inference.lexicon import OPEN_ENDINGS
 from workers.inference.text import HANDLE, HASHTAG, LINK, RETWEET, plain, split_hashtag, split_hashtags
 
-PROMPT_VERSION = "2"
+PROMPT_VERSION = "3"
 """Stored with every summary; it changes whenever a prompt or `prepare` changes what a model sees."""
 
 PREPARED_LIMIT = 4000
@@ -68,7 +68,7 @@ def prepare(text: str) -> str:
     """
     body = RETWEET.sub(" ", LINK.sub(" ", plain(text)))
     body = _LEADING_HANDLES.sub("", " ".join(body.split())).lstrip()
-    body = split_hashtags(_without_trailing_tags(spell_out_handles(body)))
+    body = split_hashtags(spell_out_handles(_without_trailing_tags(body)))
     return _cut(" ".join(body.split()).strip("|~ "))
 
 

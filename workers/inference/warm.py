@@ -23,7 +23,7 @@ def get_engine(base: str, *, all_cores: bool = False) -> Engine:
     """
     settings = get_settings()
     if all_cores:
-        settings = settings.model_copy(update={"threads": os.cpu_count()})
+        settings = settings.model_copy(update={"threads": len(os.sched_getaffinity(0))})
     key = f"{settings.engine}:{base}:{settings.threads}"
     if key not in _warm:
         _warm.clear()

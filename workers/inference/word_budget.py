@@ -7,6 +7,10 @@ from typing import Any
 import torch
 
 
+# Byte-level vocabularies write the bytes 0 to 32 as the letters from 256 on: a space is `Ġ`.
+_WHITE = frozenset("▁ \t\n\r") | {chr(256 + byte) for byte in (*range(9, 14), *range(28, 33))}
+
+
 class WordBudget:
     """A logits processor: a row that has `max_words` words may end its last word or itself, but begin no other word.
 
@@ -32,7 +36,7 @@ class WordBudget:
 
 
 def tokens_that_begin_a_word(tokenizer: Any, vocabulary: int, device: str) -> torch.Tensor:
-    """Shape (vocabulary,), true where a token opens with white space: `Ġ` in byte-level vocabularies, `▁` in SentencePiece's."""
+    """Shape (vocabulary,), true where a token holds white space: `Ġ` and the like in byte-level vocabularies, `▁` in SentencePiece's."""
     tokens = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
-    opens = [bool(token) and str(token)[0] in "Ġ▁ ĊĉĠ" for token in tokens]
+    opens = [not _WHITE.isdisjoint(str(token or "")) for token in tokens]
     return torch.tensor(opens + [False] * (vocabulary - len(opens)), device=device)
