@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-
 # Byte-level vocabularies write the bytes 0 to 32 as the letters from 256 on: a space is `Ġ`.
 _WHITE = frozenset("▁ \t\n\r") | {chr(256 + byte) for byte in (*range(9, 14), *range(28, 33))}
 
