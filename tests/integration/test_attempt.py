@@ -81,6 +81,8 @@ def test_a_body_that_returns_is_done_and_its_writes_are_committed_with_it(engine
 @pytest.mark.parametrize("forged", ["", "x", "' OR 1=1", None, 5, ["a"], str(uuid.uuid4())])
 def test_a_message_without_a_job_ends_quietly(engine, forged):
     attempt.run(forged, "worker@here", Work, unreachable)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM job_event")).scalar_one() == 0
 
 
 def test_a_second_delivery_ends_quietly(engine):
