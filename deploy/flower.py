@@ -23,6 +23,20 @@ def password_file(settings: Settings, home: Home) -> Path:
     return settings.flower_password_file or home.secrets / _GENERATED
 
 
+def ask_for_workers(settings: Settings, home: Home, port: int) -> int:
+    """Let Flower look for workers anew; return how many it then lists, 0 while it does not answer."""
+    import httpx
+
+    password = password_file(settings, home).read_text().strip()
+    try:
+        answer = httpx.get(
+            f"http://127.0.0.1:{port}/api/workers", params={"refresh": "1"}, auth=(settings.flower_user, password), timeout=10
+        )
+        return len(answer.json()) if answer.status_code == httpx.codes.OK else 0
+    except (httpx.HTTPError, ValueError):
+        return 0
+
+
 def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1") -> list[str]:
     """What starts Flower. Its options, the password among them, go into a file that only the owner may read.
 

@@ -53,6 +53,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._rounds = 0
         self._announced = False
+        self._flower_informed = False
 
     def _kept(self, name: str, threads: int) -> Kept:
         environment = {"TWEETMILL_HOME": str(self.home.path), "TWEETMILL_THREADS": str(threads)}
@@ -92,15 +93,24 @@ class Supervisor:
                 self.report(f"{kept.name} ended: {last_line(kept.log)}")
         if changed:
             self._write_down()
+            self._flower_informed = False
 
     def _announce(self) -> None:
         """Say once that all workers are ready; the question is put every second until they are."""
         self._rounds += 1
-        if self._announced or self._rounds % 4:
+        if self._rounds % 4:
+            return
+        if self._announced:
+            self._inform_flower()
             return
         if len(ready_workers(self.settings, self.home.read_stack())) == len(self.workers):
             self._announced = True
             self.report(f"ready; Flower: http://127.0.0.1:{self.flower_port}, password in {flower.password_file(self.settings, self.home)}")
+
+    def _inform_flower(self) -> None:
+        """Flower asks for the workers when it starts, before they are ready: have it ask once more."""
+        if not self._flower_informed:
+            self._flower_informed = flower.ask_for_workers(self.settings, self.home, self.flower_port) >= len(self.workers)
 
     def _try_start(self, server: Server) -> None:
         try:

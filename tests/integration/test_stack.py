@@ -114,7 +114,7 @@ def test_flower_asks_for_the_password_and_then_lists_the_workers(stack):
         assert httpx.get(url + page, auth=("tweetmill", "guess")).status_code == 401, page
 
     def lists_the_worker() -> bool:
-        workers = httpx.get(url + "/api/workers?refresh=1", auth=("tweetmill", password), timeout=20).json()
+        workers = httpx.get(url + "/api/workers", auth=("tweetmill", password), timeout=20).json()
         return any(name.startswith("worker1@") for name in workers)
 
     assert wait_for(lists_the_worker, 15)
