@@ -144,7 +144,7 @@ def _save(points: list[Point], name: str, path: Path) -> None:
     try:
         save_curve(points, name, path)
     except ImportError:
-        raise SettingsError("--plot needs matplotlib: `pip install matplotlib`") from None
+        raise SettingsError("--plot needs matplotlib: `pip install 'tweetmill[monitor]'`") from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--plot") from None
     say(f"Loss curve: {path}")
