@@ -15,11 +15,9 @@ from schemas.payloads import Stage
 from workers.evaluation import baselines
 from workers.inference import prompts
 from workers.inference.engine import Engine, Generation, Prompt, Sampling
-from workers.inference.guard import guarded, unguarded
+from workers.inference.guard import MAX_NEW_TOKENS, guarded, unguarded
 
 SYSTEMS = ("tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_is")
-
-_MAX_NEW_TOKENS = {Stage.SUMMARY: 40, Stage.CLEAN: 120}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def write(
 
 
 def _greedy(stage: Stage) -> Sampling:
-    return Sampling(max_new_tokens=_MAX_NEW_TOKENS[stage])
+    return Sampling(max_new_tokens=MAX_NEW_TOKENS[stage])
 
 
 def _text(generation: Generation) -> str:
