@@ -95,6 +95,7 @@ class TrainingSpec(Payload):
     bf16: bool = True
     seed: int = 0
     logging_steps: int = Field(default=1, ge=1)
+    save_steps: int = Field(default=50, ge=0, description="steps between two checkpoints; 0: only when asked to stop")
     stall_timeout: float = Field(default=900.0, gt=0, description="seconds without a new step before the ranks are stopped")
 
 

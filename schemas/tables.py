@@ -95,8 +95,29 @@ class Worker(SQLModel, table=True):
     name: str = Field(primary_key=True, sa_type=Text)
     queues: str = Field(sa_type=Text, description="comma-separated")
     pid: int
+    orders: str | None = Field(default=None, sa_type=Text, description="drain: finish or give back, then leave")
+    left_at: datetime | None = Field(default=None, sa_column=_moment())
     started_at: datetime | None = Field(default=None, sa_column=_moment(now=True))
     seen_at: datetime | None = Field(default=None, sa_column=_moment(now=True))
+
+
+class Checkpoint(SQLModel, table=True):
+    """A checkpoint of a training that is whole on disk; written under the fence of the attempt that made it."""
+
+    __tablename__ = "checkpoint"
+    __table_args__ = (UniqueConstraint("job", "step", name="checkpoint_is_unique"),)
+
+    id: int = Field(sa_column=_identity())
+    job: UUID = Field(foreign_key="job.id", ondelete="CASCADE")
+    attempt: int
+    step: int
+    folder: str = Field(sa_type=Text, description="relative to the job's folder of runs")
+    manifest_sha256: str = Field(sa_type=Text)
+    world_size: int
+    zero_stage: int
+    bytes: int = Field(sa_type=BigInteger)
+    created_at: datetime | None = Field(default=None, sa_column=_moment(now=True))
+    removed_at: datetime | None = Field(default=None, sa_column=_moment())
 
 
 class Tweet(SQLModel, table=True):

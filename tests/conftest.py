@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,36 @@ from deploy.servers import Postgres, Valkey
 from schemas.migrations import migrate
 from workers.settings import get_settings
 from workers.store import connect, get_engine
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the fault tests: `make faults` gives both."""
+    parser.addoption("--thorough", action="store_true", help="inject faults for as long and as often as docs/faults.md says")
+    parser.addoption("--figures", type=Path, help="append what the fault tests measured to this file, one JSON object a line")
+
+
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether a fault is to be injected at full length, and not only for as long as shows that it is survived."""
+    return bool(request.config.getoption("--thorough"))
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Says what a fault test measured: `measured(lost=0, seconds=4.8)`. The rows of docs/faults.md are in its marker `fault`."""
+
+    def tell(**figures: float | str) -> None:
+        rows = [row for marker in request.node.iter_markers("fault") for row in marker.args]
+        line = json.dumps(
+            {"rows": rows, "test": request.node.nodeid, "figures": figures, "thorough": request.config.getoption("--thorough")}
+        )
+        print(line)  # noqa: T201
+        file = request.config.getoption("--figures")
+        if file is not None:
+            with file.open("a", encoding="utf-8") as out:
+                out.write(line + "\n")
+
+    return tell
 
 
 @dataclass(frozen=True)

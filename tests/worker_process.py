@@ -24,12 +24,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
 class WorkerProcess:
     """One worker, with the environment of this process and what is added to it."""
 
-    def __init__(self, name: str, queues: str, folder: Path, **environment: str) -> None:
+    def __init__(self, name: str, queues: str, folder: Path, app: str = "workers.app", **environment: str) -> None:
         self.name = f"{name}@test"
         self.log_file = folder / f"{name}.log"
         quick = {"TWEETMILL_LEASE": "4", "TWEETMILL_HEARTBEAT": "0.5", "TWEETMILL_UPKEEP_INTERVAL": "0.3", "TWEETMILL_REPUBLISH_AFTER": "2"}
         own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TWEETMILL_THREADS": "1"}
-        command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-n", self.name, "-Q", queues]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", self.name, "-Q", queues]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--without-gossip", "--without-mingle"],

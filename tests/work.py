@@ -1,0 +1,95 @@
+"""A craft for tests of the ledger: it writes rows under its attempt's fence, and misbehaves as it is told.
+
+    celery -A tests.work:app worker -Q upkeep
+
+The app is the real one with one task more. Each row is a `metric` of the job, so that one written twice would be refused, not hidden.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import text
+
+from schemas.payloads import Payload, Queue
+from tasks.submission import publish_now
+from workers import attempt, ledger
+from workers.app import CarefulTask, LazyCelery
+from workers.attempt import Attempt, Outcome
+from workers.store import transaction
+
+KIND = "test.work"
+QUEUE = Queue.UPKEEP
+Fault = Literal["raise", "exhaust memory", "kill worker", "kill pool child", "kill between rows and commit"]
+
+
+class Work(Payload):
+    """`rows` rows, each after `pause` seconds; the fault strikes before the last row is committed."""
+
+    rows: int = 1
+    pause: float = 0.0
+    fault: Fault | None = None
+    faulty_attempts: int = 1_000_000
+
+
+class WithWork(LazyCelery):
+    """The real app and this module's task, which a worker's pool child imports too."""
+
+    def _load_config(self) -> Any:
+        self._preconf["imports"] = ("tests.work",)
+        return super()._load_config()
+
+
+app = WithWork("tweetmill", task_cls=CarefulTask, set_as_current=False)
+
+
+@app.task(name=KIND, bind=True)  # type: ignore[untyped-decorator]
+def work(task: Any, job_id: str) -> None:
+    """Do the work of one job."""
+    attempt.run(job_id, task.request.hostname, Work, _work, KIND)
+
+
+def _work(held: Attempt, spec: Work) -> Outcome:
+    with transaction() as connection:
+        done = connection.execute(text("SELECT count(*) FROM metric WHERE job = :job"), {"job": held.job}).scalar_one()
+    for row in range(done, spec.rows):
+        time.sleep(spec.pause)
+        held.check()
+        strikes = row == spec.rows - 1 and held.claim.attempt <= spec.faulty_attempts
+        with held.flush() as connection:
+            connection.execute(
+                text("INSERT INTO metric (job, step, name, value) VALUES (:job, :step, 'row', :attempt)"),
+                {"job": held.job, "step": row, "attempt": held.claim.attempt},
+            )
+            if strikes and spec.fault == "kill between rows and commit":
+                os.kill(os.getpid(), signal.SIGKILL)
+        if strikes:
+            _misbehave(spec.fault)
+    return Outcome(result={"rows": spec.rows})
+
+
+def _misbehave(fault: Fault | None) -> None:
+    if fault == "raise":
+        raise RuntimeError("as it was told")
+    if fault == "exhaust memory":
+        raise MemoryError
+    if fault == "kill worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    if fault == "kill pool child":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def enqueue(specs: Sequence[Work], *, publish: bool = True) -> list[uuid.UUID]:
+    """Put jobs into the ledger, and publish them as a producer would."""
+    jobs = [ledger.NewJob(kind=KIND, queue=QUEUE.value, payload=spec, idempotency_key=uuid.uuid4().hex) for spec in specs]
+    with transaction() as connection:
+        ids = ledger.insert(connection, jobs)
+    if publish:
+        publish_now(KIND, QUEUE, ids)
+    return ids
