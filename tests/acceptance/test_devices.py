@@ -1,0 +1,221 @@
+"""A GPU is one training's at a time, until the last process of that training is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker_process import wait_for
+from workers.errors import Unavailable
+from workers.training import devices
+
+HOLDER = """
+import os, pathlib, subprocess, sys, time
+from workers.training import devices
+folder, history, names, seconds, rank = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), float(sys.argv[4]), sys.argv[5:]
+with devices.held(names, folder, patience=60, job="a-job") as locks:
+    with open(history, "a") as out: out.write(f"in {os.getpid()}\\n")
+    group = [subprocess.Popen([sys.executable, "-c", *rank], start_new_session=True)] if rank else []
+    time.sleep(seconds)
+    with open(history, "a") as out: out.write(f"out {os.getpid()}\\n")
+"""
+RANK = """
+import pathlib, sys, time
+from workers.training import devices
+devices.join([pathlib.Path(name) for name in sys.argv[2:]])
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a process that holds devices for some seconds; ends it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*names: str, seconds: float = 60, rank: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        arguments = [str(tmp_path / "locks"), str(tmp_path / "history"), ",".join(names), str(seconds), *rank]
+        started.append(subprocess.Popen([sys.executable, "-c", HOLDER, *arguments]))
+        return started[-1]
+
+    (tmp_path / "history").touch()
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def history(folder: Path) -> list[str]:
+    return (folder / "history").read_text().splitlines()
+
+
+def is_free(folder: Path, *names: str) -> bool:
+    try:
+        with devices.held(names, folder / "locks", patience=0):
+            return True
+    except Unavailable:
+        return False
+
+
+@pytest.mark.fault(38)
+def test_two_processes_that_want_one_gpu_have_it_one_after_the_other(holder: Any, tmp_path: Path, measured: Any) -> None:
+    workers = [holder("0", seconds=0.2) for _ in range(6)]
+    assert [worker.wait(timeout=60) for worker in workers] == [0] * 6
+
+    told = [line.split() for line in history(tmp_path)]
+    overlaps = sum(1 for (before, _), (after, _) in zip(told, told[1:], strict=False) if before == after == "in")
+    measured(holders=len(told) // 2, overlaps=overlaps)
+    assert overlaps == 0
+    assert [pid for word, pid in told if word == "in"] == [pid for word, pid in told if word == "out"]
+
+
+def test_two_that_want_the_same_gpus_in_another_order_do_not_wait_for_each_other(holder: Any, tmp_path: Path) -> None:
+    workers = [holder(*names, seconds=0.05) for _ in range(3) for names in (("0", "1"), ("1", "0"))]
+    assert [worker.wait(timeout=60) for worker in workers] == [0] * 6
+    assert len(history(tmp_path)) == 12
+
+
+def test_another_gpu_is_free_at_once(holder: Any, tmp_path: Path) -> None:
+    holder("0")
+    assert wait_for(lambda: bool(history(tmp_path)))
+    assert not is_free(tmp_path, "0")
+    assert not is_free(tmp_path, "1", "0"), "both or none"
+    assert is_free(tmp_path, "1")
+
+
+def test_who_waits_in_vain_is_told_who_has_it(holder: Any, tmp_path: Path) -> None:
+    process = holder("GPU-8932f937")
+    assert wait_for(lambda: bool(history(tmp_path)))
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=f"GPU-8932f937 is held by process {process.pid}, job a-job"):
+        with devices.held(["GPU-8932f937"], tmp_path / "locks", patience=0.5):
+            pytest.fail("it was held twice")
+    assert 0.4 < time.monotonic() - began < 5
+
+
+@pytest.mark.fault(38)
+def test_a_killed_worker_frees_its_gpu_only_when_its_last_rank_is_gone(holder: Any, tmp_path: Path, measured: Any) -> None:
+    lock = devices.lock_file(tmp_path / "locks", "0")
+    process = holder("0", rank=(RANK, str(tmp_path / "rank-runs"), str(lock)))
+    assert wait_for((tmp_path / "rank-runs").exists)
+    (rank,) = [pid for pid in devices.descendants(process.pid)]
+
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    looks = [is_free(tmp_path, "0") for _ in range(20)]
+    os.kill(rank, signal.SIGKILL)
+    killed = time.monotonic()
+    freed = wait_for(lambda: is_free(tmp_path, "0"), 10)
+
+    measured(overlaps=sum(looks), freed_seconds=round(time.monotonic() - killed, 2))
+    assert not any(looks), "a rank was still there"
+    assert freed
+
+
+def test_a_killed_worker_without_ranks_frees_its_gpu_at_once(holder: Any, tmp_path: Path) -> None:
+    process = holder("0")
+    assert wait_for(lambda: bool(history(tmp_path)))
+    process.kill()
+    process.wait()
+    assert is_free(tmp_path, "0")
+
+
+def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
+    with devices.held(["0"], tmp_path / "locks", patience=0) as locks:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=locks)
+    assert not is_free(tmp_path, "0")
+    child.kill()
+    child.wait()
+    assert is_free(tmp_path, "0")
+
+
+def test_a_rank_that_comes_late_does_not_join_a_device_that_another_is_taking(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    file = devices.lock_file(tmp_path / "locks", "0")
+    with file.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match="this one has ended"):
+            devices.join([file])
+
+
+def test_devices_go_by_the_names_of_cuda_visible_devices() -> None:
+    assert devices.visible("0") == ("0",)
+    assert devices.visible(" 1, 00") == ("1", "0")
+    assert devices.visible("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
+    assert devices.visible("0,-1,1") == ("0",), "as CUDA does"
+    assert devices.visible("") == devices.visible("-1") == devices.visible("none") == ()
+
+
+def test_a_machine_without_gpus_locks_nothing(tmp_path: Path) -> None:
+    assert devices.visible(None) == ()
+    with devices.held((), tmp_path / "locks", patience=0) as locks:
+        assert locks == ()
+
+
+LISTED = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa0000-1111-2222-3333-444455556666)
+  MIG 1g.18gb Device 0: (UUID: MIG-99990000-1111-2222-3333-444455556666)
+GPU 1: NVIDIA H200 (UUID: GPU-bbbb0000-1111-2222-3333-444455556666)"""
+FIRST, SECOND = "GPU-aaaa0000-1111-2222-3333-444455556666", "GPU-bbbb0000-1111-2222-3333-444455556666"
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """An `nvidia-smi` that lists two GPUs, and as computing on them what it is given."""
+    folder = tmp_path / "driver"
+    folder.mkdir()
+
+    def compute(running: str) -> None:
+        script = folder / "nvidia-smi"
+        script.write_text(f"#!/bin/sh\nif [ \"$1\" = -L ]; then echo '{LISTED}'; else printf '{running}'; fi\n")
+        script.chmod(stat.S_IRWXU)
+
+    compute("")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return compute
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_driver_gives_indices_and_beginnings_their_full_name() -> None:
+    assert devices.visible(None) == (FIRST, SECOND)
+    assert devices.visible("1") == devices.visible("GPU-bbbb") == (SECOND,)
+    assert devices.visible("1,7,0") == (SECOND,), "CUDA stops at a device that is not there"
+
+
+def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver: Callable[[str], None], tmp_path: Path) -> None:
+    own = subprocess.Popen(["sleep", "60"])
+    driver(f"{os.getppid()}, {SECOND}\\n{os.getpid()}, {FIRST}\\n{own.pid}, {FIRST}\\n4194303, {FIRST}\\n")
+    try:
+        assert devices.foreign_processes([FIRST]) == [], "own processes, and one that has ended"
+        assert is_free(tmp_path, FIRST)
+        with pytest.raises(Unavailable, match=f"{SECOND} is in use by process {os.getppid()}"):
+            with devices.held([SECOND], tmp_path / "locks", patience=0):
+                pytest.fail("two compute on it")
+        driver("")
+        assert is_free(tmp_path, SECOND)
+    finally:
+        own.kill()
+        own.wait()
+
+
+def test_a_machine_and_its_containers_have_one_folder_of_locks_and_two_machines_two(tmp_path: Path) -> None:
+    folder = devices.lock_folder(tmp_path)
+    assert folder.parent == tmp_path / "locks"
+    assert folder.name == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_what_a_lock_says_is_of_its_last_holder(tmp_path: Path) -> None:
+    for job in ("a-job-with-a-long-name", "b"):
+        with devices.held(["0"], tmp_path / "locks", patience=0, job=job):
+            signed = json.loads(devices.lock_file(tmp_path / "locks", "0").read_text())
+        assert signed == {"pid": os.getpid(), "job": job}
