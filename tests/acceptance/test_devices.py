@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import signal
@@ -56,6 +57,16 @@ def holder(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.wait()
 
 
+@pytest.fixture
+def without_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that finds none, wherever the tests run."""
+    script = tmp_path / "none" / "nvidia-smi"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\necho No devices found.\n")
+    script.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+
+
 def history(folder: Path) -> list[str]:
     return (folder / "history").read_text().splitlines()
 
@@ -74,7 +85,7 @@ def test_two_processes_that_want_one_gpu_have_it_one_after_the_other(holder: Any
     assert [worker.wait(timeout=60) for worker in workers] == [0] * 6
 
     told = [line.split() for line in history(tmp_path)]
-    overlaps = sum(1 for (before, _), (after, _) in zip(told, told[1:], strict=False) if before == after == "in")
+    overlaps = sum(1 for (before, _), (after, _) in itertools.pairwise(told) if before == after == "in")
     measured(holders=len(told) // 2, overlaps=overlaps)
     assert overlaps == 0
     assert [pid for word, pid in told if word == "in"] == [pid for word, pid in told if word == "out"]
@@ -98,9 +109,9 @@ def test_who_waits_in_vain_is_told_who_has_it(holder: Any, tmp_path: Path) -> No
     process = holder("GPU-8932f937")
     assert wait_for(lambda: bool(history(tmp_path)))
     began = time.monotonic()
-    with pytest.raises(Unavailable, match=f"GPU-8932f937 is held by process {process.pid}, job a-job"):
-        with devices.held(["GPU-8932f937"], tmp_path / "locks", patience=0.5):
-            pytest.fail("it was held twice")
+    wanted = devices.held(["GPU-8932f937"], tmp_path / "locks", patience=0.5)
+    with pytest.raises(Unavailable, match=f"GPU-8932f937 is held by process {process.pid}, job a-job"), wanted:
+        pytest.fail("it was held twice")
     assert 0.4 < time.monotonic() - began < 5
 
 
@@ -109,7 +120,7 @@ def test_a_killed_worker_frees_its_gpu_only_when_its_last_rank_is_gone(holder: A
     lock = devices.lock_file(tmp_path / "locks", "0")
     process = holder("0", rank=(RANK, str(tmp_path / "rank-runs"), str(lock)))
     assert wait_for((tmp_path / "rank-runs").exists)
-    (rank,) = [pid for pid in devices.descendants(process.pid)]
+    (rank,) = devices.descendants(process.pid)
 
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -149,7 +160,7 @@ def test_a_rank_that_comes_late_does_not_join_a_device_that_another_is_taking(tm
             devices.join([file])
 
 
-def test_devices_go_by_the_names_of_cuda_visible_devices() -> None:
+def test_devices_go_by_the_names_of_cuda_visible_devices(without_gpus: None) -> None:
     assert devices.visible("0") == ("0",)
     assert devices.visible(" 1, 00") == ("1", "0")
     assert devices.visible("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
@@ -157,7 +168,7 @@ def test_devices_go_by_the_names_of_cuda_visible_devices() -> None:
     assert devices.visible("") == devices.visible("-1") == devices.visible("none") == ()
 
 
-def test_a_machine_without_gpus_locks_nothing(tmp_path: Path) -> None:
+def test_a_machine_without_gpus_locks_nothing(without_gpus: None, tmp_path: Path) -> None:
     assert devices.visible(None) == ()
     with devices.held((), tmp_path / "locks", patience=0) as locks:
         assert locks == ()
@@ -198,9 +209,9 @@ def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver: Callable[[str]
     try:
         assert devices.foreign_processes([FIRST]) == [], "own processes, and one that has ended"
         assert is_free(tmp_path, FIRST)
-        with pytest.raises(Unavailable, match=f"{SECOND} is in use by process {os.getppid()}"):
-            with devices.held([SECOND], tmp_path / "locks", patience=0):
-                pytest.fail("two compute on it")
+        wanted = devices.held([SECOND], tmp_path / "locks", patience=0)
+        with pytest.raises(Unavailable, match=f"{SECOND} is in use by process {os.getppid()}"), wanted:
+            pytest.fail("two compute on it")
         driver("")
         assert is_free(tmp_path, SECOND)
     finally:
