@@ -12,6 +12,7 @@ import signal
 import time
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import text
@@ -29,10 +30,16 @@ Fault = Literal["raise", "exhaust memory", "kill worker", "kill pool child", "ki
 
 
 class Work(Payload):
-    """`rows` rows, each after `pause` seconds; the fault strikes before the last row is committed."""
+    """`rows` rows, each after `pause` seconds; the fault strikes before the last row is committed.
+
+    Before the first row it works for `watch` seconds, and looks every 50 ms whether it must stop. It needs no server for that, so its
+    `diary` tells when it worked: lines of attempt and monotonic time (seconds, the same clock for all processes of this machine).
+    """
 
     rows: int = 1
     pause: float = 0.0
+    watch: float = 0.0
+    diary: Path | None = None
     fault: Fault | None = None
     faulty_attempts: int = 1_000_000
 
@@ -55,6 +62,7 @@ def work(task: Any, job_id: str) -> None:
 
 
 def _work(held: Attempt, spec: Work) -> Outcome:
+    _watch(held, spec)
     with transaction() as connection:
         done = connection.execute(text("SELECT count(*) FROM metric WHERE job = :job"), {"job": held.job}).scalar_one()
     for row in range(done, spec.rows):
@@ -71,6 +79,16 @@ def _work(held: Attempt, spec: Work) -> Outcome:
         if strikes:
             _misbehave(spec.fault)
     return Outcome(result={"rows": spec.rows})
+
+
+def _watch(held: Attempt, spec: Work) -> None:
+    until = time.monotonic() + spec.watch
+    while time.monotonic() < until:
+        held.check()
+        if spec.diary is not None:
+            with spec.diary.open("a") as out:
+                out.write(f"{held.claim.attempt} {time.monotonic()}\n")
+        time.sleep(0.05)
 
 
 def _misbehave(fault: Fault | None) -> None:
