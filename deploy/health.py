@@ -5,14 +5,19 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from deploy import flower
 from deploy.home import Home
 from schemas.payloads import Queue
+from workers import startup
+from workers.broker import connect as redis_client
+from workers.broker import connect_as_told
 from workers.errors import TweetmillError
 from workers.settings import Settings
+
+__all__ = ["broker_reading", "database_reading", "live_workers", "ready_workers", "redis_client", "status"]
 
 Reading = dict[str, Any]
 
@@ -32,6 +37,7 @@ def status(settings: Settings, home: Home) -> Reading:
         "ready": bool(broker["answers"] and database["answers"] and workers and database["revision"] == database["head"]),
         "redis": broker,
         "postgres": database,
+        "problems": [*broker.get("problems", ()), *database.get("problems", ())],
         "workers": workers,
         "processes": stack.get("processes", []) if supervisor else [],
         "flower": {
@@ -78,49 +84,43 @@ def _in_words(error: Exception) -> str:
     return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def redis_client(url: str) -> Any:
-    """A Redis client for a Celery broker URL, which writes a Unix socket in its own way."""
-    from redis import Redis
-
-    if not url.startswith("redis+socket://"):
-        return Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3)
-    parts = urlsplit(url)
-    number = int(parse_qs(parts.query).get("virtual_host", ["0"])[0])
-    return Redis(unix_socket_path=unquote(parts.path), db=number, password=parts.password, socket_timeout=3)
-
-
 def broker_reading(settings: Settings) -> Reading:
-    """Version, time to answer in ms, eviction policy, and how many messages each queue holds."""
-    with redis_client(settings.broker()) as client:
+    """Version, time to answer in ms, what a start of a worker looks at, and how many messages each queue holds."""
+    with connect_as_told(settings) as client:
         begun = time.perf_counter()
         client.ping()
         milliseconds = (time.perf_counter() - begun) * 1000
-        server = client.info("server")
+        reading = startup.read_redis(client)
         return {
-            "version": server.get("valkey_version") or server["redis_version"],
+            **asdict(reading),
             "ms": round(milliseconds, 2),
-            "eviction": client.info("memory").get("maxmemory_policy"),
+            "clock_ahead": round(reading.clock_ahead, 3),
             "queues": {queue.value: client.llen(queue.value) for queue in Queue},
+            "problems": startup.redis_problems(reading, settings),
         }
 
 
 def database_reading(settings: Settings) -> Reading:
-    """Version, time to answer in ms, and where the tables stand."""
+    """Version, time to answer in ms, where the tables stand, and how far our clock is from its own."""
     from sqlalchemy import text
 
-    from schemas.migrations import current, head
     from workers.store import connect
 
+    reading = startup.read_database(settings)
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
     try:
         with engine.connect() as connection:
             begun = time.perf_counter()
             connection.execute(text("SELECT 1"))
             milliseconds = (time.perf_counter() - begun) * 1000
-            version = connection.execute(text("SHOW server_version")).scalar_one()
-        return {"version": version.split()[0], "ms": round(milliseconds, 2), "revision": current(engine), "head": head()}
     finally:
         engine.dispose()
+    return {
+        **asdict(reading),
+        "ms": round(milliseconds, 2),
+        "clock_ahead": round(reading.clock_ahead, 3),
+        "problems": startup.database_problems(reading),
+    }
 
 
 def live_workers(settings: Settings) -> list[Reading]:

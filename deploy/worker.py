@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from deploy.health import broker_reading, database_reading
 from deploy.home import Home
 from schemas.payloads import Queue
-from workers.errors import SettingsError, Unavailable
+from workers import startup
+from workers.errors import SettingsError
 from workers.settings import Settings
 
 
@@ -23,39 +23,14 @@ def check(settings: Settings, queues: Sequence[str]) -> None:
     """Refuse to start a worker that could not do its work.
 
     Raises:
-        SettingsError: an unknown queue, a Redis that may evict messages, or a setting that is missing.
-        Unavailable: Redis or Postgres does not answer, or its tables are not up to date.
+        SettingsError: an unknown queue, or a setting that is missing or wrong.
+        NotReady: a server, its tables or this machine's clock is not as a worker needs it.
+        Unavailable: Redis or Postgres does not answer.
     """
     unknown = sorted(set(queues) - {queue.value for queue in Queue})
     if unknown or not queues:
         raise SettingsError(f"no such queue: {', '.join(unknown) or '(none named)'}. There are {', '.join(Queue)}")
-    _check_broker(settings)
-    _check_database(settings)
-
-
-def _check_broker(settings: Settings) -> None:
-    from redis.exceptions import AuthenticationError, RedisError
-
-    try:
-        eviction = broker_reading(settings)["eviction"]
-    except AuthenticationError:
-        raise SettingsError("Redis refuses the password: check CELERY_BROKER_URL and TWEETMILL_BROKER_PASSWORD_FILE") from None
-    except RedisError as error:
-        raise Unavailable(f"Redis does not answer ({type(error).__name__}): check CELERY_BROKER_URL, and that the server is up") from None
-    if eviction not in (None, "noeviction"):
-        raise SettingsError(f"Redis evicts keys (maxmemory-policy {eviction}) and would lose queues: set it to noeviction")
-
-
-def _check_database(settings: Settings) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    try:
-        reading = database_reading(settings)
-    except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        raise Unavailable(f"Postgres does not answer ({reason}): check DATABASE_URL, and that the server is up") from None
-    if reading["revision"] != reading["head"]:
-        raise Unavailable(f"the tables stand at {reading['revision']}, this code expects {reading['head']}: run `tweetmill migrate`")
+    startup.check(settings)
 
 
 def become(settings: Settings, name: str, queues: Sequence[str], concurrency: int, gpu: str | None) -> None:

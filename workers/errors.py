@@ -4,6 +4,7 @@ TweetmillError
 ├── UserError             the caller's input: never retried, exit code 2 or 1
 │   ├── NotFound          a job, model, dataset or file that is not there
 │   └── SettingsError     a setting that is missing or wrong
+├── NotReady              a server or this machine is not as a worker needs it: somebody must change that first
 ├── Unavailable           Postgres or Redis does not answer: try again
 └── LeaseLost             another attempt holds the job: stop at once, write nothing
 """
@@ -28,6 +29,10 @@ class NotFound(UserError):
 
 class SettingsError(UserError):
     """A setting is missing or wrong."""
+
+
+class NotReady(TweetmillError):
+    """A worker can't start as things are."""
 
 
 class Unavailable(TweetmillError):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -53,6 +55,9 @@ class Settings(BaseSettings):
     database_password_file: Path | None = Field(default=None, description="a file whose text is the password of database_url")
     broker_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("CELERY_BROKER_URL", "broker_url"))
     broker_password_file: Path | None = Field(default=None, description="a file whose text is the password of broker_url")
+    database_ca_file: Path | None = Field(default=None, description="the certificate that Postgres's own must be signed by")
+    broker_ca_file: Path | None = Field(default=None, description="the certificate that Redis's own must be signed by")
+    allow_old_redis: bool = Field(default=False, description="take a Redis whose number says that its Lua is open to CVE-2025-49844")
 
     lease: float = Field(default=60.0, gt=0, description="how long a claim holds without renewal")
     heartbeat: float = Field(default=10.0, gt=0, description="time between two renewals")
@@ -92,10 +97,10 @@ class Settings(BaseSettings):
         return init_settings, env_settings, StackFile(settings_cls)
 
     def database(self) -> str:
-        """The SQLAlchemy URL of Postgres, with psycopg 3 as its driver and the password of `database_password_file` in it.
+        """The SQLAlchemy URL of Postgres, with psycopg 3 as its driver, and password and CA from their files in it.
 
         Raises:
-            SettingsError: when no database is known.
+            SettingsError: when no database is known, or a file or the URL does not fit.
         """
         if self.database_url is None:
             raise SettingsError("no database: run `tweetmill up`, or set DATABASE_URL to a Postgres that you run")
@@ -103,17 +108,41 @@ class Settings(BaseSettings):
         for plain in ("postgres://", "postgresql://"):
             if url.startswith(plain):
                 url = "postgresql+psycopg://" + url.removeprefix(plain)
-        return _with_password(url, self.database_password_file)
+        return _with_ca(_with_password(url, self.database_password_file), self.database_ca_file)
 
     def broker(self) -> str:
-        """The URL of Redis, with the password of `broker_password_file` in it.
+        """The URL of Redis, with the password of `broker_password_file` in it; what concerns TLS is in `broker_tls`.
 
         Raises:
             SettingsError: when no broker is known.
         """
         if self.broker_url is None:
             raise SettingsError("no broker: run `tweetmill up`, or set CELERY_BROKER_URL to a Redis that you run")
-        return _with_password(self.broker_url.get_secret_value(), self.broker_password_file)
+        url = _with_password(self.broker_url.get_secret_value(), self.broker_password_file)
+        return _split_tls(url)[0] if url.startswith("rediss://") else url
+
+    def broker_tls(self) -> dict[str, Any] | None:
+        """How to trust a Redis of `rediss://`, as redis-py's arguments; None for a connection without TLS.
+
+        The certificate must fit the host's name and be signed by `broker_ca_file`, or else by an authority that this system trusts.
+        A certificate of our own comes from the URL: `?ssl_certfile=…&ssl_keyfile=…`.
+
+        Raises:
+            SettingsError: the settings ask for an unchecked connection.
+        """
+        if not self.broker().startswith("rediss://"):
+            if self.broker_ca_file is not None:
+                raise SettingsError("TWEETMILL_BROKER_CA_FILE is set, but CELERY_BROKER_URL asks for no TLS: let it begin with rediss://")
+            return None
+        assert self.broker_url is not None
+        own = _split_tls(self.broker_url.get_secret_value())[1]
+        if own.keys() - {"ssl_certfile", "ssl_keyfile"}:
+            raise SettingsError(
+                "CELERY_BROKER_URL: certificates are always checked; of the ssl_ options it takes ssl_certfile and ssl_keyfile alone, "
+                "and TWEETMILL_BROKER_CA_FILE names the authority"
+            )
+        trusted = {} if self.broker_ca_file is None else {"ssl_ca_certs": _readable(self.broker_ca_file)}
+        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **trusted, **own}
 
     @property
     def models_folder(self) -> Path:
@@ -126,11 +155,37 @@ class Settings(BaseSettings):
         return self.home / "runs"
 
 
+def _readable(file: Path) -> str:
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise SettingsError(f"{file}: the certificate can't be read ({error.strerror})") from None
+    return str(file.resolve())
+
+
+def _with_ca(url: str, ca_file: Path | None) -> str:
+    if ca_file is None:
+        return url
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if query.get("sslmode", "verify-full") != "verify-full" or "sslrootcert" in query:
+        raise SettingsError("TWEETMILL_DATABASE_CA_FILE asks for sslmode=verify-full: leave sslmode and sslrootcert out of DATABASE_URL")
+    query |= {"sslmode": "verify-full", "sslrootcert": _readable(ca_file)}
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _split_tls(url: str) -> tuple[str, dict[str, str]]:
+    """A URL without its `ssl_…` options, and these."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    tls = {name: value for name, value in query.items() if name.startswith("ssl_")}
+    kept = urlencode({name: value for name, value in query.items() if name not in tls})
+    return urlunsplit(parts._replace(query=kept)), tls
+
+
 def _with_password(url: str, password_file: Path | None) -> str:
     if password_file is None:
         return url
-    from urllib.parse import quote, urlsplit, urlunsplit
-
     try:
         password = password_file.read_text().strip()
     except OSError as error:

@@ -23,7 +23,7 @@ from deploy.home import Home
 from deploy.local import Plan, up
 from deploy.worker import check
 from schemas.migrations import head
-from workers.errors import SettingsError, Unavailable
+from workers.errors import NotReady, SettingsError, Unavailable
 from workers.settings import Settings, get_settings
 
 TWEETMILL = (sys.executable, "-c", "import sys; from producers.cli import main; sys.exit(main())")
@@ -189,7 +189,7 @@ def test_a_worker_is_refused_when_redis_may_evict_queues(servers):
     with redis_client(servers.broker_url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         try:
-            with pytest.raises(SettingsError, match="noeviction"):
+            with pytest.raises(NotReady, match="noeviction"):
                 check(get_settings(), ["training"])
         finally:
             client.config_set("maxmemory-policy", "noeviction")
@@ -200,7 +200,7 @@ def test_a_worker_is_refused_while_the_tables_are_behind(servers, clean_database
     with clean_database.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     try:
-        with pytest.raises(Unavailable, match="tweetmill migrate"):
+        with pytest.raises(NotReady, match="tweetmill migrate"):
             check(get_settings(), ["training"])
     finally:
         with clean_database.begin() as connection:
