@@ -46,6 +46,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.broker(),
         "broker_read_url": settings.broker(),
         "broker_write_url": settings.broker(),
+        "broker_use_ssl": settings.broker_tls() or False,
         "result_backend": None,
         "include": TASK_MODULES,
         "accept_content": ["json"],
@@ -120,6 +121,13 @@ def pending(queue: str) -> int:
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _set_up_logging(**_: object) -> None:
     logs.set_up(get_settings().log_json)
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]
+def _check_before_work(**_: object) -> None:
+    from workers import startup
+
+    startup.pass_or_exit(get_settings())
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
