@@ -101,10 +101,10 @@ class Bookmark:
             {"file": self.file, "fingerprint": self.fingerprint, "position": position},
         )
 
-    def remove(self) -> None:
-        """Forget it: the file was read to its end, and reading it again must look at every line."""
+    def reset(self) -> None:
+        """Back to the beginning: the file was read to its end, and reading it again must look at every line."""
         with transaction() as connection:
-            connection.execute(text("DELETE FROM source_cursor WHERE source = :file"), {"file": self.file})
+            connection.execute(text("UPDATE source_cursor SET position = 0, updated_at = now() WHERE source = :file"), {"file": self.file})
 
 
 def copy_tweets(
@@ -121,7 +121,7 @@ def copy_tweets(
         origin: the name under which refused lines are kept, such as the file's.
         job: the job to which the refused lines belong.
         on_progress: hears the counts so far after each batch.
-        bookmark: advanced with each batch in the same transaction, removed at the end.
+        bookmark: advanced with each batch in the same transaction, reset at the end.
 
     Raises:
         Unavailable: Postgres does not answer. What was stored stays, and a bookmark remembers it.
@@ -137,7 +137,7 @@ def copy_tweets(
         if on_progress is not None:
             on_progress(counts)
     if bookmark is not None:
-        bookmark.remove()
+        bookmark.reset()
     return counts
 
 

@@ -119,6 +119,25 @@ class TestSynthesize:
         answer(capsys, "ingest", tmp_path / "more.jsonl", "--json")
         assert job() != first
 
+    def test_a_name_built_again_keeps_what_bore_it_before(
+        self, clean_database: Engine, dataset: dict[str, Any], recipe: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def built(*overrides: str) -> str:
+            with working(clean_database):
+                return str(answer(capsys, "synthesize", "-r", recipe, *overrides, "--json")["fingerprint"])
+
+        def listed() -> dict[str, tuple[str, int]]:
+            return {row["name"]: (row["fingerprint"], row["examples"]) for row in answer(capsys, "datasets", "--json")}
+
+        first = listed()["late"]
+        other = built("test_size=20")
+        both = listed()
+        assert both[f"late@{first[0][:12]}"] == first, "a model may have learnt from it"
+        assert both["late"][0] == other != first[0]
+
+        assert built() == first[0]
+        assert listed() == {"late": first, f"late@{other[:12]}": both["late"]}
+
     def test_examples_are_shown_to_people_as_they_are(self, dataset: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
         page = run(capsys, "dataset", "late", "--examples", 1)
 
