@@ -46,6 +46,8 @@ class Job(SQLModel, table=True):
         Index("job_lease", "lease_until", postgresql_where=text("state = 'running'")),
         Index("job_parent", "parent", postgresql_where=text("parent IS NOT NULL")),
         Index("job_created", "created_at"),
+        # What `tweetmill retry` and people look for is rare among a million that are done.
+        Index("job_unfinished", "state", "created_at", postgresql_where=text("state IN ('failed', 'cancelled', 'quarantined')")),
     )
 
     id: UUID = Field(primary_key=True)
