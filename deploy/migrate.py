@@ -1,8 +1,13 @@
-"""Bringing the tables up to date, in whatever Postgres the settings name."""
+"""Bringing the tables and the rights of the roles up to date, in whatever Postgres the settings name."""
 
 from __future__ import annotations
 
-from workers.errors import Unavailable
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+
+from workers.errors import NotReady, Unavailable
 from workers.settings import Settings
 
 
@@ -11,16 +16,51 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
 
     Raises:
         Unavailable: Postgres does not answer.
+        NotReady: this login may not change the tables.
     """
-    from sqlalchemy.exc import OperationalError
-
     from schemas.migrations import migrate as bring_to_head
+
+    with owner(settings) as engine:
+        return bring_to_head(engine)
+
+
+def grant(settings: Settings) -> str | None:
+    """Create the roles of `schemas/roles.py` and give them their rights; return what is missing for it, in a line.
+
+    Raises:
+        Unavailable: Postgres does not answer.
+        NotReady: this login does not own the tables.
+    """
+    from schemas import roles
+
+    with owner(settings) as engine, engine.begin() as connection:
+        missing = roles.missing(connection)
+        if missing and not roles.may_create(connection):
+            create = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)
+            return f"No rights were given: this login may not create roles. Have somebody run `{create}`, then `tweetmill migrate` again."
+        roles.apply(connection)
+    return None
+
+
+@contextmanager
+def owner(settings: Settings) -> Iterator[Engine]:
+    """An engine for statements that change tables or roles, whose refusals are sentences."""
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
     from workers.store import connect
 
     engine = connect(settings.database(), statement_timeout=600, pool_size=1)
     try:
-        return bring_to_head(engine)
+        yield engine
     except OperationalError as error:
         raise Unavailable(f"Postgres: {str(error.orig).strip().splitlines()[0]}. Is DATABASE_URL right, and the server up?") from None
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != _NOT_PERMITTED:
+            raise
+        reason = str(error.orig).strip().splitlines()[0]
+        raise NotReady(f"Postgres: {reason}. `tweetmill migrate` needs a DATABASE_URL of the tables' owner") from None
     finally:
         engine.dispose()
+
+
+_NOT_PERMITTED = "42501"

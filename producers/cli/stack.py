@@ -88,12 +88,16 @@ def worker(
 
 
 def migrate() -> None:
-    """Bring the tables of the database up to date."""
+    """Bring the tables of the database up to date, and the rights of its roles."""
+    from deploy.migrate import grant
     from deploy.migrate import migrate as bring_to_head
     from workers.settings import get_settings
 
     before, after = bring_to_head(get_settings())
     say(f"The tables stood at {after} already." if before == after else f"The tables went from {before or 'nothing'} to {after}.")
+    missing = grant(get_settings())
+    if missing:
+        say(missing)
 
 
 def _status_table(reading: dict[str, Any]) -> RenderableType:
@@ -118,6 +122,8 @@ def _status_table(reading: dict[str, Any]) -> RenderableType:
         table.add_row(
             "flower", f"{reading['flower']['url']}  (user {reading['flower']['user']}, password in {reading['flower']['password_file']})"
         )
+    for problem in reading["problems"]:
+        table.add_row("problem", f"[red]{escape(problem)}[/red]")
     table.add_row("home", f"{reading['home']}  ({reading['disk_free_gib']} GiB free)")
     return table
 

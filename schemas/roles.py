@@ -1,0 +1,97 @@
+"""Who may do what in Postgres: three group roles, to which an operator's logins belong.
+
+    CREATE ROLE mill1 LOGIN PASSWORD '…' IN ROLE tweetmill_worker
+
+The owner of the tables makes, changes and deletes. Nobody else may delete a row, empty a table or change its shape. What a worker or
+a producer may update is named column by column: a job's payload and key are as they were inserted, for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+PRODUCER = "tweetmill_producer"
+WORKER = "tweetmill_worker"
+READER = "tweetmill_reader"
+ROLES = (PRODUCER, WORKER, READER)
+
+_GRANT_LOCK = 7_203_117
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What a role may do with one table, beside reading it."""
+
+    insert: bool = False
+    update: tuple[str, ...] = ()
+
+
+# The columns by which a job moves. Neither what it is (kind, queue, payload, key, parent) nor how often it may fail.
+_MOVES = ("state", "remaining", "failures", "run_after", "published_at", "finished_at", "progress", "error", "orders")
+
+RIGHTS: Mapping[str, Mapping[str, Rights]] = {
+    PRODUCER: {
+        "job": Rights(insert=True, update=_MOVES),
+        "job_event": Rights(insert=True),
+        "worker": Rights(update=("orders",)),
+        "tweet": Rights(insert=True),
+        "source_cursor": Rights(insert=True, update=("fingerprint", "position", "updated_at")),
+        "rejected_row": Rights(insert=True),
+        "curated": Rights(insert=True),
+        "selection": Rights(insert=True),
+    },
+    WORKER: {
+        "job": Rights(update=(*_MOVES, "attempt", "preemptions", "owner", "lease_until", "started_at", "result")),
+        "job_event": Rights(insert=True),
+        "worker": Rights(insert=True, update=("queues", "pid", "orders", "left_at", "started_at", "seen_at")),
+        "checkpoint": Rights(
+            insert=True, update=("attempt", "folder", "manifest_sha256", "world_size", "zero_stage", "bytes", "created_at", "removed_at")
+        ),
+        "rejected_row": Rights(insert=True),
+        "dataset": Rights(insert=True, update=("name", "recipe", "created_at")),
+        "example": Rights(insert=True),
+        "model": Rights(insert=True),
+        "metric": Rights(insert=True, update=("value",)),
+        "summary": Rights(insert=True),
+        "evaluation": Rights(insert=True),
+    },
+    READER: {},
+}
+
+
+def missing(connection: Connection) -> list[str]:
+    """Which of the roles the server does not have."""
+    there = set(connection.execute(text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)"), {"roles": list(ROLES)}).scalars())
+    return [role for role in ROLES if role not in there]
+
+
+def may_create(connection: Connection) -> bool:
+    """Whether this login may create roles."""
+    return bool(connection.execute(text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")).scalar_one())
+
+
+def apply(connection: Connection) -> None:
+    """Create the roles that are missing and give each exactly its rights, in this transaction; doing it again changes nothing."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _GRANT_LOCK})
+    for role in missing(connection):
+        connection.execute(text(f"CREATE ROLE {role} NOLOGIN"))
+    for statement in statements():
+        connection.execute(text(statement))
+
+
+def statements() -> Iterator[str]:
+    """What gives each role its rights and takes whatever else it was given."""
+    everyone = ", ".join(ROLES)
+    yield "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {everyone}"
+    yield f"GRANT USAGE ON SCHEMA public TO {everyone}"
+    yield f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {everyone}"
+    for role, tables in RIGHTS.items():
+        for table, rights in tables.items():
+            if rights.insert:
+                yield f"GRANT INSERT ON {table} TO {role}"
+            if rights.update:
+                yield f"GRANT UPDATE ({', '.join(rights.update)}) ON {table} TO {role}"
