@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from benchmarks.measure import CannotRun, Comparison, machine
+from benchmarks.measure import CannotRun, Report, machine
 
-NEEDS_SERVERS = {"inference": False, "imports": False, "ingest": True, "enqueue": True, "ledger": True}
+NEEDS_SERVERS = {"inference": False, "imports": False, "ingest": True, "enqueue": True, "ledger": True, "plans": True}
 """The benchmarks, in the order they run in: those that look for a user's model before the servers hide his home."""
 
 
@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(asked.names) and refused > 0)
 
 
-def _measured(name: str, *, quick: bool) -> Comparison | str:
-    """The comparison, or why it can't be made."""
-    run: Callable[..., Comparison] = importlib.import_module(f"benchmarks.{name}").run
+def _measured(name: str, *, quick: bool) -> Report | str:
+    """What it found, or why it can't be run."""
+    run: Callable[..., Report] = importlib.import_module(f"benchmarks.{name}").run
     try:
         return run(quick=quick)
     except CannotRun as reason:
@@ -52,7 +52,7 @@ def _measured(name: str, *, quick: bool) -> Comparison | str:
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Speed as ratios: ways to do the same thing, measured in turn."
+        prog="python -m benchmarks", description="Speed as ratios of ways that take turns, and what reliability costs and brings."
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NEEDS_SERVERS)}; default: all")
     parser.add_argument("--json", action="store_true", help="machine and ratios as JSON")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 ROUNDS = 3
 """Fewer say nothing about the spread."""
@@ -20,6 +21,16 @@ ROUNDS = 3
 
 class CannotRun(Exception):
     """A benchmark lacks something; the message says how to get it."""
+
+
+class Report(Protocol):
+    """What a benchmark found."""
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+
+    def lines(self) -> list[str]:
+        """For people."""
 
 
 @dataclass(frozen=True)
