@@ -69,6 +69,8 @@ def _work(held: Attempt, spec: Work) -> Outcome:
         time.sleep(spec.pause)
         held.check()
         strikes = row == spec.rows - 1 and held.claim.attempt <= spec.faulty_attempts
+        if strikes:
+            _misbehave(spec.fault)
         with held.flush() as connection:
             connection.execute(
                 text("INSERT INTO metric (job, step, name, value) VALUES (:job, :step, 'row', :attempt)"),
@@ -76,8 +78,6 @@ def _work(held: Attempt, spec: Work) -> Outcome:
             )
             if strikes and spec.fault == "kill between rows and commit":
                 os.kill(os.getpid(), signal.SIGKILL)
-        if strikes:
-            _misbehave(spec.fault)
     return Outcome(result={"rows": spec.rows})
 
 
