@@ -29,11 +29,12 @@ def grant(settings: Settings) -> str | None:
 
     Raises:
         Unavailable: Postgres does not answer.
-        NotReady: this login does not own the tables.
     """
     from schemas import roles
 
     with owner(settings) as engine, engine.begin() as connection:
+        if not roles.owns_tables(connection):
+            return "No rights were given: this login does not own the tables. Run `tweetmill migrate` with the DATABASE_URL of their owner."
         missing = roles.missing(connection)
         if missing and not roles.may_create(connection):
             create = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)

@@ -73,6 +73,15 @@ def may_create(connection: Connection) -> bool:
     return bool(connection.execute(text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")).scalar_one())
 
 
+def owns_tables(connection: Connection) -> bool:
+    """Whether this login owns the tables: Postgres lets anybody else give rights without an error and without an effect."""
+    return bool(
+        connection.execute(
+            text("SELECT coalesce(bool_and(pg_has_role(tableowner, 'USAGE')), true) FROM pg_tables WHERE schemaname = 'public'")
+        ).scalar_one()
+    )
+
+
 def apply(connection: Connection) -> None:
     """Create the roles that are missing and give each exactly its rights, in this transaction; doing it again changes nothing."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _GRANT_LOCK})

@@ -1,0 +1,40 @@
+"""The rights of the roles: every table is thought of, and nobody but the owner deletes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from schemas import roles
+from schemas.tables import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLES = Job.metadata.tables
+
+
+def test_every_table_is_written_by_a_producer_or_a_worker():
+    written = {table for tables in roles.RIGHTS.values() for table in tables}
+    assert written == set(TABLES)
+
+
+def test_what_may_be_updated_are_columns_that_exist():
+    for tables in roles.RIGHTS.values():
+        for table, rights in tables.items():
+            assert set(rights.update) <= set(TABLES[table].columns.keys()), table
+
+
+def test_what_a_job_is_stays_as_it_was_inserted():
+    fixed = {"id", "kind", "queue", "idempotency_key", "payload", "parent", "max_failures", "created_at"}
+    for tables in roles.RIGHTS.values():
+        assert not fixed & set(tables.get("job", roles.Rights()).update)
+
+
+def test_no_right_is_to_delete_or_to_empty():
+    granted = " ".join(statement for statement in roles.statements() if statement.startswith("GRANT"))
+    assert not re.search("DELETE|TRUNCATE|CREATE|REFERENCES|TRIGGER|ALL ON", granted)
+
+
+def test_no_statement_of_a_worker_or_a_producer_deletes():
+    deleting = re.compile(r"\b(DELETE FROM|TRUNCATE|DROP TABLE|ALTER TABLE)\b")
+    sources = [path for package in ("workers", "tasks", "producers") for path in (ROOT / package).rglob("*.py")]
+    assert [str(path.relative_to(ROOT)) for path in sources if deleting.search(path.read_text())] == []
