@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from schemas.payloads import Payload
 from schemas.states import JobState
-from workers import ledger, logs
+from workers import clock, ledger, logs
 from workers.errors import LeaseLost, TweetmillError, Unavailable, UserError
 from workers.settings import get_settings
 from workers.store import transaction
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 P = TypeVar("P", bound=Payload)
 
 _COMMIT_TRIES = 30
+_SURE = 0.8  # of a lease since its last renewal: what is then left is for ending what runs
 _AFTER_OUTAGE = 5.0  # seconds before a job may run again whose server did not answer
 
 
@@ -45,10 +46,17 @@ class Stopped(TweetmillError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a craft hands back: the result for the job's row, and the writes that belong into the same transaction."""
+    """What a craft hands back.
+
+    Attributes:
+        result: for the job's row.
+        writes: what belongs into the same transaction.
+        afterwards: done when all of that is committed; the job is done whether or not this works.
+    """
 
     result: Mapping[str, Any] = field(default_factory=dict)
     writes: Callable[[Connection], None] | None = None
+    afterwards: Callable[[], None] | None = None
 
 
 class Attempt:
@@ -61,16 +69,20 @@ class Attempt:
         self._heartbeat = heartbeat
         self._progress: dict[str, Any] | None = None
         self._order: str | None = None
-        self._renewed = time.monotonic()
+        self._renewed = clock.now()
         self._wake = threading.Event()
         self._closed = False
 
     @property
     def order(self) -> str | None:
         """None while all is well, else `cancel`, `drain` or `lost`: stop as soon as you can."""
-        if self._order is None and time.monotonic() - self._renewed > self.claim.lease * 0.9:
-            return "lost"  # cut off from Postgres: stop before another worker may start
-        return self._order
+        # Cut off from Postgres, whatever it ordered before: stop while no other worker may start.
+        return "lost" if clock.now() > self.held_until else self._order
+
+    @property
+    def held_until(self) -> float:
+        """The moment of `clock.now` until which this attempt surely holds the job, with time left to end what runs for it."""
+        return self._renewed + self.claim.lease * _SURE
 
     def check(self) -> None:
         """Raise if this attempt must stop.
@@ -106,7 +118,7 @@ class Attempt:
 
     def renew(self) -> None:
         """Prolong the lease once and hear the standing order."""
-        asked = time.monotonic()
+        asked = clock.now()
         try:
             with transaction() as connection:
                 self._order = ledger.renew(connection, self.claim, self._progress) or self._order
@@ -173,6 +185,7 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
     try:
         outcome = body(attempt, _payload(attempt, payload_type))
         _commit(attempt, lambda connection: _succeed(connection, attempt, outcome))
+        _tidy(outcome)
     except LeaseLost:
         raise
     except Stopped as stop:
@@ -208,6 +221,15 @@ def _succeed(connection: Connection, attempt: Attempt, outcome: Outcome) -> None
     if outcome.writes is not None:
         outcome.writes(connection)
     ledger.finish(connection, attempt.claim, JobState.DONE, result=outcome.result, progress=attempt.last_progress())
+
+
+def _tidy(outcome: Outcome) -> None:
+    if outcome.afterwards is None:
+        return
+    try:
+        outcome.afterwards()
+    except Exception as error:  # the job is done, and a failure would say that it is not
+        logger.warning("done, but not tidied up: %s", type(error).__name__)
 
 
 def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
