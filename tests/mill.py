@@ -158,6 +158,11 @@ class Mill:
         with self.engine.connect() as connection:
             return connection.execute(text("SELECT * FROM job WHERE id = :job"), {"job": job}).one()
 
+    def rows(self, jobs: Sequence[uuid.UUID]) -> Sequence[Any]:
+        """How jobs stand."""
+        with self.engine.connect() as connection:
+            return connection.execute(text("SELECT * FROM job WHERE id = ANY(:jobs)"), {"jobs": list(jobs)}).all()
+
     def attempts_of_rows(self, job: uuid.UUID) -> list[int]:
         """Which attempt wrote each of a job's rows."""
         with self.engine.connect() as connection:
