@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from tests.conftest import Servers
 from tests.tiny_model import build_tiny_model
 from tests.worker_process import WorkerProcess, wait_for
 from workers import intake
-from workers.app import publish
+from workers.app import app
 from workers.errors import NotReady, SettingsError
 from workers.settings import get_settings
 from workers.store import connect, get_engine
@@ -263,7 +264,7 @@ def test_a_worker_does_all_its_work_without_the_right_to_delete(
         new = "INSERT INTO model (name, base, method, stage) VALUES ('tiny', :base, 'none', 'summary') RETURNING id"
         model = connection.execute(text(new), {"base": str(base)}).scalar_one()
     summaries = summarization.enqueue(SummarizationSpec(model_id=model, shard_size=8, guard=True)).job
-    publish("upkeep.ping", "upkeep", uuid.uuid4())
+    app.send_task("upkeep.ping", queue="upkeep")
     abandoned = jobs.add(engine)
     jobs.claimed(engine, abandoned, owner="killed@elsewhere")
     jobs.expire(engine, abandoned)
@@ -274,7 +275,7 @@ def test_a_worker_does_all_its_work_without_the_right_to_delete(
         assert wait_for(lambda: jobs.state(engine, summaries) == "done", 60), worker.log
         again = synthesis.enqueue(SynthesisSpec(dataset="late", pairs=_collection(engine), noise=None, test_size=4), tweets=16).job
         assert wait_for(lambda: jobs.state(engine, again) == "done", 30), worker.log
-        assert wait_for(lambda: "Task upkeep.ping" in worker.log and "succeeded" in worker.log), worker.log
+        assert wait_for(lambda: bool(re.search(r"Task upkeep\.ping\S+ succeeded", worker.log))), worker.log
         assert counted(engine, "SELECT count(*) FROM summary") == 16
         assert counted(engine, "SELECT count(*) FROM dataset") == 2
         assert wait_for(lambda: "lease expired" in jobs.events(engine, abandoned)), worker.log
