@@ -1,0 +1,121 @@
+"""Postgres dies, is out of reach, or takes no writes: no job is done without its rows, and none has two holders."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.mill import LEASE, Mill, is_alive, seconds_until
+from tests.proxy import Proxy
+from tests.work import Work, enqueue
+from tests.worker_process import wait_for
+
+
+@pytest.mark.fault(21)
+def test_postgres_dies_in_the_middle_of_jobs_which_go_on_when_it_is_back(mill: Mill, measured):
+    mill.workers(0)
+    mill.start(2, TWEETMILL_LEASE="12")
+    # One works on while Postgres is away, the other has rows to write just then and is given back.
+    unaware, writing = enqueue([Work(pause=6), Work(rows=40, pause=0.1)])
+    assert wait_for(lambda: len(mill.attempts_of_rows(writing)) > 2), mill.log()
+    assert wait_for(lambda: mill.row(unaware).attempt == 1), mill.log()
+    with mill.without(mill.postgres, signal.SIGQUIT):
+        time.sleep(2)
+    back = time.monotonic()
+    tally = mill.wait_done([unaware, writing])
+
+    measured(
+        lost=tally.lost,
+        rows=tally.rows,
+        failures=tally.failures,
+        attempts_of_the_unaware=mill.row(unaware).attempt,
+        attempts_of_the_writing=mill.row(writing).attempt,
+        all_done_seconds=round(time.monotonic() - back, 1),
+    )
+    assert (tally.lost, tally.rows, tally.failures) == (0, 41, 0), mill.log()
+    assert mill.row(unaware).attempt == 1
+    assert mill.row(writing).attempt <= 2
+
+
+def worked(diary: Path, attempt: int) -> list[float]:
+    """When an attempt worked, in seconds of the machine's monotonic clock."""
+    lines = [line.split() for line in diary.read_text().splitlines()] if diary.exists() else []
+    return [float(when) for number, when in lines if int(number) == attempt]
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("way", ["refuse", "hold"])
+def test_a_worker_cut_off_from_postgres_stops_before_another_begins(mill: Mill, measured, thorough: bool, tmp_path: Path, way: str):
+    diary = tmp_path / "diary"
+    with Proxy(mill.postgres_socket) as line:
+        cut_off = mill.only(DATABASE_URL=f"postgresql://tweetmill@127.0.0.1:{line.port}/tweetmill")
+        [job] = enqueue([Work(watch=1.5 * LEASE, diary=diary)])
+        assert wait_for(lambda: len(worked(diary, 1)) > 5), cut_off.log
+        [heir] = mill.start(1)
+        getattr(line, way)()
+        broken = time.monotonic()
+        taken_over = seconds_until(lambda: bool(worked(diary, 2)), 60)
+        if thorough:
+            time.sleep(max(0.0, broken + 30 - time.monotonic()))
+        line.forward()
+
+        tally = mill.wait_done([job])
+        stopped, began = worked(diary, 1)[-1], worked(diary, 2)[0]
+        measured(
+            lost=tally.lost,
+            stopped_after_seconds=round(stopped - broken, 1),
+            taken_over_seconds=taken_over,
+            overlap_seconds=round(max(0.0, stopped - began), 2),
+        )
+        assert stopped < began, f"two held it at once\n{mill.log()}"
+        assert stopped - broken < LEASE
+        assert (tally.lost, tally.rows, tally.starts) == (0, 1, 2), mill.log()
+
+        heir.kill_all()
+        [later] = enqueue([Work()])
+        assert mill.wait_done([later]).lost == 0, f"it does not work again\n{cut_off.log}"
+
+
+@pytest.mark.fault(23)
+def test_nothing_is_done_without_its_rows_while_postgres_takes_no_writes(mill: Mill, measured, thorough: bool):
+    workers = mill.workers(2)
+    jobs = enqueue([Work(rows=5, pause=0.2)] * 8)
+    assert wait_for(lambda: mill.tally(jobs).rows > 2), mill.log()
+    _take_writes(mill, False)
+    try:
+        time.sleep(10 if thorough else 3)
+        frozen = mill.tally(jobs)
+    finally:
+        _take_writes(mill, True)
+    back = time.monotonic()
+    tally = mill.wait_done(jobs)
+
+    false_successes = _done_without_rows(mill, rows=5)
+    measured(
+        lost=tally.lost,
+        done_without_rows=false_successes,
+        failures=tally.failures,
+        done_meanwhile=frozen.done,
+        all_done_seconds=round(time.monotonic() - back, 1),
+    )
+    assert (tally.lost, tally.rows, false_successes) == (0, 40, 0), mill.log()
+    assert frozen.done < 8
+    assert all(is_alive(worker) for worker in workers)
+
+
+def _take_writes(mill: Mill, whether: bool) -> None:
+    with mill.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        connection.execute(text(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if whether else 'on'}"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+        connection.execute(text("RESET default_transaction_read_only"))
+
+
+def _done_without_rows(mill: Mill, rows: int) -> int:
+    with mill.engine.connect() as connection:
+        short = "SELECT count(*) FROM job WHERE state = 'done' AND (SELECT count(*) FROM metric WHERE job = job.id) <> :rows"
+        return connection.execute(text(short), {"rows": rows}).scalar_one()
