@@ -6,9 +6,11 @@ STAMP  := $(VENV)/.installed
 EXTRAS := local,gpu,monitor,dev
 # How many test processes at once would only fight over the cores: ranks and engines use them all.
 T      ?= tests
+SEED    ?= 1
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-browser check format bench up down secrets clean
+.PHONY: help setup demo test test-unit test-browser check format nemesis bench up down secrets clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +44,9 @@ check: setup ## Style, types and the import law
 
 format: setup ## Let ruff mend what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+nemesis: setup ## A seeded storm of faults over real servers and workers: make nemesis SEED=1 MINUTES=10
+	@$(BIN)/python -m tests.nemesis --seed $(SEED) --minutes $(MINUTES)
 
 bench: setup ## Speed, as ratios measured side by side
 	@$(BIN)/python -m benchmarks
