@@ -1,11 +1,17 @@
 """What the ledger adds to a job that does nothing: claim, lease, events and fenced end in Postgres, against a bare message.
 
-Every message is published before the clock stops for lack of any: how upkeep meters messages to workers is not measured here.
+Three ways, a worker with one process each. In the second all messages are published before the worker may stop for want of one; in the
+third 2,000 jobs are enqueued in one go, as tweetmill's families do it, and the relay hands them out as the worker takes them.
+Beside the ratio, each step of a job is timed by itself, in this process.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +19,21 @@ from sqlalchemy import text
 
 from benchmarks import plain
 from benchmarks.measure import Comparison, Way, compare
-from benchmarks.servers import empty, wait_for, worker
+from benchmarks.servers import drop_messages, empty, wait_for, worker
 from schemas.payloads import Payload, Queue
-from workers import attempt, ledger
-from workers.app import CarefulTask, LazyCelery, publish
+from schemas.states import JobState
+from tasks.submission import publish_now
+from workers import attempt, events, ledger
+from workers.app import LazyCelery, publish
 from workers.attempt import Attempt, Outcome
 from workers.settings import get_settings
 from workers.store import transaction
 
-JOBS, QUICK_JOBS = 500, 20
+JOBS, QUICK_JOBS = 2000, 20
+ROUNDS = 5
 NOOP = "benchmarks.noop"
-QUEUE = Queue.UPKEEP.value
+QUEUE = Queue.UPKEEP
+_OTHER_QUEUE = Queue.SYNTHESIS.value  # which no worker of the benchmark serves
 
 
 class Nothing(Payload):
@@ -38,7 +48,7 @@ class WithNoop(LazyCelery):
         return super()._load_config()
 
 
-app = WithNoop("tweetmill", task_cls=CarefulTask, set_as_current=False)
+app = WithNoop("tweetmill", set_as_current=False)
 
 
 @app.task(name=NOOP, bind=True)  # type: ignore[untyped-decorator]
@@ -51,15 +61,33 @@ def _nothing(_: Attempt, __: Nothing) -> Outcome:
     return Outcome()
 
 
-def run(*, quick: bool) -> Comparison:
-    """500 jobs, one worker each way, from the first message to the last job's end."""
+@dataclass(frozen=True)
+class Cost:
+    """The ratio, and milliseconds a job of each step."""
+
+    comparison: Comparison
+    steps: dict[str, float]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return self.comparison.as_dict() | {"milliseconds_per_job": self.steps}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [*self.comparison.lines(), "milliseconds a job:", *(f"  {step} {took:.2f}" for step, took in self.steps.items())]
+
+
+def run(*, quick: bool) -> Cost:
+    """2,000 jobs, one worker each way, from the first message to the last job's end."""
     count, folder = QUICK_JOBS if quick else JOBS, get_settings().home
     with worker("benchmarks.ledger:app", QUEUE, folder), worker("benchmarks.plain:app", plain.QUEUE, folder):
-        return compare(
-            Way("plain Celery", lambda: _bare(count, folder), prepare=_forget_jobs),
-            [Way("Celery with the ledger", lambda: _kept(count), prepare=_forget_jobs)],
-            unit="jobs that do nothing",
-        )
+        ways = [
+            Way("the ledger, all published at once", lambda: _published_at_once(count), prepare=_forget_jobs),
+            Way("the ledger, handed out by the relay", lambda: _handed_out(count), prepare=_forget_jobs),
+        ]
+        subject = Way("plain Celery", lambda: _bare(count, folder), prepare=_forget_jobs)
+        comparison = compare(subject, ways, unit="jobs that do nothing", rounds=ROUNDS)
+    return Cost(comparison, _steps(count))
 
 
 def _forget_jobs() -> None:
@@ -75,13 +103,27 @@ def _bare(count: int, folder: Path) -> int:
     return count
 
 
-def _kept(count: int) -> int:
-    jobs = [ledger.NewJob(kind=NOOP, queue=QUEUE, payload=Nothing(), idempotency_key=uuid.uuid4().hex) for _ in range(count)]
+def _published_at_once(count: int) -> int:
     with transaction() as connection:
-        ids = ledger.insert(connection, jobs)
+        ids = ledger.insert(connection, _new(count, QUEUE))
         connection.execute(text("UPDATE job SET published_at = now()"))
     for job in ids:
         publish(NOOP, QUEUE, job)
+    return _all_done()
+
+
+def _handed_out(count: int) -> int:
+    with transaction() as connection:
+        ledger.insert(connection, _new(count, QUEUE))
+    publish_now(QUEUE)
+    return _all_done()
+
+
+def _new(count: int, queue: str) -> list[ledger.NewJob]:
+    return [ledger.NewJob(kind=NOOP, queue=queue, payload=Nothing(), idempotency_key=uuid.uuid4().hex) for _ in range(count)]
+
+
+def _all_done() -> int:
     wait_for(lambda: _open_jobs() == 0, "the last job")
     with transaction() as connection:
         return int(connection.execute(text("SELECT count(*) FROM job WHERE state = 'done'")).scalar_one())
@@ -90,3 +132,48 @@ def _kept(count: int) -> int:
 def _open_jobs() -> int:
     with transaction() as connection:
         return int(connection.execute(text("SELECT count(*) FROM job WHERE state IN ('queued', 'running')")).scalar_one())
+
+
+def _steps(count: int) -> dict[str, float]:
+    """Milliseconds a job of each step, one after the other, each in transactions of its own as in the worker."""
+    _forget_jobs()
+    steps: dict[str, float] = {}
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        steps[step] = round((time.perf_counter() - began) * 1000 / count, 3)
+
+    with timed("insert, all in one statement"), transaction() as connection:
+        ids = ledger.insert(connection, _new(count, _OTHER_QUEUE))
+    with timed("publish the message"):
+        for job in ids:
+            publish(NOOP, _OTHER_QUEUE, job)
+    drop_messages(_OTHER_QUEUE)
+    with timed("claim"):
+        claims = [_claim(job) for job in ids]
+    held = [Attempt(claim, "worker@here", 10.0, 0.0) for claim in claims]
+    with timed("start and stop the heartbeat"):
+        for one in held:
+            with one.kept_alive():
+                pass
+    with timed("finish"):
+        for claim in claims:
+            with transaction() as connection:
+                ledger.finish(connection, claim, JobState.DONE, result={})
+    with timed("of claim and of finish: an empty transaction"):
+        for _ in ids:
+            with transaction() as connection:
+                connection.execute(text("SELECT 1"))
+    with timed("of claim and of finish: the event, were it a statement of its own"), transaction() as connection:
+        for job in ids:
+            events.record(connection, job, 1, "measured")
+    return steps
+
+
+def _claim(job: uuid.UUID) -> ledger.Claim:
+    with transaction() as connection:
+        claim = ledger.claim(connection, job, "worker@here", 60.0)
+    assert claim is not None
+    return claim

@@ -1,6 +1,7 @@
 """The states of a job and the only moves between them.
 
-`LEGAL_MOVES` is the one place that knows: the ledger puts it in the `WHERE` of every UPDATE, and `docs/ledger.md` draws it.
+`LEGAL_MOVES` and `PARENT_MOVES` are the one place that knows: the ledger takes from them the states from which each move may start,
+tests hold every move that happens to them, and `docs/ledger.md` draws them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUARANTINED: frozenset({JobState.QUEUED}),
 }
 
+# A parent has no work of its own: it runs while its shards wait and run, and a retry of these reopens it.
+PARENT_MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.RUNNING: frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
+    JobState.DONE: frozenset(),
+    JobState.FAILED: frozenset({JobState.RUNNING}),
+    JobState.CANCELLED: frozenset({JobState.RUNNING}),
+}
 
-def sources_of(target: JobState) -> tuple[str, ...]:
+
+def sources_of(target: JobState, moves: dict[JobState, frozenset[JobState]] = LEGAL_MOVES) -> tuple[str, ...]:
     """The states from which a job may move to `target`, sorted, for an SQL `state = ANY(...)`."""
-    return tuple(sorted(state.value for state, targets in LEGAL_MOVES.items() if target in targets))
+    return tuple(sorted(state.value for state, targets in moves.items() if target in targets))

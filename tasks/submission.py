@@ -9,27 +9,19 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from schemas.payloads import Payload, Queue
-from workers import ledger
+from workers import ledger, upkeep
 from workers.app import pending, publish
+from workers.errors import Unavailable
 from workers.store import transaction
 
 logger = logging.getLogger(__name__)
-
-# A producer never piles up messages: past this many, upkeep publishes as workers make room.
-_PUBLISH_BELOW = 64
-_MARK = """
-UPDATE job SET published_at = now() WHERE id IN (
-  SELECT id FROM job WHERE id = ANY(:jobs) AND state = 'queued' AND published_at IS NULL FOR NO KEY UPDATE SKIP LOCKED)
-RETURNING id
-"""
 
 
 @dataclass(frozen=True)
@@ -54,27 +46,17 @@ def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> S
         found = new[0] if new else ledger.find_by_key(connection, idempotency_key)
     assert found is not None
     if new:
-        publish_now(kind, queue, [found])
+        publish_now(queue)
     return Submitted(job=found, new=bool(new))
 
 
-def publish_now(kind: str, queue: Queue, jobs: Sequence[uuid.UUID]) -> int:
-    """Publish committed rows at once, as many as Redis shall hold; upkeep does the rest.
+def publish_now(queue: Queue) -> int:
+    """Publish what waits in a queue, the oldest first, as far as Redis has room for it; upkeep does the rest. Returns how many.
 
-    Marked and published in one transaction, as the relay does it: only one of the two publishes a row, and when Redis is away the
-    error rolls the marks back.
-
-    Returns:
-        How many were published.
+    This is a turn of the relay, so that new jobs neither overtake old ones nor pile up in Redis.
     """
     try:
-        room = max(0, _PUBLISH_BELOW - pending(queue.value))
-        with transaction() as connection:
-            marked = set(connection.execute(text(_MARK), {"jobs": list(jobs[:room])}).scalars())
-            for job in jobs[:room]:
-                if job in marked:
-                    publish(kind, queue.value, job)
-    except (OperationalError, RedisError, OSError) as error:
-        logger.warning("Redis does not answer (%s): the job waits in Postgres and is published when it is back", type(error).__name__)
+        return upkeep.supply(queue.value, pending, publish)
+    except (OperationalError, RedisError, OSError, Unavailable, DBAPIError) as error:
+        logger.warning("not published now (%s): the job waits in Postgres, and the workers' upkeep publishes it", type(error).__name__)
         return 0
-    return len(marked)

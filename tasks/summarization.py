@@ -50,12 +50,12 @@ def enqueue(spec: SummarizationSpec, idempotency_key: str | None = None) -> Subm
             found = ledger.find_by_key(connection, parent.idempotency_key)
             assert found is not None
             return Submitted(job=found, new=False)
-        shards = _split(connection, parent.id, spec)
-    publish_now(SUMMARIZE_SHARD, Queue.SUMMARIZATION, shards)
+        _split(connection, parent.id, spec)
+    publish_now(Queue.SUMMARIZATION)
     return Submitted(job=parent.id, new=True)
 
 
-def _split(connection: Connection, parent: uuid.UUID, spec: SummarizationSpec) -> list[uuid.UUID]:
+def _split(connection: Connection, parent: uuid.UUID, spec: SummarizationSpec) -> None:
     """Store the selection, insert one job a shard, and set the parent's count."""
     values = {"job": parent, "source": spec.source, "dataset": spec.exclude_dataset, "limit": spec.limit, "seed": str(spec.seed)}
     rows = connection.execute(text(_SELECT), values).rowcount
@@ -78,7 +78,6 @@ def _split(connection: Connection, parent: uuid.UUID, spec: SummarizationSpec) -
         ),
         {"job": parent, "shards": len(shards), "rows": rows},
     )
-    return [shard.id for shard in shards]
 
 
 @app.task(name=SUMMARIZE_SHARD, bind=True)  # type: ignore[untyped-decorator]

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from schemas.payloads import Payload, Queue
 from tasks.submission import publish_now
 from workers import attempt, ledger
-from workers.app import CarefulTask, LazyCelery
+from workers.app import LazyCelery
 from workers.attempt import Attempt, Outcome
 from workers.store import transaction
 
@@ -52,7 +52,7 @@ class WithWork(LazyCelery):
         return super()._load_config()
 
 
-app = WithWork("tweetmill", task_cls=CarefulTask, set_as_current=False)
+app = WithWork("tweetmill", set_as_current=False)
 
 
 @app.task(name=KIND, bind=True)  # type: ignore[untyped-decorator]
@@ -109,5 +109,5 @@ def enqueue(specs: Sequence[Work], *, publish: bool = True) -> list[uuid.UUID]:
     with transaction() as connection:
         ids = ledger.insert(connection, jobs)
     if publish:
-        publish_now(KIND, QUEUE, ids)
+        publish_now(QUEUE)
     return ids

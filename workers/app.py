@@ -14,13 +14,15 @@ import os
 import uuid
 from typing import Any
 
-from celery import Celery, Task, signals
-from celery.exceptions import InvalidTaskError
-from celery.worker.strategy import default
+from celery import Celery, signals
+from kombu.transport import TRANSPORT_ALIASES
 
 from schemas.payloads import Queue
 from workers import logs
 from workers.settings import Settings, get_settings
+
+# However the broker's URL is written, and by whatever tool.
+TRANSPORT_ALIASES.update(redis="workers.reception:CarefulTransport", rediss="workers.reception:CarefulTransport")
 
 # The one place where the lower floor names the upper one, as strings: Celery imports them when a worker starts.
 TASK_MODULES = ("tasks.synthesis", "tasks.training", "tasks.evaluation", "tasks.summarization", "tasks.upkeep")
@@ -73,26 +75,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_pool_start_method": "spawn",
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
+        "worker_consumer": "workers.reception:CarefulConsumer",
     }
-
-
-def careful(task: Any, app: Any, consumer: Any, **options: Any) -> Any:
-    """Celery's way of taking a message, but a misshapen one is dropped: Celery itself would end the worker, and then the next one."""
-    take = default(task, app, consumer, **options)
-
-    def take_carefully(message: Any, *rest: Any, **named: Any) -> Any:
-        try:
-            return take(message, *rest, **named)
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise InvalidTaskError(type(error).__name__) from error
-
-    return take_carefully
-
-
-class CarefulTask(Task):  # type: ignore[misc]
-    """A task that takes its messages with care."""
-
-    Strategy = "workers.app:careful"
 
 
 class LazyCelery(Celery):  # type: ignore[misc]
@@ -103,7 +87,7 @@ class LazyCelery(Celery):  # type: ignore[misc]
         return super()._load_config()
 
 
-app = LazyCelery("tweetmill", task_cls=CarefulTask, set_as_current=True)
+app = LazyCelery("tweetmill", set_as_current=True)
 
 
 def publish(kind: str, queue: str, job: uuid.UUID) -> None:
@@ -114,8 +98,8 @@ def publish(kind: str, queue: str, job: uuid.UUID) -> None:
 def pending(queue: str) -> int:
     """Messages that Redis holds for `queue`, delivered but unacknowledged ones of all queues included."""
     with app.pool.acquire(block=True, timeout=app.conf.broker_pool_acquire_timeout) as connection:
-        client = connection.default_channel.client
-        return int(client.llen(queue)) + int(client.hlen("unacked"))
+        pipe = connection.default_channel.client.pipeline(transaction=False)
+        return sum(map(int, pipe.llen(queue).hlen("unacked").execute()))
 
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
@@ -150,8 +134,22 @@ def _start_upkeep(sender: Any, **_: object) -> None:
     app.tweetmill_upkeep.start()
 
 
+@signals.task_received.connect  # type: ignore[untyped-decorator]
+def _make_room(request: Any, **_: object) -> None:
+    upkeep = getattr(app, "tweetmill_upkeep", None)
+    if upkeep is not None:
+        upkeep.taken(request.delivery_info["routing_key"])
+
+
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
-def _stop_upkeep(**_: object) -> None:
+def _begin_to_leave(**_: object) -> None:
     upkeep = getattr(app, "tweetmill_upkeep", None)
     if upkeep is not None:
         upkeep.stop()
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _leave(**_: object) -> None:
+    upkeep = getattr(app, "tweetmill_upkeep", None)
+    if upkeep is not None:
+        upkeep.leave()

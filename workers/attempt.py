@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 P = TypeVar("P", bound=Payload)
 
 _COMMIT_TRIES = 30
-_SURE = 0.8  # of a lease since its last renewal: what is then left is for ending what runs
+_SURE = 0.75  # of a lease since its last renewal was asked for: what is then left is for ending what runs
 _AFTER_OUTAGE = 5.0  # seconds before a job may run again whose server did not answer
 
 
@@ -62,14 +62,14 @@ class Outcome:
 class Attempt:
     """What a craft may do with the job that it works on."""
 
-    def __init__(self, claim: ledger.Claim, owner: str, heartbeat: float) -> None:
+    def __init__(self, claim: ledger.Claim, owner: str, heartbeat: float, asked: float) -> None:
         self.claim = claim
         self.job = claim.job
         self.owner = owner
         self._heartbeat = heartbeat
         self._progress: dict[str, Any] | None = None
         self._order: str | None = None
-        self._renewed = clock.now()
+        self._renewed = asked
         self._wake = threading.Event()
         self._closed = False
 
@@ -89,7 +89,7 @@ class Attempt:
 
         Raises:
             Stopped: cancel or drain.
-            LeaseLost: another attempt holds the job, or Postgres was out of reach for nearly a lease.
+            LeaseLost: another attempt holds the job, or Postgres was out of reach for three quarters of a lease.
         """
         if self.order == "lost":
             raise LeaseLost
@@ -165,13 +165,14 @@ def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt,
     except (ValueError, TypeError, AttributeError):
         logger.warning("skipped a message whose argument is no job id")
         return
+    asked = clock.now()
     with transaction() as connection:
         claim = ledger.claim(connection, job, owner, settings.lease, kind)
     if claim is None:
         logger.info("skipped job %s: nothing to claim", job)
         return
     logs.bind(job=job, attempt=claim.attempt)
-    attempt = Attempt(claim, owner, settings.heartbeat)
+    attempt = Attempt(claim, owner, settings.heartbeat, asked)
     try:
         with attempt.kept_alive():
             _work(attempt, payload_type, body)
@@ -217,8 +218,8 @@ def _payload(attempt: Attempt, payload_type: type[P]) -> P:
 
 
 def _succeed(connection: Connection, attempt: Attempt, outcome: Outcome) -> None:
-    ledger.fence(connection, attempt.claim)
     if outcome.writes is not None:
+        ledger.fence(connection, attempt.claim)
         outcome.writes(connection)
     ledger.finish(connection, attempt.claim, JobState.DONE, result=outcome.result, progress=attempt.last_progress())
 
@@ -248,10 +249,15 @@ def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
 
 
 def _commit(attempt: Attempt, write: Callable[[Connection], object]) -> None:
-    """Commit; while Postgres is away try again for as long as the lease may last: the work is done, only its receipt is missing."""
+    """Commit the attempt's end; while Postgres is away try again for as long as the lease may last: only the receipt is missing.
+
+    A connection that breaks during the commit leaves open whether it came through. Then the next try finds that the attempt has ended.
+    """
     for tried in range(_COMMIT_TRIES):
         try:
             with transaction() as connection:
+                if tried and ledger.has_ended(connection, attempt.claim):
+                    return
                 write(connection)
             return
         except Unavailable:

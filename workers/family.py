@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from schemas.states import JobState
+from schemas.states import PARENT_MOVES, JobState, sources_of
 from workers.errors import UserError
 from workers.events import record, record_many
 
@@ -24,7 +25,7 @@ RETURNING remaining, (progress->>'failed_shards')::int AS failed, attempt
 """
 _CLOSE = """
 UPDATE job SET state = :state, finished_at = now(), error = cast(:error AS jsonb)
-WHERE id = :parent AND state = 'running'
+WHERE id = :parent AND state = ANY(:sources)
 RETURNING 1
 """
 
@@ -46,14 +47,14 @@ def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, f
         state = JobState.FAILED
         message = f"{row.failed} shards did not finish: `tweetmill retry {parent}` runs them again"
         error = json.dumps({"class": "ShardsFailed", "message": message})
-    if connection.execute(text(_CLOSE), {"parent": parent, "state": state.value, "error": error}).one_or_none():
+    values = {"parent": parent, "state": state.value, "error": error, "sources": list(sources_of(state, PARENT_MOVES))}
+    if connection.execute(text(_CLOSE), values).one_or_none():
         record(connection, parent, row.attempt, state.value)
 
 
+_OF_FAMILY = "(id = :job OR parent = :job)"
 _LOCK = """
-SELECT id, parent FROM job
-WHERE remaining IS NULL AND state = ANY(:states) AND (cast(:job AS uuid) IS NULL OR id = :job OR parent = :job)
-ORDER BY id FOR NO KEY UPDATE
+SELECT id, parent FROM job WHERE remaining IS NULL AND state = ANY(:states) AND {whose} ORDER BY id FOR NO KEY UPDATE
 """
 # Under the parent's lock, in a statement of its own: its snapshot must be younger than the lock.
 _RECOUNT = """
@@ -84,13 +85,13 @@ def cancel(connection: Connection, job: uuid.UUID) -> int:
     Raises:
         UserError: when it has ended already.
     """
-    locked = connection.execute(text(_LOCK), {"job": job, "states": ["queued", "running"]}).all()
+    locked = _lock(connection, sources_of(JobState.CANCELLED), job)
     rows = connection.execute(text(_CANCEL), {"jobs": [row.id for row in locked]}).all()
     cancelled = [row.id for row in rows if row.state == JobState.CANCELLED]
     record_many(connection, cancelled, "cancelled")
     record_many(connection, [row.id for row in rows if row.state != JobState.CANCELLED], "cancel asked")
     concerned = len(rows)
-    if _lock_parent(connection, job, (JobState.RUNNING,)):
+    if _lock_parent(connection, job, sources_of(JobState.CANCELLED, PARENT_MOVES)):
         connection.execute(text(_RECOUNT), {"parent": job, "state": JobState.CANCELLED.value})
         record_many(connection, [job], "cancelled")
         concerned += 1
@@ -107,25 +108,41 @@ WHERE id = ANY(:jobs)
 """
 
 
+RETRIABLE = tuple(JobState(state) for state in sources_of(JobState.QUEUED) if state != JobState.RUNNING)
+"""The states from which a person may queue a job again."""
+
+
 def retry(connection: Connection, states: Sequence[JobState], job: uuid.UUID | None = None) -> list[uuid.UUID]:
     """Queue ended jobs of these states again with a clean count of failures: one job, or a parent's shards, or all."""
-    rows = connection.execute(text(_LOCK), {"job": job, "states": [state.value for state in states]}).all()
+    rows = _lock(connection, [state.value for state in states if state in RETRIABLE], job)
     jobs = [row.id for row in rows]
     connection.execute(text(_RETRY), {"jobs": jobs})
     record_many(connection, jobs, "retried")
     for parent in _in_order(row.parent for row in rows):
-        _lock_parent(connection, parent, tuple(JobState))
-        connection.execute(text(_RECOUNT), {"parent": parent, "state": JobState.RUNNING.value})
-        record(connection, parent, 0, "reopened")
+        _reopen(connection, parent)
     return jobs
 
 
-def _lock_parent(connection: Connection, parent: uuid.UUID, states: Sequence[JobState]) -> bool:
-    found = connection.execute(
-        text("SELECT 1 FROM job WHERE id = :parent AND remaining IS NOT NULL AND state = ANY(:states) FOR NO KEY UPDATE"),
-        {"parent": parent, "states": [state.value for state in states]},
+def _reopen(connection: Connection, parent: uuid.UUID) -> None:
+    state = _lock_parent(connection, parent, (JobState.RUNNING, *sources_of(JobState.RUNNING, PARENT_MOVES)))
+    connection.execute(text(_RECOUNT), {"parent": parent, "state": JobState.RUNNING.value})
+    if state != JobState.RUNNING:
+        record(connection, parent, 0, "reopened")
+
+
+def _lock(connection: Connection, states: Sequence[str], job: uuid.UUID | None) -> Sequence[Row[Any]]:
+    """Lock the jobs in these states: one with its shards, or all."""
+    # Two statements: one with an optional job would read the whole table for either.
+    whose = _OF_FAMILY if job is not None else "true"
+    return connection.execute(text(_LOCK.format(whose=whose)), {"job": job, "states": list(states)}).all()
+
+
+def _lock_parent(connection: Connection, parent: uuid.UUID, states: Sequence[str]) -> str | None:
+    """Lock a parent and return its state; None when it is none, or in none of these states."""
+    return connection.execute(
+        text("SELECT state FROM job WHERE id = :parent AND remaining IS NOT NULL AND state = ANY(:states) FOR NO KEY UPDATE"),
+        {"parent": parent, "states": list(states)},
     ).scalar()
-    return found is not None
 
 
 def _in_order(parents: Iterable[uuid.UUID | None]) -> list[uuid.UUID]:

@@ -2,7 +2,8 @@
 
 The row in Postgres is the truth; the Celery message is a hint that carries the row's id. A claim raises `attempt` before the work
 begins, and every later write names that attempt in its `WHERE`: the write of a worker that lost its lease changes nothing. All
-times are Postgres's `now()`, so a worker's clock may be wrong. `docs/ledger.md` draws the states; `workers/family.py` counts shards.
+times are Postgres's `now()`, so a worker's clock may be wrong. Each move appends its event in the same statement.
+`docs/ledger.md` draws the states; `workers/family.py` counts shards.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from schemas.payloads import Payload
-from schemas.states import JobState, sources_of
+from schemas.states import FINAL_STATES, JobState, sources_of
 from workers.errors import LeaseLost, NotFound
 from workers.events import record, record_many
 from workers.family import shards_ended
@@ -90,25 +91,27 @@ def find_by_key(connection: Connection, idempotency_key: str) -> uuid.UUID | Non
 
 
 _CLAIM = """
-UPDATE job
-SET state = 'running', attempt = attempt + 1, owner = :owner, lease_until = now() + make_interval(secs => :lease),
-    failures = failures + (state = 'running')::int, orders = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
-WHERE id = :job AND run_after <= now() AND remaining IS NULL AND (cast(:kind AS text) IS NULL OR kind = :kind)
-  AND (state = 'queued' OR (state = 'running' AND lease_until < now() AND failures + 1 < max_failures AND orders IS NULL))
-RETURNING kind, attempt, payload, parent
+WITH claimed AS (
+  UPDATE job SET state = 'running', attempt = attempt + 1, owner = :owner, lease_until = now() + make_interval(secs => :lease),
+    orders = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
+  WHERE id = :job AND state = ANY(:sources) AND run_after <= now() AND remaining IS NULL
+    AND (cast(:kind AS text) IS NULL OR kind = :kind)
+  RETURNING id, kind, attempt, payload, parent),
+told AS (INSERT INTO job_event (job, attempt, event, detail) SELECT id, attempt, 'claimed', :owner FROM claimed)
+SELECT * FROM claimed
 """
 
 
 def claim(connection: Connection, job: uuid.UUID, owner: str, lease: float, kind: str | None = None) -> Claim | None:
-    """Take a job, or None when it is not to be had: the delivery was a copy, or it is cancelled, done or held elsewhere.
+    """Take a queued job, or None when it is not to be had: the delivery was a copy, or it is cancelled, done or held elsewhere.
 
-    A job whose lease has expired is taken over, and that expiry counts as a failure; the last permitted failure is left to `reap`.
+    An expired lease is no invitation: `upkeep.reap` alone ends leases, so that each expiry is counted.
     A job of another kind than `kind` is left alone: whoever can write to Redis must not turn one task's job into another's.
     """
-    row = connection.execute(text(_CLAIM), {"job": job, "owner": owner, "lease": lease, "kind": kind}).one_or_none()
+    values = {"job": job, "owner": owner, "lease": lease, "kind": kind, "sources": list(sources_of(JobState.RUNNING))}
+    row = connection.execute(text(_CLAIM), values).one_or_none()
     if row is None:
         return None
-    record(connection, job, row.attempt, "claimed", owner)
     return Claim(job=job, kind=row.kind, attempt=row.attempt, payload=row.payload, parent=row.parent, lease=lease)
 
 
@@ -147,10 +150,13 @@ def fence(connection: Connection, held: Claim) -> None:
 
 
 _FINISH = """
-UPDATE job SET state = :state, result = coalesce(cast(:result AS jsonb), result), error = cast(:error AS jsonb),
+WITH ended AS (
+  UPDATE job SET state = :state, result = coalesce(cast(:result AS jsonb), result), error = cast(:error AS jsonb),
     lease_until = NULL, orders = NULL, finished_at = now(), progress = progress || coalesce(cast(:progress AS jsonb), '{}'::jsonb)
-WHERE id = :job AND attempt = :attempt AND state = 'running' AND state = ANY(:sources)
-RETURNING parent
+  WHERE id = :job AND attempt = :attempt AND state = 'running' AND state = ANY(:sources)
+  RETURNING id, attempt, parent),
+told AS (INSERT INTO job_event (job, attempt, event, detail) SELECT id, attempt, :state, :detail FROM ended)
+SELECT parent FROM ended
 """
 
 
@@ -171,10 +177,10 @@ def finish(
     values = {"job": held.job, "attempt": held.attempt, "state": state.value, "sources": list(sources_of(state))}
     told = {"result": result, "error": error, "progress": progress}
     values |= {name: None if value is None else json.dumps(value) for name, value in told.items()}
+    values["detail"] = str(error["message"]) if error else None
     row = connection.execute(text(_FINISH), values).one_or_none()
     if row is None:
         raise LeaseLost
-    record(connection, held.job, held.attempt, state.value, str(error["message"]) if error else None)
     if row.parent is not None:
         shards_ended(connection, row.parent, failed=int(state is not JobState.DONE))
 
@@ -182,11 +188,24 @@ def finish(
 # A cancel that came too late for this attempt must not be forgotten: the job would run again.
 _FAIL = """
 UPDATE job SET failures = failures + 1, error = cast(:error AS jsonb), lease_until = NULL, published_at = NULL, orders = NULL,
-    state = CASE WHEN orders = 'cancel' THEN 'cancelled' WHEN failures + 1 >= max_failures THEN 'quarantined' ELSE 'queued' END,
-    finished_at = CASE WHEN orders = 'cancel' OR failures + 1 >= max_failures THEN now() END,
-    run_after = now() + make_interval(secs => least(60, :backoff * power(2, least(failures, 10))))
-WHERE id = :job AND attempt = :attempt AND state = 'running'
-RETURNING state, parent
+  state = CASE WHEN orders = 'cancel' THEN 'cancelled' WHEN failures + 1 >= max_failures THEN 'quarantined' ELSE 'queued' END,
+  finished_at = CASE WHEN orders = 'cancel' OR failures + 1 >= max_failures THEN now() END,
+  run_after = now() + make_interval(secs => least(60, :backoff * power(2, least(failures, 10))))
+"""
+_RELEASE = """
+UPDATE job SET state = CASE WHEN orders = 'cancel' THEN 'cancelled' ELSE 'queued' END,
+  finished_at = CASE WHEN orders = 'cancel' THEN now() END,
+  lease_until = NULL, published_at = NULL, orders = NULL, preemptions = preemptions + 1, run_after = now() + make_interval(secs => :delay)
+"""
+_HAND_BACK = """
+WITH back AS (
+  {update}
+  WHERE id = :job AND attempt = :attempt AND state = 'running'
+  RETURNING id, attempt, state, parent),
+told AS (
+  INSERT INTO job_event (job, attempt, event, detail)
+  SELECT id, attempt, CASE WHEN state = 'queued' THEN :event ELSE state END, :detail FROM back)
+SELECT state, parent FROM back
 """
 
 
@@ -196,17 +215,8 @@ def fail(connection: Connection, held: Claim, error: Mapping[str, Any], backoff:
     Raises:
         LeaseLost: this attempt does not hold the job any more.
     """
-    values = {"job": held.job, "attempt": held.attempt, "error": json.dumps(error), "backoff": backoff}
-    return _handed_back(connection, held, connection.execute(text(_FAIL), values).one_or_none(), "failure", str(error.get("message")))
-
-
-_RELEASE = """
-UPDATE job SET state = CASE WHEN orders = 'cancel' THEN 'cancelled' ELSE 'queued' END,
-    finished_at = CASE WHEN orders = 'cancel' THEN now() END,
-    lease_until = NULL, published_at = NULL, orders = NULL, preemptions = preemptions + 1, run_after = now() + make_interval(secs => :delay)
-WHERE id = :job AND attempt = :attempt AND state = 'running'
-RETURNING state, parent
-"""
+    told = {"event": "failure", "detail": str(error.get("message"))}
+    return _hand_back(connection, held, _FAIL, {**told, "error": json.dumps(error), "backoff": backoff})
 
 
 def release(connection: Connection, held: Claim, reason: str = "the worker is leaving", delay: float = 0.0) -> JobState:
@@ -215,18 +225,33 @@ def release(connection: Connection, held: Claim, reason: str = "the worker is le
     Raises:
         LeaseLost: this attempt does not hold the job any more.
     """
-    values = {"job": held.job, "attempt": held.attempt, "delay": delay}
-    return _handed_back(connection, held, connection.execute(text(_RELEASE), values).one_or_none(), "released", reason)
+    return _hand_back(connection, held, _RELEASE, {"event": "released", "detail": reason, "delay": delay})
 
 
-def _handed_back(connection: Connection, held: Claim, row: Row[Any] | None, event: str, detail: str) -> JobState:
+def _hand_back(connection: Connection, held: Claim, update: str, values: Mapping[str, Any]) -> JobState:
+    statement = text(_HAND_BACK.format(update=update.strip()))
+    row = connection.execute(statement, {**values, "job": held.job, "attempt": held.attempt}).one_or_none()
     if row is None:
         raise LeaseLost
     state = JobState(row.state)
-    record(connection, held.job, held.attempt, event if state is JobState.QUEUED else state.value, detail)
     if state is not JobState.QUEUED and row.parent is not None:
         shards_ended(connection, row.parent, failed=1)
     return state
+
+
+_ENDED = """
+SELECT EXISTS (SELECT 1 FROM job_event WHERE job = :job AND attempt = :attempt AND event = ANY(:ends))
+"""
+_ENDS = ("failure", "released", *sorted(FINAL_STATES))
+
+
+def has_ended(connection: Connection, held: Claim) -> bool:
+    """Whether this attempt's end stands in the ledger: what a worker asks when the connection broke while it committed.
+
+    The event is asked and not the state: another attempt may have begun since.
+    """
+    values = {"job": held.job, "attempt": held.attempt, "ends": list(_ENDS)}
+    return bool(connection.execute(text(_ENDED), values).scalar_one())
 
 
 def resolve(connection: Connection, reference: str) -> uuid.UUID:

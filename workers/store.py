@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from workers import clock
 from workers.errors import Unavailable
 from workers.settings import Settings, get_settings
 
 # The server answered: it says that this statement takes too long, and it will the next time as well.
 _STATEMENT_TIMEOUT = "57014"
+_REST = 1.0  # seconds
 
 
 def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) -> Engine:
@@ -26,10 +31,9 @@ def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) ->
         pool_size: connections kept open.
     """
     options = f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout=15000 -c idle_in_transaction_session_timeout=120000"
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,
-        pool_pre_ping=True,
         pool_size=pool_size,
         connect_args={
             "options": options,
@@ -38,8 +42,32 @@ def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) ->
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
         },
     )
+    _test_after_rest(engine)
+    return engine
+
+
+def _test_after_rest(engine: Engine) -> None:
+    """Have a connection answer before it is used after a rest, in which its server may have gone: the pool then opens new ones.
+
+    SQLAlchemy's own test, `pool_pre_ping`, costs every transaction a round trip.
+    """
+
+    def rests(_: Any, record: ConnectionPoolEntry) -> None:
+        record.info["rests_since"] = clock.now()
+
+    def is_wanted(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        if clock.now() - record.info.get("rests_since", math.inf) < _REST:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", rests)
+    event.listen(engine, "checkout", is_wanted)
 
 
 @lru_cache(maxsize=1)

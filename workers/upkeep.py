@@ -1,26 +1,34 @@
 """Upkeep: what keeps jobs moving when messages or workers are lost.
 
-A thread in every worker, without a leader: rows are taken with `FOR UPDATE SKIP LOCKED`, so two at once share the work.
+Two threads in every worker, without a leader. One needs Postgres alone, so that Redis can't hold it up:
 
-* the *reaper* returns jobs whose lease expired to the queue, or quarantines them after the last permitted failure;
-* the *relay* publishes queued rows while Redis holds fewer than twice as many messages as the queue has workers;
+* it says that the worker lives, and hears that it shall leave;
+* the *reaper* returns jobs whose lease expired to the queue, or quarantines them after the last permitted failure.
+
+The other keeps Redis supplied:
+
+* the *relay* publishes queued rows while Redis holds fewer messages of a queue than it may;
 * the *finder* notices that Redis holds fewer messages than were published, and lets the relay publish the missing ones again.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import queue as queues
+import signal
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import Connection, Engine, text
 
 from schemas.states import JobState
-from workers.events import record
+from workers import clock, roster
 from workers.family import shards_ended
 from workers.store import transaction
 
@@ -29,32 +37,46 @@ logger = logging.getLogger(__name__)
 Publish = Callable[[str, str, uuid.UUID], None]  # (task name, queue, job id)
 Pending = Callable[[str], int]  # messages that Redis holds for a queue, unacknowledged ones included
 
-# A worker that was told to drain and then killed left too late; its job did nothing wrong.
+# A worker that was told to drain and then killed left too late; its job did nothing wrong. What an earlier failure logged is kept.
 _REAP = """
 WITH expired AS (
   SELECT id, orders, failures + (orders IS DISTINCT FROM 'drain')::int AS failures FROM job
-  WHERE state = 'running' AND lease_until < now() ORDER BY lease_until LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
-UPDATE job SET failures = expired.failures, preemptions = preemptions + (expired.orders IS NOT DISTINCT FROM 'drain')::int,
+  WHERE state = 'running' AND lease_until < now() ORDER BY lease_until LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED),
+reaped AS (
+  UPDATE job SET failures = expired.failures, preemptions = preemptions + (expired.orders IS NOT DISTINCT FROM 'drain')::int,
     state = CASE WHEN expired.orders = 'cancel' THEN 'cancelled' WHEN expired.failures >= max_failures THEN 'quarantined' ELSE 'queued' END,
     finished_at = CASE WHEN expired.orders = 'cancel' OR expired.failures >= max_failures THEN now() END,
     lease_until = NULL, published_at = NULL, run_after = now(), orders = NULL,
-    error = jsonb_build_object('class', 'LeaseExpired', 'message', 'worker ' || owner || ' stopped renewing its lease', 'worker', owner)
-FROM expired WHERE job.id = expired.id
-RETURNING job.id, job.attempt, job.state, job.parent, job.owner
+    error = jsonb_strip_nulls(jsonb_build_object(
+      'class', 'LeaseExpired', 'message', 'worker ' || owner || ' stopped renewing its lease', 'worker', owner,
+      'host', nullif(split_part(owner, '@', 2), ''), 'log_tail', error->'log_tail'))
+  FROM expired WHERE job.id = expired.id
+  RETURNING job.id, job.attempt, job.state, job.parent, job.owner),
+told AS (
+  INSERT INTO job_event (job, attempt, event, detail) SELECT id, attempt, 'lease expired', owner || ': now ' || state FROM reaped)
+SELECT * FROM reaped
 """
 
 
 def reap(connection: Connection, limit: int = 100) -> list[uuid.UUID]:
     """Take jobs from workers that stopped renewing; return those jobs' ids."""
     rows = connection.execute(text(_REAP), {"limit": limit}).all()
-    for row in rows:
-        record(connection, row.id, row.attempt, "lease expired", f"{row.owner}: now {row.state}")
     ended = Counter(row.parent for row in rows if row.parent is not None and row.state != JobState.QUEUED)
     for parent in sorted(ended):
         shards_ended(connection, parent, ended=ended[parent], failed=ended[parent])
     return [row.id for row in rows]
 
 
+_WAITS = """
+SELECT 1 FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NULL AND run_after <= now() ORDER BY created_at LIMIT 1
+"""
+# One at a time supplies a queue, or each would fill it. A relay that is stopped in the middle must not hold up the others for long.
+_SHARE = """
+SELECT pg_advisory_xact_lock(hashtext('tweetmill.relay'), hashtext(:queue)), set_config('idle_in_transaction_session_timeout', '10s', true),
+  greatest(:least, 2 * (
+    SELECT count(*) FROM worker WHERE :queue = ANY(string_to_array(queues, ',')) AND left_at IS NULL AND orders IS NULL
+    AND seen_at > now() - make_interval(secs => :seen_within))) AS messages
+"""
 _TAKE = """
 WITH next AS (
   SELECT id FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NULL AND run_after <= now()
@@ -62,24 +84,39 @@ WITH next AS (
 UPDATE job SET published_at = now() FROM next WHERE job.id = next.id
 RETURNING job.id, job.kind, job.created_at
 """
+SHARE = 64
+"""Messages of a queue that Redis may hold however few workers there are: enough for short jobs to flow."""
+
+_BATCH = 32
 
 
 def relay(connection: Connection, queue: str, pending: Pending, publish: Publish) -> int:
-    """Publish queued rows of one queue up to twice its live workers; return how many.
+    """Publish the oldest queued rows of a queue, at most 32, while Redis holds less than its share; return how many.
 
-    The rows are marked and published in one transaction: when Redis is away, the error rolls the mark back.
+    Its share is 64 messages, or two for each live worker where that is more. The rows are marked and published in one transaction:
+    when Redis is away, the error rolls the mark back.
     """
-    workers = connection.execute(
-        text("SELECT count(*) FROM worker WHERE :queue = ANY(string_to_array(queues, ',')) AND seen_at > now() - interval '1 minute'"),
-        {"queue": queue},
-    ).scalar_one()
-    room = 2 * workers - pending(queue)
+    if connection.execute(text(_WAITS), {"queue": queue}).scalar() is None:
+        return 0
+    share = connection.execute(text(_SHARE), {"queue": queue, "least": SHARE, "seen_within": roster.SEEN_WITHIN}).one().messages
+    room = min(_BATCH, share - pending(queue))
     if room <= 0:
         return 0
     rows = connection.execute(text(_TAKE), {"queue": queue, "limit": room}).all()
     for row in sorted(rows, key=lambda row: row.created_at):
         publish(row.kind, queue, row.id)
     return len(rows)
+
+
+def supply(queue: str, pending: Pending, publish: Publish, engine: Engine | None = None) -> int:
+    """Publish queued rows of a queue until Redis holds its share or none waits, in short transactions; return how many."""
+    published = 0
+    while True:
+        with transaction(engine) as connection:
+            batch = relay(connection, queue, pending, publish)
+        published += batch
+        if batch < _BATCH:
+            return published
 
 
 _PUBLISHED = "SELECT count(*) FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL"
@@ -118,37 +155,18 @@ class Shortfall:
 def find_lost(connection: Connection, queue: str, pending: Pending, shortfall: Shortfall) -> int:
     """Let the relay publish again what Redis lost: the oldest, since those would have been delivered first. Returns how many."""
     published = connection.execute(text(_PUBLISHED), {"queue": queue}).scalar_one()
-    lost = shortfall.lost(published - pending(queue) if published else 0, time.monotonic())
+    lost = shortfall.lost(published - pending(queue) if published else 0, clock.now())
     if not lost:
         return 0
     return connection.execute(text(_UNPUBLISH), {"queue": queue, "limit": lost}).rowcount
 
 
-def register(connection: Connection, name: str, queues: Iterable[str], pid: int) -> None:
-    """Say that this worker lives."""
-    connection.execute(
-        text(
-            "INSERT INTO worker (name, queues, pid) VALUES (:name, :queues, :pid) ON CONFLICT (name) DO UPDATE SET "
-            "queues = excluded.queues, pid = excluded.pid, seen_at = now(), "
-            "started_at = CASE WHEN worker.pid = excluded.pid THEN worker.started_at ELSE now() END"
-        ),
-        {"name": name, "queues": ",".join(sorted(queues)), "pid": pid},
-    )
-    connection.execute(text("DELETE FROM worker WHERE seen_at < now() - interval '1 day'"))
-
-
-_DRAIN = "UPDATE job SET orders = 'drain' WHERE owner = :name AND state = 'running' AND orders IS NULL"
-
-
-def depart(connection: Connection, name: str) -> None:
-    """Say that this worker leaves, and ask its running jobs to be given back."""
-    connection.execute(text("DELETE FROM worker WHERE name = :name"), {"name": name})
-    connection.execute(text(_DRAIN), {"name": name})
+_BREATH = 0.05  # seconds between two looks for what to publish, however many messages are taken
 
 
 @dataclass
 class Upkeep:
-    """The thread that does a round every `interval` seconds until told to stop."""
+    """The threads that do a round every `interval` seconds until told to stop."""
 
     engine: Engine
     name: str
@@ -158,46 +176,92 @@ class Upkeep:
     publish: Publish
     interval: float
     republish_after: float
+    terminate: Callable[[], None] = field(default=lambda: os.kill(os.getpid(), signal.SIGTERM))
 
     def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._stopping = threading.Event()
+        self._departing = threading.Event()
+        self._left = threading.Event()
+        self._taken: queues.SimpleQueue[str] = queues.SimpleQueue()
         self._shortfalls = {queue: Shortfall(self.republish_after) for queue in self.queues}
 
     def start(self) -> None:
-        """Begin; the first round comes at once."""
-        self._thread.start()
+        """Begin; the first rounds come at once."""
+        for name, run in (("upkeep", self._watch), ("relay", self._supply)):
+            threading.Thread(target=run, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """End after the round under way, leave the list of workers, and ask this worker's jobs to be given back."""
-        self._stop.set()
-        self._thread.join(timeout=5)
+        """Take part no longer, and ask for this worker's jobs back, again and again until `leave`."""
+        self._stopping.set()
+        self._departing.wait(timeout=5)
 
-    def round(self) -> None:
-        """One round: say that we live, reap, then publish for the queues that this worker serves."""
+    def leave(self) -> None:
+        """Say that the last job is given back and the process ends."""
+        self._left.set()
+        self._try(self._sign_off)
+
+    def taken(self, queue: str) -> None:
+        """Hear that a message of `queue` was taken, so that there is room for another."""
+        self._taken.put(queue)
+
+    def watch(self) -> None:
+        """One round that needs Postgres alone: say that we live, hear whether we shall leave, and reap."""
         with transaction(self.engine) as connection:
-            register(connection, self.name, self.queues, self.pid)
+            orders = roster.beat(connection, self.name, self.queues, self.pid)
             reaped = reap(connection)
         if reaped:
             logger.info("returned %d jobs whose lease had expired", len(reaped))
+        if orders == roster.DRAIN and not self._stopping.is_set():
+            logger.info("asked to leave")
+            self.terminate()
+
+    def supply(self) -> None:
+        """One round that needs Redis too: find what it lost, then publish, for the queues that this worker serves."""
         for queue in self.queues:
             with transaction(self.engine) as connection:
                 lost = find_lost(connection, queue, self.pending, self._shortfalls[queue])
-                relay(connection, queue, self.pending, self.publish)
             if lost:
                 logger.warning("Redis lost %d messages of queue %s: publishing them again", lost, queue)
+            self._supply_one(queue)
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            self._try(self.round)
-            self._stop.wait(self.interval)
-        # A server may be away at this very moment, but a leaving worker that says nothing keeps its jobs to the end.
-        while not self._try(self._depart):
-            time.sleep(self.interval)
+    def _supply_one(self, queue: str) -> None:
+        supply(queue, self.pending, self.publish, self.engine)
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self._try(self.watch)
+            self._stopping.wait(self.interval)
+        # More than once: a server may be away at this very moment, and a job may be claimed a moment later.
+        while not self._left.is_set():
+            if self._try(self._depart):
+                self._departing.set()
+            self._left.wait(self.interval)
+
+    def _supply(self) -> None:
+        while not self._stopping.is_set():
+            self._try(self.supply)
+            self._follow_until(clock.now() + self.interval)
+
+    def _follow_until(self, end: float) -> None:
+        """Until the next round: whenever messages were taken, publish as many more."""
+        while (left := end - clock.now()) > 0:
+            try:
+                taken = {self._taken.get(timeout=left)}
+            except queues.Empty:
+                return
+            time.sleep(_BREATH)
+            while not self._taken.empty():
+                taken.add(self._taken.get())
+            for queue in sorted(taken):
+                self._try(partial(self._supply_one, queue))
 
     def _depart(self) -> None:
         with transaction(self.engine) as connection:
-            depart(connection, self.name)
+            roster.leave(connection, self.name, self.pid)
+
+    def _sign_off(self) -> None:
+        with transaction(self.engine) as connection:
+            roster.has_left(connection, self.name, self.pid)
 
     def _try(self, step: Callable[[], None]) -> bool:
         try:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from tests import jobs
 from tests.jobs import Work, add, row, state
-from workers import attempt, family, upkeep
+from workers import attempt, family, roster, upkeep
 from workers.attempt import Attempt, Outcome
 from workers.errors import LeaseLost, Unavailable, UserError
 from workers.settings import get_settings
@@ -178,7 +178,7 @@ def test_a_running_job_hears_that_its_worker_leaves_and_is_given_back(engine, qu
 
     def depart() -> None:
         with engine.begin() as connection:
-            upkeep.depart(connection, "worker@here")
+            roster.leave(connection, "worker@here", 1)
 
     threading.Timer(0.3, depart).start()
     run(job, obedient)

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from tests import jobs
 from tests.conftest import Servers
 from tests.worker_process import WorkerProcess, wait_for
+from workers import roster
 from workers.app import TASK_MODULES, app, broker_options, configuration, pending, publish
 from workers.settings import Settings, get_settings
 
@@ -165,7 +166,7 @@ class _Trap:
 def test_a_worker_says_that_it_lives_and_takes_its_leave(worker: WorkerProcess, engine: Engine):
     def listed() -> list[str]:
         with engine.connect() as connection:
-            return list(connection.execute(text("SELECT name FROM worker")).scalars())
+            return [worker.name for worker in roster.live(connection)]
 
     assert wait_for(lambda: listed() == ["steady@test"])
     worker.signal(signal.SIGTERM)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import threading
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
-from schemas.states import JobState
+from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from tests import jobs
 from tests.jobs import add, add_family, claim, claimed, finish, row, state
 from workers import family, upkeep
@@ -161,8 +162,31 @@ def test_a_done_job_is_never_retried(engine):
     assert retry(engine, job) == []
 
 
+@pytest.fixture
+def moves(engine: Engine) -> Iterator[Callable[..., set[tuple[str, str]]]]:
+    """Has Postgres write down every change of a state, whoever makes it."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE TABLE move (is_parent bool, before text, after text);"
+                "CREATE FUNCTION note_move() RETURNS trigger LANGUAGE plpgsql AS "
+                "'BEGIN INSERT INTO move VALUES (NEW.remaining IS NOT NULL, OLD.state, NEW.state); RETURN NULL; END';"
+                "CREATE TRIGGER note_move AFTER UPDATE ON job FOR EACH ROW WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION note_move()"
+            )
+        )
+
+    def seen(*, is_parent: bool) -> set[tuple[str, str]]:
+        with engine.connect() as connection:
+            rows = connection.execute(text("SELECT DISTINCT before, after FROM move WHERE is_parent = :parent"), {"parent": is_parent})
+            return {tuple(row) for row in rows}
+
+    yield seen
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE move; DROP FUNCTION note_move CASCADE"))
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_under_everything_at_once_nothing_waits_for_ever_and_the_counts_are_right(engine, seed):
+def test_under_everything_at_once_nothing_waits_for_ever_every_move_is_legal_and_the_counts_are_right(engine, moves, seed):
     """Finishes, failures, cancels, retries and reapers in eight threads, then whatever is left is finished one by one."""
     families = [add_family(engine, 6) for _ in range(3)]
     everyone = [job for parent, shards in families for job in (parent, *shards)]
@@ -186,13 +210,26 @@ def test_under_everything_at_once_nothing_waits_for_ever_and_the_counts_are_righ
     for parent, shards in families:
         retry(engine, parent)
         for shard in shards:
-            # The last permitted failure is the reaper's to take: here each shard gets its turn.
-            jobs.alter(engine, shard, "run_after = now(), orders = NULL, failures = 0")
-            jobs.expire(engine, shard) if state(engine, shard) == "running" else None
+            # The last permitted failure would be quarantine: here each shard gets its turn.
+            jobs.alter(engine, shard, "orders = NULL, failures = 0")
+            if state(engine, shard) == "running":
+                jobs.expire(engine, shard)
+                with engine.begin() as connection:
+                    upkeep.reap(connection)
+            jobs.alter(engine, shard, "run_after = now()")
             held = claim(engine, shard)
             if held is not None:
                 finish(engine, held)
         assert (row(engine, parent).remaining, state(engine, parent)) == (0, "done"), [state(engine, shard) for shard in shards]
+    of_jobs, of_parents = moves(is_parent=False), moves(is_parent=True)
+    assert of_jobs <= legal(LEGAL_MOVES)
+    assert of_parents <= legal(PARENT_MOVES)
+    assert {("queued", "running"), ("running", "done"), ("running", "queued")} <= of_jobs
+    assert ("running", "done") in of_parents
+
+
+def legal(moves: dict[JobState, frozenset[JobState]]) -> set[tuple[str, str]]:
+    return {(start.value, end.value) for start, ends in moves.items() for end in ends}
 
 
 def _retry_one(connection, job):

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from schemas.states import JobState
 from tests import jobs
 from tests.jobs import add, claim, claimed, expire, finish, row, state
-from workers import family, ledger
+from workers import family, ledger, upkeep
 from workers.errors import LeaseLost, NotFound
 
 
@@ -94,21 +94,15 @@ def test_a_parent_is_never_claimed(engine):
     assert claim(engine, parent) is None
 
 
-def test_taking_over_an_expired_lease_counts_as_a_failure(engine):
+def test_an_expired_lease_is_no_invitation_the_reaper_alone_ends_it(engine):
     job = add(engine)
     claimed(engine, job, "gone@there")
-    assert claim(engine, job) is None
     expire(engine, job)
+    assert claim(engine, job) is None
+    with engine.begin() as connection:
+        assert upkeep.reap(connection) == [job]
     assert claimed(engine, job).attempt == 2
     assert row(engine, job).failures == 1
-
-
-def test_the_last_permitted_failure_is_not_taken_over_but_left_to_the_reaper(engine):
-    job = add(engine)
-    claimed(engine, job)
-    jobs.alter(engine, job, "failures = max_failures - 1")
-    expire(engine, job)
-    assert claim(engine, job) is None
 
 
 # Holding
@@ -127,6 +121,8 @@ def test_a_worker_that_slept_through_its_lease_can_write_nothing(engine):
     job = add(engine)
     zombie = claimed(engine, job, "zombie@there")
     expire(engine, job)
+    with engine.begin() as connection:
+        upkeep.reap(connection)
     claimed(engine, job)
     for write in (
         lambda connection: ledger.renew(connection, zombie),
@@ -155,11 +151,10 @@ def test_while_a_fenced_transaction_is_open_nobody_takes_the_job_over(engine):
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as connection:
             ledger.fence(connection, held)
-            taking = pool.submit(claim, engine, held.job)
-            with pytest.raises(TimeoutError):
-                taking.result(timeout=0.3)
+            assert pool.submit(_reap, engine).result(timeout=5) == [], "the reaper passes by what is locked"
             ledger.finish(connection, held, JobState.DONE)
-        assert taking.result(timeout=5) is None
+        assert pool.submit(_reap, engine).result(timeout=5) == []
+        assert claim(engine, held.job) is None
 
 
 def test_renewals_do_not_deadlock_with_the_commit_of_the_same_job(engine):
@@ -173,6 +168,11 @@ def test_renewals_do_not_deadlock_with_the_commit_of_the_same_job(engine):
             ledger.finish(connection, held, JobState.DONE)
         with pytest.raises(LeaseLost):
             beat.result(timeout=5)
+
+
+def _reap(engine: Engine) -> list[uuid.UUID]:
+    with engine.begin() as connection:
+        return upkeep.reap(connection)
 
 
 def _renew(engine: Engine, held: ledger.Claim) -> None:

@@ -16,7 +16,7 @@ from schemas.payloads import Queue, SummarizationSpec
 from tasks import submission, summarization
 from tests import jobs
 from tests.conftest import Servers
-from workers import upkeep
+from workers import roster, upkeep
 from workers.app import app, pending, publish
 
 
@@ -99,7 +99,7 @@ def test_when_redis_is_down_asking_succeeds_soon_and_the_relay_publishes_later(e
         stored = jobs.row(engine, submitted.job)
         assert (stored.state, stored.published_at) == ("queued", None)
     with engine.begin() as connection:
-        upkeep.register(connection, "worker@here", ("evaluation",), 1)
+        roster.register(connection, "worker@here", ("evaluation",), 1)
         assert upkeep.relay(connection, "evaluation", pending, publish) == 1
     assert pending("evaluation") == 1
 
@@ -108,23 +108,23 @@ def test_a_producer_never_piles_up_messages(engine, model):
     add_tweets(engine, 200)
     submitted = summarization.enqueue(SummarizationSpec(model_id=model, shard_size=1))
     assert jobs.row(engine, submitted.job).remaining == 200
-    assert pending("summarization") == submission._PUBLISH_BELOW
+    assert pending("summarization") == upkeep.SHARE
     with engine.connect() as connection:
         marked = connection.execute(text("SELECT count(*) FROM job WHERE published_at IS NOT NULL")).scalar_one()
-    assert marked == submission._PUBLISH_BELOW
+    assert marked == upkeep.SHARE
 
 
 def test_a_row_that_the_relay_took_first_is_not_published_again(engine):
     job = jobs.add(engine, kind="evaluation.evaluate", queue="evaluation")
     jobs.alter(engine, job, "published_at = now()")
-    submission.publish_now("evaluation.evaluate", Queue.EVALUATION, [job])
+    submission.publish_now(Queue.EVALUATION)
     assert pending("evaluation") == 0
 
 
 def test_a_job_that_was_claimed_or_cancelled_meanwhile_is_not_published(engine):
     job = jobs.add(engine, kind="evaluation.evaluate", queue="evaluation")
     jobs.claimed(engine, job)
-    submission.publish_now("evaluation.evaluate", Queue.EVALUATION, [job])
+    submission.publish_now(Queue.EVALUATION)
     assert pending("evaluation") == 0
 
 

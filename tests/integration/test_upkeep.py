@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from tests import jobs
 from tests.jobs import add, alter, claimed, expire, row, state
-from workers import family, ledger, upkeep
+from workers import family, ledger, roster, upkeep
 from workers.errors import Unavailable
 from workers.upkeep import Shortfall, Upkeep
 
@@ -50,9 +50,21 @@ def mailbox() -> Mailbox:
     return Mailbox()
 
 
-def make_upkeep(engine: Engine, mailbox: Mailbox, **changes: Any) -> Upkeep:
-    fields = {"engine": engine, "name": "worker@here", "queues": ("upkeep",), "pid": os.getpid(), "interval": 0.05, "republish_after": 0.2}
-    return Upkeep(**{**fields, "pending": mailbox.pending, "publish": mailbox.publish, **changes})
+@pytest.fixture
+def make_upkeep(engine: Engine, mailbox: Mailbox) -> Iterator[Callable[..., Upkeep]]:
+    """Makes what a worker has, and ends its threads in the end."""
+    made: list[Upkeep] = []
+
+    def make(**changes: Any) -> Upkeep:
+        fields = {"engine": engine, "name": "worker@here", "queues": ("upkeep",), "pid": os.getpid(), "interval": 0.05}
+        fields |= {"republish_after": 0.2, "pending": mailbox.pending, "publish": mailbox.publish}
+        made.append(Upkeep(**{**fields, **changes}))
+        return made[-1]
+
+    yield make
+    for upkeep_ in made:
+        upkeep_._stopping.set()
+        upkeep_.leave()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
@@ -96,7 +108,7 @@ def test_a_silent_worker_whose_job_was_cancelled_does_not_bring_it_back(engine):
 def test_a_worker_killed_while_it_was_leaving_costs_its_job_no_failure(engine):
     held = claimed(engine, add(engine))
     with engine.begin() as connection:
-        upkeep.depart(connection, "worker@here")
+        roster.leave(connection, "worker@here", 1)
     expire(engine, held.job)
     reap(engine)
     assert (row(engine, held.job).failures, row(engine, held.job).preemptions, state(engine, held.job)) == (0, 1, "queued")
@@ -129,25 +141,40 @@ def relay(engine: Engine, mailbox: Mailbox) -> int:
 def live(engine: Engine, count: int) -> None:
     for number in range(count):
         with engine.begin() as connection:
-            upkeep.register(connection, f"worker{number}@here", ("upkeep", "training"), 1)
+            roster.register(connection, f"worker{number}@here", ("upkeep", "training"), 1)
 
 
-def test_the_relay_publishes_the_oldest_first_up_to_twice_the_live_workers(engine, mailbox):
-    queued = [add(engine) for _ in range(6)]
+def supply(engine: Engine, mailbox: Mailbox) -> int:
+    return upkeep.supply("upkeep", mailbox.pending, mailbox.publish, engine)
+
+
+def test_the_relay_publishes_the_oldest_first_until_redis_holds_its_share(engine, mailbox):
+    queued = [add(engine) for _ in range(upkeep.SHARE + 6)]
     live(engine, 2)
-    assert relay(engine, mailbox) == 4
-    assert mailbox.messages == queued[:4]
-    assert relay(engine, mailbox) == 0
+    assert supply(engine, mailbox) == upkeep.SHARE
+    assert mailbox.messages == queued[: upkeep.SHARE]
+    assert supply(engine, mailbox) == 0
     mailbox.messages.clear()
-    assert relay(engine, mailbox) == 2
+    assert supply(engine, mailbox) == 6
 
 
-def test_a_worker_that_was_not_seen_for_a_minute_makes_no_room(engine, mailbox):
-    add(engine)
-    live(engine, 1)
+@pytest.mark.parametrize(
+    ("change", "share"),
+    [
+        ("seen_at = now()", 80),
+        ("seen_at = now() - interval '31 seconds'", 78),
+        ("orders = 'drain'", 78),
+        ("left_at = now()", 78),
+        ("queues = 'training'", 78),
+    ],
+)
+def test_many_workers_make_room_for_two_messages_each_if_they_live_stay_and_serve_the_queue(engine, mailbox, change, share):
     with engine.begin() as connection:
-        connection.execute(text("UPDATE worker SET seen_at = now() - interval '61 seconds'"))
-    assert relay(engine, mailbox) == 0
+        ledger.insert(connection, [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(100)])
+    live(engine, 40)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE worker SET {change} WHERE name = 'worker7@here'"))
+    assert supply(engine, mailbox) == share
 
 
 def test_the_relay_passes_over_jobs_that_must_wait_and_other_queues(engine, mailbox):
@@ -168,11 +195,13 @@ def test_when_redis_is_away_nothing_is_marked_as_published(engine, mailbox):
 
 
 def test_relays_at_once_publish_no_row_twice(engine, mailbox):
-    queued = [add(engine) for _ in range(12)]
-    live(engine, 6)
+    with engine.begin() as connection:
+        new = [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(200)]
+        queued = ledger.insert(connection, new)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: relay(engine, mailbox), range(4)))
-    assert sorted(mailbox.messages) == sorted(queued)
+        assert sum(pool.map(lambda _: supply(engine, mailbox), range(4))) == upkeep.SHARE
+    assert len(set(mailbox.messages)) == len(mailbox.messages) == upkeep.SHARE, "together they keep to the share"
+    assert set(mailbox.messages) <= set(queued)
 
 
 # The finder
@@ -229,39 +258,88 @@ def test_a_backlog_that_redis_holds_is_never_copied_however_old(engine, mailbox)
 # The thread
 
 
-def test_the_thread_does_all_of_it_and_a_leaving_worker_gives_its_jobs_back(engine, mailbox):
+def test_the_thread_does_all_of_it_and_a_leaving_worker_gives_its_jobs_back(engine, mailbox, make_upkeep):
     silent = claimed(engine, add(engine), "gone@there")
     expire(engine, silent.job)
     mine = claimed(engine, add(engine), "worker@here")
     others = claimed(engine, add(engine), "other@there")
-    thread = make_upkeep(engine, mailbox)
+    thread = make_upkeep()
     thread.start()
     assert wait_for(lambda: silent.job in mailbox.messages)
     mailbox.messages.clear()
     assert wait_for(lambda: silent.job in mailbox.messages), "Redis forgot it"
     thread.stop()
     assert (row(engine, mine.job).orders, row(engine, others.job).orders) == ("drain", None)
+    late = claimed(engine, add(engine), "worker@here")
+    assert wait_for(lambda: row(engine, late.job).orders == "drain"), "what it claimed after it had begun to leave"
+    assert standing(engine) == [("worker@here", "drain", False)]
+    thread.leave()
+    assert standing(engine) == [("worker@here", "drain", True)]
+
+
+def standing(engine: Engine) -> list[tuple[str, str | None, bool]]:
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM worker")).scalar_one() == 0
+        return [tuple(row) for row in connection.execute(text("SELECT name, orders, left_at IS NOT NULL FROM worker ORDER BY name"))]
 
 
-def test_while_redis_is_away_leases_are_still_reaped(engine, mailbox):
+def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_upkeep):
+    told: list[str] = []
+    thread = make_upkeep(terminate=lambda: told.append("end"))
+    thread.watch()
+    with engine.begin() as connection:
+        assert roster.drain(connection, ["worker"]) == ["worker@here"]
+    thread.watch()
+    assert told == ["end"]
+
+
+def test_a_message_taken_makes_room_for_another_at_once(engine, mailbox, make_upkeep):
+    first, second = add(engine), add(engine)
+    alter(engine, second, "run_after = now() + interval '1 minute'")
+    thread = make_upkeep(interval=60)
+    thread.start()
+    assert wait_for(lambda: mailbox.messages == [first])
+    alter(engine, second, "run_after = now()")
+    thread.taken("upkeep")
+    assert wait_for(lambda: mailbox.messages == [first, second], 5), "not only in the next round"
+    thread.stop()
+
+
+def test_many_messages_taken_at_once_are_one_look(engine, mailbox, make_upkeep):
+    looks: list[str] = []
+
+    def pending(queue: str) -> int:
+        looks.append(queue)
+        return upkeep.SHARE
+
+    add(engine)
+    thread = make_upkeep(interval=60, pending=pending)
+    thread.start()
+    assert wait_for(lambda: len(looks) == 1)
+    for _ in range(100):
+        thread.taken("upkeep")
+    time.sleep(0.5)
+    assert len(looks) <= 3
+    thread.stop()
+
+
+def test_while_redis_is_away_leases_are_still_reaped(engine, mailbox, make_upkeep):
     add(engine)
     silent = claimed(engine, add(engine), "gone@there")
     expire(engine, silent.job)
     mailbox.away = True
-    thread = make_upkeep(engine, mailbox)
+    thread = make_upkeep()
     with pytest.raises(ConnectionError):
-        thread.round()
+        thread.supply()
+    thread.watch()
     assert state(engine, silent.job) == "queued"
     mailbox.away = False
-    thread.round()
+    thread.supply()
     assert len(mailbox.messages) == 2
 
 
-def test_a_worker_leaving_while_postgres_is_away_goes_on_asking(engine, mailbox):
+def test_a_worker_leaving_while_postgres_is_away_goes_on_asking(engine, mailbox, make_upkeep):
     held = claimed(engine, add(engine))
-    thread = make_upkeep(engine, mailbox)
+    thread = make_upkeep()
     answers = iter([Unavailable(), Unavailable()])
 
     class Sulking:
@@ -270,6 +348,7 @@ def test_a_worker_leaving_while_postgres_is_away_goes_on_asking(engine, mailbox)
                 raise error
             return engine.begin()
 
+    thread.watch()
     thread.engine = Sulking()
     thread.start()
     thread.stop()
@@ -296,8 +375,9 @@ def test_no_statement_of_every_round_reads_the_whole_table(engine):
         "relay": (upkeep._TAKE, {"queue": "upkeep", "limit": 4}),
         "unpublish": (upkeep._UNPUBLISH, {"queue": "upkeep", "limit": 4}),
         "count": (upkeep._PUBLISHED, {"queue": "upkeep"}),
-        "claim": (ledger._CLAIM, {"job": uuid.uuid4(), "owner": "w", "lease": 60.0, "kind": "upkeep.work"}),
-        "drain": (upkeep._DRAIN, {"name": "worker@here"}),
+        "waits": (upkeep._WAITS, {"queue": "upkeep"}),
+        "claim": (ledger._CLAIM, {"job": uuid.uuid4(), "owner": "w", "lease": 60.0, "kind": "upkeep.work", "sources": ["queued"]}),
+        "give back": (roster._GIVE_BACK, {"name": "worker@here"}),
     }
     for name, (statement, values) in statements.items():
         with engine.connect() as connection:
