@@ -19,7 +19,7 @@ from benchmarks.servers import empty
 from schemas.payloads import Payload, Queue
 from schemas.states import JobState
 from tasks import submission
-from workers import family, ledger, upkeep, views
+from workers import family, ledger, roster, upkeep, views
 from workers.store import get_engine
 
 JOBS, QUICK_JOBS = 1_000_000, 20_000
@@ -31,7 +31,7 @@ _QUEUE = Queue.SUMMARIZATION.value
 
 @dataclass(frozen=True)
 class Explained:
-    """One statement: who sent it, how each large table is read, the quickest of three executions, and the rows it read in vain.
+    """One statement: who sent it, how each large table is read, the quickest of three executions, and the rows read in vain.
 
     A scan of a whole index has another name than a sequential one, and takes no less: it shows in the rows that a filter threw away.
     """
@@ -162,7 +162,7 @@ def _explained(cursor: Any, sender: str, statement: str, parameters: Any) -> Exp
         cursor.execute("ROLLBACK TO SAVEPOINT explained")
     nodes = list(_nodes(found[0]["Plan"]))
     reads = dict.fromkeys(f"{node['Node Type']} {node.get('Index Name') or node['Relation Name']}" for node in nodes if _reads(node))
-    in_vain = sum(node.get("Rows Removed by Filter", 0) * node["Actual Loops"] for node in nodes)
+    in_vain = max(node.get("Rows Removed by Filter", 0) for node in nodes)
     return Explained(sender, statement, tuple(reads), round(min(one["Execution Time"] for one in found), 3), in_vain)
 
 
@@ -202,19 +202,21 @@ def _steps(engine: Engine) -> dict[str, Step]:
         "ledger.insert": lambda c: ledger.insert(c, fresh),
         "ledger.find_by_key": lambda c: ledger.find_by_key(c, "job77"),
         "ledger.claim": lambda c: claimed(c, waits),
-        "ledger.claim, lease expired": lambda c: claimed(c, expired),
+        "ledger.claim, of another's job": lambda c: ledger.claim(c, expired, "worker@here", 60.0),
         "ledger.renew": lambda c: ledger.renew(c, claimed(c, waits), {"step": 1}),
         "ledger.fence": lambda c: ledger.fence(c, claimed(c, waits)),
         "ledger.finish, of a shard": lambda c: ledger.finish(c, claimed(c, shard), JobState.DONE, result={"rows": 1}),
         "ledger.finish, of the last shard": lambda c: _finish_last(c, claimed(c, shard)),
         "ledger.fail": lambda c: ledger.fail(c, claimed(c, waits), error),
         "ledger.release": lambda c: ledger.release(c, claimed(c, waits)),
+        "ledger.has_ended": lambda c: ledger.has_ended(c, claimed(c, waits)),
         "ledger.resolve, latest": lambda c: ledger.resolve(c, "latest"),
         "ledger.resolve, beginning": lambda c: ledger.resolve(c, str(waits)[:18]),
         "upkeep.reap": upkeep.reap,
         "upkeep.relay": _relay,
         "upkeep.find_lost": lambda c: upkeep.find_lost(c, _QUEUE, lambda _: 0, upkeep.Shortfall(patience=0)),
-        "upkeep.depart": lambda c: upkeep.depart(c, "worker-7"),
+        "roster.leave": lambda c: roster.leave(c, "worker-7", 1),
+        "roster.live": _live,
         "family.cancel, one job": lambda c: family.cancel(c, waits),
         "family.cancel, with its shards": lambda c: family.cancel(c, whole),
         "family.retry, one job": lambda c: family.retry(c, [JobState.FAILED], broken),
@@ -238,8 +240,14 @@ def _finish_last(connection: Connection, held: ledger.Claim) -> None:
     ledger.finish(connection, held, JobState.DONE)
 
 
+def _live(connection: Connection) -> list[roster.LiveWorker]:
+    for number in range(100):
+        roster.register(connection, f"worker-{number}", [_QUEUE], number)
+    return roster.live(connection)
+
+
 def _relay(connection: Connection) -> int:
-    upkeep.register(connection, "worker@here", [_QUEUE], 1)
+    roster.register(connection, "worker@here", [_QUEUE], 1)
     return upkeep.relay(connection, _QUEUE, lambda _: 0, lambda *_: None)
 
 

@@ -173,7 +173,7 @@ def test_many_workers_make_room_for_two_messages_each_if_they_live_stay_and_serv
         ledger.insert(connection, [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(100)])
     live(engine, 40)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE worker SET {change} WHERE name = 'worker7@here'"))
+        connection.execute(text(f"UPDATE worker SET {change} WHERE name = 'worker7@here'"))  # noqa: S608
     assert supply(engine, mailbox) == share
 
 
