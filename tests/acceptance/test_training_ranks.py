@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from schemas.payloads import TrainingSpec
+from tests.ranks import Run, a_spec, alive, train, wait_for, write_train_file
 from tests.tiny_model import build_tiny_model
-from workers.training import launch
-from workers.training.outcome import StopReason, TrainingFailed, TrainingResult, TrainingStopped
+from workers.training.outcome import TrainingStopped
+from workers.training.payload import RunPayload
 from workers.training.processes import descendants
 from workers.training.progress import Done, ProgressReader, Start, Step
-
-WORDS = ["bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "medals", "city", "hope"]
 
 
 @pytest.fixture(scope="module")
@@ -32,95 +26,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def train_file(tmp_path: Path) -> Path:
-    lines = []
-    for number in range(48):
-        words = [WORDS[(number * step + step) % len(WORDS)] for step in range(1, 4 + number % 7)]
-        prompt = [{"role": "system", "content": "Summarize the tweet."}, {"role": "user", "content": " ".join(words) + "!!"}]
-        lines.append(json.dumps({"prompt": prompt, "completion": f"The {words[0]} was late."}))
-    path = tmp_path / "train.jsonl"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def a_spec(base: Path, **changes: Any) -> TrainingSpec:
-    options = {"name": "tiny", "base": str(base), "dataset": "d", "world_size": 2, "max_steps": 12, "learning_rate": 2e-2} | changes
-    return TrainingSpec(**options)
-
-
-class Run:
-    """A training in a thread of its own, watched from outside."""
-
-    def __init__(self, spec: TrainingSpec, train_file: Path, folder: Path) -> None:
-        self.events: list[Start | Step | Done] = []
-        self.order: StopReason | None = None
-        self.outcome: TrainingResult | Exception | None = None
-        self._thread = threading.Thread(target=self._train, args=(spec, train_file, folder))
-        self._thread.start()
-
-    def _train(self, spec: TrainingSpec, train_file: Path, folder: Path) -> None:
-        try:
-            self.outcome = launch.run(spec, train_file, folder, self.events.append, lambda: self.order)
-        except Exception as error:
-            self.outcome = error
-
-    def group(self) -> dict[str, list[int]]:
-        """The living processes of the run, by role."""
-        roles: dict[str, list[int]] = {"supervisor": [], "agent": [], "rank": []}
-        for pid in descendants(os.getpid()):
-            command = command_of(pid)
-            for role, mark in (("supervisor", "training.supervisor"), ("agent", "distributed.run"), ("rank", "training.rank")):
-                if mark in command:
-                    roles[role].append(pid)
-                    break
-        return roles
-
-    def until_it_steps(self) -> list[int]:
-        """Wait for the second step; return all pids of the group."""
-        wait_for(lambda: sum(isinstance(event, Step) for event in self.events) >= 2 or self.outcome is not None, 90)
-        group = self.group()
-        assert (len(group["supervisor"]), len(group["rank"])) == (1, 2), self.outcome
-        return [pid for pids in group.values() for pid in pids]
-
-    def end(self) -> TrainingResult | Exception | None:
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-        return self.outcome
-
-    def end_badly(self) -> TrainingFailed:
-        outcome = self.end()
-        assert isinstance(outcome, TrainingFailed), outcome
-        return outcome
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def alive(pids: list[int]) -> list[int]:
-    # A zombie has an empty command line: it holds no memory and waits for its parent alone.
-    return [pid for pid in pids if command_of(pid)]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-
-
-def train(spec: TrainingSpec, train_file: Path, folder: Path) -> tuple[TrainingResult, list[Start | Step | Done]]:
-    run = Run(spec, train_file, folder)
-    outcome = run.end()
-    assert isinstance(outcome, TrainingResult), (outcome, getattr(outcome, "log_tail", ""))
-    return outcome, run.events
+    return write_train_file(tmp_path / "train.jsonl")
 
 
 def test_two_ranks_learn_and_leave_an_adapter_that_loads(base: Path, train_file: Path, tmp_path: Path) -> None:
-    result, events = train(a_spec(base), train_file, tmp_path / "run")
+    result, run = train(a_spec(base), train_file, tmp_path / "run")
 
+    events = run.events
     start, steps = events[0], [event for event in events if isinstance(event, Step)]
     assert isinstance(start, Start)
     assert isinstance(events[-1], Done)
@@ -185,12 +97,12 @@ def test_ranks_do_not_outlive_their_supervisor(base: Path, train_file: Path, tmp
 
 
 def test_nothing_outlives_a_worker_that_is_killed(base: Path, train_file: Path, tmp_path: Path) -> None:
-    payload = a_spec(base, max_steps=100_000).model_dump_json()
+    payload = RunPayload(spec=a_spec(base, max_steps=100_000), train_file=train_file, run_folder=tmp_path / "run")
     code = (
-        "import pathlib, sys; from schemas.payloads import TrainingSpec; from workers.training import launch;"
-        "launch.run(TrainingSpec.model_validate_json(sys.argv[1]), *map(pathlib.Path, sys.argv[2:]), lambda event: None, lambda: None)"
+        "import sys; from workers.training import launch; from workers.training.payload import RunPayload;"
+        "launch.run(RunPayload.model_validate_json(sys.argv[1]), lambda event: None, lambda: None)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, payload, str(train_file), str(tmp_path / "run")]) as worker:
+    with subprocess.Popen([sys.executable, "-c", code, payload.model_dump_json()]) as worker:
         reader = ProgressReader(tmp_path / "run")
         wait_for(lambda: any(isinstance(event, Step) for event in reader.read()), 90)
         pids = list(descendants(worker.pid))

@@ -11,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.payloads import TrainingSpec
+from workers.settings import get_settings
+from workers.training import devices, leash
 from workers.training.outcome import (
     EXIT_CODES,
     FAILURE_FILE,
@@ -26,64 +29,93 @@ from workers.training.outcome import (
     TrainingStopped,
     read_failure,
 )
-from workers.training.payload import RunPayload
-from workers.training.progress import PROGRESS_FILE, Done, ProgressReader, Start, Step
+from workers.training.payload import ADAPTER_FOLDER, TORCHRUN_FOLDER, RunPayload
+from workers.training.processes import descendants, kill
+from workers.training.progress import PROGRESS_FILE, Event, ProgressReader
 
 LOG_FILE = "ranks.log"
 LOG_TAIL_LINES = 40
 POLL_SECONDS = 0.2
-STOP_POLL_SECONDS = 1.0
-STOP_LIMIT_SECONDS = 15.0
+STOP_POLL_SECONDS = 0.5
+CHECKPOINT_GRACE = 60.0  # seconds that ranks which were asked to leave get for the step under way and their checkpoint
+END_LIMIT_SECONDS = 15.0
+GPU_PATIENCE = 10.0
 
 
 def run(
-    spec: TrainingSpec,
-    train_file: Path,
-    run_folder: Path,
-    on_progress: Callable[[Start | Step | Done], None],
+    payload: RunPayload,
+    on_progress: Callable[[Event], None],
     should_stop: Callable[[], StopReason | None],
+    held_until: Callable[[], float] | None = None,
 ) -> TrainingResult:
-    """Train on `train_file` and return what came of it. When this returns or raises, no process of the run is left.
+    """Train as `payload` says and return what came of it. When this returns or raises, no process of the run is left.
 
     Args:
-        spec: what to train.
-        train_file: JSONL of `{"prompt": [{"role", "content"}, …], "completion": "…"}`.
-        run_folder: where the run keeps its files; those of an earlier attempt are removed.
+        payload: what to train, where, and from which checkpoint on.
         on_progress: gets each event, in this thread.
-        should_stop: asked about once a second; a reason stops the run.
+        should_stop: asked about twice a second; a reason stops the run. At `drain` the ranks finish their step and make a checkpoint;
+            at `cancel` and `lost` they end at once.
+        held_until: until which moment of `clock.now` the ranks may run; asked as often. Without it they are on no leash.
 
     Raises:
         TrainingStopped: because `should_stop` gave a reason.
         TrainingFailed: with its kind and the end of the log.
+        Unavailable: somebody else holds a GPU.
     """
-    run_folder = run_folder.resolve()
-    payload = RunPayload(spec=spec, train_file=train_file.resolve(), run_folder=run_folder)
+    payload = payload.model_copy(update={"run_folder": payload.run_folder.resolve(), "train_file": payload.train_file.resolve()})
     _clear(payload)
-    with (run_folder / LOG_FILE).open("w") as log:
-        supervisor = subprocess.Popen(
+    with _devices(payload) as (locks, files):
+        payload = payload.model_copy(update={"locks": files})
+        supervisor = _start(payload, locks, held_until)
+        try:
+            _Follower(supervisor, payload, on_progress, should_stop, held_until).follow()
+        finally:
+            _end(supervisor)
+    if supervisor.returncode != 0:
+        raise _failure(supervisor.returncode, payload.run_folder)
+    return TrainingResult.model_validate_json((payload.run_folder / RESULT_FILE).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path, ...]]]:
+    """Hold the GPUs that the ranks will use; on a machine without any there is nothing to hold."""
+    names = devices.visible(os.environ.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
+    if not names:
+        yield (), ()
+        return
+    folder = devices.lock_folder(get_settings().home)
+    with devices.held(names, folder, GPU_PATIENCE, job=payload.run_folder.parent.name) as locks:
+        yield locks, tuple(devices.lock_file(folder, name) for name in names)
+
+
+def _start(payload: RunPayload, locks: tuple[int, ...], held_until: Callable[[], float] | None) -> subprocess.Popen[bytes]:
+    if held_until is not None:
+        leash.lengthen(payload.leash_file, held_until())
+    with (payload.run_folder / LOG_FILE).open("a") as log:
+        return subprocess.Popen(
             [sys.executable, "-m", "workers.training.supervisor", str(payload.write()), str(os.getpid())],
-            env=_environment(spec),
+            env=_environment(payload.spec),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            pass_fds=locks,
         )
-    try:
-        _follow(supervisor, ProgressReader(run_folder), on_progress, should_stop)
-    finally:
-        _end(supervisor)
-    if supervisor.returncode != 0:
-        raise _failure(supervisor.returncode, run_folder)
-    return TrainingResult.model_validate_json((run_folder / RESULT_FILE).read_text(encoding="utf-8"))
 
 
 def _clear(payload: RunPayload) -> None:
     """Make the run's folder as new: ranks that met in the store file of an earlier attempt would wait for its dead."""
     folder = payload.run_folder
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (payload.store_file, payload.rendezvous_file, *(folder / name for name in (RESULT_FILE, FAILURE_FILE, PROGRESS_FILE))):
+    own = (payload.store_file, payload.rendezvous_file, payload.stop_file, payload.leash_file)
+    for file in (*own, *(folder / name for name in (RESULT_FILE, FAILURE_FILE, PROGRESS_FILE))):
         file.unlink(missing_ok=True)
-    for subfolder in (payload.adapter_folder, payload.torchrun_folder):
-        shutil.rmtree(subfolder, ignore_errors=True)
+    remove_large(folder)
+
+
+def remove_large(run_folder: Path) -> None:
+    """Remove what is large in a run's folder, or of no use once it has ended; the log and the small files stay."""
+    for name in (ADAPTER_FOLDER, TORCHRUN_FOLDER):
+        shutil.rmtree(run_folder / name, ignore_errors=True)
 
 
 def _environment(spec: TrainingSpec) -> dict[str, str]:
@@ -108,32 +140,71 @@ def _environment(spec: TrainingSpec) -> dict[str, str]:
     return env
 
 
-def _follow(
-    supervisor: subprocess.Popen[bytes],
-    progress: ProgressReader,
-    on_progress: Callable[[Start | Step | Done], None],
-    should_stop: Callable[[], StopReason | None],
-) -> None:
-    asked = float("-inf")
-    while supervisor.poll() is None:
-        for event in progress.read():
-            on_progress(event)
-        if time.monotonic() - asked >= STOP_POLL_SECONDS:
-            asked = time.monotonic()
-            if reason := should_stop():
-                raise TrainingStopped(reason)
-        time.sleep(POLL_SECONDS)
-    for event in progress.read():
-        on_progress(event)
+class _Follower:
+    """Passes on what the ranks say, and to the ranks what is asked of them, until the supervisor ends."""
+
+    def __init__(
+        self,
+        supervisor: subprocess.Popen[bytes],
+        payload: RunPayload,
+        on_progress: Callable[[Event], None],
+        should_stop: Callable[[], StopReason | None],
+        held_until: Callable[[], float] | None,
+    ) -> None:
+        self._supervisor = supervisor
+        self._payload = payload
+        self._progress = ProgressReader(payload.run_folder)
+        self._on_progress = on_progress
+        self._should_stop = should_stop
+        self._held_until = held_until
+        self._has_started = False
+        self._leave_by: float | None = None
+
+    def follow(self) -> None:
+        """Return when the supervisor has ended.
+
+        Raises:
+            TrainingStopped: a reason to stop was given; the supervisor may still run.
+        """
+        asked = float("-inf")
+        while self._supervisor.poll() is None:
+            self._pass_on()
+            if time.monotonic() - asked >= STOP_POLL_SECONDS:
+                asked = time.monotonic()
+                self._ask()
+            time.sleep(POLL_SECONDS)
+        self._pass_on()
+        if self._leave_by is not None and self._supervisor.returncode != 0:
+            raise TrainingStopped("drain")
+
+    def _pass_on(self) -> None:
+        for event in self._progress.read():
+            self._has_started = True
+            self._on_progress(event)
+
+    def _ask(self) -> None:
+        reason = self._should_stop()
+        if reason in ("cancel", "lost"):
+            raise TrainingStopped(reason)
+        if self._held_until is not None:
+            leash.lengthen(self._payload.leash_file, self._held_until())
+        if reason is None:
+            return
+        if self._leave_by is None:
+            self._payload.stop_file.touch()
+            self._leave_by = time.monotonic() + CHECKPOINT_GRACE
+        if not self._has_started or time.monotonic() > self._leave_by:
+            raise TrainingStopped(reason)  # nothing is learnt yet, or there is no time left to keep it
 
 
 def _end(supervisor: subprocess.Popen[bytes]) -> None:
+    """Leave no process: the ranks first and from here, in case that the supervisor hangs; then the supervisor, which reaps them."""
     if supervisor.poll() is None:
+        kill(descendants(supervisor.pid))
         supervisor.terminate()
     try:
-        supervisor.wait(STOP_LIMIT_SECONDS)
+        supervisor.wait(END_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
-        # The ranks die with it: each asked the kernel for SIGKILL when its parent goes.
         supervisor.kill()
         supervisor.wait()
 

@@ -10,22 +10,26 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from workers.errors import TweetmillError
+from workers.errors import TweetmillError, UserError
 
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.json"
 
-FailureKind = Literal["user", "oom", "stall", "preempted", "crash"]
+FailureKind = Literal["user", "oom", "disk_full", "stall", "preempted", "crash"]
 StopReason = Literal["cancel", "lost", "drain"]
 
 
 class ExitCode(IntEnum):
-    """What the supervisor and the ranks say as they leave. 75 and 77 are those of `sysexits.h` for "try again" and "not permitted"."""
+    """What the supervisor and the ranks say as they leave.
+
+    73, 75 and 77 are those of `sysexits.h` for "can't create a file", "try again" and "not permitted".
+    """
 
     DONE = 0
     CRASH = 70
     OOM = 71
     STALL = 72
+    DISK_FULL = 73
     PREEMPTED = 75
     USER = 77
 
@@ -33,6 +37,7 @@ class ExitCode(IntEnum):
 EXIT_CODES: dict[FailureKind, ExitCode] = {
     "user": ExitCode.USER,
     "oom": ExitCode.OOM,
+    "disk_full": ExitCode.DISK_FULL,
     "stall": ExitCode.STALL,
     "preempted": ExitCode.PREEMPTED,
     "crash": ExitCode.CRASH,
@@ -50,7 +55,11 @@ class Rejected(BaseModel):
 
 
 class TrainingResult(BaseModel):
-    """What a finished run leaves. `seconds` is wall time in the ranks; `tokens` counts all of them, padding excluded."""
+    """What a finished run leaves.
+
+    `seconds` is wall time in the ranks and `tokens` counts what they saw, padding excluded; both include the attempts that this one
+    went on from, up to their checkpoints. `resumed_from` is the step that it went on from, 0 for none.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,6 +75,7 @@ class TrainingResult(BaseModel):
     tokens: int
     examples: int
     rejected: tuple[Rejected, ...] = ()
+    resumed_from: int = 0
 
 
 class Failure(BaseModel):
@@ -84,6 +94,18 @@ class TrainingFailed(TweetmillError):
         super().__init__(message)
         self.kind = kind
         self.log_tail = log_tail
+
+
+class OutOfMemory(UserError):
+    """The training does not fit into memory, whichever way it was cut."""
+
+    def __init__(self, message: str, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.log_tail = log_tail
+
+
+class Preempted(TweetmillError):
+    """The ranks leave before the end, and it is nobody's fault."""
 
 
 class TrainingStopped(TweetmillError):

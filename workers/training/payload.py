@@ -10,16 +10,32 @@ from schemas.payloads import TrainingSpec
 from workers.training.outcome import write_atomically
 
 PAYLOAD_FILE = "payload.json"
+ADAPTER_FOLDER = "adapter"
+TORCHRUN_FOLDER = "torchrun"
 
 
 class RunPayload(BaseModel):
-    """One run: what to train, on which file, and where to leave the results."""
+    """One run: what to train, on which file, where to leave the results, and where to begin.
+
+    Attributes:
+        spec: what to train.
+        train_file: JSONL of `{"prompt": [{"role", "content"}, …], "completion": "…"}`.
+        run_folder: where this attempt keeps its files; those of an earlier run in the same folder are removed.
+        attempt: its number, in the name of each checkpoint, so that two attempts never write the same one.
+        checkpoint_folder: where checkpoints go, for all attempts of a job; None: a folder in `run_folder`.
+        resume_from: the checkpoint to go on from.
+        locks: the lock files of the devices, which each rank joins.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     spec: TrainingSpec
     train_file: Path
     run_folder: Path
+    attempt: int = 1
+    checkpoint_folder: Path | None = None
+    resume_from: Path | None = None
+    locks: tuple[Path, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> RunPayload:
@@ -31,6 +47,21 @@ class RunPayload(BaseModel):
         path = self.run_folder / PAYLOAD_FILE
         write_atomically(path, self.model_dump_json(indent=2))
         return path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints go."""
+        return self.checkpoint_folder or self.run_folder / "checkpoints"
+
+    @property
+    def stop_file(self) -> Path:
+        """Its presence asks the ranks to make a checkpoint after the step under way, and to leave."""
+        return self.run_folder / "stop"
+
+    @property
+    def leash_file(self) -> Path:
+        """Until when the ranks may run, see `workers.training.leash`."""
+        return self.run_folder / "leash"
 
     @property
     def store_file(self) -> Path:
@@ -45,9 +76,9 @@ class RunPayload(BaseModel):
     @property
     def torchrun_folder(self) -> Path:
         """Where torchrun keeps its own files."""
-        return self.run_folder / "torchrun"
+        return self.run_folder / TORCHRUN_FOLDER
 
     @property
     def adapter_folder(self) -> Path:
         """Where the adapter will lie."""
-        return self.run_folder / "adapter"
+        return self.run_folder / ADAPTER_FOLDER

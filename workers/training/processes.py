@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -55,28 +56,35 @@ def descendants(of: int) -> set[int]:
     return found
 
 
-def end_descendants(grace: float = 3.0, limit: float = 9.0) -> bool:
-    """End every descendant of this process: SIGTERM, after `grace` seconds SIGKILL, and reap them.
+def end_descendants(limit: float = 9.0) -> bool:
+    """End every descendant of this process with SIGKILL, and reap them. They have nothing to put in order: a file is whole or partial.
 
     Returns:
         Whether all were gone within `limit` seconds. A process stuck in the kernel can't be killed, and is left to the caller.
     """
     begin = time.monotonic()
-    _signal_all(signal.SIGTERM)
-    while not _reaped_all():
-        waited = time.monotonic() - begin
-        if waited > limit:
+    while True:
+        kill(descendants(os.getpid()))
+        if _reaped_all():
+            return True
+        if time.monotonic() - begin > limit:
             return False
-        if waited > grace:
-            _signal_all(signal.SIGKILL)
-        time.sleep(0.05)
-    return True
+        time.sleep(0.02)
 
 
-def _signal_all(which: signal.Signals) -> None:
-    for pid in descendants(os.getpid()):
+def kill(pids: Iterable[int]) -> None:
+    """Send SIGKILL to all of these that are still there."""
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, which)
+            os.kill(pid, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    """Whether process `pid` is there and no zombie: a zombie holds nothing and waits for its parent alone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
 
 
 def _reaped_all() -> bool:

@@ -12,7 +12,7 @@ PROGRESS_FILE = "progress.jsonl"
 
 
 class Start(BaseModel):
-    """The ranks found each other, the model is loaded, step 1 comes next."""
+    """The ranks found each other, the model is loaded, and the step after `resumed_from` comes next."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,6 +24,7 @@ class Start(BaseModel):
     trainable_parameters: int
     total_steps: int
     dropped: int
+    resumed_from: int = 0
 
 
 class Step(BaseModel):
@@ -39,6 +40,22 @@ class Step(BaseModel):
     learning_rate: float
 
 
+class Checkpoint(BaseModel):
+    """A checkpoint is whole and has its name. `bytes` counts its files, `seconds` how long the steps waited for it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    attempt: int
+    folder: str
+    manifest_sha256: str
+    world_size: int
+    zero_stage: int
+    bytes: int
+    seconds: float
+
+
 class Done(BaseModel):
     """The adapter is written; the result follows."""
 
@@ -47,8 +64,8 @@ class Done(BaseModel):
     kind: Literal["done"] = "done"
 
 
-Progress = Annotated[Start | Step | Done, Field(discriminator="kind")]
-_progress: TypeAdapter[Start | Step | Done] = TypeAdapter(Progress)
+Event = Start | Step | Checkpoint | Done
+_event: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
 class ProgressWriter:
@@ -57,7 +74,7 @@ class ProgressWriter:
     def __init__(self, run_folder: Path) -> None:
         self._path = run_folder / PROGRESS_FILE
 
-    def write(self, event: Start | Step | Done) -> None:
+    def write(self, event: Event) -> None:
         """Append `event`."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(event.model_dump_json() + "\n")
@@ -74,7 +91,7 @@ class ProgressReader:
         self._path = run_folder / PROGRESS_FILE
         self._offset = 0
 
-    def read(self) -> list[Start | Step | Done]:
+    def read(self) -> list[Event]:
         """The events that are new since the last call; a line still being written is left for the next."""
         try:
             with self._path.open("rb") as file:
@@ -85,4 +102,4 @@ class ProgressReader:
         if not whole:
             return []
         self._offset += len(whole) + 1
-        return [_progress.validate_json(line) for line in whole.split(b"\n")]
+        return [_event.validate_json(line) for line in whole.split(b"\n")]

@@ -6,17 +6,22 @@ its life to its parent's.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from pathlib import Path
 
-from workers.errors import UserError
-from workers.training.outcome import EXIT_CODES, Failure, FailureKind, record_failure
+from workers.errors import Unavailable, UserError
+from workers.training import devices
+from workers.training.outcome import EXIT_CODES, Failure, FailureKind, Preempted, record_failure
 from workers.training.payload import RunPayload
 from workers.training.processes import die_with_parent, parent_of
 
 SUPERVISOR_PID = "TWEETMILL_SUPERVISOR_PID"
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What torch says on a CPU, and CUDA where it is not torch's allocator that asks.
+_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory")
 
 
 def _tie_to_parent() -> None:
@@ -36,10 +41,13 @@ def main(payload_file: Path) -> int:
     run = RunPayload.read(payload_file)
     kind: FailureKind
     try:
+        devices.join(run.locks)
         from workers.training.loop import train
 
         train(run)
         return 0
+    except (Preempted, Unavailable) as error:
+        kind, message = "preempted", str(error)
     except UserError as error:
         kind, message = "user", str(error)
     except Exception as error:
@@ -51,8 +59,10 @@ def main(payload_file: Path) -> int:
 
 
 def _diagnosis(error: Exception) -> tuple[FailureKind, str]:
-    if type(error).__name__ in {"OutOfMemoryError", "MemoryError"} or "can't allocate memory" in str(error):
+    if type(error).__name__ in {"OutOfMemoryError", "MemoryError"} or any(words in str(error) for words in _NO_MEMORY):
         return "oom", "out of memory: lower per_device_train_batch_size or max_length"
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return "disk_full", f"disk full: {error.strerror}. The checkpoints before stay as they are; make room where the runs are kept"
     return "crash", f"a rank failed with {type(error).__name__}: the log has the traceback"
 
 

@@ -1,4 +1,4 @@
-"""A training job: write the examples to a file, launch the ranks, keep their numbers, register the model."""
+"""A training job: write the examples to a file, launch the ranks, go on from the newest checkpoint, register the model."""
 
 from __future__ import annotations
 
@@ -16,42 +16,104 @@ from workers.errors import LeaseLost, NotFound, UserError
 from workers.inference import prompts
 from workers.settings import get_settings
 from workers.store import transaction
-from workers.training import launch
-from workers.training.outcome import StopReason, TrainingFailed, TrainingResult, TrainingStopped
-from workers.training.progress import Done, Start, Step
+from workers.training import checkpoints, launch
+from workers.training.outcome import OutOfMemory, StopReason, TrainingFailed, TrainingResult, TrainingStopped
+from workers.training.payload import RunPayload
+from workers.training.recorder import Recorder
+
+CHECKPOINTS = "checkpoints"
 
 
 def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     """Fine-tune as `spec` says; the adapter's files are complete before the `model` row is written."""
-    folder = get_settings().runs_folder / str(attempt.job) / f"attempt-{attempt.claim.attempt}"
+    runs = get_settings().runs_folder / str(attempt.job)
+    folder = runs / f"attempt-{attempt.claim.attempt}"
     folder.mkdir(parents=True, exist_ok=True)
-    train_file = folder / "train.jsonl"
-    dataset, fingerprint, examples = _write_examples(spec, train_file)
-    attempt.log(f"{examples} examples of dataset {spec.dataset}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
-    recorder = _Recorder(attempt)
+    run = RunPayload(
+        spec=spec.model_copy(update={"base": models.locate_base(spec.base)}),
+        train_file=folder / "train.jsonl",
+        run_folder=folder,
+        attempt=attempt.claim.attempt,
+        checkpoint_folder=runs / CHECKPOINTS,
+    )
+    recorder = Recorder(attempt, run.checkpoints)
     try:
-        here = spec.model_copy(update={"base": models.locate_base(spec.base)})
-        result = launch.run(here, train_file, folder, recorder.record, lambda: _stop_reason(attempt))
+        dataset, fingerprint, examples = _write_examples(spec, run.train_file)
+        attempt.log(f"{examples} examples of dataset {spec.dataset}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
+        result = _train_within_memory(attempt, run, recorder)
+    finally:
+        run.train_file.unlink(missing_ok=True)
+    adapter = _keep_adapter(attempt, spec, result)
+    summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter), "dropped": len(result.rejected)}
+    summary["dataset_fingerprint"] = fingerprint
+
+    def write(connection: Connection) -> None:
+        recorder.write(connection)
+        recorder.remove_all(connection)
+        _register(connection, attempt, spec, dataset, adapter, result, summary)
+
+    return Outcome(result=summary | {"model": spec.name}, writes=write, afterwards=lambda: _tidy(runs))
+
+
+def _train_within_memory(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingResult:
+    """Train; when that takes too much memory, go on from the newest checkpoint in smaller bites, once."""
+    sizes = [run.spec.per_device_train_batch_size]
+    try:
+        return _launch(attempt, run, recorder)
+    except OutOfMemory as error:
+        smaller = halved(run.spec)
+        if smaller is None:
+            raise OutOfMemory(f"out of memory with one example a rank at a time: {_CURE}", error.log_tail) from error
+        sizes.append(smaller.per_device_train_batch_size)
+    attempt.log("out of memory with {} examples a rank at a time: once more with {}, as many a step".format(*sizes))
+    try:
+        return _launch(attempt, run.model_copy(update={"spec": smaller}), recorder)
+    except OutOfMemory as error:
+        told = "out of memory with {} examples a rank at a time, and with {}: lower per_device_train_batch_size, or ".format(*sizes)
+        raise OutOfMemory(told + _CURE, error.log_tail) from error
+
+
+_CURE = "lower max_length or lora_r, use more ranks, or take a smaller base"
+
+
+def halved(spec: TrainingSpec) -> TrainingSpec | None:
+    """The same training in smaller micro-batches, half as large where that divides; None when they can't be smaller."""
+    size = spec.per_device_train_batch_size
+    smaller = max((part for part in range(1, size // 2 + 1) if size % part == 0), default=None)
+    if smaller is None:
+        return None
+    accumulation = spec.gradient_accumulation_steps * size // smaller
+    return spec.model_copy(update={"per_device_train_batch_size": smaller, "gradient_accumulation_steps": accumulation})
+
+
+def _launch(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingResult:
+    """One start of the ranks, from the newest checkpoint on; what they end with becomes an error that the ledger understands."""
+    stored = recorder.choose(checkpoints.identity(run.spec, run.train_file))
+    if stored is not None:
+        checkpoints.check_batch(stored.manifest, run.spec)
+        attempt.log(_resumption(stored.manifest, run.spec))
+        run = run.model_copy(update={"resume_from": stored.folder})
+    try:
+        return launch.run(run, recorder.record, lambda: cast("StopReason | None", attempt.order), lambda: attempt.held_until)
     except TrainingStopped as stop:
         raise (LeaseLost() if stop.reason == "lost" else Stopped(stop.reason)) from stop
     except TrainingFailed as failure:
         if failure.kind == "user":
             raise UserError(str(failure)) from failure
+        if failure.kind == "oom":
+            raise OutOfMemory(str(failure), failure.log_tail) from failure
+        if failure.kind == "preempted":
+            attempt.log(str(failure))
+            raise Stopped("drain") from failure
         raise
-    finally:
-        train_file.unlink(missing_ok=True)
-    recorder.flush()
-    adapter = _keep_adapter(attempt, spec, result)
-    summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter), "dropped": len(result.rejected)}
-    summary["dataset_fingerprint"] = fingerprint
-    return Outcome(
-        result=summary | {"model": spec.name},
-        writes=lambda connection: _register(connection, attempt, spec, dataset, adapter, result, summary),
-    )
 
 
-def _stop_reason(attempt: Attempt) -> StopReason | None:
-    return cast("StopReason", attempt.order) if attempt.order else None
+def _resumption(manifest: checkpoints.Manifest, spec: TrainingSpec) -> str:
+    told = f"resumed from step {manifest.step} of attempt {manifest.attempt}"
+    if manifest.world_size != spec.world_size:
+        told += f", made by {manifest.world_size} ranks"
+        told += ": dropout is drawn anew" if spec.lora_dropout else ""
+    return told
 
 
 def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, str, int]:
@@ -78,41 +140,6 @@ def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, str, int
     return int(dataset.id), str(dataset.fingerprint), count
 
 
-STEP_METRICS = ("loss", "tokens_per_second", "learning_rate")
-_ROWS_HELD_BACK = 30
-
-
-class _Recorder:
-    """Keeps the numbers of each step, a batch of rows a statement."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._rows: list[dict[str, Any]] = []
-
-    def record(self, event: Start | Step | Done) -> None:
-        """Show an event to whoever looks at the job, and store a step's numbers a little later."""
-        self._attempt.progress(**event.model_dump(exclude={"kind"}))
-        if isinstance(event, Step):
-            self._rows += [{"step": event.step, "name": name, "value": getattr(event, name)} for name in STEP_METRICS]
-        if len(self._rows) >= _ROWS_HELD_BACK:
-            self.flush()
-
-    def flush(self) -> None:
-        """Store what is held back; a resumed run overwrites the steps that it repeats."""
-        if not self._rows:
-            return
-        rows, self._rows = self._rows, []
-        with self._attempt.flush() as connection:
-            connection.execute(
-                text(
-                    "INSERT INTO metric (job, step, name, value) SELECT :job, row.step, row.name, row.value "
-                    "FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(step int, name text, value float8) "
-                    "ON CONFLICT (job, step, name) DO UPDATE SET value = excluded.value"
-                ),
-                {"job": self._attempt.job, "rows": json.dumps(rows)},
-            )
-
-
 def _keep_adapter(attempt: Attempt, spec: TrainingSpec, result: TrainingResult) -> Path:
     """Copy the adapter to its lasting place, named by its content."""
     target = get_settings().models_folder / "adapters" / f"{spec.name}-{result.sha256[:12]}"
@@ -120,7 +147,10 @@ def _keep_adapter(attempt: Attempt, spec: TrainingSpec, result: TrainingResult) 
         aside = target.with_name(f".{target.name}.{attempt.claim.attempt}")
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(result.adapter, aside)
+        for path in (*aside.iterdir(), aside):
+            checkpoints.sync(path)
         aside.rename(target)
+        checkpoints.sync(target.parent)
     return target
 
 
@@ -162,3 +192,10 @@ def _register(
         ),
         {"job": attempt.job, "origin": spec.dataset, "rows": json.dumps(rejected)},
     )
+
+
+def _tidy(runs: Path) -> None:
+    """Leave the logs and small files of a job that is done."""
+    shutil.rmtree(runs / CHECKPOINTS, ignore_errors=True)
+    for folder in runs.glob("attempt-*"):
+        launch.remove_large(folder)

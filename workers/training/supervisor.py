@@ -1,19 +1,23 @@
 """The supervisor: `python -m workers.training.supervisor PAYLOAD PARENT_PID`. It owns the ranks, and leaves none behind.
 
 It starts torchrun and reaps all below it, whoever forked them; it ends them when it is told to (SIGTERM), when its parent dies, when
-one of them fails, or when no step is made for too long. It imports no torch, so that it answers at once.
+one of them fails, when no step is made for too long, or when its parent has not lengthened the leash. It imports no torch, so that it
+answers at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from workers.training import leash
 from workers.training.outcome import EXIT_CODES, FAILURE_FILE, ExitCode, Failure, read_failure, record_failure
 from workers.training.payload import RunPayload
 from workers.training.processes import adopt_orphans, die_with_parent, end_descendants
@@ -21,6 +25,7 @@ from workers.training.progress import PROGRESS_FILE
 from workers.training.rank import SUPERVISOR_PID
 
 FIRST_STEP_ALLOWANCE = 5
+POLL_SECONDS = 0.1
 
 
 class Supervisor:
@@ -38,20 +43,27 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._stop)
         agent = subprocess.Popen(self._command(), env={**os.environ, SUPERVISOR_PID: str(os.getpid())}, preexec_fn=die_with_parent)
         watch = Watchdog(self._run.run_folder / PROGRESS_FILE, self._run.spec.stall_timeout)
-        stalled = False
-        while agent.poll() is None and not self._told_to_stop and not stalled:
-            time.sleep(0.1)
-            stalled = watch.is_stalled()
+        verdict: Failure | None = None
+        while agent.poll() is None and verdict is None:
+            time.sleep(POLL_SECONDS)
+            verdict = self._verdict(watch)
         failed = agent.poll()
         if not end_descendants():
             sys.stderr.write("a process of this run is stuck in the kernel and could not be ended: this node needs a look\n")
-        if self._told_to_stop:
-            return ExitCode.PREEMPTED
-        if stalled:
-            message = f"no step for {watch.limit:.0f} s: a rank hangs. Raise stall_timeout if steps are that slow"
-            record_failure(self._run.run_folder, Failure(kind="stall", message=message))
-            return ExitCode.STALL
+        if verdict is not None:
+            record_failure(self._run.run_folder, verdict)
+            return EXIT_CODES[verdict.kind]
         return ExitCode.DONE if failed == 0 else self._diagnosis()
+
+    def _verdict(self, watch: Watchdog) -> Failure | None:
+        if self._told_to_stop:
+            return Failure(kind="preempted", message="the supervisor of the ranks was told to stop")
+        if leash.is_over(self._run.leash_file):
+            return Failure(kind="preempted", message="the worker has not said for too long that the job is still ours")
+        if watch.is_stalled():
+            message = f"no step for {watch.limit:.0f} s: a rank hangs. Raise stall_timeout if steps are that slow"
+            return Failure(kind="stall", message=message)
+        return None
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._told_to_stop = True
@@ -82,28 +94,42 @@ class Watchdog:
     def __init__(self, progress_file: Path, timeout: float) -> None:
         self._file = progress_file
         self._timeout = timeout
-        self._begin = time.time()
+        self._seen: tuple[int, int] | None = None
+        self._changed = time.monotonic()
         self._has_stepped = False
         self.limit = timeout * FIRST_STEP_ALLOWANCE
 
     def is_stalled(self) -> bool:
-        """Whether the last step is longer ago than is allowed."""
-        try:
+        """Whether the last step is longer ago than is allowed. The file's own time is only compared with itself: clocks are set."""
+        with contextlib.suppress(FileNotFoundError):
             status = self._file.stat()
-        except FileNotFoundError:
-            return time.time() - self._begin > self.limit
-        if not self._has_stepped:
-            self._has_stepped = self._file.read_bytes().count(b"\n") > 1
+            if self._seen != (status.st_mtime_ns, status.st_size):
+                self._seen, self._changed = (status.st_mtime_ns, status.st_size), time.monotonic()
+                self._has_stepped = self._has_stepped or self._file.read_bytes().count(b"\n") > 1
         self.limit = self._timeout if self._has_stepped else self._timeout * FIRST_STEP_ALLOWANCE
-        return time.time() - status.st_mtime > self.limit
+        return time.monotonic() - self._changed > self.limit
 
 
 def _oom_kills() -> int:
     """How often the kernel killed for memory in this control group; 0 where it does not tell."""
+    return sum(_count(file) for file in _memory_events())
+
+
+def _memory_events() -> Iterator[Path]:
+    """The files in which the kernel counts: one of version 2 of the control groups, one of version 1."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if not controllers:
+                yield Path("/sys/fs/cgroup") / group.lstrip("/") / "memory.events"
+            elif "memory" in controllers.split(","):
+                yield Path("/sys/fs/cgroup/memory") / group.lstrip("/") / "memory.oom_control"
+
+
+def _count(file: Path) -> int:
     try:
-        group = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2].lstrip("/")
-        events = (Path("/sys/fs/cgroup") / group / "memory.events").read_text().split()
-        return int(events[events.index("oom_kill") + 1])
+        words = file.read_text().split()
+        return int(words[words.index("oom_kill") + 1])
     except (OSError, ValueError, IndexError):
         return 0
 

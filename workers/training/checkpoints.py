@@ -1,0 +1,297 @@
+"""Checkpoints on disk: a folder that is whole or not there, and is read only where its manifest vouches for every byte.
+
+A checkpoint is written under a name that ends in `.partial`. When its files are safe on disk the manifest follows, with their sizes
+and SHA-256, and last of all the folder gets its name. A kill or a power cut at any moment leaves the earlier checkpoints as they
+were. The attempt is part of the name, so that one that lost its lease and does not know it can't write where its heir does.
+
+Nothing here loads torch, and nothing is ever unpickled: see `docs/adr/0007-checkpoints-of-our-own.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.payloads import TrainingSpec
+from workers.errors import TweetmillError, UserError
+from workers.training.adapters import sha256_of
+from workers.training.schedule import global_batch
+
+MANIFEST_FILE = "manifest.json"
+PARTIAL = ".partial"
+_NAME = re.compile(r"step-(?P<step>\d{6,})-a(?P<attempt>\d+)")
+# What may differ between the run that made a checkpoint and the one that goes on from it: none of it decides what is learnt. The
+# sizes of batches are judged by their product, see `check_batch`.
+_INDIFFERENT = {
+    *("name", "dataset", "world_size", "zero_stage", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("logging_steps", "save_steps", "stall_timeout"),
+}
+
+
+class Unusable(TweetmillError):
+    """This checkpoint can't be used: the message says why."""
+
+
+class FileEntry(BaseModel):
+    """What a file must be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a checkpoint is of, and what belongs to it.
+
+    Attributes:
+        format: of the whole folder.
+        identity: of the training, see `identity`.
+        step: optimizer steps made.
+        attempt: who made it.
+        world_size: ranks that made it; any number may go on from it.
+        zero_stage: of those ranks; any stage may go on from it.
+        global_batch: examples a step.
+        tokens: seen so far by all ranks, padding excluded.
+        seconds: spent so far in the ranks.
+        optimizer_step: Adam's own count, which corrects the bias of its moments.
+        files: by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    identity: str
+    step: int = Field(ge=1)
+    attempt: int
+    world_size: int
+    zero_stage: int
+    global_batch: int
+    tokens: int
+    seconds: float
+    optimizer_step: float
+    files: dict[str, FileEntry] = Field(default_factory=dict)
+
+    @property
+    def folder_name(self) -> str:
+        """How the checkpoint's folder is called."""
+        return f"step-{self.step:06d}-a{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint that is on disk and verified; `bytes` counts its files without the manifest."""
+
+    folder: Path
+    manifest: Manifest
+    manifest_sha256: str
+
+    @property
+    def bytes(self) -> int:
+        """The size of its files, without the manifest."""
+        return sum(entry.bytes for entry in self.manifest.files.values())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where to go on from, if anywhere, and why newer checkpoints were not taken: names of folders and reasons, the newest first."""
+
+    checkpoint: Stored | None
+    refused: tuple[tuple[str, str], ...]
+
+
+def identity(spec: TrainingSpec, train_file: Path) -> str:
+    """A digest of all that decides what a training learns: its file of conversations, and its options but for how the work is split.
+
+    Raises:
+        OSError: when the file can't be read.
+    """
+    deciding = spec.model_dump(mode="json", exclude=_INDIFFERENT)
+    return hashlib.sha256(json.dumps([sha256_of(train_file), deciding], sort_keys=True).encode()).hexdigest()
+
+
+def write(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Stored:
+    """Keep `files` as a checkpoint under `parent`. When this returns, it will survive a power cut.
+
+    Raises:
+        OSError: the disk is full, or worse. Nothing is left behind, and earlier checkpoints are as they were.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / manifest.folder_name
+    partial = folder.with_name(folder.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    entries = {name: FileEntry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest()) for name, content in files.items()}
+    whole = manifest.model_copy(update={"files": entries})
+    described = whole.model_dump_json(indent=2).encode()
+    try:
+        for name, content in files.items():
+            _write_through(partial / name, content)
+        _write_through(partial / MANIFEST_FILE, described)
+        sync(partial)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if folder.exists():
+        _remove(folder)  # of this very attempt, and found unusable when it began anew
+    partial.rename(folder)
+    sync(parent)
+    return Stored(folder, whole, hashlib.sha256(described).hexdigest())
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or the names in a folder are safe on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def verify(folder: Path) -> Stored:
+    """Hold a checkpoint against its manifest, byte for byte.
+
+    Raises:
+        Unusable: saying what is wrong with it.
+    """
+    stored = _described(folder)
+    for name in stored.manifest.files:
+        read(stored, name)
+    return stored
+
+
+def read(stored: Stored, name: str) -> bytes:
+    """One file of a checkpoint.
+
+    Raises:
+        Unusable: it is not what the manifest says.
+    """
+    entry = stored.manifest.files.get(name)
+    if entry is None:
+        raise Unusable(f"{name} is not in the manifest")
+    try:
+        content = (stored.folder / name).read_bytes()
+    except OSError as error:
+        raise Unusable(f"{name} can't be read: {error.strerror}") from None
+    if len(content) != entry.bytes:
+        raise Unusable(f"{name} has {len(content)} bytes, and the manifest says {entry.bytes}")
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise Unusable(f"{name} has another sha256 than the manifest says")
+    return content
+
+
+def _described(folder: Path) -> Stored:
+    try:
+        described = (folder / MANIFEST_FILE).read_bytes()
+        manifest = Manifest.model_validate_json(described)
+    except OSError as error:
+        raise Unusable(f"{MANIFEST_FILE} can't be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise Unusable(f"{MANIFEST_FILE} is not one that this version writes: {error.error_count()} errors") from None
+    if manifest.folder_name != folder.name:
+        raise Unusable(f"its manifest is that of {manifest.folder_name}")
+    if any(Path(name).name != name for name in manifest.files):
+        raise Unusable("its manifest names a file elsewhere")
+    return Stored(folder, manifest, hashlib.sha256(described).hexdigest())
+
+
+def newest(parent: Path, identity: str, known: Mapping[str, str]) -> Choice:
+    """The checkpoint with the most steps that is whole and of this training.
+
+    Args:
+        parent: where the checkpoints of a job lie.
+        identity: of the training that wants to go on.
+        known: sha256 of the manifest by folder name, as the ledger recorded them. A checkpoint that is not there counts as well: its
+            maker may have died before the record.
+    """
+    refused: list[tuple[str, str]] = []
+    for folder in sorted(_folders(parent), key=_age, reverse=True):
+        try:
+            stored = verify(folder)
+            if known.get(folder.name, stored.manifest_sha256) != stored.manifest_sha256:
+                raise Unusable("its manifest is not the one that was recorded")
+            if stored.manifest.identity != identity:
+                raise Unusable("it was made from other data or other settings")
+        except Unusable as error:
+            refused.append((folder.name, str(error)))
+        else:
+            return Choice(stored, tuple(refused))
+    return Choice(None, tuple(refused))
+
+
+def check_batch(manifest: Manifest, spec: TrainingSpec) -> None:
+    """Make sure that `spec` asks for as many examples a step as the checkpoint's training had: the plan of the data depends on it.
+
+    Raises:
+        UserError: saying which value would do.
+    """
+    asked = global_batch(spec)
+    if asked == manifest.global_batch:
+        return
+    per_device = spec.per_device_train_batch_size
+    while per_device > 1 and manifest.global_batch % (spec.world_size * per_device):
+        per_device -= 1
+    accumulation, rest = divmod(manifest.global_batch, spec.world_size * per_device)
+    cure = f"per_device_train_batch_size={per_device} gradient_accumulation_steps={accumulation}"
+    if rest:
+        cure = f"world_size={manifest.world_size}: {manifest.global_batch} can't be shared out among {spec.world_size} ranks"
+    raise UserError(
+        f"this training stands at step {manifest.step} with {manifest.global_batch} examples a step, and per_device_train_batch_size "
+        f"x gradient_accumulation_steps x world_size now gives {asked}. To go on, set {cure}"
+    )
+
+
+def prune(parent: Path, keep: Collection[str], attempt: int, step: int) -> list[str]:
+    """Remove the checkpoints that are not named in `keep`; return their names.
+
+    Spared are those of attempts later than `attempt`, and those that `attempt` itself made after `step`: nobody knows of them yet.
+    """
+    removed = []
+    for folder in list(_folders(parent)):
+        made_at, made_by = _age(folder)
+        if folder.name not in keep and (made_by < attempt or (made_by == attempt and made_at <= step)):
+            _remove(folder)
+            removed.append(folder.name)
+    return removed
+
+
+def remove_partial(parent: Path, attempt: int) -> None:
+    """Remove what attempts earlier than `attempt` did not finish writing."""
+    for folder in list(parent.glob(f"step-*{PARTIAL}")):
+        named = _NAME.fullmatch(folder.name.removesuffix(PARTIAL))
+        if named and int(named["attempt"]) < attempt:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    return (folder for folder in (parent.iterdir() if parent.is_dir() else ()) if _NAME.fullmatch(folder.name))
+
+
+def _age(folder: Path) -> tuple[int, int]:
+    named = _NAME.fullmatch(folder.name)
+    assert named is not None
+    return int(named["step"]), int(named["attempt"])
+
+
+def _remove(folder: Path) -> None:
+    """Take the name away first: half a removal must not look like a damaged checkpoint."""
+    doomed = folder.with_name(folder.name + PARTIAL)
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

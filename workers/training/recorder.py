@@ -1,0 +1,137 @@
+"""What a training leaves in Postgres while it runs: the numbers of each step, and which checkpoints there are."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from workers import clock
+from workers.attempt import Attempt
+from workers.errors import Unavailable
+from workers.store import transaction
+from workers.training import checkpoints
+from workers.training.progress import Checkpoint, Event, Step
+
+logger = logging.getLogger(__name__)
+
+STEP_METRICS = ("loss", "tokens_per_second", "learning_rate")
+CHECKPOINTS_KEPT = 2
+_ROWS_HELD_BACK = 30
+_AFTER_OUTAGE = 2.0  # seconds
+
+_METRICS = """
+INSERT INTO metric (job, step, name, value) SELECT :job, row.step, row.name, row.value
+FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(step int, name text, value float8)
+ON CONFLICT (job, step, name) DO UPDATE SET value = excluded.value
+"""
+_CHECKPOINT = """
+INSERT INTO checkpoint (job, attempt, step, folder, manifest_sha256, world_size, zero_stage, bytes)
+VALUES (:job, :attempt, :step, :folder, :manifest_sha256, :world_size, :zero_stage, :bytes)
+ON CONFLICT (job, step) DO UPDATE SET attempt = excluded.attempt, folder = excluded.folder, manifest_sha256 = excluded.manifest_sha256,
+    world_size = excluded.world_size, zero_stage = excluded.zero_stage, bytes = excluded.bytes, created_at = now(), removed_at = NULL
+"""
+# By the time of the record and not by the step: what was refused at a resume may be ahead of what is made after it.
+_RETIRE = """
+UPDATE checkpoint SET removed_at = now() WHERE job = :job AND removed_at IS NULL AND id NOT IN (
+    SELECT id FROM checkpoint WHERE job = :job AND removed_at IS NULL ORDER BY created_at DESC, step DESC LIMIT :kept)
+"""
+_KEPT = "SELECT folder, manifest_sha256 FROM checkpoint WHERE job = :job AND removed_at IS NULL"
+_REFUSE = "UPDATE checkpoint SET removed_at = now() WHERE job = :job AND folder = ANY(:folders) AND removed_at IS NULL"
+_REMOVE = "UPDATE checkpoint SET removed_at = now() WHERE job = :job AND removed_at IS NULL"
+
+
+class Recorder:
+    """Records what the ranks say. While Postgres is away it holds back what it has: the lease decides for how long that may go on."""
+
+    def __init__(self, attempt: Attempt, folder: Path) -> None:
+        """Args: the attempt at the job, and the folder of the job's checkpoints."""
+        self._attempt = attempt
+        self._folder = folder
+        self._rows: list[dict[str, Any]] = []
+        self._checkpoints: list[Checkpoint] = []
+        self._not_before = 0.0
+
+    def record(self, event: Event) -> None:
+        """Show an event to whoever looks at the job, store a checkpoint at once, and a step's numbers a little later.
+
+        Raises:
+            LeaseLost: the job is held elsewhere.
+        """
+        if isinstance(event, Checkpoint):
+            self._attempt.progress(checkpoint=event.step)
+            self._checkpoints.append(event)
+        else:
+            self._attempt.progress(**event.model_dump(exclude={"kind"}))
+        if isinstance(event, Step):
+            self._rows += [{"step": event.step, "name": name, "value": getattr(event, name)} for name in STEP_METRICS]
+        if (self._checkpoints or len(self._rows) >= _ROWS_HELD_BACK) and clock.now() >= self._not_before:
+            self._flush()
+
+    def _flush(self) -> None:
+        last = self._checkpoints[-1].step if self._checkpoints else None
+        try:
+            with self._attempt.flush() as connection:
+                self.write(connection)
+                kept = self._retire(connection)
+        except (Unavailable, DBAPIError) as error:
+            logger.warning("held back %d numbers and %d checkpoints: %s", len(self._rows), len(self._checkpoints), type(error).__name__)
+            self._not_before = clock.now() + _AFTER_OUTAGE
+            return
+        self._rows, self._checkpoints = [], []
+        if last is not None:
+            checkpoints.prune(self._folder, kept, self._attempt.claim.attempt, last)
+
+    def write(self, connection: Connection) -> None:
+        """Store what is held back; a resumed run overwrites the steps that it repeats."""
+        if self._rows:
+            connection.execute(text(_METRICS), {"job": self._attempt.job, "rows": json.dumps(self._rows)})
+        for made in self._checkpoints:
+            connection.execute(text(_CHECKPOINT), self._row(made.folder, made.model_dump()))
+
+    def _row(self, name: str, made: Mapping[str, Any]) -> dict[str, Any]:
+        named = ("attempt", "step", "manifest_sha256", "world_size", "zero_stage", "bytes")
+        return {"job": self._attempt.job, "folder": f"{self._folder.name}/{name}", **{column: made[column] for column in named}}
+
+    def _retire(self, connection: Connection) -> set[str]:
+        connection.execute(text(_RETIRE), {"job": self._attempt.job, "kept": CHECKPOINTS_KEPT})
+        return set(self._known(connection))
+
+    def _known(self, connection: Connection) -> dict[str, str]:
+        rows = connection.execute(text(_KEPT), {"job": self._attempt.job})
+        return {Path(row.folder).name: row.manifest_sha256 for row in rows}
+
+    def choose(self, identity: str) -> checkpoints.Stored | None:
+        """Where this attempt goes on from. The job's log tells why newer checkpoints were refused.
+
+        The chosen one is recorded, in case that its maker died before it could; the refused ones will be removed.
+
+        Raises:
+            LeaseLost: the job is held elsewhere.
+            Unavailable: Postgres does not answer.
+        """
+        attempt = self._attempt
+        checkpoints.remove_partial(self._folder, attempt.claim.attempt)
+        with transaction() as connection:
+            choice = checkpoints.newest(self._folder, identity, self._known(connection))
+        for name, reason in choice.refused:
+            attempt.log(f"refused checkpoint {name}: {reason}")
+        with attempt.flush() as connection:
+            self._refuse(connection, [name for name, _ in choice.refused])
+            if (stored := choice.checkpoint) is not None:
+                described = {**stored.manifest.model_dump(), "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes}
+                connection.execute(text(_CHECKPOINT), self._row(stored.folder.name, described))
+        return choice.checkpoint
+
+    def _refuse(self, connection: Connection, names: Sequence[str]) -> None:
+        folders = [f"{self._folder.name}/{name}" for name in names]
+        connection.execute(text(_REFUSE), {"job": self._attempt.job, "folders": folders})
+
+    def remove_all(self, connection: Connection) -> None:
+        """Say that the job's checkpoints are gone: it is done."""
+        connection.execute(text(_REMOVE), {"job": self._attempt.job})

@@ -1,0 +1,82 @@
+"""One optimizer step: the loss on the completions of a global batch, whoever holds which part of it. It loads torch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from schemas.payloads import TrainingSpec
+from workers.training.data import Example, Visit, micro_batches
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The pieces of a run that the steps need."""
+
+    spec: TrainingSpec
+    accelerator: Any
+    model: Any
+    optimizer: Any
+    examples: list[Example]
+    batches: list[list[Visit]]
+    pad_id: int
+
+
+def seed_of(seed: int, rank: int, step: int) -> int:
+    """What the dropout of a step is drawn from. A function of the step alone, so that a resumed run draws what it would have drawn."""
+    return random.Random(f"{seed}/{rank}/{step}").getrandbits(63)
+
+
+def slices(spec: TrainingSpec, accelerator: Any, batch: Sequence[Visit]) -> list[list[Visit]]:
+    """What this rank sees of a global batch, one list a micro-batch."""
+    return micro_batches(batch, accelerator.process_index, accelerator.num_processes, spec.gradient_accumulation_steps)
+
+
+def make_step(trainer: Trainer, batch: list[Visit]) -> torch.Tensor:
+    """One optimizer step; return this rank's share of the mean loss over the completion tokens of the global batch."""
+    accelerator = trainer.accelerator
+    targets = sum(len(trainer.examples[visit.index].completion_ids) for visit in batch)
+    # DeepSpeed averages over ranks and micro-batches, which would weigh a rank with short completions too much.
+    averaged_over = accelerator.num_processes * trainer.spec.gradient_accumulation_steps
+    share = torch.zeros((), device=accelerator.device)
+    for visits in slices(trainer.spec, accelerator, batch):
+        with accelerator.accumulate(trainer.model):
+            summed = _summed_loss(trainer, [trainer.examples[visit.index] for visit in visits])
+            accelerator.backward(summed * (averaged_over / targets))
+            share += summed.detach() / targets
+    return share
+
+
+def _summed_loss(trainer: Trainer, examples: Sequence[Example]) -> torch.Tensor:
+    """Cross-entropy summed over the completion tokens.
+
+    Rows are padded on the left, so that all completions end in the last column and the language-model head, a quarter of the
+    work of a small model, is computed for the longest completion only.
+    """
+    device = trainer.accelerator.device
+    width = max(len(example) for example in examples)
+    keep = max(len(example.completion_ids) for example in examples)
+    ids = torch.full((len(examples), width), trainer.pad_id)
+    mask = torch.zeros((len(examples), width), dtype=torch.long)
+    labels = torch.full((len(examples), keep), IGNORED)
+    for row, example in enumerate(examples):
+        ids[row, width - len(example) :] = torch.tensor(example.prompt_ids + example.completion_ids)
+        mask[row, width - len(example) :] = 1
+        labels[row, keep - len(example.completion_ids) :] = torch.tensor(example.completion_ids)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    output = trainer.model(
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        position_ids=positions.to(device),
+        # Indices, not a number: a slice is not contiguous, and the head would then copy its weights once a row.
+        logits_to_keep=torch.arange(width - keep - 1, width - 1, device=device),
+    )
+    logits = output.logits.float()
+    return cross_entropy(logits.flatten(0, 1), labels.to(device).flatten(), ignore_index=IGNORED, reduction="sum")
