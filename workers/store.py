@@ -19,6 +19,8 @@ from workers.settings import Settings, get_settings
 
 # The server answered: it says that this statement takes too long, and it will the next time as well.
 _STATEMENT_TIMEOUT = "57014"
+# It takes no writes now: it is about to become the primary server, or somebody made room on its disk first.
+_READ_ONLY = "25006"
 _REST = 1.0  # seconds
 
 
@@ -87,15 +89,20 @@ def transaction(engine: Engine | None = None) -> Iterator[Connection]:
     """One transaction: committed at the end of the block, rolled back on any error.
 
     Raises:
-        Unavailable: when Postgres does not answer.
+        Unavailable: when Postgres does not answer, or takes no writes.
     """
     try:
         with (engine or get_engine()).begin() as connection:
             yield connection
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) == _STATEMENT_TIMEOUT:
+    except DBAPIError as error:
+        if not _may_pass(error):
             raise
         raise Unavailable(f"Postgres: {_first_line(error)}. Is the stack up? `tweetmill status` tells") from error
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    return state == _READ_ONLY or (isinstance(error, OperationalError) and state != _STATEMENT_TIMEOUT)
 
 
 def _first_line(error: DBAPIError) -> str:
