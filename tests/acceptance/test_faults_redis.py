@@ -42,7 +42,7 @@ def test_redis_killed_in_the_middle_of_a_job_does_not_touch_the_job(mill: Mill, 
 @pytest.mark.fault(14)
 @pytest.mark.timeout(600)
 def test_jobs_are_accepted_while_redis_is_down_and_published_when_it_is_back(mill: Mill, measured, thorough: bool):
-    count, away = (1000, 60) if thorough else (100, 3)
+    count, away = (1000, 60) if thorough else (60, 2)
     mill.workers(2)
     jobs = []
     slowest = 0.0
@@ -172,7 +172,7 @@ def test_a_far_away_redis_and_postgres_cost_time_and_no_lease(mill: Mill, measur
         worker = mill.only(CELERY_BROKER_URL=f"redis://127.0.0.1:{broker_line.port}/0", DATABASE_URL=database, **timing)
         broker_line.delay(0.2)
         database_line.delay(0.2)
-        until = time.monotonic() + (120 if thorough else 8)
+        until = time.monotonic() + (120 if thorough else 6)
         jobs = []
         while time.monotonic() < until:
             jobs += enqueue([Work(rows=2, pause=0.1)])

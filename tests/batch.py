@@ -1,0 +1,36 @@
+"""A producer that may be killed: it enqueues jobs under stable keys, some at a time, and says how much memory it took.
+
+    python -m tests.batch 10000
+
+Given again, it goes on where it was killed, because equal keys are one job.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+from tasks.submission import publish_now
+from tests.work import KIND, QUEUE, Work
+from workers import ledger
+from workers.store import transaction
+
+AT_ONCE = 500
+
+
+def main() -> None:
+    """Enqueue as many jobs as the first argument says."""
+    asked = int(sys.argv[1])
+    for first in range(0, asked, AT_ONCE):
+        jobs = [
+            ledger.NewJob(kind=KIND, queue=QUEUE.value, payload=Work(), idempotency_key=f"batch-{number}")
+            for number in range(first, min(first + AT_ONCE, asked))
+        ]
+        with transaction() as connection:
+            ledger.insert(connection, jobs)
+        publish_now(QUEUE)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)  # noqa: T201 - MiB
+
+
+if __name__ == "__main__":
+    main()
