@@ -21,8 +21,6 @@ __all__ = ["broker_reading", "database_reading", "live_workers", "ready_workers"
 
 Reading = dict[str, Any]
 
-_ALIVE_FOR = 30
-
 
 def status(settings: Settings, home: Home) -> Reading:
     """Everything at once, as JSON-like values; what can't be read carries an `error`."""
@@ -31,10 +29,11 @@ def status(settings: Settings, home: Home) -> Reading:
     broker = _asked(lambda: broker_reading(settings))
     database = _asked(lambda: database_reading(settings))
     workers = _asked_list(lambda: live_workers(settings)) if database["answers"] else []
+    stay = any(not worker["draining"] for worker in workers)
     return {
         "home": str(home.path),
         "supervisor": supervisor,
-        "ready": bool(broker["answers"] and database["answers"] and workers and database["revision"] == database["head"]),
+        "ready": bool(broker["answers"] and database["answers"] and stay and database["revision"] == database["head"]),
         "redis": broker,
         "postgres": database,
         "problems": [*broker.get("problems", ()), *database.get("problems", ())],
@@ -125,21 +124,13 @@ def database_reading(settings: Settings) -> Reading:
 
 def live_workers(settings: Settings) -> list[Reading]:
     """Workers that said within half a minute that they live, on whatever machine."""
-    from sqlalchemy import text
-
+    from workers import roster
     from workers.store import connect
 
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
     try:
         with engine.connect() as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT name, queues, pid, round(extract(epoch FROM now() - seen_at)::numeric, 1) AS age FROM worker "
-                    "WHERE seen_at > now() - make_interval(secs => :alive) ORDER BY name"
-                ),
-                {"alive": _ALIVE_FOR},
-            )
-            return [{"name": row.name, "queues": row.queues.split(","), "pid": row.pid, "seen_seconds_ago": float(row.age)} for row in rows]
+            return [asdict(worker) for worker in roster.live(connection)]
     finally:
         engine.dispose()
 
@@ -148,4 +139,4 @@ def ready_workers(settings: Settings, stack: Reading) -> set[str]:
     """Which of the stack's own workers take jobs already, by the names that `stack.json` gives them."""
     own = {kept["pid"]: kept["name"] for kept in stack.get("processes", ()) if kept["name"].startswith("worker")}
     live = _asked_list(lambda: live_workers(settings)) if own else []
-    return {own[worker["pid"]] for worker in live if worker["pid"] in own}
+    return {own[worker["pid"]] for worker in live if worker["pid"] in own and not worker["draining"]}

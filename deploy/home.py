@@ -96,6 +96,20 @@ class Home:
             return None
         return descriptor
 
+    def wish_for_workers(self, count: int) -> None:
+        """Ask the supervisor of this home to have so many workers at least."""
+        write_private(self.run / "wish", str(count))
+
+    def take_wish(self) -> int | None:
+        """How many workers somebody wishes for; None when nobody has since it was last asked."""
+        wish = self.run / "wish"
+        try:
+            count = int(wish.read_text())
+        except FileNotFoundError:
+            return None
+        wish.unlink(missing_ok=True)
+        return count
+
     def read_stack(self) -> dict[str, Any]:
         """What `stack.json` says; empty when there is none."""
         try:

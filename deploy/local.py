@@ -7,7 +7,6 @@ a folder. What a killed supervisor left behind is found by `up`, which goes on w
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,12 +34,17 @@ _DOWN_PATIENCE = 75.0
 class Plan:
     """How much of the machine the stack takes."""
 
-    workers: int = 1
+    workers: int | None = None
     threads: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Workers of a stack that is started anew."""
+        return self.workers or 1
 
     def threads_each(self) -> int:
         """CPU threads of one worker's engine: the cores are shared out."""
-        return self.threads or max(1, cores() // self.workers)
+        return self.threads or max(1, cores() // self.count)
 
 
 def cores() -> int:
@@ -53,12 +57,12 @@ def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str
 
     Args:
         settings: whose home is used; servers that they name are used instead of own ones.
-        plan: how many workers.
+        plan: how many workers. A stack that is up already gets those that it has too few of; unsaid: those that left.
         detach: return when the workers are ready, instead of staying until Ctrl-C.
         report: hears what happens, for people.
 
     Returns:
-        What `stack.json` says, and `already` when another `up` was first.
+        What `stack.json` says, and `already` when another `up` was first: how many workers were added then.
 
     Raises:
         Unavailable: a server or a worker does not come up. Nothing is left running then.
@@ -67,13 +71,13 @@ def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str
     home.prepare()
     held = home.lock()
     if held is None:
-        return _running_stack(home) | {"already": True}
+        return _add_workers(home, plan, report)
     try:
         stop_children(home, report)
         _start_servers(settings, home, plan, report)
         if detach:
             return _start_supervisor(home, plan, held, report)
-        Supervisor(get_settings(), home, plan.workers, plan.threads_each(), report).run()
+        Supervisor(get_settings(), home, plan.count, plan.threads_each(), report).run()
         return {}
     except BaseException:
         report("not up: stopping what was started")
@@ -91,7 +95,7 @@ def _start_servers(settings: Settings, home: Home, plan: Plan, report: Report) -
         report(f"{server.name} answers ({time.monotonic() - begun:.1f} s)")
     addresses: dict[str, Any] = {name: server.url for name, server in ours.items()}
     addresses["flower_password_file"] = str(flower.password_file(settings, home))
-    home.write_stack({"settings": addresses | {"threads": plan.threads_each()}, "workers": plan.workers})
+    home.write_stack({"settings": addresses | {"threads": plan.threads_each()}, "workers": plan.count})
     get_settings.cache_clear()
     before, after = migrate(get_settings())
     report(f"tables at {after}" if before == after else f"tables brought to {after}")
@@ -108,40 +112,55 @@ def _is_external(settings: Settings, home: Home, name: str) -> bool:
 
 def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict[str, Any]:
     log, environment = home.logs / "supervisor.log", {"TWEETMILL_HOME": str(home.path)}
-    process = spawn(command(plan.workers, plan.threads_each()), log, environment=environment, folder=home.run, survives=True, keep=(held,))
+    process = spawn(command(plan.count, plan.threads_each()), log, environment=environment, folder=home.run, survives=True, keep=(held,))
     try:
-        return _wait_until_ready(process, home, plan, report)
+        return _wait_until_ready(home, plan.count, report, lambda: process.poll() is None)
     except BaseException:
         process.terminate()
         process.wait(_DOWN_PATIENCE)
         raise
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], home: Home, plan: Plan, report: Report) -> dict[str, Any]:
+def _add_workers(home: Home, plan: Plan, report: Report) -> dict[str, Any]:
+    stack = _running_stack(home)
+    had = stack["workers"]
+    wanted = plan.workers or sum(kept["name"].startswith("worker") for kept in stack["processes"])
+    if wanted <= had:
+        return stack | {"already": 0}
+    home.wish_for_workers(wanted)
+    return _wait_until_ready(home, wanted, report, lambda: find(home.run / "supervisor.json") is not None) | {"already": wanted - had}
+
+
+def _wait_until_ready(home: Home, workers: int, report: Report, is_supervised: Callable[[], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + _UP_PATIENCE
     told: set[str] = set()
+    failures = _restarts(home.read_stack())
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if not is_supervised():
             log = home.logs / "supervisor.log"
             raise Unavailable(f"the supervisor ended: {last_line(log)}. {log} has the rest")
         stack = home.read_stack()
-        _refuse_failing(stack, home)
+        _refuse_failing(stack, home, failures)
         ready = ready_workers(get_settings(), stack)
         for name in sorted(ready - told):
             report(f"{name} is ready")
         told |= ready
-        if len(told) == plan.workers:
+        if len(ready) >= workers:
             return stack
         time.sleep(0.2)
-    log = home.logs / f"worker{plan.workers}.log"
+    log = home.logs / f"worker{workers}.log"
     raise Unavailable(f"not all workers are ready after {_UP_PATIENCE:.0f} s: {last_line(log)}. {home.logs} has the rest")
 
 
-def _refuse_failing(stack: dict[str, Any], home: Home) -> None:
-    for kept in stack.get("processes", ()):
-        if kept["restarts"] >= 2:
-            log = home.logs / f"{kept['name']}.log"
-            raise Unavailable(f"{kept['name']} does not start: {last_line(log)}. {log} has the rest")
+def _restarts(stack: dict[str, Any]) -> dict[str, int]:
+    return {kept["name"]: kept["restarts"] for kept in stack.get("processes", ())}
+
+
+def _refuse_failing(stack: dict[str, Any], home: Home, before: dict[str, int]) -> None:
+    for name, restarts in _restarts(stack).items():
+        if restarts - before.get(name, 0) >= 2:
+            log = home.logs / f"{name}.log"
+            raise Unavailable(f"{name} does not start: {last_line(log)}. {log} has the rest")
 
 
 def _running_stack(home: Home) -> dict[str, Any]:

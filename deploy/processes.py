@@ -123,7 +123,10 @@ def _ended(process: psutil.Process) -> bool:
 
 @dataclass
 class Kept:
-    """A process that is started again when it ends, ever later while it keeps failing."""
+    """A process that is started again when it ends, ever later while it keeps failing.
+
+    One that `may_leave` and ends well was asked to: it stays down until `bring_back`.
+    """
 
     name: str
     command: Sequence[str]
@@ -131,6 +134,8 @@ class Kept:
     folder: Path
     log: Path
     record: Path
+    may_leave: bool = False
+    has_left: bool = False
     restarts: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _started: float = 0.0
@@ -146,21 +151,29 @@ class Kept:
         """Start the process if it should run and does not; return whether anything changed."""
         now = time.monotonic()
         if self.process is not None:
-            if self.process.poll() is None:
+            code = self.process.poll()
+            if code is None:
                 return False
-            self._plan_restart(now)
+            self.process = None
+            self.record.unlink(missing_ok=True)
+            self.has_left = self.may_leave and code == 0
+            if not self.has_left:
+                self._plan_restart(now)
             return True
-        if now < self._not_before:
+        if self.has_left or now < self._not_before:
             return False
         self.process = spawn(self.command, self.log, environment=self.environment, folder=self.folder)
         self._started = now
         note(self.record, self.process.pid)
         return True
 
+    def bring_back(self) -> None:
+        """Have it started again though it left."""
+        self.has_left = False
+        self._not_before = 0.0
+
     def _plan_restart(self, now: float) -> None:
         healthy = now - self._started > _HEALTHY_AFTER
         self._backoff = 1.0 if healthy else min(_LONGEST_BACKOFF, self._backoff * 2)
         self._not_before = now + self._backoff
         self.restarts += 1
-        self.process = None
-        self.record.unlink(missing_ok=True)

@@ -47,7 +47,8 @@ class Supervisor:
         ours = home.read_stack().get("settings", {})
         self.servers = [server for name, server in servers_of(home).items() if name in ours]
         self.flower_port = flower.free_port(settings.flower_port)
-        self.workers = [self._kept(f"worker{number}", threads) for number in range(1, workers + 1)]
+        self.threads = threads
+        self.workers = [self._worker(number) for number in range(1, workers + 1)]
         flower_command = flower.command(settings, home, self.flower_port)
         self.kept = [*self.workers, self._keep_as("flower", flower_command, {"TWEETMILL_HOME": str(home.path)})]
         self._ended = threading.Event()
@@ -55,9 +56,17 @@ class Supervisor:
         self._announced = False
         self._flower_informed = False
 
-    def _kept(self, name: str, threads: int) -> Kept:
-        environment = {"TWEETMILL_HOME": str(self.home.path), "TWEETMILL_THREADS": str(threads)}
-        return self._keep_as(name, worker_command(name, list(Queue)), environment)
+    @property
+    def staying(self) -> list[Kept]:
+        """The workers that were not asked to leave."""
+        return [worker for worker in self.workers if not worker.has_left]
+
+    def _worker(self, number: int) -> Kept:
+        name = f"worker{number}"
+        environment = {"TWEETMILL_HOME": str(self.home.path), "TWEETMILL_THREADS": str(self.threads)}
+        kept = self._keep_as(name, worker_command(name, list(Queue)), environment)
+        kept.may_leave = True
+        return kept
 
     def _keep_as(self, name: str, command: Sequence[str], environment: dict[str, str]) -> Kept:
         log, record = self.home.logs / f"{name}.log", self.home.run / f"{name}.json"
@@ -67,6 +76,7 @@ class Supervisor:
         """Until SIGTERM or Ctrl-C; then everything ends, servers last."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._told_to_end)
+        self.home.take_wish()  # one that an earlier supervisor did not hear
         note(self.home.run / "supervisor.json", os.getpid())
         try:
             while not self._ended.is_set():
@@ -84,16 +94,32 @@ class Supervisor:
             if server.process() is None:
                 self.report(f"{server.name} stopped: starting it again")
                 self._try_start(server)
+        self._heed_wish()
         changed = [kept for kept in self.kept if kept.keep()]
         self._announce()
         for kept in changed:
             if kept.process is not None:
                 self.report(f"{kept.name} started (pid {kept.pid})")
+            elif kept.has_left:
+                self.report(f"{kept.name} left, as it was asked to: `tweetmill up` brings it back")
             else:
                 self.report(f"{kept.name} ended: {last_line(kept.log)}")
         if changed:
             self._write_down()
             self._flower_informed = False
+
+    def _heed_wish(self) -> None:
+        """Bring back workers that left, and add new ones, until there are as many as a later `up` asks for."""
+        wish = self.home.take_wish()
+        if wish is None:
+            return
+        for worker in self.workers:
+            if worker.has_left and len(self.staying) < wish:
+                worker.bring_back()
+        while len(self.staying) < wish:
+            self.workers.append(self._worker(len(self.workers) + 1))
+            self.kept.append(self.workers[-1])
+        self._announced = False
 
     def _announce(self) -> None:
         """Say once that all workers are ready; the question is put every second until they are."""
@@ -103,14 +129,14 @@ class Supervisor:
         if self._announced:
             self._inform_flower()
             return
-        if len(ready_workers(self.settings, self.home.read_stack())) == len(self.workers):
+        if 0 < len(self.staying) == len(ready_workers(self.settings, self.home.read_stack())):
             self._announced = True
             self.report(f"ready; Flower: http://127.0.0.1:{self.flower_port}, password in {flower.password_file(self.settings, self.home)}")
 
     def _inform_flower(self) -> None:
         """Flower asks for the workers when it starts, before they are ready: have it ask once more."""
         if not self._flower_informed:
-            self._flower_informed = flower.ask_for_workers(self.settings, self.home, self.flower_port) >= len(self.workers)
+            self._flower_informed = flower.ask_for_workers(self.settings, self.home, self.flower_port) >= len(self.staying)
 
     def _try_start(self, server: Server) -> None:
         try:
@@ -120,9 +146,9 @@ class Supervisor:
             self._ended.wait(2)
 
     def _write_down(self) -> None:
-        processes = [{"name": kept.name, "pid": kept.pid, "restarts": kept.restarts} for kept in self.kept]
+        processes = [{"name": kept.name, "pid": kept.pid, "restarts": kept.restarts, "left": kept.has_left} for kept in self.kept]
         stack = self.home.read_stack() | {"processes": processes, "flower": f"http://127.0.0.1:{self.flower_port}"}
-        self.home.write_stack(stack | {"supervisor": os.getpid()})
+        self.home.write_stack(stack | {"supervisor": os.getpid(), "workers": len(self.staying)})
 
     def end(self) -> None:
         """Stop everything that belongs to this home."""

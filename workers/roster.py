@@ -86,7 +86,7 @@ def live(connection: Connection) -> list[LiveWorker]:
     return [LiveWorker(row.name, tuple(row.queues.split(",")), row.pid, row.draining, row.jobs, row.age) for row in rows]
 
 
-def drain(connection: Connection, names: Sequence[str] | None) -> list[str]:
+def drain(connection: Connection, names: Sequence[str] | None) -> list[LiveWorker]:
     """Ask workers to leave: they hear it within a round of upkeep.
 
     Args:
@@ -94,16 +94,16 @@ def drain(connection: Connection, names: Sequence[str] | None) -> list[str]:
         names: as `live` gives them, or their part before the `@` where that fits one alone; None: all that live.
 
     Returns:
-        The full names of those that were asked.
+        Those that were asked.
 
     Raises:
         NotFound: a name that no live worker has.
         UserError: a short name that several have.
     """
-    known = [worker.name for worker in live(connection)]
-    chosen = known if names is None else [_full_name(name, known) for name in names]
+    known = {worker.name: worker for worker in live(connection)}
+    chosen = list(known) if names is None else [_full_name(name, list(known)) for name in dict.fromkeys(names)]
     connection.execute(text("UPDATE worker SET orders = 'drain' WHERE name = ANY(:names) AND left_at IS NULL"), {"names": chosen})
-    return chosen
+    return [known[name] for name in chosen]
 
 
 def _full_name(name: str, known: Sequence[str]) -> str:

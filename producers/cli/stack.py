@@ -1,4 +1,4 @@
-"""The verbs of the stack: up, down, status, worker, migrate."""
+"""The verbs of the stack: up, down, status, worker, drain, migrate."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from producers.cli.output import DONE, FAILED, STACK, AsJson, emit, example, say
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_LOOK_EVERY = 0.5  # seconds
 _ALL_QUEUES = "synthesis,training,evaluation,summarization,upkeep"
 
 
@@ -20,26 +21,28 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=STACK, epilog=example("tweetmill down"))(down)
     app.command(rich_help_panel=STACK, epilog=example("tweetmill status", "tweetmill status --json | jq .redis.queues"))(status)
     app.command(rich_help_panel=STACK, epilog=example("tweetmill worker --queues training,summarization --gpu 0"))(worker)
+    app.command(rich_help_panel=STACK, epilog=example("tweetmill drain worker2 --wait", "tweetmill drain --all"))(drain)
     app.command(rich_help_panel=STACK, epilog=example("DATABASE_URL=postgresql://me@db/tweetmill tweetmill migrate"))(migrate)
 
 
 def up(
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=64, help="Workers to start.")] = 1,
+    workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, max=64, help="Workers; default: 1, or all that left.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each worker; default: the cores, shared out.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the workers are ready.")] = False,
 ) -> None:
     """Start Redis, Postgres, workers and Flower on this machine; no Docker, no root.
 
-    With CELERY_BROKER_URL or DATABASE_URL set, those servers are used instead of own ones.
+    With CELERY_BROKER_URL or DATABASE_URL set, those servers are used instead of own ones. When the stack is up already, the workers
+    that it has too few of are started.
     """
     from deploy import local
     from workers.settings import get_settings
 
     stack = local.up(get_settings(), local.Plan(workers, threads), detach, lambda message: say(f"[dim]·[/dim] {message}"))
-    if stack.get("already"):
-        say(f"Already up, with {stack['workers']} worker(s).")
-        if stack["workers"] != workers:
-            say(f"To change that: tweetmill down && tweetmill up --workers {workers}")
+    if "already" in stack:
+        say(f"Already up, with {stack['workers']} worker(s)" + (f", {stack['already']} of them started now." if stack["already"] else "."))
+        if workers is not None and stack["workers"] > workers:
+            say("To have fewer: [bold]tweetmill drain WORKER[/bold]")
     if stack:
         settings = get_settings()
         where = f"Flower: {stack['flower']}, user {settings.flower_user}, password in {settings.flower_password_file}"
@@ -87,6 +90,43 @@ def worker(
     node.become(settings, name or (f"gpu{gpu.replace(',', '-')}" if gpu else f"worker{os.getpid()}"), wanted, concurrency, gpu)
 
 
+def drain(
+    workers: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORKER]...", help="Names as status shows them, or what stands before the @.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All workers that live, on all machines.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when they have left.")] = False,
+) -> None:
+    """Have workers leave: they take no job any more, give back what they hold at its next step, and end. No failure is counted."""
+    from workers import roster
+    from workers.store import transaction
+
+    if bool(workers) == every:
+        raise typer.BadParameter("name workers, or give --all")
+    with transaction() as connection:
+        asked = roster.drain(connection, workers or None)
+    if not asked:
+        say("No worker is alive.")
+    for worker in asked:
+        say(f"Asked [bold]{worker.name}[/bold] to leave" + (f": it gives {worker.jobs} job(s) back." if worker.jobs else "."))
+    if wait and asked:
+        _wait_for_leave({(worker.name, worker.pid) for worker in asked})
+        say("[bold green]All have left.[/bold green]")
+
+
+def _wait_for_leave(asked: set[tuple[str, int]]) -> None:
+    import time
+
+    from workers import roster
+    from workers.store import transaction
+
+    while True:
+        with transaction() as connection:
+            if not asked & {(worker.name, worker.pid) for worker in roster.live(connection)}:
+                return
+        time.sleep(_LOOK_EVERY)
+
+
 def migrate() -> None:
     """Bring the tables of the database up to date, and the rights of its roles."""
     from deploy.migrate import grant
@@ -113,7 +153,9 @@ def _status_table(reading: dict[str, Any]) -> RenderableType:
         stands = reading["postgres"]
         table.add_row("tables", f"at {stands['revision']}" + ("" if stands["revision"] == stands["head"] else f", behind {stands['head']}"))
     for live in reading["workers"]:
-        table.add_row("worker", f"{live['name']}  ({', '.join(live['queues'])}; seen {live['seen_seconds_ago']} s ago)")
+        table.add_row("worker", escape(_worker(live)))
+    for gone in (kept for kept in reading["processes"] if kept["left"]):
+        table.add_row("worker", f"{gone['name']} left, as it was asked to: [bold]tweetmill up[/bold] brings it back")
     if not reading["workers"]:
         table.add_row("worker", "[red]none alive[/red]")
     if reading["redis"]["answers"]:
@@ -126,6 +168,12 @@ def _status_table(reading: dict[str, Any]) -> RenderableType:
         table.add_row("problem", f"[red]{escape(problem)}[/red]")
     table.add_row("home", f"{reading['home']}  ({reading['disk_free_gib']} GiB free)")
     return table
+
+
+def _worker(live: dict[str, Any]) -> str:
+    holds = f"; {live['jobs']} job(s)" if live["jobs"] else ""
+    leaves = "; is leaving" if live["draining"] else ""
+    return f"{live['name']}  ({', '.join(live['queues'])}; seen {live['seen_seconds_ago']} s ago{holds}{leaves})"
 
 
 def _server(reading: dict[str, Any]) -> str:

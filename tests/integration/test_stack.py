@@ -45,6 +45,9 @@ class Stack:
     def status(self) -> dict:
         return json.loads(self.run("status", "--json").stdout)
 
+    def names(self) -> list[str]:
+        return [worker["name"].partition("@")[0] for worker in self.status()["workers"]]
+
     def file(self) -> dict:
         return json.loads((self.home / "stack.json").read_text())
 
@@ -96,13 +99,39 @@ def test_status_tells_of_servers_tables_workers_queues_flower_and_disk(stack):
     assert status["disk_free_gib"] > 0
 
 
-def test_a_second_up_finds_the_first_and_says_how_to_change_it(stack):
+def test_a_second_up_finds_the_first_and_starts_nothing_that_is_there(stack):
     before = stack.file()
-    second = stack.run("up", "--workers", "3", "--detach")
+    second = stack.run("up", "--workers", "1", "--detach")
     assert second.returncode == 0, second.stderr
     assert "Already up, with 1 worker" in second.stderr
-    assert "tweetmill down && tweetmill up --workers 3" in second.stderr
     assert stack.file() == before
+
+
+def test_a_second_up_adds_workers_and_a_drained_one_stays_down_until_the_next(stack):
+    more = stack.run("up", "--workers", "2", "--detach")
+    assert "Already up, with 2 worker(s), 1 of them started now" in more.stderr, more.stderr
+    assert stack.names() == ["worker1", "worker2"]
+    assert "tweetmill drain" in stack.run("up", "--workers", "1").stderr, "how to have fewer"
+
+    drained = stack.run("drain", "worker2", "--wait")
+    assert (drained.returncode, "All have left" in drained.stderr) == (0, True), drained.stderr
+    assert stack.names() == ["worker1"]
+    assert wait_for(lambda: [kept["left"] for kept in stack.file()["processes"] if kept["name"] == "worker2"] == [True], 10)
+    time.sleep(2)
+    assert stack.names() == ["worker1"], "it was asked to leave, and is not restarted"
+    assert "worker2 left, as it was asked to" in stack.run("status").stdout
+
+    assert "1 of them started now" in stack.run("up").stderr
+    assert stack.names() == ["worker1", "worker2"]
+    stack.run("drain", "worker2", "--wait")
+
+
+def test_drain_lists_the_workers_when_it_knows_none_of_the_name(stack):
+    unknown = stack.run("drain", "worker1", "wroker2")
+    assert unknown.returncode == 1
+    assert "wroker2: no such one is alive. There are worker1@" in " ".join(unknown.stderr.split())
+    assert stack.names() == ["worker1"], "not even those that it knows were asked"
+    assert stack.run("drain").returncode == 2
 
 
 def test_flower_asks_for_the_password_and_then_lists_the_workers(stack):

@@ -287,7 +287,7 @@ def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_upkee
     thread = make_upkeep(terminate=lambda: told.append("end"))
     thread.watch()
     with engine.begin() as connection:
-        assert roster.drain(connection, ["worker"]) == ["worker@here"]
+        assert [asked.name for asked in roster.drain(connection, ["worker"])] == ["worker@here"]
     thread.watch()
     assert told == ["end"]
 
