@@ -39,7 +39,7 @@ class Strike:
     @property
     def ends(self) -> float:
         """When it is to be healed."""
-        return self.at + self.lasts
+        return round(self.at + self.lasts, 2)
 
 
 def plan(seed: int, seconds: float, kinds: Mapping[str, Kind]) -> list[Strike]:
@@ -52,11 +52,11 @@ def plan(seed: int, seconds: float, kinds: Mapping[str, Kind]) -> list[Strike]:
         bag = bag or chance.sample(sorted(kinds), len(kinds))
         now, name = _next(strikes, bag, now, kinds)
         bag.remove(name)
-        at, lasts = round(now, 2), round(chance.uniform(*kinds[name].lasts), 2)
-        if at + lasts > seconds:
+        lasts = round(chance.uniform(*kinds[name].lasts), 2)
+        if now + lasts > seconds:
             return strikes
-        strikes.append(Strike(at=at, kind=name, lasts=lasts, draw=chance.randrange(1 << 30)))
-        now = at + chance.uniform(*PAUSES)
+        strikes.append(Strike(at=now, kind=name, lasts=lasts, draw=chance.randrange(1 << 30)))
+        now = round(now + chance.uniform(*PAUSES), 2)
 
 
 def _next(strikes: Sequence[Strike], bag: Sequence[str], earliest: float, kinds: Mapping[str, Kind]) -> tuple[float, str]:
