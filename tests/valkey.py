@@ -27,9 +27,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def valkey(folder: Path, options: Mapping[str, object] | None = None) -> Iterator[int]:
+def valkey(folder: Path, options: Mapping[str, object] | None = None, *, port: int | None = None) -> Iterator[int]:
     """Run one in `folder` until the block ends; yields its port on 127.0.0.1. `options` win over the safe ones."""
-    port = free_port()
+    port = port or free_port()
     own = {"port": port, "bind": "127.0.0.1", "dir": folder, "daemonize": "no", **SAFE, **(options or {})}
     command = [str(_valkey_binary()), *(part for name, value in own.items() for part in (f"--{name}", str(value)))]
     with (folder / "valkey.log").open("ab") as log:

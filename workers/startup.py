@@ -250,14 +250,14 @@ def agree(client: Redis, timeout: int) -> None:
         client.expire(AGREEMENT, _AGREED_FOR)
 
 
-def keep_agreement(settings: Settings) -> None:
-    """From a thread, keep the agreed timeout in Redis for as long as this process lives."""
+def keep_agreement(settings: Settings, every: float = _RENEWED_EVERY) -> threading.Event:
+    """From a thread, keep the agreed timeout in Redis, every so many seconds, until this process ends or the event is set."""
+    stop = threading.Event()
 
     def keep() -> None:
         from redis.exceptions import RedisError
 
-        while True:
-            time.sleep(_RENEWED_EVERY)
+        while not stop.wait(every):
             try:
                 with connect_as_told(settings) as client:
                     agree(client, settings.visibility_timeout)
@@ -265,6 +265,7 @@ def keep_agreement(settings: Settings) -> None:
                 continue
 
     threading.Thread(target=keep, name="agreement", daemon=True).start()
+    return stop
 
 
 def pass_or_exit(settings: Settings) -> None:

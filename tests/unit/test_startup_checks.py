@@ -1,0 +1,128 @@
+"""The checks before a worker starts, one by one: what is refused, and what the sentence says."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers import startup
+from workers.settings import Settings
+from workers.startup import DatabaseReading, RedisReading
+
+GOOD = RedisReading(product="Valkey", version="9.1.2", append_only=True, eviction="noeviction", clock_ahead=0.0, visibility_timeout=600)
+
+
+def reading(**changes: object) -> RedisReading:
+    return RedisReading(**{**GOOD.__dict__, **changes})
+
+
+@pytest.mark.parametrize(
+    ("product", "version"),
+    [
+        *(("Redis", version) for version in ("6.2.20", "6.2.21", "7.2.11", "7.4.6", "7.4.10", "8.0.4", "8.2.2", "8.4.0", "10.1.0")),
+        *(("Valkey", version) for version in ("7.2.11", "8.0.6", "8.1.4", "8.1.7", "9.0.0", "9.1.2")),
+        ("Redis", "255.255.255"),
+        ("Redis", "unstable"),
+    ],
+)
+def test_a_mended_release_is_taken(product: str, version: str):
+    assert startup.old_release(reading(product=product, version=version)) is None
+
+
+@pytest.mark.parametrize(
+    ("product", "version"),
+    [
+        *(("Redis", version) for version in ("5.0.14", "6.0.16", "6.2.5", "6.2.19", "7.0.15", "7.2.10", "7.4.5", "8.0.3", "8.2.1")),
+        *(("Valkey", version) for version in ("7.2.10", "8.0.5", "8.1.3")),
+    ],
+)
+def test_an_open_release_is_named_with_the_cve_the_cure_and_the_way_round_it(product: str, version: str):
+    told = startup.old_release(reading(product=product, version=version))
+    assert told is not None
+    for part in (f"{product} {version}", "CVE-2025-49844", "8.0.", "TWEETMILL_ALLOW_OLD_REDIS=true"):
+        assert part in told
+
+
+def test_an_old_release_is_allowed_where_the_operator_says_so():
+    old = reading(product="Redis", version="7.0.15")
+    assert len(startup.redis_problems(old, Settings())) == 1
+    assert startup.redis_problems(old, Settings(allow_old_redis=True)) == []
+
+
+def test_a_redis_that_tells_nothing_is_not_accused():
+    assert startup.redis_problems(reading(append_only=None, eviction=None, visibility_timeout=None), Settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"append_only": False}, "--appendonly yes"),
+        ({"eviction": "allkeys-lru"}, "set it to noeviction"),
+        ({"eviction": "volatile-ttl"}, "set it to noeviction"),
+        ({"visibility_timeout": 3600}, "agreed on a visibility timeout of 3600 s, here it is 600 s"),
+        ({"clock_ahead": 1.5}, "1.5 s ahead of Valkey's"),
+        ({"clock_ahead": -7200.0}, "7200.0 s behind Valkey's"),
+    ],
+)
+def test_each_fault_of_redis_is_one_sentence_with_its_cure(changes: dict[str, object], told: str):
+    (sentence,) = startup.redis_problems(reading(**changes), Settings())
+    assert told in sentence
+
+
+def test_several_faults_are_all_told():
+    assert len(startup.redis_problems(reading(append_only=False, eviction="allkeys-lru", clock_ahead=9.0), Settings())) == 3
+
+
+def test_tables_behind_or_ahead_and_a_wrong_clock_are_faults_of_postgres():
+    assert startup.database_problems(DatabaseReading("18.4", "0002", "0002", 0.2)) == []
+    behind, clock = startup.database_problems(DatabaseReading("18.4", "0001", "0002", -3.0))
+    assert "tweetmill migrate" in behind
+    assert "3.0 s behind Postgres's" in clock
+    assert startup.database_problems(DatabaseReading("18.4", "0003", "0002", 0.0))
+
+
+# The clock
+
+
+class World:
+    """A server's clock and ours, `ahead` seconds before it; a question takes `there` seconds on its way, and `back` as long to return."""
+
+    def __init__(self, ahead: float, there: float, back: float) -> None:
+        self.now = 1_000_000.0
+        self.ahead, self.there, self.back = ahead, there, back
+
+    def clock(self) -> float:
+        return self.now + self.ahead
+
+    def ask(self) -> float:
+        self.now += self.there
+        answer = self.now
+        self.now += self.back
+        return answer
+
+
+@pytest.mark.parametrize("ahead", [0.0, 2.0, -2.0, 7200.0, -7200.0])
+def test_a_shift_is_measured_and_a_quick_line_hides_nothing_of_it(ahead: float):
+    world = World(ahead, there=0.001, back=0.001)
+    assert startup.clock_ahead(world.ask, world.clock) == pytest.approx(ahead, abs=0.002)
+
+
+@pytest.mark.parametrize(("there", "back"), [(3.0, 0.0), (0.0, 3.0), (1.5, 1.5)])
+def test_a_slow_line_is_not_taken_for_a_wrong_clock(there: float, back: float):
+    world = World(0.0, there, back)
+    assert abs(startup.clock_ahead(world.ask, world.clock)) <= startup.CLOCK_TOLERANCE
+
+
+def test_a_wrong_clock_is_seen_through_a_slow_line():
+    world = World(7200.0, there=2.0, back=0.0)
+    assert startup.clock_of("Redis", startup.clock_ahead(world.ask, world.clock)) is not None
+
+
+def test_the_quickest_of_three_answers_counts():
+    world = World(2.0, there=0.0, back=0.0)
+    delays = iter([4.0, 0.01, 4.0])
+
+    def ask() -> float:
+        world.there = next(delays)
+        return world.ask()
+
+    assert startup.clock_ahead(ask, world.clock) == pytest.approx(2.0, abs=0.02)
