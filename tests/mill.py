@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 from deploy.health import redis_client
 from deploy.home import Home
 from deploy.servers import Postgres, Server, Valkey
+from schemas.payloads import Queue
 from tests.work import QUEUE
 from tests.worker_process import WorkerProcess, wait_for
 from workers.store import get_engine
@@ -79,10 +80,9 @@ class Mill:
 
     # Workers
 
-    def start(self, count: int = 1, app: str = "tests.work:app", **environment: str) -> list[WorkerProcess]:
+    def start(self, count: int = 1, app: str = "tests.work:app", queue: Queue = QUEUE, **environment: str) -> list[WorkerProcess]:
         """New workers, ready to work."""
-        started = [WorkerProcess(f"w{len(self.all) + number}", QUEUE.value, self.home.logs, app, **environment) for number in range(count)]
-        self.all += started
+        started = [self._begin(app, queue, **environment) for _ in range(count)]
         for worker in started:
             assert wait_for(worker.is_ready), worker.log
         return started
@@ -129,8 +129,8 @@ class Mill:
             ended.set()
             keeper.join()
 
-    def _begin(self, **environment: str) -> WorkerProcess:
-        self.all.append(WorkerProcess(f"w{len(self.all)}", QUEUE.value, self.home.logs, "tests.work:app", **environment))
+    def _begin(self, app: str = "tests.work:app", queue: Queue = QUEUE, **environment: str) -> WorkerProcess:
+        self.all.append(WorkerProcess(f"w{len(self.all)}", queue.value, self.home.logs, app, **environment))
         return self.all[-1]
 
     def log(self) -> str:
@@ -188,8 +188,8 @@ class Mill:
     def forget(self) -> None:
         """Take all jobs and messages away; workers stay."""
         with self.engine.begin() as connection:
-            connection.execute(text("DELETE FROM job"))
-            connection.execute(text("DELETE FROM worker"))
+            for table in ("summary", "job", "worker"):
+                connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608
         with self.redis() as client:
             client.delete(QUEUE.value, "unacked", "unacked_index")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -13,8 +14,12 @@ import pytest
 from sqlalchemy import text
 
 from deploy.flower import free_port
+from producers.cli import main
+from schemas.payloads import Queue, SummarizationSpec
+from tasks import summarization
 from tests.batch import AT_ONCE
 from tests.mill import Mill, seconds_until
+from tests.tiny_model import build_tiny_model
 from tests.work import KIND, QUEUE, Work, enqueue
 from tests.worker_process import wait_for
 from workers.app import publish
@@ -111,6 +116,28 @@ def test_a_producer_killed_in_the_middle_of_a_batch_may_simply_run_again(mill: M
     again.communicate(timeout=120)
     measured(jobs_after_the_kill=left, jobs=_jobs(mill), lost=10_000 - _keys(mill), duplicated=_jobs(mill) - _keys(mill))
     assert (again.returncode, _jobs(mill), _keys(mill)) == (0, 10_000, 10_000)
+
+
+@pytest.mark.fault(34)
+def test_a_bad_line_among_many_costs_itself_alone(mill: Mill, measured, thorough: bool, tmp_path: Path):
+    count = 1000 if thorough else 200
+    lines = [json.dumps({"id": str(number), "text": f"the bus number {number} is late again"}) for number in range(count)]
+    lines[50] = '{"id": "50", "text": ""}'
+    file = tmp_path / "tweets.jsonl"
+    file.write_text("\n".join(lines))
+    assert main(["ingest", str(file)]) == 0
+
+    [worker] = mill.start(queue=Queue.SUMMARIZATION, app="workers.app")
+    with mill.engine.begin() as connection:
+        new = "INSERT INTO model (name, base, method, stage) VALUES ('tiny', :base, 'none', 'summary') RETURNING id"
+        model = connection.execute(text(new), {"base": str(build_tiny_model(tmp_path / "tiny"))}).scalar_one()
+    whole = summarization.enqueue(SummarizationSpec(model_id=model, guard=False)).job
+    assert wait_for(lambda: mill.row(whole).state == "done", 120), worker.log
+    with mill.engine.connect() as connection:
+        summaries, rejected = connection.execute(text("SELECT (SELECT count(*) FROM summary), (SELECT count(*) FROM rejected_row)")).one()
+        [kept] = connection.execute(text("SELECT row_key, field FROM rejected_row")).all()
+    measured(lines=count, rows=summaries, rejected=rejected)
+    assert (summaries, rejected, tuple(kept)) == (count - 1, 1, ("51", "text"))
 
 
 @pytest.mark.fault(36)

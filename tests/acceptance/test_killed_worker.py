@@ -78,7 +78,8 @@ def is_under_way(engine: Engine) -> bool:
         return connection.execute(text("SELECT count(*) FROM summary")).scalar_one() > 0
 
 
-def test_a_worker_killed_in_the_middle_of_a_shard_costs_no_summary_and_doubles_none(engine, whole, start):
+@pytest.mark.fault(1)
+def test_a_worker_killed_in_the_middle_of_a_shard_costs_no_summary_and_doubles_none(engine, whole, start, measured):
     doomed = start("doomed")
     assert wait_for(lambda: is_under_way(engine)), doomed.log
     doomed.kill_all()
@@ -93,6 +94,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_costs_no_summary_and_doubles_n
     assert {tweet: after[tweet] for tweet in written} == written, "a finished row was done again"
     assert {row[2] for tweet, row in after.items() if tweet not in written} == {"heir@test"}
     assert sorted((shard.attempt, shard.failures) for shard in shards(engine)) == [(1, 0), (2, 1)]
+    measured(summaries=len(after), lost=TWEETS - len(after), kept_from_before_the_kill=len(written))
 
 
 def test_a_worker_asked_to_leave_gives_its_shard_back_and_the_job_is_not_blamed(engine, whole, start):
@@ -116,16 +118,22 @@ def test_a_worker_asked_to_leave_gives_its_shard_back_and_the_job_is_not_blamed(
     assert {shard.failures for shard in shards(engine)} == {0}
 
 
-def test_a_cancelled_job_stops_where_it_is_and_can_be_taken_up_again(engine, whole, start):
+@pytest.mark.fault(35)
+def test_a_cancelled_job_stops_where_it_is_and_can_be_taken_up_again(engine, whole, start, measured):
     worker = start("worker")
     assert wait_for(lambda: is_under_way(engine)), worker.log
     with engine.begin() as connection:
         assert family.cancel(connection, whole) == 3
+    asked = time.monotonic()
     assert wait_for(lambda: {shard.state for shard in shards(engine)} == {"cancelled"}, 15), worker.log
+    stopped = round(time.monotonic() - asked, 2)
     written = summaries(engine)
     assert 0 < len(written) < TWEETS
+    starts = [shard.attempt for shard in shards(engine)]
     time.sleep(1)
     assert summaries(engine) == written, "it went on"
+    measured(stopped_seconds=stopped, later_starts=sum(shard.attempt for shard in shards(engine)) - sum(starts))
+    assert [shard.attempt for shard in shards(engine)] == starts, "it began again"
     assert jobs.row(engine, whole).remaining == 0
 
     with engine.begin() as connection:

@@ -214,7 +214,8 @@ def test_a_worker_is_refused_when_a_queue_is_unknown(servers):
         check(get_settings(), ["training", "nope"])
 
 
-def test_a_worker_is_refused_when_redis_may_evict_queues(servers):
+@pytest.mark.fault(19)
+def test_a_worker_is_refused_when_redis_may_evict_queues(servers, measured):
     with redis_client(servers.broker_url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         try:
@@ -223,6 +224,7 @@ def test_a_worker_is_refused_when_redis_may_evict_queues(servers):
         finally:
             client.config_set("maxmemory-policy", "noeviction")
     check(get_settings(), ["training"])
+    measured(workers_refused=1)
 
 
 def test_a_worker_is_refused_while_the_tables_are_behind(servers, clean_database):
