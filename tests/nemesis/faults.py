@@ -74,12 +74,28 @@ def tell(pid: int, number: signal.Signals) -> None:
 
 def kill_one(cluster: Cluster, strike: Strike, role: str) -> Struck | None:
     """SIGKILL for a process of this role."""
-    found = cluster.found(role)
+    found = candidates(cluster, strike, role)
     if not found:
         return None
     victim = found[strike.draw % len(found)]
     tell(victim.pid, signal.SIGKILL)
     return Struck(named(victim))
+
+
+def candidates(cluster: Cluster, strike: Strike, role: str) -> list[Found]:
+    """Processes of a role; of a training's three times out of four only those of one that makes steps already."""
+    found = cluster.found(role)
+    if role == "child" or strike.draw % 4 == 0:
+        return found
+    stepping = {rank.worker for rank in cluster.found("rank") if makes_steps(cluster, rank)}
+    return [one for one in found if one.worker in stepping]
+
+
+def makes_steps(cluster: Cluster, rank: Found) -> bool:
+    """Whether the training of this rank has made a step in this attempt."""
+    job, _, attempt = rank.run.partition("/")
+    progress = cluster.runs / job / f"attempt-{attempt}" / "progress.jsonl"
+    return progress.exists() and b'"step"' in progress.read_bytes()
 
 
 def named(found: Found) -> str:
@@ -137,7 +153,7 @@ def pause_worker(cluster: Cluster, strike: Strike) -> Struck | None:
 @fault("ranks", (15.0, 18.0))
 def pause_rank(cluster: Cluster, strike: Strike) -> Struck | None:
     """A rank freezes for longer than a training may stall: its peers hang in a collective operation."""
-    ranks = cluster.found("rank")
+    ranks = candidates(cluster, strike, "rank")
     if not ranks:
         return None
     victim = ranks[strike.draw % len(ranks)]

@@ -32,7 +32,7 @@ ENOUGH = 25  # unfinished jobs at which the producer waits
 LARGE = 60  # jobs of a large batch
 CHUNK = 4  # jobs of one transaction
 TWEETS, SHARD = 40, 20
-STEPS, SAVE_STEPS, STALL_TIMEOUT = 400, 50, 12.0
+STEPS, SAVE_STEPS, STALL_TIMEOUT = 1500, 100, 12.0
 MAX_FAILURES_OF_POISON = 3
 # Work that misbehaves: how often in how many batches, what it does and for how many attempts; None: for ever.
 _FAULTY: Sequence[tuple[int, Fault, int | None]] = (
@@ -86,7 +86,7 @@ class Producer:
             self._ask_for_work(number, f"{self._seed}/{number}/large", [Work()] * LARGE)
         elif "work" in self._family:
             self._ask_for_work(number, f"{self._seed}/{number}/work", list(_work_of(self._seed, number)))
-        if "summaries" in self._family and number % 6 == 0:
+        if "summaries" in self._family and number % 8 == 0:
             self._ask_for_summaries(number)
         if "training" in self._family:
             self._ask_for_training(number)
@@ -132,7 +132,7 @@ class Producer:
             world_size=2,
             max_steps=STEPS,
             save_steps=SAVE_STEPS,
-            logging_steps=5,
+            logging_steps=10,
             stall_timeout=STALL_TIMEOUT,
             bf16=False,
         )

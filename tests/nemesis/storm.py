@@ -26,7 +26,8 @@ from tests.nemesis.schedule import Strike, plan
 from tests.tiny_model import build_tiny_model
 from tests.worker_process import wait_for
 
-PATIENCE_FOR_A_VICTIM = 6.0  # seconds
+PATIENCE = {"ranks": 20.0, "disk": 20.0}  # seconds that a fault waits for a victim: a training takes its time to begin
+USUAL_PATIENCE = 6.0
 QUIET_WITHIN = 240.0  # seconds from the last healing to the end of the last job
 _OPEN = "SELECT count(*) AS jobs FROM job WHERE state IN ('queued', 'running')"
 
@@ -102,7 +103,7 @@ class Storm:
 
     def _inject(self, strike: Strike) -> Struck | None:
         """Strike; wait a little for a victim where there is none."""
-        deadline = time.monotonic() + PATIENCE_FOR_A_VICTIM
+        deadline = time.monotonic() + PATIENCE.get(KINDS[strike.kind].touches, USUAL_PATIENCE)
         while (struck := INJECT[strike.kind](self._cluster, strike)) is None and time.monotonic() < deadline:
             time.sleep(0.2)
         return struck
