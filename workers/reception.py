@@ -11,6 +11,8 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 from kombu.transport import redis as kombu_redis
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 from redis.exceptions import DataError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,16 @@ class CarefulChannel(kombu_redis.Channel):  # type: ignore[misc]
         except _MISSHAPEN as error:
             _dropped(error)
             return True  # something was read
+
+    def _handle_message(self, client: Any, response: Any) -> Any:
+        published = super()._handle_message(client, response)
+        if not isinstance(published["data"], int):  # else it counts subscriptions
+            try:
+                loads(bytes_to_str(published["data"]))
+            except _MISSHAPEN as error:
+                _dropped(error)
+                published["data"] = None
+        return published
 
     def _receive_one(self, client: Any) -> Any:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from deploy.health import redis_client
 from tests import jobs
 from tests.conftest import Servers
 from tests.worker_process import WorkerProcess, wait_for
@@ -145,6 +147,41 @@ def test_a_worker_lives_through_whatever_is_put_into_redis(worker: WorkerProcess
     assert not trap.exists(), "a pickle was opened"
     assert worker.process.poll() is None
     assert jobs.state(engine, shard) == "queued", "a job of another kind was touched"
+
+
+def test_a_worker_lives_through_what_is_no_message_at_all_and_does_not_quote_it(worker: WorkerProcess, engine: Engine, servers: Servers):
+    envelope = {"body": "W10=", "content-type": "application/json", "content-encoding": "utf-8", "headers": {}, "properties": _properties()}
+    task = {**envelope, "headers": _headers("upkeep.ping")}
+    rubbish: list[Any] = [
+        *(None, 5, CANARY, [CANARY], {}, {"body": CANARY}, {**envelope, "properties": None}, {**envelope, "properties": {}}),
+        *({**envelope, "headers": None}, {**envelope, "headers": [CANARY]}, {**envelope, "headers": {"task": {CANARY: 1}}}),
+        *({**envelope, "headers": {"task": CANARY}}, {**envelope, "headers": {"task": "upkeep.ping"}}),
+        *({**task, "body": 7}, {**task, "body": CANARY}, {**task, "content-type": 9}, {**task, "content-encoding": CANARY}),
+        *({**task, "properties": {**_properties(), "delivery_tag": tag}} for tag in (None, [CANARY], {CANARY: CANARY}, 1.5)),
+        *({**task, "properties": {**_properties(), "delivery_info": wrong}} for wrong in (None, CANARY, [], {})),
+        *({**task, "headers": {**_headers("upkeep.ping"), name: CANARY}} for name in ("eta", "expires", "timelimit", "retries", "group")),
+        *({**task, "headers": {**_headers("upkeep.ping"), "id": wrong}} for wrong in (None, 5, [CANARY])),
+    ]
+    raw = [CANARY.encode(), b"", b"\xff\xfe\x00", b"{", b"[" * 100_000, b'{"__type__": "uuid", "__value__": "x"}', b"NaN"]
+    with redis_client(servers.broker_url) as client:
+        client.lpush("upkeep", *raw, *(json.dumps(each) for each in rubbish))
+        client.publish("/0.celery.pidbox", CANARY)
+        client.publish("/0.celery.pidbox", json.dumps({"properties": CANARY}))
+        assert wait_for(lambda: client.llen("upkeep") == 0), worker.log
+        app.send_task("upkeep.ping", queue="upkeep")
+        assert wait_for(lambda: _succeeded(worker, "upkeep.ping") and pending("upkeep") == 0), worker.log
+        assert worker.process.poll() is None
+        assert client.hlen("unacked") == 0, "something will be delivered again, to the next worker"
+    assert worker.log.count("dropped a message that is none of ours") > 20
+    assert [line for line in worker.log.splitlines() if CANARY in line or "Traceback" in line] == []
+
+
+CANARY = "a-tweet-that-somebody-pushed"
+
+
+def _properties() -> dict[str, Any]:
+    where = {"exchange": "upkeep", "routing_key": "upkeep"}
+    return {"delivery_tag": uuid.uuid4().hex, "delivery_info": where, "body_encoding": "base64", "delivery_mode": 2, "priority": 0}
 
 
 def _succeeded(worker: WorkerProcess, task: str) -> bool:
