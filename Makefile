@@ -10,7 +10,7 @@ SEED    ?= 1
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-browser check format nemesis bench up down secrets clean
+.PHONY: help setup demo test test-unit test-browser faults check format nemesis bench up down secrets clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test-unit: setup ## The quick tests: no sockets, under a minute
 
 test-browser: setup ## Flower in a real Chromium (set CHROMIUM to its path)
 	@$(BIN)/python -m pytest tests/browser
+
+faults: setup ## The fault tests at full length (about half an hour); writes their figures into docs/faults.md
+	@mkdir -p build && rm -f build/faults.jsonl
+	@$(BIN)/python -m pytest tests -m fault --thorough --figures build/faults.jsonl; ended=$$?; $(BIN)/python -m tests.faults && exit $$ended
 
 check: setup ## Style, types and the import law
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
