@@ -46,6 +46,7 @@ def test_a_worker_reserves_nothing_beyond_the_job_it_works_on(servers):
     assert settings["worker_disable_prefetch"] is True
     assert settings["worker_concurrency"] == 1
     assert settings["worker_pool_start_method"] == "spawn"
+    assert settings["worker_proc_alive_timeout"] >= 60, "a pool process that imports slowly would be killed over and over"
 
 
 def test_a_dead_connection_is_noticed_in_seconds_and_waited_for_without_end(servers):
