@@ -73,7 +73,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_concurrency": 1,
         # An engine holds threads and perhaps a GPU: neither survives a fork.
         "worker_pool_start_method": "spawn",
-        # A spawned process imports all anew. On a busy machine that takes longer than Celery's 4 s, after which it is killed, over and over.
+        # A spawned process imports all anew. On a busy machine Celery's 4 s are too short for that: it would be killed, over and over.
         "worker_proc_alive_timeout": 120.0,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
