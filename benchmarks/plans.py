@@ -226,6 +226,7 @@ def _steps(engine: Engine) -> dict[str, Step]:
         "views.jobs, running": lambda c: views.jobs(c, state=JobState.RUNNING, shards=True),
         "views.jobs, quarantined": lambda c: views.jobs(c, state=JobState.QUARANTINED),
         "views.jobs, of a kind": lambda c: views.jobs(c, kind="training"),
+        "views.quarantined": views.quarantined,
         "views.job": lambda c: views.job(c, waits),
         "views.events, one job": lambda c: views.events(c, waits),
         "views.events, with its shards": lambda c: views.events(c, whole),

@@ -43,3 +43,7 @@ PARENT_MOVES: dict[JobState, frozenset[JobState]] = {
 def sources_of(target: JobState, moves: dict[JobState, frozenset[JobState]] = LEGAL_MOVES) -> tuple[str, ...]:
     """The states from which a job may move to `target`, sorted, for an SQL `state = ANY(...)`."""
     return tuple(sorted(state.value for state, targets in moves.items() if target in targets))
+
+
+RETRIABLE = tuple(JobState(state) for state in sources_of(JobState.QUEUED) if state != JobState.RUNNING)
+"""The states from which a person may queue a job again."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from schemas.states import PARENT_MOVES, JobState, sources_of
+from schemas.states import PARENT_MOVES, RETRIABLE, JobState, sources_of
 from workers.errors import UserError
 from workers.events import record, record_many
 
@@ -106,10 +106,6 @@ _RETRY = """
 UPDATE job SET state = 'queued', failures = 0, run_after = now(), published_at = NULL, finished_at = NULL, error = NULL, orders = NULL
 WHERE id = ANY(:jobs)
 """
-
-
-RETRIABLE = tuple(JobState(state) for state in sources_of(JobState.QUEUED) if state != JobState.RUNNING)
-"""The states from which a person may queue a job again."""
 
 
 def retry(connection: Connection, states: Sequence[JobState], job: uuid.UUID | None = None) -> list[uuid.UUID]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.cli.output import JOBS, AsJson, emit, example, say
-from schemas.states import JobState
+from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
     import uuid
@@ -46,9 +46,15 @@ def jobs(
 
     with transaction() as connection:
         found = views.jobs(connection, state=state, kind=kind, shards=every, limit=limit)
+        quarantined = views.quarantined(connection)
     emit(found, as_json, _jobs_table)
     if not found and not as_json:
         say("No such job." if state or kind else "No job yet. [bold]tweetmill demo[/bold] shows the way.")
+    if quarantined and not as_json:
+        say(
+            f"{quarantined} quarantined: [bold]tweetmill jobs --all --state quarantined[/bold] lists them, "
+            "[bold]tweetmill job JOB[/bold] says why, [bold]tweetmill retry --quarantined[/bold] runs them again."
+        )
 
 
 def job(reference: Reference, as_json: AsJson = False) -> None:
@@ -123,8 +129,7 @@ def retry(
         raise typer.BadParameter("name one job, or give --failed or --quarantined")
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference) if reference is not None else None
-        states = many or [JobState.FAILED, JobState.CANCELLED, JobState.QUARANTINED]
-        again = family.retry(connection, states, id_)
+        again = family.retry(connection, many or RETRIABLE, id_)
     if not again and id_ is not None:
         raise UserError(f"job {id_} has nothing to retry. `tweetmill job {str(id_)[:8]}` shows how it stands")
     say(f"Queued {len(again)} job{'' if len(again) == 1 else 's'} again.")
@@ -173,6 +178,10 @@ def _job_page(found: JobView, seen: dict[str, Any]) -> RenderableType:
         table.add_row("rejected", f"{seen['rejected']} rows, the first: {escape(_reason(seen['rejected_rows'][0]))}")
     if found.error:
         table.add_row("error", f"[red]{escape(str(found.error.get('class')))}: {escape(str(found.error.get('message')))}[/red]")
+        if found.error.get("worker"):
+            table.add_row("happened on", escape(f"{found.error['worker']}, host {found.error.get('host', 'unknown')}"))
+    if found.state in RETRIABLE:
+        table.add_row("", f"[bold]tweetmill retry {str(found.id)[:8]}[/bold] runs it again")
     tail = [escape(line) for line in str((found.error or {}).get("log_tail", "")).splitlines()[-20:]]
     events = [escape(_event_row(event, found.id)) for event in seen["events"]]
     if len(events) == _EVENTS_SHOWN:

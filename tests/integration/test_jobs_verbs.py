@@ -21,7 +21,7 @@ from schemas.states import JobState
 from tests import jobs
 from tests.jobs import add, add_family, claimed, finish
 from tests.worker_process import wait_for
-from workers import ledger, views
+from workers import ledger, upkeep, views
 from workers.errors import NotFound
 
 Run = Callable[..., tuple[int, str, str]]
@@ -197,8 +197,66 @@ def test_quarantined_jobs_come_back_only_when_asked_for(engine, run):
         ledger.fail(connection, held, {"message": "it broke"})
     assert "Queued 0 jobs" in run("retry", "--failed")[2]
     assert jobs.state(engine, job) == "quarantined"
+    assert "Queued 1 job again" in run("retry", "--quarantined")[2]
+    again = jobs.row(engine, job)
+    assert (again.state, again.failures, again.error) == ("queued", 0, None), "it has all its tries again"
+    finish(engine, claimed(engine, job))
+    assert run("jobs")[2] == ""
+
+
+def quarantine(engine: Engine, job: uuid.UUID, error: dict[str, Any]) -> None:
+    jobs.alter(engine, job, "max_failures = failures + 1")
+    held = claimed(engine, job)
+    with engine.begin() as connection:
+        ledger.fail(connection, held, error)
+
+
+def test_a_quarantined_job_says_what_happened_where_and_what_its_log_said_last(engine, run):
+    job = add(engine)
+    told = {
+        "class": "RanksFailed",
+        "message": "rank 1 ended with 1",
+        "worker": "gpu0@north",
+        "host": "north.example",
+        "log_tail": "loss is nan",
+    }
+    quarantine(engine, job, told)
+    page = run("job", str(job))[1]
+    for said in ("quarantined", "RanksFailed: rank 1 ended with 1", "gpu0@north, host north.example", "loss is nan"):
+        assert said in page
+    assert f"tweetmill retry {str(job)[:8]}" in page
+    assert json.loads(run("job", str(job), "--json")[1])["error"] == told
+
+
+def test_a_job_whose_worker_died_says_which_and_keeps_what_its_log_said_before(engine, run):
+    job = add(engine)
+    jobs.alter(engine, job, "max_failures = 2")
+    held = claimed(engine, job, "gpu0@north")
+    with engine.begin() as connection:
+        ledger.fail(
+            connection, held, {"class": "RanksFailed", "message": "out of memory", "log_tail": "tried to allocate 20 GiB"}, backoff=0
+        )
+    claimed(engine, job, "gpu1@south")
+    jobs.expire(engine, job)
+    with engine.begin() as connection:
+        upkeep.reap(connection)
+    page = run("job", str(job))[1]
+    for said in ("quarantined", "worker gpu1@south stopped renewing its lease", "gpu1@south, host south", "tried to allocate 20 GiB"):
+        assert said in page
+
+
+def test_the_list_says_that_jobs_are_quarantined_and_what_to_do(engine, run):
+    parent, (shard, _) = add_family(engine, 2)
+    quarantine(engine, shard, {"message": "it broke"})
+    said = " ".join(run("jobs")[2].split())
+    assert "1 quarantined" in said
+    assert "tweetmill retry --quarantined" in said
+    listed = json.loads(run("jobs", "--all", "--state", "quarantined", "--json")[1])
+    assert [row["id"] for row in listed] == [str(shard)]
     run("retry", "--quarantined")
-    assert jobs.state(engine, job) == "queued"
+    assert jobs.state(engine, shard) == "queued"
+    assert jobs.state(engine, parent) == "running"
+    assert "quarantined" not in run("jobs")[2]
 
 
 # Watching
