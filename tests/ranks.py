@@ -18,7 +18,7 @@ from workers.training import launch
 from workers.training.outcome import StopReason, TrainingFailed, TrainingResult
 from workers.training.payload import RunPayload
 from workers.training.processes import descendants, is_running
-from workers.training.progress import Checkpoint, Event, Step
+from workers.training.progress import Checkpoint, Event, ProgressReader, Step
 
 WORDS = ["bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "medals", "city", "hope"]
 
@@ -90,6 +90,11 @@ class Run:
         expected = (1, self.payload.spec.world_size)
         assert (len(group["supervisor"]), len(group["rank"])) == expected, (self.outcome, getattr(self.outcome, "log_tail", ""))
         return [pid for pids in group.values() for pid in pids]
+
+    def until_written(self, step: int) -> list[int]:
+        """Wait until the ranks say that they made `step`, a moment before their launcher hears of it; return all pids."""
+        reader = ProgressReader(self.payload.run_folder)
+        return self.until(lambda: any(isinstance(event, Step) and event.step >= step for event in reader.read()))
 
     def kill(self, role: str, which: int = 0) -> None:
         """SIGKILL one process of a role."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from workers.training.outcome import TrainingStopped
 from workers.training.payload import RunPayload
 from workers.training.processes import descendants
 from workers.training.progress import Done, ProgressReader, Start, Step
+
+Told = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +88,25 @@ def test_a_cancelled_run_leaves_no_process(base: Path, train_file: Path, tmp_pat
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_ranks_do_not_outlive_their_supervisor(base: Path, train_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("role", "which"),
+    [
+        pytest.param("rank", 1, marks=pytest.mark.fault(3)),
+        pytest.param("agent", 0, marks=pytest.mark.fault(4)),
+        pytest.param("supervisor", 0, marks=pytest.mark.fault(5)),
+    ],
+)
+def test_the_group_falls_with_any_one_of_it(role: str, which: int, base: Path, train_file: Path, tmp_path: Path, measured: Told) -> None:
     run = Run(a_spec(base, max_steps=100_000), train_file, tmp_path / "run")
     pids = run.until_it_steps()
 
-    os.kill(run.group()["supervisor"][0], signal.SIGKILL)
+    run.kill(role, which)
 
-    wait_for(lambda: alive(pids) == [], 5)
+    took = wait_for(lambda: alive(pids) == [], 10)
     failure = run.end_badly()
     assert failure.kind == "crash"
+    assert failure.log_tail
+    measured(killed=role, group_gone_seconds=round(took, 2), processes_left=len(alive(pids)))
 
 
 def test_nothing_outlives_a_worker_that_is_killed(base: Path, train_file: Path, tmp_path: Path) -> None:
@@ -113,26 +126,19 @@ def test_nothing_outlives_a_worker_that_is_killed(base: Path, train_file: Path, 
         wait_for(lambda: alive(pids) == [], 10)
 
 
-def test_the_group_falls_with_one_rank(base: Path, train_file: Path, tmp_path: Path) -> None:
-    run = Run(a_spec(base, max_steps=100_000), train_file, tmp_path / "run")
-    pids = run.until_it_steps()
-
-    os.kill(run.group()["rank"][1], signal.SIGKILL)
-
-    failure = run.end_badly()
-    assert failure.kind == "crash"
-    assert failure.log_tail
-    assert alive(pids) == []
-
-
-def test_a_hanging_rank_is_noticed(base: Path, train_file: Path, tmp_path: Path) -> None:
-    run = Run(a_spec(base, max_steps=100_000, stall_timeout=20.0), train_file, tmp_path / "run")
+@pytest.mark.fault(9)
+def test_a_hanging_rank_is_noticed(base: Path, train_file: Path, tmp_path: Path, measured: Told) -> None:
+    patience = 10.0  # seconds; five times that for the first step
+    run = Run(a_spec(base, max_steps=100_000, stall_timeout=patience), train_file, tmp_path / "run")
     pids = run.until_it_steps()
 
     os.kill(run.group()["rank"][0], signal.SIGSTOP)
 
+    took = wait_for(lambda: alive(pids) == [], 60)
     failure = run.end_badly()
     assert failure.kind == "stall"
+    measured(stall_timeout=patience, killed_after_seconds=round(took, 2))
+    assert took < patience + 10
     assert alive(pids) == []
 
 
