@@ -27,14 +27,18 @@ def migrate(settings: Settings) -> tuple[str | None, str]:
 def grant(settings: Settings) -> str | None:
     """Create the roles of `schemas/roles.py` and give them their rights; return what is missing for it, in a line.
 
+    The owner, who alone may delete, also has workers forgotten that left long ago.
+
     Raises:
         Unavailable: Postgres does not answer.
     """
     from schemas import roles
+    from workers import roster
 
     with owner(settings) as engine, engine.begin() as connection:
         if not roles.owns_tables(connection):
             return "No rights were given: this login does not own the tables. Run `tweetmill migrate` with the DATABASE_URL of their owner."
+        roster.forget(connection)
         missing = roles.missing(connection)
         if missing and not roles.may_create(connection):
             create = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)

@@ -61,6 +61,11 @@ def has_left(connection: Connection, name: str, pid: int) -> None:
     connection.execute(text("UPDATE worker SET left_at = now() WHERE name = :name AND pid = :pid"), {"name": name, "pid": pid})
 
 
+def forget(connection: Connection) -> int:
+    """Delete the rows of workers that were not seen for a day, as the tables' owner; return how many."""
+    return connection.execute(text("DELETE FROM worker WHERE seen_at < now() - interval '1 day'")).rowcount
+
+
 @dataclass(frozen=True)
 class LiveWorker:
     """A worker that was seen a moment ago. `jobs` are those that it holds."""

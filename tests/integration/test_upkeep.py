@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from tests import jobs
 from tests.jobs import add, alter, claimed, expire, row, state
 from workers import family, ledger, roster, upkeep
-from workers.errors import Unavailable
+from workers.errors import Unavailable, UserError
 from workers.upkeep import Shortfall, Upkeep
 
 
@@ -280,6 +280,35 @@ def test_the_thread_does_all_of_it_and_a_leaving_worker_gives_its_jobs_back(engi
 def standing(engine: Engine) -> list[tuple[str, str | None, bool]]:
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text("SELECT name, orders, left_at IS NOT NULL FROM worker ORDER BY name"))]
+
+
+def test_workers_that_were_not_seen_for_a_day_can_be_forgotten(engine):
+    live(engine, 2)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE worker SET seen_at = now() - interval '25 hours' WHERE name = 'worker1@here'"))
+        assert roster.forget(connection) == 1
+        assert [worker.name for worker in roster.live(connection)] == ["worker0@here"]
+
+
+def test_a_name_that_two_workers_share_must_be_given_in_full(engine):
+    with engine.begin() as connection:
+        for host in ("north", "south"):
+            roster.register(connection, f"gpu0@{host}", ["upkeep"], 1)
+        with pytest.raises(UserError, match="gpu0@north, gpu0@south have this name"):
+            roster.drain(connection, ["gpu0"])
+        assert [asked.name for asked in roster.drain(connection, ["gpu0@south"])] == ["gpu0@south"]
+        assert [worker.draining for worker in roster.live(connection)] == [False, True]
+
+
+def test_a_worker_that_begins_again_is_no_longer_asked_to_leave(engine):
+    live(engine, 1)
+    with engine.begin() as connection:
+        roster.drain(connection, None)
+        roster.has_left(connection, "worker0@here", 1)
+        assert roster.live(connection) == []
+    live(engine, 1)
+    with engine.begin() as connection:
+        assert [worker.draining for worker in roster.live(connection)] == [False]
 
 
 def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_upkeep):

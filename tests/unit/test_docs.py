@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from producers.cli import app
 from schemas.payloads import NoiseSource, SynthesisSpec, TrainingSpec
-from schemas.states import LEGAL_MOVES, JobState
+from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from workers.inference import checks
 from workers.settings import Settings
 
@@ -138,14 +138,15 @@ def test_every_file_of_the_repository_that_is_named_exists(page):
     assert sorted(word for word in named if not (ROOT / word).exists()) == []
 
 
-def moves_drawn(page: Path) -> set[tuple[str, str]]:
-    drawn = re.findall(r"^\s*(\S+) --> ([\w\[\]*]+)", "\n".join(fences(page, "mermaid")), re.MULTILINE)
+def moves_drawn(picture: str) -> set[tuple[str, str]]:
+    drawn = re.findall(r"^\s*(\S+) --> ([\w\[\]*]+)", picture, re.MULTILINE)
     return {(start, end) for start, end in drawn if "[*]" not in (start, end)}
 
 
-def test_the_picture_of_the_ledger_shows_the_legal_moves_and_no_others():
-    legal = {(start.value, end.value) for start, ends in LEGAL_MOVES.items() for end in ends}
-    assert moves_drawn(ROOT / "docs" / "ledger.md") == legal
+def test_the_pictures_of_the_ledger_show_the_legal_moves_and_no_others():
+    of_jobs, of_parents = fences(ROOT / "docs" / "ledger.md", "mermaid")
+    for picture, moves in ((of_jobs, LEGAL_MOVES), (of_parents, PARENT_MOVES)):
+        assert moves_drawn(picture) == {(start.value, end.value) for start, ends in moves.items() for end in ends}
 
 
 def test_the_ledger_page_explains_every_state():
