@@ -103,7 +103,10 @@ class EvaluationSpec(Payload):
     """Score a model on held-back examples or a reference file, beside the baselines."""
 
     model_id: int
-    references: str | None = Field(default=None, description="collection of {id, text, summary}; default: the dataset's test split")
+    references: str | None = Field(
+        default=None, description="collection of {id, text, summary}, or for ERR of {id, messy, clean}; default: the dataset's test split"
+    )
+    train_references: str | None = Field(default=None, description="collection of {id, messy, clean} that the dictionary is learnt from")
     limit: int | None = Field(default=None, ge=1)
     few_shot: int = Field(default=4, ge=1, le=16)
     resamples: int = Field(default=2000, ge=100)

@@ -31,6 +31,16 @@ class Reference(Record):
     summary: str = Field(min_length=1)
 
 
+class WordReference(Record):
+    """One line of an evaluation file for word-level scores: a tweet, and the same with every word normalised."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str = Field(min_length=1)
+    messy: str = Field(min_length=1)
+    clean: str = Field(min_length=1)
+
+
 class Tweet(Record):
     """A tweet, whatever form it came in. `id` is text because X writes 64-bit ids as strings."""
 

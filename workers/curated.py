@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from schemas.records import Pair, Reference
+from schemas.records import Pair, Reference, WordReference
 from workers.errors import NotFound, UserError
 
 Kind = Literal["pairs", "references", "sentences"]
@@ -120,6 +120,9 @@ def _parsed(number: int, line: str, kind: Kind, column: int | None) -> CuratedLi
         if kind == "pairs":
             pair = Pair.model_validate(document)
             parsed = CuratedLine(number, key=pair.tweet_id, clean=pair.clean, summary=pair.summary)
+        elif "messy" in document and "summary" not in document:
+            of_words = WordReference.model_validate(document)
+            parsed = CuratedLine(number, key=of_words.id, text=of_words.messy, clean=of_words.clean)
         else:
             reference = Reference.model_validate(document)
             parsed = CuratedLine(number, key=reference.id, text=reference.text, summary=reference.summary)
@@ -136,7 +139,7 @@ def _field_name(location: tuple[int | str, ...]) -> str | None:
     return "".join(character for character in name if character.isprintable())[:100] or None
 
 
-def _document(line: str) -> object:
+def _document(line: str) -> dict[str, object]:
     try:
         document = json.loads(line)
     except json.JSONDecodeError as error:

@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-_COLUMNS = {"sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
-_SHARES = ("promise", "faithful")
+_COLUMNS = {"err": "ERR %", "sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
+_SHARES = ("err", "promise", "faithful")
 _SYSTEMS = {
     "tuned": "what you get, guard included",
     "unguarded": "the model's first answer",
     "zero_shot": "the base with instructions",
     "few_shot": "and with examples",
+    "most_frequent": "each word as it is most often normalised in",
+    "dictionary": "the same learnt from",
     "rules": "the tweet cleaned, without a model",
     "lead": "its first 15 words",
     "as_is": "the tweet itself",
 }
-_TO_BEAT = ("lead", "rules")
+_TO_BEAT = {"sari": ("lead", "rules"), "err": ("most_frequent", "as_is")}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +38,7 @@ def register(app: typer.Typer) -> None:
         epilog=example(
             "tweetmill evaluate latest",
             "tweetmill evaluate demo --references mine.jsonl",
+            "tweetmill evaluate cleaner --references lexnorm.jsonl",
             "tweetmill evaluate demo --json | jq .tuned.sari",
         ),
     )(evaluate)
@@ -44,7 +47,12 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, its id, or latest.")],
     references: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Lines of id, text, summary; default: the dataset's test split.")
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Lines of id, text, summary, or of id, messy, clean; default: the dataset's test split."),
+    ] = None,
+    train_references: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Lines of id, messy, clean: the dictionary to beat learns of them.", show_default=False),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many.", show_default=False)] = None,
     wait: Wait = True,
@@ -59,10 +67,14 @@ def evaluate(
 
     with transaction() as connection:
         model_id = models.resolve(connection, model).id
-    collection = None
-    if references is not None:
-        collection = intake.bring_in_collection(references, "references", lambda counts: say_rejected(str(references), counts))
-    submitted = evaluation.enqueue(EvaluationSpec(model_id=model_id, references=collection, limit=limit))
+
+    def brought_in(file: Path | None) -> str | None:
+        return None if file is None else intake.bring_in_collection(file, "references", lambda counts: say_rejected(str(file), counts))
+
+    if train_references is not None and references is None:
+        raise typer.BadParameter("it goes with --references of id, messy, clean", param_hint="--train-references")
+    spec = EvaluationSpec(model_id=model_id, references=brought_in(references), train_references=brought_in(train_references), limit=limit)
+    submitted = evaluation.enqueue(spec)
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
@@ -79,8 +91,11 @@ def tables(result: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_table(result, "All tweets")]
     if "long" in result:
         parts.append(_table(result["long"], "Tweets of more than 20 words"))
-    legend = "; ".join(f"{system}: {meaning}" for system, meaning in _SYSTEMS.items())
+    legend = "; ".join(f"{system}: {_meaning(system, result)}" for system in _SYSTEMS if system in result)
     parts.append(Text(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
+    if "words" in result:
+        words = result["words"]
+        parts.append(Text(f"{words['needing']:,} of {words['scored']:,} words need normalisation."))
     guard = result.get("guard")
     if guard:
         parts.append(
@@ -93,19 +108,26 @@ def tables(result: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def _meaning(system: str, result: dict[str, Any]) -> str:
+    learnt_from = result.get(f"{system}_of")
+    return f"{_SYSTEMS[system]} {learnt_from}" if learnt_from else _SYSTEMS[system]
+
+
 def verdict(result: dict[str, Any]) -> str:
-    """Whether the tuned model's SARI lies above what needs no model, in one sentence. Only intervals that do not touch count."""
-    tuned = result["tuned"]["sari"]
-    beaten = [system for system in _TO_BEAT if tuned["low"] > result[system]["sari"]["high"]]
-    lost = [system for system in _TO_BEAT if tuned["high"] < result[system]["sari"]["low"]]
-    open_ = [system for system in _TO_BEAT if system not in beaten and system not in lost]
-    if len(beaten) == len(_TO_BEAT):
-        return "The tuned model beats lead and rules: the intervals of their SARI do not touch its own."
+    """Whether the tuned model lies above what needs no model, by SARI or ERR, in one sentence. Only intervals that do not touch count."""
+    metric = next(name for name in _TO_BEAT if name in result["tuned"])
+    to_beat = _TO_BEAT[metric]
+    tuned = result["tuned"][metric]
+    beaten = [system for system in to_beat if tuned["low"] > result[system][metric]["high"]]
+    lost = [system for system in to_beat if tuned["high"] < result[system][metric]["low"]]
+    open_ = [system for system in to_beat if system not in beaten and system not in lost]
+    if len(beaten) == len(to_beat):
+        return f"The tuned model beats {_listed(to_beat)}: the intervals of their {metric.upper()} do not touch its own."
     told = [f"loses to {_listed(lost)}"] * bool(lost) + [
         f"is not proven better than {_listed(open_)}, whose intervals touch its own"
     ] * bool(open_)
     told += [f"beats {_listed(beaten)}"] * bool(beaten)
-    return f"The tuned model {', and '.join(told)} (SARI)."
+    return f"The tuned model {', and '.join(told)} ({metric.upper()})."
 
 
 def _listed(systems: Iterable[str]) -> str:

@@ -103,7 +103,8 @@ def _models_table(found: list[dict[str, Any]]) -> RenderableType:
 
 _SARI = """
 SELECT system, value, low, high, n FROM evaluation
-WHERE job = (SELECT job FROM evaluation JOIN job ON job.id = job WHERE model = :model ORDER BY job.created_at DESC LIMIT 1)
+WHERE job = (SELECT job FROM evaluation JOIN job ON job.id = job
+             WHERE model = :model AND metric = 'sari' ORDER BY job.created_at DESC LIMIT 1)
   AND subset = 'all' AND metric = 'sari'
 ORDER BY value DESC
 """

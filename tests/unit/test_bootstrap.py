@@ -61,3 +61,25 @@ def test_systems_of_different_rows_are_not_compared() -> None:
         difference([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="resamples"):
         interval([1.0], resamples=0)
+
+
+def test_a_ratio_is_that_of_the_sums_and_its_interval_that_of_theory() -> None:
+    generator = np.random.default_rng(3)
+    words = generator.integers(1, 20, size=400).astype(float)
+    right = generator.binomial(words.astype(int), 0.6).astype(float)
+    figure = bootstrap.ratio(right, words, resamples=4000)
+    assert figure.value == pytest.approx(right.sum() / words.sum())
+    assert figure.n == 400
+    error = np.sqrt(0.6 * 0.4 / words.sum())
+    assert figure.high - figure.low == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_a_draw_without_denominator_is_left_out_of_a_ratio() -> None:
+    figure = bootstrap.ratio([1.0, 0.0, 0.0], [2.0, 0.0, 0.0])
+    assert (figure.value, figure.low, figure.high) == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(("below", "told"), [([0.0, 0.0], "nothing to take a share of"), ([1.0], "every row needs both")])
+def test_a_ratio_without_denominators_is_refused(below: list[float], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        bootstrap.ratio([1.0, 2.0], below)

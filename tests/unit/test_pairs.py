@@ -68,6 +68,14 @@ def test_references_may_carry_more_fields_than_are_needed(tmp_path):
     assert [(line.number, line.field) for line in bad(lines)] == [(2, "summary")]
 
 
+def test_references_of_words_are_told_by_their_field_messy(tmp_path):
+    path = tmp_path / "words.jsonl"
+    path.write_text('{"id": "1", "messy": "u r late", "clean": "you are late", "n_changed": 2}\n{"id": "2", "messy": "x"}\n')
+    lines = list(read(path, "references"))
+    assert good(lines) == [CuratedLine(1, key="1", text="u r late", clean="you are late")]
+    assert [(line.number, line.field) for line in bad(lines)] == [(2, "clean")]
+
+
 def test_sentences_stand_one_a_line_or_in_a_column(tmp_path):
     plain, table = tmp_path / "sentences.txt", tmp_path / "headlines.csv"
     plain.write_bytes(b"\xef\xbb\xbfShops reopen today.\r\n\r\n  Rain is likely. \nbroken \xff\n")

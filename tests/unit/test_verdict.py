@@ -29,6 +29,12 @@ def test_only_intervals_that_do_not_touch_count(lead: tuple[float, float], rules
     assert told in verdict(result((50, 60), lead, rules))
 
 
+def test_a_cleaner_is_held_against_the_dictionary_and_leaving_all_as_it_is_by_err() -> None:
+    figures = {"tuned": (0.3, 0.5), "most_frequent": (0.6, 0.7), "as_is": (0.0, 0.0)}
+    table = {system: {"err": {"value": low, "low": low, "high": high, "n": 9}} for system, (low, high) in figures.items()}
+    assert verdict(table) == "The tuned model loses to most_frequent, and beats as_is (ERR)."
+
+
 def test_a_curve_spans_its_values_from_the_lowest_to_the_highest() -> None:
     assert curve([(1, 3.0), (2, 2.0), (3, 1.0)], height=2).splitlines() == ["3.000 ┤█▁", "1.000 ┤██▁", "       1 3"]
 

@@ -49,6 +49,25 @@ def difference(values: ArrayLike, others: ArrayLike, resamples: int = 2000, seed
     return interval(left - right, resamples, seed)
 
 
+def ratio(numerators: ArrayLike, denominators: ArrayLike, resamples: int = 2000, seed: int = 0) -> Figure:
+    """The sum of `numerators` over the sum of `denominators`, both of shape (rows,), with its 95% interval over draws of rows.
+
+    For what is counted in parts of a row, such as words in tweets. A draw without denominator says nothing and is left out.
+
+    Raises:
+        ValueError: the denominators sum to 0, the two differ in length, or as in `interval`.
+    """
+    above, below = _rows(numerators), _rows(denominators)
+    if len(above) != len(below):
+        raise ValueError(f"{len(above)} numerators over {len(below)} denominators: every row needs both")
+    if below.sum() == 0:
+        raise ValueError("the denominators sum to 0: there is nothing to take a share of")
+    means, mean_denominators = _resampled_means(above, resamples, seed), _resampled_means(below, resamples, seed)
+    telling = mean_denominators != 0
+    low, high = np.percentile(means[telling] / mean_denominators[telling], [2.5, 97.5])
+    return Figure(float(above.sum() / below.sum()), float(low), float(high), len(above))
+
+
 def _rows(values: ArrayLike) -> NDArray[np.float64]:
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim != 1 or rows.size == 0:

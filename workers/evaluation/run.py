@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,10 @@ from schemas.payloads import EvaluationSpec, Stage
 from workers import models
 from workers.attempt import Attempt, Outcome
 from workers.errors import UserError
-from workers.evaluation import metrics
+from workers.evaluation import cleaning, metrics
 from workers.evaluation.bootstrap import difference
 from workers.evaluation.metrics import Scores
+from workers.evaluation.storing import store
 from workers.evaluation.systems import SYSTEMS, Row, Written, write
 from workers.inference.warm import get_engine
 from workers.store import transaction
@@ -25,9 +25,15 @@ LONG_TWEET_WORDS = 20
 
 
 def evaluate(attempt: Attempt, spec: EvaluationSpec) -> Outcome:
-    """Score the model of `spec` and everything that it must beat."""
+    """Score the model of `spec` and everything that it must beat; on references of words, by ERR."""
     with transaction() as connection:
         model = models.by_id(connection, spec.model_id)
+        of_words = spec.references is not None and cleaning.holds_gold(connection, spec.references)
+    return cleaning.evaluate(attempt, spec, model) if of_words else _evaluate_texts(attempt, spec, model)
+
+
+def _evaluate_texts(attempt: Attempt, spec: EvaluationSpec, model: models.TunedModel) -> Outcome:
+    with transaction() as connection:
         rows = _references(connection, spec.references) if spec.references else _held_back(connection, model)
         shots = _shots(connection, model, spec)
     rows = rows[: spec.limit] if spec.limit else rows
@@ -43,7 +49,7 @@ def evaluate(attempt: Attempt, spec: EvaluationSpec) -> Outcome:
     reference_set = spec.references or "test split"
     return Outcome(
         result=result | {"model": model.name, "references": reference_set},
-        writes=lambda connection: _store(connection, attempt, model.id, reference_set, result),
+        writes=lambda connection: store(connection, attempt, model.id, reference_set, result, SYSTEMS),
     )
 
 
@@ -90,7 +96,7 @@ def _held_back(connection: Connection, model: models.TunedModel) -> list[Row]:
     rows = connection.execute(
         text(
             "SELECT key, prompt_text, target_text FROM example "
-            "WHERE dataset = :dataset AND split = 'test' AND stage = :stage AND origin = 'human' ORDER BY key"
+            "WHERE dataset = :dataset AND split = 'test' AND stage = :stage AND origin IN ('human', 'import') ORDER BY key"
         ),
         {"dataset": model.dataset, "stage": model.stage},
     )
@@ -106,30 +112,13 @@ def _references(connection: Connection, collection: str) -> list[Row]:
 
 
 def _shots(connection: Connection, model: models.TunedModel, spec: EvaluationSpec) -> list[tuple[str, str]]:
-    """Examples for the few-shot prompt: curated ones that the model learnt from, drawn by the seed."""
+    """Examples for the few-shot prompt: curated ones that the model learnt from, else imported ones, drawn by the seed."""
     rows = connection.execute(
         text(
             "SELECT prompt_text, target_text FROM example "
-            "WHERE dataset = :dataset AND split = 'train' AND stage = :stage AND origin = 'human' ORDER BY md5(:seed || key) LIMIT :limit"
+            "WHERE dataset = :dataset AND split = 'train' AND stage = :stage AND origin IN ('human', 'import') "
+            "ORDER BY origin = 'human' DESC, md5(:seed || key) LIMIT :limit"
         ),
         {"dataset": model.dataset, "stage": model.stage, "seed": str(spec.seed), "limit": spec.few_shot},
     )
     return [(row.prompt_text, row.target_text) for row in rows]
-
-
-def _store(connection: Connection, attempt: Attempt, model: int, reference_set: str, result: dict[str, Any]) -> None:
-    rows = [
-        {"subset": subset, "system": system, "metric": metric, **figure}
-        for subset, table in (("all", result), ("long", result.get("long", {})))
-        for system in SYSTEMS
-        for metric, figure in table.get(system, {}).items()
-    ]
-    connection.execute(
-        text(
-            "INSERT INTO evaluation (job, subset, system, metric, model, reference_set, value, low, high, n) "
-            "SELECT :job, row.subset, row.system, row.metric, :model, :reference_set, row.value, row.low, row.high, row.n "
-            "FROM jsonb_to_recordset(cast(:rows AS jsonb)) "
-            "AS row(subset text, system text, metric text, value float8, low float8, high float8, n int) ON CONFLICT DO NOTHING"
-        ),
-        {"job": attempt.job, "model": model, "reference_set": reference_set, "rows": json.dumps(rows)},
-    )

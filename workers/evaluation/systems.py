@@ -68,15 +68,8 @@ def write(
 ) -> Written:
     """Let every system write; `on_step` hears which one is at work and may raise to stop."""
     tweets = [row.tweet for row in rows]
-    # Weights are merged and kernels chosen at the first call: that is start-up, not what the guard costs.
     on_step("tuned")
-    engine.generate([prompts.tuned(tweets[0], stage)], Sampling(max_new_tokens=2), adapter)
-    started = time.monotonic()
-    first = unguarded(engine, tweets, adapter, stage)
-    seconds_greedy = time.monotonic() - started
-    results = guarded(engine, tweets, adapter, stage, first=first)
-    seconds_guarded = time.monotonic() - started
-    outputs = {"tuned": [result.text for result in results], "unguarded": [result.greedy for result in results]}
+    outputs, cost = write_tuned(engine, adapter, tweets, stage)
     ways: dict[str, Callable[[str], Prompt]] = {
         "zero_shot": lambda tweet: prompts.zero_shot(tweet, stage),
         "few_shot": lambda tweet: prompts.few_shot(tweet, shots, stage),
@@ -88,14 +81,25 @@ def write(
     outputs["rules"] = [baselines.rules(tweet) for tweet in tweets]
     outputs["lead"] = [baselines.lead(tweet) for tweet in tweets]
     outputs["as_is"] = tweets
+    return Written(outputs={name: outputs[name] for name in SYSTEMS}, guard=cost)
+
+
+def write_tuned(engine: Engine, adapter: Path | None, tweets: Sequence[str], stage: Stage) -> tuple[dict[str, list[str]], GuardCost]:
+    """What the tuned model writes with the guard, `tuned`, and without it, `unguarded`; and what the guard cost."""
+    # Weights are merged and kernels chosen at the first call: that is start-up, not what the guard costs.
+    engine.generate([prompts.tuned(tweets[0], stage)], Sampling(max_new_tokens=2), adapter)
+    started = time.monotonic()
+    first = unguarded(engine, tweets, adapter, stage)
+    seconds_greedy = time.monotonic() - started
+    results = guarded(engine, tweets, adapter, stage, first=first)
     cost = GuardCost(
         retried=sum(result.tries > 1 for result in results),
         fallbacks=sum("fallback" in result.flags for result in results),
         seconds_greedy=seconds_greedy,
-        seconds_guarded=seconds_guarded,
-        tweets=len(rows),
+        seconds_guarded=time.monotonic() - started,
+        tweets=len(tweets),
     )
-    return Written(outputs={name: outputs[name] for name in SYSTEMS}, guard=cost)
+    return {"tuned": [result.text for result in results], "unguarded": [result.greedy for result in results]}, cost
 
 
 def _greedy(stage: Stage) -> Sampling:

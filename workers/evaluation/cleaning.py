@@ -1,0 +1,143 @@
+"""An evaluation job on references of words: the ERR of a model that cleans, beside leaving all as it is and replacing by dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from schemas.payloads import EvaluationSpec, Stage
+from workers.attempt import Attempt, Outcome
+from workers.errors import UserError
+from workers.evaluation import baselines
+from workers.evaluation.normalisation import (
+    Counts,
+    Dictionary,
+    Gold,
+    counts,
+    counts_of_dictionaries,
+    most_frequent,
+    most_frequent_of_the_others,
+)
+from workers.evaluation.storing import store
+from workers.evaluation.systems import write_tuned
+from workers.inference.warm import get_engine
+from workers.models import TunedModel
+from workers.store import transaction
+
+SYSTEMS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A tweet and what it should become, both as they were written."""
+
+    messy: str
+    clean: str
+
+
+def holds_gold(connection: Connection, collection: str) -> bool:
+    """Whether a collection's references are `{id, messy, clean}`, for ERR, and not `{id, text, summary}`.
+
+    Raises:
+        UserError: it holds both.
+    """
+    kinds = connection.execute(
+        text("SELECT DISTINCT summary IS NULL AS of_words FROM curated WHERE collection = :collection"), {"collection": collection}
+    )
+    found = set(kinds.scalars())
+    if len(found) > 1:
+        raise UserError(f"{collection}: some lines are {{id, text, summary}}, others {{id, messy, clean}}: put them into two files")
+    return found == {True}
+
+
+def evaluate(attempt: Attempt, spec: EvaluationSpec, model: TunedModel) -> Outcome:
+    """Score the model of `spec` word by word.
+
+    Raises:
+        UserError: the model does not clean, or there is nothing to score.
+    """
+    assert spec.references is not None
+    if model.stage != Stage.CLEAN:
+        raise UserError(f"model {model.name} writes summaries: references of messy and clean are for a model of the stage clean")
+    with transaction() as connection:
+        rows = _gold_rows(connection, spec.references)
+        learnt_from = _gold_rows(connection, spec.train_references) if spec.train_references else []
+        pairs = _pairs_learnt(connection, model)
+    rows = rows[: spec.limit] if spec.limit else rows
+    attempt.progress(system="tuned", rows=len(rows))
+    attempt.check()
+    outputs, cost = write_tuned(get_engine(model.base, all_cores=True), model.adapter, [row.messy for row in rows], Stage.CLEAN)
+    attempt.progress(system="baselines", rows=len(rows))
+    attempt.check()
+    result = report(rows, outputs, learnt_from, pairs, spec)
+    result |= {"guard": cost.as_dict(), "model": model.name, "references": spec.references}
+    return Outcome(result=result, writes=lambda connection: store(connection, attempt, model.id, spec.references or "", result, SYSTEMS))
+
+
+def report(
+    rows: Sequence[_Row], outputs: dict[str, list[str]], learnt_from: Sequence[_Row], pairs: Sequence[_Row], spec: EvaluationSpec
+) -> dict[str, Any]:
+    """The table as JSON: one entry a system, what the dictionary was learnt from, and by how much the model is above each baseline.
+
+    Args:
+        rows: the references.
+        outputs: what the model wrote for them, by system.
+        learnt_from: pairs of which `most_frequent` learns; none: of the other nine tenths of the references.
+        pairs: what the model learnt from, of which `dictionary` learns.
+        spec: gives resamples and seed.
+
+    Raises:
+        UserError: no word of the references needs normalisation.
+    """
+    gold = _gold(rows)
+    if not any(row.needing for row in gold):
+        raise UserError(f"{spec.references}: in none of {len(rows)} rows does clean differ from messy by a word: there is nothing to score")
+    of_file: list[Dictionary] = (
+        [most_frequent(_gold(learnt_from))] * len(gold) if learnt_from else most_frequent_of_the_others(gold, spec.seed)
+    )
+    scored: dict[str, Counts] = {system: counts(gold, texts) for system, texts in outputs.items()}
+    scored["most_frequent"] = counts_of_dictionaries(gold, of_file)
+    scored["dictionary"] = counts_of_dictionaries(gold, [most_frequent(_gold(pairs))] * len(gold))
+    scored["rules"] = counts(gold, [baselines.rules(row.messy) for row in rows])
+    scored["as_is"] = counts(gold, [row.messy for row in rows])
+    table: dict[str, Any] = {system: {"err": scored[system].err(spec.resamples, spec.seed).as_dict()} for system in SYSTEMS}
+    table["margins"] = {
+        system: {"err": scored["tuned"].err_above(scored[system], spec.resamples, spec.seed).as_dict()}
+        for system in SYSTEMS
+        if system != "tuned"
+    }
+    table["words"] = {"scored": sum(word.scored for row in gold for word in row.words), "needing": sum(row.needing for row in gold)}
+    table["most_frequent_of"] = spec.train_references or "the other nine tenths of the references"
+    table["dictionary_of"] = f"{len(pairs)} pairs that the model learnt from"
+    return table
+
+
+def _gold(rows: Sequence[_Row]) -> list[Gold]:
+    return [Gold.of(row.messy, row.clean) for row in rows]
+
+
+def _gold_rows(connection: Connection, collection: str) -> list[_Row]:
+    """The rows of a collection.
+
+    Raises:
+        UserError: they are no gold.
+    """
+    if not holds_gold(connection, collection):
+        raise UserError(f"{collection}: lines of id, messy, clean are needed here")
+    rows = connection.execute(text("SELECT text, clean FROM curated WHERE collection = :name ORDER BY position"), {"name": collection})
+    return [_Row(row.text, row.clean) for row in rows]
+
+
+def _pairs_learnt(connection: Connection, model: TunedModel) -> list[_Row]:
+    """The curated and imported pairs that the model learnt from; made-up noise is no evidence of what people write."""
+    rows = connection.execute(
+        text(
+            "SELECT prompt_text, target_text FROM example "
+            "WHERE dataset = :dataset AND split = 'train' AND stage = :stage AND origin IN ('human', 'import') ORDER BY key"
+        ),
+        {"dataset": model.dataset, "stage": model.stage},
+    )
+    return [_Row(row.prompt_text, row.target_text) for row in rows]
