@@ -20,6 +20,7 @@ from sqlalchemy import Engine, text
 
 from deploy.health import redis_client
 from schemas.payloads import NoiseSource, SummarizationSpec, SynthesisSpec
+from schemas.states import FINAL_STATES
 from tasks import summarization, synthesis
 from tests import jobs
 from tests.conftest import Servers
@@ -225,7 +226,8 @@ def test_no_tweet_is_found_where_none_may_be(
 
 def wait(engine: Engine, asked: list[uuid.UUID], state: str, worker: WorkerProcess) -> None:
     for job in asked:
-        assert wait_for(lambda job=job: jobs.state(engine, job) == state, 90), worker.log[-4000:] + str(jobs.row(engine, job))
+        assert wait_for(lambda job=job: jobs.state(engine, job) in FINAL_STATES, 90), worker.log[-4000:]
+        assert jobs.state(engine, job) == state, f"{jobs.row(engine, job).error} {worker.log[-2000:]}"
 
 
 def counted(engine: Engine, query: str) -> int:
