@@ -75,16 +75,9 @@ def drop_messages(*queues: str) -> None:
 @contextmanager
 def worker(app: str, queue: str, folder: Path) -> Iterator[None]:
     """One Celery worker with one process for `queue`, ready when the block begins."""
-    log = folder / f"{queue}-worker.log"
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{queue}@bench", "-Q", queue, "-c", "1"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
+    log = log_of(queue, folder)
+    log.unlink(missing_ok=True)
+    process = start_worker(app, queue, folder, processes=1)
     try:
         wait_for(lambda: process.poll() is not None or " ready." in log.read_text(errors="replace"), f"the worker of {queue}")
         if process.poll() is not None:
@@ -97,6 +90,24 @@ def worker(app: str, queue: str, folder: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def log_of(queue: str, folder: Path) -> Path:
+    """What the workers of a queue say."""
+    return folder / f"{queue}-worker.log"
+
+
+def start_worker(app: str, queue: str, folder: Path, *, processes: int, **environment: str) -> subprocess.Popen[bytes]:
+    """A Celery worker for `queue`, which is not ready yet."""
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{queue}@bench", "-Q", queue, "-c", str(processes)]
+    with log_of(queue, folder).open("ab") as out:
+        return subprocess.Popen(
+            [*command, "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        )
 
 
 def wait_for(condition: Callable[[], bool], what: str, pause: float = 0.01) -> None:
