@@ -27,6 +27,8 @@ from workers.settings import get_settings
 from workers.store import connect
 
 LEASE = 4.0  # seconds; WorkerProcess gives it to its workers
+# As the lease to its default. It is how long a message waits whose worker was killed between taking and acknowledging it.
+SCALE = {"TWEETMILL_VISIBILITY_TIMEOUT": "40"}
 _DISK_MIB = 256
 # Whoever watches must neither hang with Postgres nor be refused by it.
 _WATCHING = {"options": "-c statement_timeout=5000 -c default_transaction_read_only=off", "connect_timeout": 3}
@@ -63,7 +65,7 @@ class Cluster:
         self.valkey.start()
         self._start_postgres()
         here = {"TWEETMILL_HOME": self.home.path, "DATABASE_URL": self.postgres.url, "CELERY_BROKER_URL": self.valkey.url}
-        os.environ.update({name: str(value) for name, value in here.items()})
+        os.environ.update({name: str(value) for name, value in here.items()} | SCALE)
         get_settings.cache_clear()
         self.engine = create_engine(self.postgres.url, pool_pre_ping=True, connect_args=_WATCHING)
         migrate(connect(self.postgres.url))
@@ -98,6 +100,7 @@ class Cluster:
             "CELERY_BROKER_URL": f"redis://{user + '@' if user else ''}127.0.0.1:{self.redis_line.port}/0",
             "DATABASE_URL": f"postgresql://{login}@127.0.0.1:{self.postgres_line.port}{database}",
             "PYTHONPATH": str(Path(__file__).parents[2]),
+            **SCALE,
         }
 
     # Past the lines: what the storm itself asks, and what people ask of the ledger.

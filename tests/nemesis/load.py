@@ -32,7 +32,7 @@ ENOUGH = 25  # unfinished jobs at which the producer waits
 LARGE = 60  # jobs of a large batch
 CHUNK = 4  # jobs of one transaction
 TWEETS, SHARD = 40, 20
-STEPS, SAVE_STEPS, STALL_TIMEOUT = 1500, 100, 12.0
+STEPS, SAVE_STEPS, STALL_TIMEOUT = 200, 20, 12.0
 MAX_FAILURES_OF_POISON = 3
 # Work that misbehaves: how often in how many batches, what it does and for how many attempts; None: for ever.
 _FAULTY: Sequence[tuple[int, Fault, int | None]] = (
@@ -132,7 +132,8 @@ class Producer:
             world_size=2,
             max_steps=STEPS,
             save_steps=SAVE_STEPS,
-            logging_steps=10,
+            logging_steps=2,
+            gradient_accumulation_steps=6,
             stall_timeout=STALL_TIMEOUT,
             bf16=False,
         )
