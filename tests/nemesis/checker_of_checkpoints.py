@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from tests.nemesis.checker import Found, claims_of
 from tests.nemesis.record import Record
 
-RESUMED = re.compile(r"resumed from step (\d+)")
+RESUMED = re.compile(r"resumed from step (\d+) of attempt (\d+)")
 # While these last, or until the training has written its next checkpoint, more than an interval may be lost.
 _EXCUSES = re.compile("fill_disk|break_checkpoint|.*_postgres.*")
 
 
 @dataclass(frozen=True)
 class Resume:
-    """An attempt at a training that went on from a checkpoint; `at` in seconds since the epoch."""
+    """An attempt at a training that went on from a checkpoint of the attempt `maker`; `at` in seconds since the epoch."""
 
     job: str
     attempt: int
     step: int
+    maker: int
     at: float
 
 
@@ -29,19 +30,17 @@ def resumes(record: Record) -> Iterator[Resume]:
     for move in record.moves:
         told = RESUMED.search(move["detail"] or "") if move["event"] == "log" else None
         if told:
-            yield Resume(move["job"], move["attempt"], int(told[1]), move["at"])
+            yield Resume(move["job"], move["attempt"], int(told[1]), int(told[2]), move["at"])
 
 
 def broken_checkpoints_are_not_loaded(record: Record) -> Found:
-    """Once a file of a checkpoint was broken nobody goes on from it, unless it was made anew."""
-    for event in record.told("struck"):
-        if event["kind"] != "break_checkpoint":
-            continue
-        for resume in resumes(record):
-            if (resume.job, resume.step) == (event["job"], event["step"]) and resume.at > event["wall"]:
-                anew = [made for made in record.checkpoints if (made["job"], made["step"]) == (resume.job, resume.step)]
-                if not any(event["wall"] < made["at"] < resume.at for made in anew):
-                    yield resume.job, f"attempt {resume.attempt} went on from step {resume.step}, which had been broken"
+    """Once a file of a checkpoint was broken nobody goes on from it."""
+    broken = [event for event in record.told("struck") if event["kind"] == "break_checkpoint"]
+    for resume in resumes(record):
+        for event in broken:
+            same = (event["job"], event["step"], event["attempt"]) == (resume.job, resume.step, resume.maker)
+            if same and resume.at > event["wall"]:
+                yield resume.job, f"attempt {resume.attempt} went on from step {resume.step}, which had been broken"
 
 
 def a_resume_loses_at_most_an_interval(record: Record) -> Found:

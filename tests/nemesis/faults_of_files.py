@@ -12,7 +12,7 @@ from tests.nemesis.faults import Struck, fault, tell
 from tests.nemesis.schedule import Strike
 
 _NEWEST = """
-SELECT checkpoint.job, checkpoint.step, checkpoint.folder FROM checkpoint JOIN job ON job.id = checkpoint.job
+SELECT checkpoint.job, checkpoint.step, checkpoint.attempt, checkpoint.folder FROM checkpoint JOIN job ON job.id = checkpoint.job
 WHERE checkpoint.removed_at IS NULL AND job.state IN ('queued', 'running') ORDER BY checkpoint.id DESC LIMIT 1
 """
 
@@ -45,7 +45,7 @@ def break_checkpoint(cluster: Cluster, strike: Strike) -> Struck | None:
     how(victim, strike.draw)
     for supervisor in cluster.found("supervisor"):
         tell(supervisor.pid, signal.SIGKILL)
-    told = {"job": str(row.job), "step": row.step}
+    told = {"job": str(row.job), "step": row.step, "attempt": row.attempt}
     return Struck(f"{victim.name} of step {row.step} ({how.__name__.strip('_')})", told=told)
 
 

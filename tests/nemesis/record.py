@@ -23,7 +23,7 @@ _COLUMNS = {
     "selections": "job::text, ordinal, tweet FROM selection ORDER BY job, ordinal",
     "steps": "job::text, max(step) AS last FROM metric WHERE name = 'loss' GROUP BY job",
     "models": "job::text, name FROM model WHERE job IS NOT NULL",
-    "checkpoints": "job::text, attempt, step, extract(epoch FROM created_at)::float8 AS at FROM checkpoint ORDER BY id",
+    "checkpoints": "job::text, attempt, step FROM checkpoint ORDER BY id",
 }
 _STAMP = "extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS stamp"
 
