@@ -72,7 +72,8 @@ SELECT 1 FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS 
 """
 # One at a time supplies a queue, or each would fill it. A relay that is stopped in the middle must not hold up the others for long.
 _SHARE = """
-SELECT pg_advisory_xact_lock(hashtext('tweetmill.relay'), hashtext(:queue)), set_config('idle_in_transaction_session_timeout', '10s', true),
+SELECT pg_advisory_xact_lock(hashtext('tweetmill.relay'), hashtext(:queue)),
+  set_config('idle_in_transaction_session_timeout', :stuck, true),
   greatest(:least, 2 * (
     SELECT count(*) FROM worker WHERE :queue = ANY(string_to_array(queues, ',')) AND left_at IS NULL AND orders IS NULL
     AND seen_at > now() - make_interval(secs => :seen_within))) AS messages
@@ -88,6 +89,7 @@ SHARE = 64
 """Messages of a queue that Redis may hold however few workers there are: enough for short jobs to flow."""
 
 _BATCH = 32
+_STUCK_AFTER = "10s"  # between two statements of a relay, in which Redis is asked
 
 
 def relay(connection: Connection, queue: str, pending: Pending, publish: Publish) -> int:
@@ -98,7 +100,8 @@ def relay(connection: Connection, queue: str, pending: Pending, publish: Publish
     """
     if connection.execute(text(_WAITS), {"queue": queue}).scalar() is None:
         return 0
-    share = connection.execute(text(_SHARE), {"queue": queue, "least": SHARE, "seen_within": roster.SEEN_WITHIN}).one().messages
+    values = {"queue": queue, "least": SHARE, "seen_within": roster.SEEN_WITHIN, "stuck": _STUCK_AFTER}
+    share = connection.execute(text(_SHARE), values).one().messages
     room = min(_BATCH, share - pending(queue))
     if room <= 0:
         return 0
@@ -201,8 +204,9 @@ class Upkeep:
         self._try(self._sign_off)
 
     def taken(self, queue: str) -> None:
-        """Hear that a message of `queue` was taken, so that there is room for another."""
-        self._taken.put(queue)
+        """Hear that a message of `queue` was taken, so that there is room for another. The name is the message's: it may be anything."""
+        if queue in self.queues:
+            self._taken.put(queue)
 
     def watch(self) -> None:
         """One round that needs Postgres alone: say that we live, hear whether we shall leave, and reap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from tests import jobs
 from tests.jobs import add, alter, claimed, expire, row, state
@@ -202,6 +204,35 @@ def test_relays_at_once_publish_no_row_twice(engine, mailbox):
         assert sum(pool.map(lambda _: supply(engine, mailbox), range(4))) == upkeep.SHARE
     assert len(set(mailbox.messages)) == len(mailbox.messages) == upkeep.SHARE, "together they keep to the share"
     assert set(mailbox.messages) <= set(queued)
+
+
+def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_while(engine, mailbox, monkeypatch):
+    monkeypatch.setattr(upkeep, "_STUCK_AFTER", "1s")
+    stuck, wakes = threading.Event(), threading.Event()
+
+    def publish(kind: str, queue: str, job: uuid.UUID) -> None:
+        stuck.set()
+        wakes.wait(20)
+
+    job = add(engine)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(upkeep.supply, "upkeep", mailbox.pending, publish, engine)
+        assert stuck.wait(10)
+        begun = time.monotonic()
+        while supply(engine, mailbox) == 0:
+            assert time.monotonic() - begun < 10
+        wakes.set()
+        with pytest.raises((Unavailable, DBAPIError)):
+            first.result(timeout=10)
+    assert mailbox.messages == [job]
+    assert row(engine, job).published_at is not None
+
+
+@pytest.mark.parametrize("forged", ["training", "", ["upkeep"], None, {}])
+def test_a_message_of_a_queue_that_is_not_served_makes_no_room(make_upkeep, forged):
+    thread = make_upkeep()
+    thread.taken(forged)
+    assert thread._taken.empty()
 
 
 # The finder
