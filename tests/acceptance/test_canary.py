@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from deploy.health import redis_client
+from producers.cli import main
 from schemas.payloads import NoiseSource, SummarizationSpec, SynthesisSpec
 from schemas.states import FINAL_STATES
 from tasks import summarization, synthesis
@@ -28,6 +29,7 @@ from tests.tiny_model import build_tiny_model
 from tests.valkey import free_port
 from tests.worker_process import WorkerProcess, wait_for
 from workers import intake
+from workers.settings import get_settings
 
 CANARY = "zugzwangkanarie"
 TWEETS = 24
@@ -132,11 +134,11 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def told_by(*arguments: str) -> str:
+def told_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What a person sees of a verb, on both streams, whether it fails or not."""
-    command = "import sys; from producers.cli import main; raise SystemExit(main(sys.argv[1:]))"
-    ended = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True, timeout=120, check=False)
-    return ended.stdout + ended.stderr
+    capsys.readouterr()
+    main(arguments)
+    return "".join(capsys.readouterr())
 
 
 def add_model(engine: Engine, name: str, base: str) -> int:
@@ -165,17 +167,16 @@ def test_no_tweet_is_found_where_none_may_be(
     flower: Callable[[str], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     engine = clean_database
     base = build_tiny_model(tmp_path / "tiny")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
     monkeypatch.setenv("TWEETMILL_MAX_FAILURES", "1")
-    from workers.settings import get_settings
-
     get_settings.cache_clear()
     listener = Listener(servers.home / "run" / "valkey.sock")
-    said = told_by("ingest", str(files / "tweets.jsonl"))
+    said = told_by(capsys, "ingest", str(files / "tweets.jsonl"))
     local = WorkerProcess("local", "synthesis,summarization", tmp_path, TWEETMILL_LOG_JSON="true")
     try:
         collection = intake.bring_in_collection(files / "pairs.jsonl", "pairs")
@@ -196,7 +197,11 @@ def test_no_tweet_is_found_where_none_may_be(
         pages = "".join(flower(page) for page in ("/api/tasks?limit=1000", "/api/workers?refresh=1", "/tasks", "/workers", "/metrics"))
     finally:
         remote.kill_all()
-    said += "".join(told_by(verb, str(job)) for job in asked for verb in ("job", "logs")) + told_by("rejected", "--json") + told_by("jobs")
+    said += (
+        "".join(told_by(capsys, verb, str(job)) for job in asked for verb in ("job", "logs"))
+        + told_by(capsys, "rejected", "--json")
+        + told_by(capsys, "jobs")
+    )
     commands = listener.stop()
 
     assert counted(engine, "SELECT count(*) FROM tweet WHERE text LIKE :canary") >= TWEETS, "the search can find it"
