@@ -195,8 +195,9 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
         else:
             _commit(attempt, lambda connection: ledger.release(connection, attempt.claim))
     except Unavailable as error:
-        logger.warning("gave the job back: %s", error)
-        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, "a server did not answer", delay=_AFTER_OUTAGE))
+        told = str(error)  # no server answers, or a GPU is held: words of ours, and none of a row
+        logger.warning("gave the job back: %s", told)
+        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, told, delay=_AFTER_OUTAGE))
     except UserError as error:
         described = _describe(error, attempt)
         logger.warning("failed: %s", described["message"])
