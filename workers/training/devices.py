@@ -45,8 +45,8 @@ def lock_folder(home: Path) -> Path:
 def visible(named: str | None) -> tuple[str, ...]:
     """The devices that CUDA will number 0, 1, … in a process with this `CUDA_VISIBLE_DEVICES`; None: not set, so all there are.
 
-    Devices go by their UUID where the driver tells it, since an index means another GPU in another container. A mixed machine also
-    needs `CUDA_DEVICE_ORDER=PCI_BUS_ID`: CUDA would put the fastest first. Without a driver the names stay as they are.
+    Devices go by their UUID where the driver tells it, since an index means another GPU in another container. Indices are the driver's,
+    which CUDA follows under `CUDA_DEVICE_ORDER=PCI_BUS_ID`. Without a driver the names stay as they are.
     """
     present = _present()
     if named is None:

@@ -122,6 +122,8 @@ def _environment(spec: TrainingSpec) -> dict[str, str]:
     """The environment of the supervisor and the ranks: threads shared out, loopback alone, our packages first."""
     here = str(Path(__file__).parents[2])
     env = {
+        # CUDA would number the fastest device 0; the driver, by whose numbers devices are held, goes by their place on the bus.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         **os.environ,
         "ACCELERATE_USE_DEEPSPEED": "true",
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // spec.world_size)),
