@@ -197,11 +197,8 @@ def test_no_tweet_is_found_where_none_may_be(
         pages = "".join(flower(page) for page in ("/api/tasks?limit=1000", "/api/workers?refresh=1", "/tasks", "/workers", "/metrics"))
     finally:
         remote.kill_all()
-    said += (
-        "".join(told_by(capsys, verb, str(job)) for job in asked for verb in ("job", "logs"))
-        + told_by(capsys, "rejected", "--json")
-        + told_by(capsys, "jobs")
-    )
+    for verb in (["rejected", "--json"], ["jobs"], *([verb, str(job)] for job in asked for verb in ("job", "logs"))):
+        said += told_by(capsys, *verb)
     commands = listener.stop()
 
     assert counted(engine, "SELECT count(*) FROM tweet WHERE text LIKE :canary") >= TWEETS, "the search can find it"
