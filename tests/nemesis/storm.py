@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -167,6 +168,7 @@ class Storm:
             "slowest_recovery_seconds": slowest_recovery(record),
             "quiet_seconds": quiet,
             "exit_codes": codes,
+            "load_average": round(os.getloadavg()[1], 1),
         }
 
     def _now(self) -> float:
