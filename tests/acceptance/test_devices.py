@@ -17,9 +17,12 @@ from typing import Any
 
 import pytest
 
+from tests.ranks import Run, a_spec, alive, command_of, write_train_file
+from tests.tiny_model import build_tiny_model
 from tests.worker_process import wait_for
 from workers.errors import Unavailable
-from workers.training import devices
+from workers.training import devices, launch
+from workers.training.outcome import TrainingResult
 
 HOLDER = """
 import os, pathlib, subprocess, sys, time
@@ -132,6 +135,49 @@ def test_a_killed_worker_frees_its_gpu_only_when_its_last_rank_is_gone(holder: A
     measured(overlaps=sum(looks), freed_seconds=round(time.monotonic() - killed, 2))
     assert not any(looks), "a rank was still there"
     assert freed
+
+
+@pytest.mark.fault(38)
+def test_a_training_begins_when_the_last_rank_of_a_killed_one_has_left_the_gpu(
+    stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: Any
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(launch, "GPU_PATIENCE", 120.0)
+    base, train_file = build_tiny_model(tmp_path / "tiny"), write_train_file(tmp_path / "train.jsonl")
+    first = Run(a_spec(base, max_steps=100_000), train_file, tmp_path / "first")
+    group = first.until_it_steps()
+    supervisor, ranks = first.group()["supervisor"][0], first.group()["rank"]
+    second = Run(a_spec(base, world_size=1, max_steps=1), train_file, tmp_path / "second")
+    time.sleep(1)
+
+    overlaps, killed, begun = 0, 0.0, 0.0
+    while second.outcome is None:
+        has_begun = any("second" in command_of(pid) for pid in devices.descendants(os.getpid()))
+        overlaps += has_begun and bool(alive(ranks))
+        if not killed:
+            assert not has_begun
+            os.kill(supervisor, signal.SIGKILL)
+            killed = time.monotonic()
+        if has_begun and not begun:
+            begun = time.monotonic()
+        time.sleep(0.05)
+
+    measured(overlaps=overlaps, recovered_seconds=round(begun - killed, 2))
+    assert overlaps == 0
+    first.end_badly()
+    assert alive(group) == []
+    assert isinstance(second.end(), TrainingResult), second.outcome
+
+
+def test_a_training_whose_gpu_is_held_is_given_back(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(launch, "GPU_PATIENCE", 0.2)
+    base, train_file = build_tiny_model(tmp_path / "tiny"), write_train_file(tmp_path / "train.jsonl")
+    with devices.held(["1"], devices.lock_folder(stack_home), patience=0, job="another"):
+        outcome = Run(a_spec(base), train_file, tmp_path / "run").end()
+    assert isinstance(outcome, Unavailable)
+    assert "GPU 1 is held by" in str(outcome)
+    assert "job another" in str(outcome)
 
 
 def test_a_killed_worker_without_ranks_frees_its_gpu_at_once(holder: Any, tmp_path: Path) -> None:
