@@ -81,8 +81,8 @@ def _shared(record: Record, group: Callable[[Sequence[dict[str, Any]]], dict[str
         for subject, parties in group(ranks).items():
             if len(parties) > 1:
                 seen[subject, tuple(sorted(parties))].append(now)
-    for (subject, parties), times in seen.items():
-        yield subject, told.format(" and ".join(parties), subject) + f", seen {len(times)} times in {times[-1] - times[0]:.1f} s"
+    for (subject, together), times in seen.items():
+        yield subject, told.format(" and ".join(together), subject) + f", seen {len(times)} times in {times[-1] - times[0]:.1f} s"
 
 
 def _by(ranks: Sequence[dict[str, Any]], key: str, value: str) -> dict[str, set[str]]:

@@ -145,9 +145,13 @@ def pause_worker(cluster: Cluster, strike: Strike) -> Struck | None:
         return None
     children = [one.pid for one in cluster.found("child") if one.worker == seat.label]
     pids = [seat.pid, *children]
-    for pid in pids:
-        tell(pid, signal.SIGSTOP)
-    return Struck(seat.label, lambda: [tell(pid, signal.SIGCONT) for pid in pids] and None)
+
+    def tell_all(number: signal.Signals) -> None:
+        for pid in pids:
+            tell(pid, number)
+
+    tell_all(signal.SIGSTOP)
+    return Struck(seat.label, lambda: tell_all(signal.SIGCONT))
 
 
 @fault("ranks", (15.0, 18.0))
@@ -190,7 +194,9 @@ def drain_worker(cluster: Cluster, strike: Strike) -> Struck | None:
     seat = a_seat(cluster, strike)
     if seat is None:
         return None
-    cluster.sql("UPDATE worker SET orders = 'drain' WHERE name = :name AND pid = :pid", name=f"{seat.name}@test", pid=seat.pid)
+    asked = "UPDATE worker SET orders = 'drain' WHERE name = :name AND pid = :pid RETURNING name"
+    if not cluster.sql(asked, name=f"{seat.name}@test", pid=seat.pid):
+        return None  # it has not said yet that it lives
     seat.leaving_since = time.monotonic()
     return Struck(seat.label)
 
