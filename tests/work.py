@@ -33,7 +33,8 @@ class Work(Payload):
     """`rows` rows, each after `pause` seconds; the fault strikes before the last row is committed.
 
     Before the first row it works for `watch` seconds, and looks every 50 ms whether it must stop. It needs no server for that, so its
-    `diary` tells when it worked: lines of attempt and monotonic time (seconds, the same clock for all processes of this machine).
+    `diary` tells when it worked: lines of attempt and monotonic time (seconds, the same clock for all processes of this machine). A file
+    beside the diary, with the suffix `enough`, ends it early.
     """
 
     rows: int = 1
@@ -86,6 +87,8 @@ def _watch(held: Attempt, spec: Work) -> None:
     while time.monotonic() < until:
         held.check()
         if spec.diary is not None:
+            if spec.diary.with_suffix(".enough").exists():
+                return
             with spec.diary.open("a") as out:
                 out.write(f"{held.claim.attempt} {time.monotonic()}\n")
         time.sleep(0.05)
