@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.payloads import Payload, SynthesisSpec, TrainingSpec
+from schemas.payloads import Columns, ImportSource, Payload, SynthesisSpec, TrainingSpec
 from workers import intake
 from workers.errors import NotFound, SettingsError
 from workers.intake import Counts
@@ -47,7 +47,7 @@ def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Cal
     """The spec of a dataset, with the files that it names brought into Postgres.
 
     Args:
-        path: the recipe; `pairs` and `sentences` are paths that start at its folder or at the current one.
+        path: the recipe; `pairs`, `sentences` and `imports.file` are paths that start at its folder or at the current one.
         overrides: as in `read`.
         on_file: hears what became of each file's lines.
 
@@ -64,7 +64,21 @@ def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Cal
             file = _find(named, path.parent)
             told = (lambda counts, file=file: on_file(file, counts)) if on_file else None
             collections[kind] = intake.bring_in_collection(file, kind, told)
-    return spec.model_copy(update=collections)
+    brought = spec.model_copy(update=collections)
+    if spec.imports is None:
+        return brought
+    return brought.model_copy(update={"imports": bring_in_imports(spec.imports, path.parent, on_file)})
+
+
+def bring_in_imports(source: ImportSource, folder: Path, on_file: Callable[[Path, Counts], None] | None = None) -> ImportSource:
+    """The source with its file, a path that starts at `folder` or at the current one, brought into Postgres.
+
+    Raises:
+        UserError: the file is missing or holds nothing that can be used.
+    """
+    file = _find(source.file, folder)
+    told = (lambda counts: on_file(file, counts)) if on_file else None
+    return source.model_copy(update={"file": intake.bring_in_imports(file, source.form, source.map or Columns(), told)})
 
 
 def read_training(path: Path | str, overrides: Sequence[str] = ()) -> TrainingSpec:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.forms import Form
+
 
 class Queue(StrEnum):
     """One queue a class of work, so that a node takes only what it is made for."""
@@ -48,6 +50,24 @@ class NoiseSource(Payload):
     seed: int = 0
 
 
+class Columns(Payload):
+    """Under which names a file keeps the tweet and what should become of it."""
+
+    prompt: str = Field(default="prompt", min_length=1, max_length=200)
+    completion: str = Field(default="completion", min_length=1, max_length=200)
+
+
+class ImportSource(Payload):
+    """Pairs that came from elsewhere, in one of the forms of the field."""
+
+    file: str = Field(min_length=1, description="collection of pairs of a prompt and its answer")
+    form: Form
+    map: Columns | None = Field(default=None, description="columns of another name, for csv and prompt-completion")
+    human: bool = Field(default=False, description="a person wrote the answers: they may be held back for the test")
+    limit: int | None = Field(default=None, ge=1, description="at most this many rows, drawn by the dataset's seed")
+    licence: str | None = Field(default=None, max_length=200, description="kept in the lineage of each example")
+
+
 class SynthesisSpec(Payload):
     """Build a dataset: curated pairs, noise applied to their clean sentences, deduplicated and split without leaks."""
 
@@ -55,6 +75,7 @@ class SynthesisSpec(Payload):
     stage: Stage = Stage.SUMMARY
     pairs: str | None = Field(default=None, description="collection of curated pairs {tweet_id, clean, summary}")
     sentences: str | None = Field(default=None, description="collection of clean sentences for noise")
+    imports: ImportSource | None = None
     noise: NoiseSource | None = None
     test_size: int = Field(default=100, ge=0)
     near_duplicate: float = Field(default=0.7, gt=0, le=1, description="Jaccard similarity of word 3-shingles")
@@ -62,8 +83,8 @@ class SynthesisSpec(Payload):
 
     @model_validator(mode="after")
     def _has_a_source(self) -> SynthesisSpec:
-        if self.pairs is None and self.sentences is None:
-            raise ValueError("give pairs, sentences or both: without them there is nothing to build from")
+        if self.pairs is None and self.sentences is None and self.imports is None:
+            raise ValueError("give pairs, sentences or imports, or several of them: without them there is nothing to build from")
         return self
 
 

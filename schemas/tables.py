@@ -165,13 +165,13 @@ class RejectedRow(SQLModel, table=True):
 
 
 class Curated(SQLModel, table=True):
-    """A row of a file that a person wrote, brought in by a producer so that any worker can read it: pairs, references, sentences."""
+    """A row of a file that a person wrote, brought in by a producer so that any worker can read it."""
 
     __tablename__ = "curated"
 
     collection: str = Field(primary_key=True, sa_type=Text, description="file name and the beginning of its sha256")
     position: int = Field(primary_key=True, description="line of the file")
-    key: str = Field(sa_type=Text, description="tweet id or reference id; empty for a sentence")
+    key: str = Field(sa_type=Text, description="tweet id, reference id, or an import's place; empty for a sentence")
     text: str | None = Field(default=None, sa_type=Text, description="the tweet, where the file holds it")
     clean: str | None = Field(default=None, sa_type=Text)
     summary: str | None = Field(default=None, sa_type=Text)

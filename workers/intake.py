@@ -17,8 +17,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from schemas.forms import Form
+from schemas.payloads import Columns
 from schemas.records import Tweet
-from workers import curated
+from workers import curated, imports
 from workers.curated import BadLine, CuratedLine, Kind
 from workers.errors import UserError
 from workers.store import transaction
@@ -219,10 +221,19 @@ def keep_rejected(connection: Connection, origin: str, rows: Iterable[tuple[str,
         connection.execute(text(_INSERT_REJECTED), {"job": job, "origin": origin, "rows": part})
 
 
+_INCOMING_CURATED = (
+    "CREATE TEMPORARY TABLE incoming_curated (position int, key text, text text, clean text, summary text, field text, reason text) "
+    "ON COMMIT DROP"
+)
 _INSERT_CURATED = """
 INSERT INTO curated (collection, position, key, text, clean, summary)
-SELECT :collection, position, key, text, clean, summary FROM incoming_curated
+SELECT :collection, position, key, text, clean, summary FROM incoming_curated WHERE reason IS NULL
 ON CONFLICT (collection, position) DO NOTHING
+"""
+_INSERT_REFUSED = """
+INSERT INTO rejected_row (origin, row_key, field, reason)
+SELECT :origin, key, field, reason FROM incoming_curated WHERE reason IS NOT NULL ORDER BY position
+ON CONFLICT DO NOTHING
 """
 
 
@@ -241,36 +252,45 @@ def bring_in_collection(path: Path | str, kind: Kind, on_done: Callable[[Counts]
         UserError: not one line can be used; the first reason is named.
     """
     path = Path(path)
-    collection = curated.collection_name(path)
-    refused: list[BadLine] = []
-    read = 0
+    return _bring_in(path, curated.collection_name(path), curated.read(path, kind), kind, on_done)
 
-    def usable(lines: Iterable[CuratedLine | BadLine]) -> Iterator[tuple[Any, ...]]:
-        nonlocal read
-        for line in lines:
-            if isinstance(line, BadLine):
-                refused.append(line)
-                continue
-            read += 1
-            yield line.number, line.key, line.text, line.clean, line.summary
+
+def bring_in_imports(path: Path | str, form: Form, columns: Columns, on_done: Callable[[Counts], None] | None = None) -> str:
+    """The same for pairs from elsewhere, in a form of the field; a file read in another way is another collection."""
+    path = Path(path)
+    return _bring_in(path, imports.collection(path, form, columns), imports.read(path, form, columns), f"rows of {form}", on_done)
+
+
+def _bring_in(
+    path: Path, collection: str, rows: Iterable[CuratedLine | BadLine], what: str, on_done: Callable[[Counts], None] | None
+) -> str:
+    first: BadLine | None = None
+    refused = 0
+
+    def told() -> Iterator[tuple[Any, ...]]:
+        nonlocal first, refused
+        for row in rows:
+            if isinstance(row, BadLine):
+                first, refused = first or row, refused + 1
+                yield row.number, row.place, None, None, None, row.field, row.reason
+            else:
+                yield row.number, row.key, row.text, row.clean, row.summary, None, None
 
     with transaction() as connection:
-        connection.execute(
-            text("CREATE TEMPORARY TABLE incoming_curated (position int, key text, text text, clean text, summary text) ON COMMIT DROP")
-        )
-        _copy(connection, "COPY incoming_curated FROM STDIN", usable(curated.read(path, kind)))
+        connection.execute(text(_INCOMING_CURATED))
+        _copy(connection, "COPY incoming_curated FROM STDIN", told())
+        read = connection.execute(text("SELECT count(*) FROM incoming_curated")).scalar_one()
         inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount
-        keep_rejected(connection, str(path), ((str(line.number), line.field, line.reason) for line in refused))
-    if read == 0:
-        raise UserError(_nothing_usable(path, kind, refused))
+        connection.execute(text(_INSERT_REFUSED), {"origin": str(path)})
+    if read == refused:
+        raise UserError(_nothing_usable(path, what, refused, first))
     if on_done is not None:
-        on_done(Counts(read=read + len(refused), inserted=inserted, duplicates=read - inserted, rejected=len(refused)))
+        on_done(Counts(read=read, inserted=inserted, duplicates=read - refused - inserted, rejected=refused))
     return collection
 
 
-def _nothing_usable(path: Path, kind: Kind, refused: Sequence[BadLine]) -> str:
-    if not refused:
-        return f"{path}: the file is empty, it holds no {kind}"
-    first = refused[0]
-    where = f"line {first.number}" + (f", {first.field}" if first.field else "")
-    return f"{path}: none of {len(refused)} lines can be used as {kind}. {where}: {first.reason}"
+def _nothing_usable(path: Path, what: str, refused: int, first: BadLine | None) -> str:
+    if first is None:
+        return f"{path}: the file is empty, it holds no {what}"
+    where = f"{first.unit} {first.number}" + (f", {first.field}" if first.field else "")
+    return f"{path}: none of {refused} {first.unit}s can be used as {what}. {where}: {first.reason}"

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from producers.cli import app
-from schemas.payloads import NoiseSource, SynthesisSpec, TrainingSpec
+from schemas.payloads import Columns, ImportSource, NoiseSource, SynthesisSpec, TrainingSpec
 from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from workers.inference import checks
 from workers.settings import Settings
@@ -177,7 +177,8 @@ def keys_of(spec: type[BaseModel], prefix: str = "") -> dict[str, str]:
 
 
 def test_the_keys_of_a_synthesis_recipe_stand_in_the_docs_with_their_defaults():
-    assert table_after("data.md", "keys:SynthesisSpec") == keys_of(SynthesisSpec) | keys_of(NoiseSource, "noise.")
+    nested = keys_of(NoiseSource, "noise.") | keys_of(ImportSource, "imports.") | keys_of(Columns, "imports.map.")
+    assert table_after("data.md", "keys:SynthesisSpec") == keys_of(SynthesisSpec) | nested
 
 
 def test_the_keys_of_a_training_recipe_stand_in_the_docs_with_their_defaults():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,49 +10,24 @@ from typing import Literal
 
 from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from schemas.records import Pair
-from workers.synthesis import noise
+from workers.synthesis import imported, noise
 from workers.synthesis.filters import clean_text, first_of_each, plain_sentence
+from workers.synthesis.imported import Imported
 from workers.synthesis.near_duplicates import clusters
 from workers.synthesis.rates import NoiseRates
+from workers.synthesis.rows import Built, ExampleRow, RejectedPair, sha256
 from workers.synthesis.splits import Member, Split, fair_shares, split
 
 LONG_TWEET = 20  # words: above it summarizing means choosing
 
 
 @dataclass(frozen=True)
-class ExampleRow:
-    """One example to learn from or to be tested on. `lineage` says what it was made of and how."""
+class _Clusters:
+    """The cluster of each pair, sentence and import."""
 
-    stage: Stage
-    prompt_text: str
-    target_text: str
-    origin: Literal["human", "noise"]
-    lineage: dict[str, object]
-    split: Split
-    cluster: int
-
-    @property
-    def example_key(self) -> str:
-        """A stable name: SHA-256, in hex, of stage, prompt, target and origin."""
-        return _sha256(json.dumps([self.stage.value, self.prompt_text, self.target_text, self.origin]))
-
-
-@dataclass(frozen=True)
-class RejectedPair:
-    """A pair that could not be used; `key` is its tweet's id."""
-
-    key: str
-    field: str | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Built:
-    """A dataset, what was refused, and how many rows became what."""
-
-    examples: list[ExampleRow]
-    rejected: list[RejectedPair]
-    counts: dict[str, int]
+    pairs: list[int]
+    sentences: list[int]
+    imports: list[int]
 
 
 @dataclass(frozen=True)
@@ -74,15 +47,17 @@ def build(
     pairs: Sequence[Pair],
     sentences: Sequence[str],
     rates: NoiseRates | None,
+    imports: Sequence[Imported] = (),
 ) -> Built:
     """Build the examples of `spec`.
 
     Args:
-        spec: the recipe; `pairs` and `sentences` in it are names, their contents are the arguments below.
+        spec: the recipe; `pairs`, `sentences` and `imports` in it are names, their contents are the arguments below.
         tweets: text by tweet id, for the pairs.
         pairs: curated pairs, in order.
         sentences: clean sentences for noise; unfit ones and near-duplicates are counted and left out.
         rates: how messy the noise shall be; None: the rates of tweets in general.
+        imports: rows of a prompt and its answer from elsewhere. Those near to what is held back are left out, unless a person wrote them.
 
     Raises:
         UserError: fewer usable pairs than `test_size`.
@@ -90,22 +65,23 @@ def build(
     counts: Counter[str] = Counter(pairs=0, train=0, test=0, noise=0)
     usable, rejected = _usable(pairs, tweets)
     fit = _fit_sentences(sentences, spec.stage, counts)
-    pair_clusters, sentence_clusters = _clusters(usable, tweets, fit, spec.near_duplicate)
-    sides = _sides(usable, tweets, pair_clusters, sentence_clusters, spec)
+    foreign, refused = imported.usable(imports, spec, counts)
+    grouped = _clusters(usable, tweets, fit, foreign, spec.near_duplicate)
+    held = _held_back(usable, tweets, grouped, spec)
     examples = [
         ExampleRow(spec.stage, tweets[pair.tweet_id], _target(pair, spec.stage), "human", {"tweet_id": pair.tweet_id}, side, cluster)
-        for pair, cluster, side in zip(usable, pair_clusters, sides, strict=False)
+        for pair, cluster, side in zip(usable, grouped.pairs, _sides(grouped.pairs, held), strict=True)
     ]
+    examples += imported.examples(foreign, grouped.imports, _sides(grouped.imports, held), spec, refused, counts)
     if spec.noise is not None:
-        held = {cluster for cluster, side in zip(pair_clusters, sides, strict=False) if side == "test"}
-        seeds = list(_pair_seeds(usable, pair_clusters, held, spec.stage))
-        seeds += _sentence_seeds(fit, sentence_clusters, held, counts)
+        seeds = list(_pair_seeds(usable, grouped.pairs, held, spec.stage))
+        seeds += _sentence_seeds(fit, grouped.sentences, held, counts)
         examples += _noised(seeds, spec.noise, spec.stage, rates or NoiseRates(), counts)
     examples = _distinct(examples, counts)
     counts["pairs"] = len(usable)
     counts.update(example.split for example in examples)
     counts["noise"] = sum(example.origin == "noise" for example in examples)
-    return Built(examples, rejected, dict(counts))
+    return Built(examples, rejected + refused, dict(counts))
 
 
 def _usable(pairs: Sequence[Pair], tweets: Mapping[str, str]) -> tuple[list[Pair], list[RejectedPair]]:
@@ -144,23 +120,32 @@ def _fit_sentences(sentences: Sequence[str], stage: Stage, counts: Counter[str])
     return fit
 
 
-def _clusters(usable: Sequence[Pair], tweets: Mapping[str, str], fit: Sequence[str], threshold: float) -> tuple[list[int], list[int]]:
-    """Clusters of the pairs, each with its three texts as one, and of the sentences."""
+def _clusters(
+    usable: Sequence[Pair], tweets: Mapping[str, str], fit: Sequence[str], foreign: Sequence[Imported], threshold: float
+) -> _Clusters:
+    """Clusters of the pairs, each with its three texts as one, of the sentences, and of the imports, each with both its texts."""
     texts = [text for pair in usable for text in (tweets[pair.tweet_id], pair.clean, pair.summary)]
     linked = [(3 * number, 3 * number + part) for number in range(len(usable)) for part in (1, 2)]
-    numbers = clusters([*texts, *fit], threshold, linked)
-    return numbers[: len(texts) : 3], numbers[len(texts) :]
+    start = len(texts) + len(fit)
+    linked += [(start + 2 * number, start + 2 * number + 1) for number in range(len(foreign))]
+    numbers = clusters([*texts, *fit, *(text for row in foreign for text in (row.prompt, row.completion))], threshold, linked)
+    return _Clusters(numbers[: len(texts) : 3], numbers[len(texts) : start], numbers[start::2])
 
 
-def _sides(
-    usable: Sequence[Pair], tweets: Mapping[str, str], pair_clusters: Sequence[int], sentence_clusters: Sequence[int], spec: SynthesisSpec
-) -> list[Split]:
+def _held_back(usable: Sequence[Pair], tweets: Mapping[str, str], grouped: _Clusters, spec: SynthesisSpec) -> set[int]:
+    """The clusters of the test split: drawn among those of what a person wrote."""
     members = [
         Member(cluster, human=True, long=len(tweets[pair.tweet_id].split()) > LONG_TWEET)
-        for pair, cluster in zip(usable, pair_clusters, strict=True)
+        for pair, cluster in zip(usable, grouped.pairs, strict=True)
     ]
-    members += [Member(cluster, human=False) for cluster in sentence_clusters]
-    return split(members, spec.test_size, spec.seed)
+    members += [Member(cluster, human=False) for cluster in grouped.sentences]
+    members += [Member(cluster, human=spec.imports is not None and spec.imports.human) for cluster in grouped.imports]
+    sides = split(members, spec.test_size, spec.seed)
+    return {member.cluster for member, side in zip(members, sides, strict=True) if side == "test"}
+
+
+def _sides(numbers: Sequence[int], held: set[int]) -> list[Split]:
+    return ["test" if number in held else "train" for number in numbers]
 
 
 def _pair_seeds(usable: Sequence[Pair], pair_clusters: Sequence[int], held: set[int], stage: Stage) -> Iterator[_Seed]:
@@ -204,7 +189,7 @@ def _sampled(wanted: list[tuple[_Seed, int]], limit: int, seed: int) -> list[tup
 
 
 def _noised_once(seed: _Seed, copy: int, noise_seed: int, stage: Stage, rates: NoiseRates) -> ExampleRow:
-    source = _sha256(seed.text)
+    source = sha256(seed.text)
     noisy = noise.apply(seed.text, rates, random.Random(f"noise {noise_seed} {source} {seed.kind} {copy}"))
     lineage: dict[str, object] = {
         "source": source,
@@ -223,7 +208,3 @@ def _distinct(examples: Sequence[ExampleRow], counts: Counter[str]) -> list[Exam
     kept = {example.example_key: example for example in reversed(examples)}
     counts["examples_duplicate"] = len(examples) - len(kept)
     return [example for example in examples if kept.get(example.example_key) is example]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

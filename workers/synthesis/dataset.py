@@ -13,8 +13,10 @@ from schemas.records import Pair
 from workers.attempt import Attempt, Outcome
 from workers.errors import NotFound, UserError
 from workers.store import transaction
-from workers.synthesis.build import Built, ExampleRow, build
+from workers.synthesis.build import build
+from workers.synthesis.imported import Imported
 from workers.synthesis.rates import NoiseRates, measure
+from workers.synthesis.rows import Built, ExampleRow
 
 # Rates settle long before: a sample keeps a corpus of millions cheap.
 _TWEETS_FOR_RATES = 50_000
@@ -25,13 +27,15 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
     with transaction() as connection:
         pairs = list(_pairs(connection, spec.pairs)) if spec.pairs else []
         sentences = _sentences(connection, spec.sentences) if spec.sentences else []
+        imports = list(_imports(connection, spec.imports.file)) if spec.imports else []
         tweets = _tweets(connection, [pair.tweet_id for pair in pairs])
         rates = _rates(connection, spec) if spec.noise else None
-    attempt.progress(pairs=len(pairs), sentences=len(sentences))
+    attempt.progress(pairs=len(pairs), sentences=len(sentences), imports=len(imports))
     attempt.check()
-    built = build(spec, tweets, pairs, sentences, rates)
+    built = build(spec, tweets, pairs, sentences, rates, imports)
     if not any(example.split == "train" for example in built.examples):
-        raise UserError(f"dataset {spec.dataset}: nothing to learn from was left ({built.counts}). Were the pairs' tweets ingested?")
+        asks = "Were the pairs' tweets ingested?" if spec.pairs else "`tweetmill rejected` says what was refused"
+        raise UserError(f"dataset {spec.dataset}: nothing to learn from was left ({built.counts}). {asks}")
     attempt.check()
     counts = {**built.counts, "rejected": len(built.rejected)}
     fingerprint = _fingerprint(built.examples)
@@ -56,6 +60,16 @@ def _sentences(connection: Connection, collection: str) -> list[str]:
         text("SELECT clean FROM curated WHERE collection = :collection ORDER BY position"), {"collection": collection}
     ).scalars()
     return [str(sentence) for sentence in rows]
+
+
+def _imports(connection: Connection, collection: str) -> Iterator[Imported]:
+    rows = connection.execute(
+        text("SELECT key, text, summary FROM curated WHERE collection = :collection ORDER BY position"), {"collection": collection}
+    ).all()
+    if not rows:
+        raise NotFound(f"collection {collection}: there is none. `tweetmill import` brings a file in")
+    for row in rows:
+        yield Imported(place=row.key, prompt=row.text, completion=row.summary)
 
 
 def _tweets(connection: Connection, ids: list[str]) -> dict[str, str]:

@@ -1,0 +1,145 @@
+"""The forms in which other tools keep pairs of a prompt and its answer: what a row of each says, and how a row is written.
+
+A pair is a tweet and what should become of it. What is asked of the model is not part of it: a dataset's stage says that. So system
+turns and instructions beside an input are not read, and are written as the stage's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Form(StrEnum):
+    """The name that the field gives to each form."""
+
+    MESSAGES = "messages"
+    PROMPT_COMPLETION = "prompt-completion"
+    ALPACA = "alpaca"
+    SHAREGPT = "sharegpt"
+    CSV = "csv"
+
+    @property
+    def suffix(self) -> str:
+        """The ending of a file in this form."""
+        return "csv" if self is Form.CSV else "jsonl"
+
+
+MAPPED = (Form.PROMPT_COMPLETION, Form.CSV)
+"""The forms whose columns may bear other names."""
+
+_SPEAKERS = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+
+
+class FormError(ValueError):
+    """A row that is not in its form: the field at fault, and the reason, which does not quote it."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field, self.reason = field, reason
+
+
+@dataclass(frozen=True)
+class PromptAndAnswer:
+    """What every form comes down to."""
+
+    prompt: str
+    completion: str
+
+
+def read_row(form: Form, row: Mapping[str, Any], prompt: str = "prompt", completion: str = "completion") -> PromptAndAnswer:
+    """The pair that a row says.
+
+    Args:
+        form: how the row says it.
+        row: a JSON object, or a row of a CSV by its header.
+        prompt: the column of the tweet, in the forms of `MAPPED`.
+        completion: the column of its answer, likewise.
+
+    Raises:
+        FormError: the row is not in this form, or holds more or less than one tweet and one answer.
+    """
+    match form:
+        case Form.MESSAGES:
+            pair = _turns("messages", _list(row, "messages"), "role", "content")
+        case Form.SHAREGPT:
+            pair = _turns("conversations", _list(row, "conversations"), "from", "value")
+        case Form.ALPACA:
+            pair = _alpaca(row)
+        case _ if isinstance(row.get(prompt), list) and isinstance(row.get(completion), list):
+            pair = _turns(prompt, [*row[prompt], *row[completion]], "role", "content")
+        case _:
+            pair = PromptAndAnswer(_text(row, prompt), _text(row, completion))
+    return pair
+
+
+def write_row(form: Form, pair: PromptAndAnswer, instruction: str) -> dict[str, Any]:
+    """A row that says `pair`; `instruction` stands where the form has a place for it."""
+    match form:
+        case Form.MESSAGES:
+            turns = (("system", instruction), ("user", pair.prompt), ("assistant", pair.completion))
+            return {"messages": [{"role": role, "content": content} for role, content in turns]}
+        case Form.SHAREGPT:
+            conversation = [{"from": "human", "value": pair.prompt}, {"from": "gpt", "value": pair.completion}]
+            return {"conversations": conversation, "system": instruction}
+        case Form.ALPACA:
+            return {"instruction": instruction, "input": pair.prompt, "output": pair.completion}
+        case _:
+            return {"prompt": pair.prompt, "completion": pair.completion}
+
+
+def dataset_info(form: Form, file_name: str) -> dict[str, Any]:
+    """What LLaMA-Factory needs to know of a file in this form: an entry of its `dataset_info.json`."""
+    match form:
+        case Form.MESSAGES:
+            tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
+            return {"file_name": file_name, "formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
+        case Form.SHAREGPT:
+            columns = {"messages": "conversations", "system": "system"}
+            return {"file_name": file_name, "formatting": "sharegpt", "columns": columns}
+        case Form.ALPACA:
+            columns = {"prompt": "instruction", "query": "input", "response": "output"}
+            return {"file_name": file_name, "formatting": "alpaca", "columns": columns}
+        case _:
+            return {"file_name": file_name, "formatting": "alpaca", "columns": {"prompt": "prompt", "response": "completion"}}
+
+
+def _alpaca(row: Mapping[str, Any]) -> PromptAndAnswer:
+    if row.get("history"):
+        raise FormError("history", "earlier turns can't be learnt here: one tweet and one answer are needed")
+    given = row.get("input")
+    with_input = isinstance(given, str) and given.strip() != ""
+    return PromptAndAnswer(_text(row, "input" if with_input else "instruction"), _text(row, "output"))
+
+
+def _turns(field: str, turns: Sequence[Any], role: str, content: str) -> PromptAndAnswer:
+    said: list[tuple[str, str]] = []
+    for number, turn in enumerate(turns):
+        if not isinstance(turn, dict) or not isinstance(turn.get(role), str):
+            raise FormError(f"{field}.{number}", f"a turn of {role} and {content} is needed")
+        speaker = _SPEAKERS.get(turn[role])
+        if speaker is None:
+            raise FormError(f"{field}.{number}.{role}", f"{role} is none of {', '.join(_SPEAKERS)}")
+        if speaker != "system":
+            said.append((speaker, _text(turn, content, f"{field}.{number}.{content}")))
+    if [speaker for speaker, _ in said] != ["user", "assistant"]:
+        raise FormError(field, f"one tweet and one answer are needed; there are {len(said)} turns or they are in another order")
+    return PromptAndAnswer(said[0][1], said[1][1])
+
+
+def _list(row: Mapping[str, Any], field: str) -> list[Any]:
+    value = row.get(field)
+    if not isinstance(value, list):
+        raise FormError(field, "a list of turns is needed" if field in row else "it is missing")
+    return value
+
+
+def _text(row: Mapping[str, Any], field: str, name: str | None = None) -> str:
+    value = row.get(field)
+    if not isinstance(value, str):
+        raise FormError(name or field, "text is needed" if value is not None else "it is missing")
+    if not value.strip():
+        raise FormError(name or field, "there is only white space")
+    return value

@@ -1,0 +1,171 @@
+"""A dataset as files that other tools train on, in the forms of `schemas.forms`, with an entry in LLaMA-Factory's `dataset_info.json`.
+
+The same examples give the same bytes, whatever they are called and wherever they came from: rows stand in the order of their content's
+MD5, which is as good as shuffled. They stream: memory does not grow with the dataset.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, text
+
+from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
+from schemas.payloads import Stage
+from workers.errors import UserError
+from workers.inference.prompts import TUNED_SYSTEM
+
+SPLITS = ("train", "test")
+DATASET_INFO = "dataset_info.json"
+
+_ROWS_AT_ONCE = 2_000
+# A pair that two sources brought is one row. Postgres sorts on disk what its memory does not hold.
+_ROWS = """
+SELECT stage, prompt_text, target_text FROM example WHERE dataset = :dataset AND split = :split
+GROUP BY stage, prompt_text, target_text
+ORDER BY md5(prompt_text || chr(31) || target_text), prompt_text COLLATE "C", target_text COLLATE "C", stage
+"""
+
+Row = tuple[PromptAndAnswer, str]
+"""A pair and the instruction of its stage."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written."""
+
+    file: Path
+    split: str
+    rows: int
+    sha256: str
+
+
+def write_dataset(
+    connection: Connection, dataset: int, name: str, form: Form, folder: Path, splits: Iterable[str] = SPLITS
+) -> list[Written]:
+    """Write the splits of a dataset that hold anything to `NAME-SPLIT.jsonl` or `.csv` in a folder, and enter them in its index.
+
+    Files are replaced as a whole or not at all.
+
+    Raises:
+        UserError: there is nothing to write, or the folder's `dataset_info.json` is not LLaMA-Factory's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    index = _index(folder / DATASET_INFO)
+    written = []
+    for split in splits:
+        file = folder / f"{name}-{split}.{form.suffix}"
+        found = write_file(file, form, _rows(connection, dataset, split))
+        if found is not None:
+            rows, digest = found
+            written.append(Written(file, split, rows, digest))
+            index[f"{name}-{split}"] = dataset_info(form, file.name)
+    if not written:
+        raise UserError(f"dataset {name}: it has no examples of the split {' or '.join(splits)}")
+    with _Aside(folder / DATASET_INFO) as out:
+        out.write(json.dumps(index, ensure_ascii=False, indent=2) + "\n")
+    return written
+
+
+def write_file(file: Path, form: Form, rows: Iterable[Row]) -> tuple[int, str] | None:
+    """Write rows to a file; return their number and the SHA-256 of the bytes. Without rows nothing is written: None."""
+    iterator = iter(rows)
+    first = next(iterator, None)
+    if first is None:
+        return None
+    with _Aside(file) as out:
+        count = 0
+        for line in _lines(form, _chained(first, iterator)):
+            out.write(line)
+            count += 1
+    return count - (form is Form.CSV), out.sha256
+
+
+def _rows(connection: Connection, dataset: int, split: str) -> Iterator[Row]:
+    streamed = connection.execution_options(yield_per=_ROWS_AT_ONCE)
+    for row in streamed.execute(text(_ROWS), {"dataset": dataset, "split": split}):
+        yield PromptAndAnswer(row.prompt_text, row.target_text), TUNED_SYSTEM[Stage(row.stage)]
+
+
+def _chained(first: Row, others: Iterator[Row]) -> Iterator[Row]:
+    yield first
+    yield from others
+
+
+def _lines(form: Form, rows: Iterator[Row]) -> Iterator[str]:
+    """The lines of a file; a CSV begins with its header. In a CSV every cell is quoted, so that white space and line ends stay."""
+    documents = (write_row(form, pair, instruction) for pair, instruction in rows)
+    if form is not Form.CSV:
+        yield from (json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+        return
+    cells = _Line()
+    writer = csv.writer(cells, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(("prompt", "completion"))
+    yield cells.line
+    for document in documents:
+        writer.writerow((document["prompt"], document["completion"]))
+        yield cells.line
+
+
+class _Line:
+    """What `csv.writer` wrote last."""
+
+    line = ""
+
+    def write(self, line: str) -> None:
+        self.line = line
+
+
+class _Aside:
+    """A text file written beside its place and put there when it is whole."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._aside = file.with_name(f".{file.name}.{os.getpid()}")
+        self._out: IO[bytes]
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> _Aside:
+        self._out = self._aside.open("wb")
+        return self
+
+    def write(self, content: str) -> None:
+        encoded = content.encode()
+        self._digest.update(encoded)
+        self._out.write(encoded)
+
+    @property
+    def sha256(self) -> str:
+        """Of what was written, in hex."""
+        return self._digest.hexdigest()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._out.close()
+        if kind is None:
+            self._aside.replace(self._file)
+        else:
+            self._aside.unlink()
+
+
+def _index(file: Path) -> dict[str, Any]:
+    """The entries that a folder's `dataset_info.json` has already: other datasets may be there.
+
+    Raises:
+        UserError: it is no JSON object.
+    """
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: this is no dataset_info.json, which is a JSON object. Name another folder")
+    return found
