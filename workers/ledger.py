@@ -115,11 +115,15 @@ def claim(connection: Connection, job: uuid.UUID, owner: str, lease: float, kind
     return Claim(job=job, kind=row.kind, attempt=row.attempt, payload=row.payload, parent=row.parent, lease=lease)
 
 
-_RENEW = """
+# A worker that vanishes between two statements leaves its transaction open, and a row that it locked is passed over by the reaper:
+# Postgres ends such a transaction when the worker was silent for a lease.
+_LET_GO = "set_config('idle_in_transaction_session_timeout', :lease_ms, true)"
+
+_RENEW = f"""
 UPDATE job SET lease_until = now() + make_interval(secs => :lease), progress = coalesce(cast(:progress AS jsonb), progress)
 WHERE id = :job AND attempt = :attempt AND state = 'running'
-RETURNING orders
-"""
+RETURNING orders, {_LET_GO}
+"""  # noqa: S608
 
 
 def renew(connection: Connection, held: Claim, progress: Mapping[str, Any] | None = None) -> str | None:
@@ -128,11 +132,14 @@ def renew(connection: Connection, held: Claim, progress: Mapping[str, Any] | Non
     Raises:
         LeaseLost: another attempt holds the job, or it is no longer running.
     """
-    values = {"job": held.job, "attempt": held.attempt, "lease": held.lease, "progress": json.dumps(progress) if progress else None}
+    values = _held(held) | {"lease": held.lease, "progress": json.dumps(progress) if progress else None}
     row = connection.execute(text(_RENEW), values).one_or_none()
     if row is None:
         raise LeaseLost
     return str(row.orders) if row.orders else None
+
+
+_FENCE = f"SELECT {_LET_GO} FROM job WHERE id = :job AND attempt = :attempt AND state = 'running' FOR NO KEY UPDATE"  # noqa: S608
 
 
 def fence(connection: Connection, held: Claim) -> None:
@@ -141,12 +148,12 @@ def fence(connection: Connection, held: Claim) -> None:
     Raises:
         LeaseLost: it does not, and the transaction must write nothing.
     """
-    found = connection.execute(
-        text("SELECT 1 FROM job WHERE id = :job AND attempt = :attempt AND state = 'running' FOR NO KEY UPDATE"),
-        {"job": held.job, "attempt": held.attempt},
-    ).scalar()
-    if found is None:
+    if connection.execute(text(_FENCE), _held(held)).scalar() is None:
         raise LeaseLost
+
+
+def _held(held: Claim) -> dict[str, Any]:
+    return {"job": held.job, "attempt": held.attempt, "lease_ms": f"{held.lease * 1000:.0f}"}
 
 
 _FINISH = """
