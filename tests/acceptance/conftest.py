@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,29 +24,35 @@ def module_mill() -> Iterator[Mill]:
     home = Home(Path(tempfile.mkdtemp(prefix="tweetmill-")))
     home.prepare()
     mill = Mill(home)
-    with pytest.MonkeyPatch.context() as environment:
-        try:
-            mill.valkey.start()
-            mill.postgres.start()
+    try:
+        mill.valkey.start()
+        mill.postgres.start()
+        with pytest.MonkeyPatch.context() as environment:
             environment.setenv("TWEETMILL_HOME", str(home.path))
             environment.setenv("DATABASE_URL", mill.postgres.url)
             environment.setenv("CELERY_BROKER_URL", mill.valkey.url)
-            _turn_to_settings()
-            migrate(get_engine())
-            yield mill
-        finally:
-            get_engine().dispose()
-            mill.close()
-            shutil.rmtree(home.path, ignore_errors=True)
-    _turn_to_settings()
+            with _new_settings():
+                migrate(get_engine())
+                yield mill
+                get_engine().dispose()
+    finally:
+        mill.close()
+        shutil.rmtree(home.path, ignore_errors=True)
 
 
-def _turn_to_settings() -> None:
-    """This process publishes too, and may have done so to another test module's servers."""
+@contextmanager
+def _new_settings() -> Iterator[None]:
+    """This process publishes too: for the block, its app reads its configuration anew. Afterwards it is as it was."""
     get_settings.cache_clear()
-    app.conf = None  # read again when it is next needed
-    app._pool = None
-    app.__dict__.pop("amqp", None)
+    before = {name: app.__dict__.pop(name, None) for name in ("_conf", "_pool", "amqp")}
+    app._conf = app._pool = None
+    assert app.conf.broker_url == get_settings().broker()
+    try:
+        yield
+    finally:
+        app.__dict__.pop("amqp", None)
+        app.__dict__.update({name: value for name, value in before.items() if name != "amqp" or value is not None})
+        get_settings.cache_clear()
 
 
 @pytest.fixture

@@ -13,14 +13,15 @@ from tests.mill import LEASE, Mill, is_alive, seconds_until
 from tests.proxy import Proxy
 from tests.work import Work, enqueue
 from tests.worker_process import wait_for
+from workers import ledger
 
 
 @pytest.mark.fault(21)
 def test_postgres_dies_in_the_middle_of_jobs_which_go_on_when_it_is_back(mill: Mill, measured):
     mill.workers(0)
-    mill.start(2, TWEETMILL_LEASE="12")
+    mill.start(2, TWEETMILL_LEASE="20")
     # One works on while Postgres is away, the other has rows to write just then and is given back.
-    unaware, writing = enqueue([Work(pause=5), Work(rows=30, pause=0.1)])
+    unaware, writing = enqueue([Work(pause=8), Work(rows=30, pause=0.1)])
     assert wait_for(lambda: len(mill.attempts_of_rows(writing)) > 2), mill.log()
     assert wait_for(lambda: mill.row(unaware).attempt == 1), mill.log()
     with mill.without(mill.postgres, signal.SIGQUIT):
@@ -55,7 +56,7 @@ def test_a_worker_cut_off_from_postgres_stops_before_another_begins(mill: Mill, 
     with Proxy(mill.postgres_socket) as refused, Proxy(mill.postgres_socket) as mute:
         for line in (refused, mute):
             mill.start(DATABASE_URL=f"postgresql://tweetmill@127.0.0.1:{line.port}/tweetmill")
-        jobs = enqueue([Work(watch=1.5 * LEASE, diary=diary) for diary in diaries])
+        jobs = enqueue([Work(watch=120, diary=diary) for diary in diaries])
         assert wait_for(lambda: all(worked(diary, 1) for diary in diaries)), mill.log()
         heirs = mill.start(2)
         broken = time.monotonic()
@@ -66,6 +67,8 @@ def test_a_worker_cut_off_from_postgres_stops_before_another_begins(mill: Mill, 
             time.sleep(max(0.0, broken + 30 - time.monotonic()))
         refused.forward()
         mute.forward()
+        for diary in diaries:
+            diary.with_suffix(".enough").touch()
 
         tally = mill.wait_done(jobs)
         stopped = max(worked(diary, 1)[-1] for diary in diaries) - broken
@@ -80,6 +83,27 @@ def test_a_worker_cut_off_from_postgres_stops_before_another_begins(mill: Mill, 
             heir.kill_all()
         later = enqueue([Work(pause=1)] * 2)
         assert mill.wait_done(later).lost == 0, f"they do not work again\n{mill.log()}"
+
+
+@pytest.mark.fault(22)
+def test_a_worker_that_vanishes_in_the_middle_of_a_transaction_keeps_no_job(mill: Mill, measured):
+    """Postgres does not hear that it is gone, and rows that the open transaction has locked are passed over by every reaper."""
+    mill.workers(0)
+    jobs = enqueue([Work(), Work()], publish=False)
+    with mill.engine.begin() as connection:
+        held = [ledger.claim(connection, job, "vanished@test", LEASE) for job in jobs]
+    renewing, writing = mill.engine.connect(), mill.engine.connect()
+    ledger.renew(renewing, held[0])
+    ledger.fence(writing, held[1])
+    vanished = time.monotonic()
+    try:
+        mill.start()
+        tally = mill.wait_done(jobs)
+    finally:
+        for connection in (renewing, writing):
+            connection.invalidate()
+    measured(lost=tally.lost, recovered_seconds=round(time.monotonic() - vanished, 1))
+    assert (tally.lost, tally.starts) == (0, 4), mill.log()
 
 
 @pytest.mark.fault(23)
