@@ -82,8 +82,6 @@ def run(*, quick: bool) -> Storms:
     """1,500 jobs of a few milliseconds and 12 kills, for each of three seeds and both ways."""
     jobs, kills, seeds = (QUICK_JOBS, QUICK_KILLS, QUICK_SEEDS) if quick else (JOBS, KILLS, SEEDS)
     storms = Storms()
-    with transaction() as connection:
-        connection.execute(text(storm.EFFECTS))
     for seed in seeds:
         storms.outcomes += [strike(way, seed, jobs, kills, get_settings().home) for way in (plain_celery(), tweetmill())]
     return storms
@@ -154,6 +152,8 @@ def _kill(worker: subprocess.Popen[bytes]) -> int:
 
 
 def _clear() -> None:
+    with transaction() as connection:
+        connection.execute(text(storm.EFFECTS))
     empty("job", "effect")
     with redis_client(get_settings().broker()) as client:
         client.flushdb()
@@ -178,14 +178,16 @@ def _holds_no_message() -> bool:
 class Quiet:
     """Whether something has held at every look for three seconds."""
 
-    def __init__(self, condition: Callable[[], bool]) -> None:
+    def __init__(self, condition: Callable[[], bool], now: Callable[[], float] = time.monotonic) -> None:
         self._condition = condition
+        self._now = now
         self._since: float | None = None
 
     def __call__(self) -> bool:
         """Look."""
         if not self._condition():
             self._since = None
-        elif self._since is None:
-            self._since = time.monotonic()
-        return self._since is not None and time.monotonic() - self._since >= _QUIET
+            return False
+        looked = self._now()
+        self._since = looked if self._since is None else self._since
+        return looked - self._since >= _QUIET

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks import kills, plans
 from benchmarks.__main__ import NEEDS_SERVERS, main
 from benchmarks.measure import Way, compare, machine, spread
 
@@ -84,3 +85,26 @@ def test_an_unknown_name_is_refused_with_those_there_are(capsys: pytest.CaptureF
 def test_a_benchmark_without_its_model_says_how_to_get_it(stack_home: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inference", "--json"]) == 1
     assert "tweetmill fetch" in capsys.readouterr().out
+
+
+def test_a_storm_is_over_when_nothing_has_come_for_a_while() -> None:
+    looks, moments = iter((True, True, False, True, True, True)), iter((0.0, 2.0, 10.0, 12.0, 13.5))
+    quiet = kills.Quiet(lambda: next(looks), lambda: next(moments))
+    assert [quiet() for _ in range(6)] == [False, False, False, False, False, True]
+
+
+def test_both_ways_of_a_storm_stand_side_by_side() -> None:
+    plain = kills.Outcome("plain", seed=1, jobs=10, kills=2, lost=1, begun_again=3, rows_twice=2, processes_left=0, seconds=1.5)
+    storms = kills.Storms([plain])
+    assert storms.lines()[0].startswith("| way | seed | jobs | kills | lost |")
+    assert storms.lines()[2] == "| plain | 1 | 10 | 2 | 1 | 3 | 2 | 0 | 1.5 |"
+    assert storms.as_dict() == {"outcomes": [vars(plain)]}
+
+
+def test_a_plan_that_reads_a_whole_table_is_called_one() -> None:
+    good = plans.Explained("ledger.claim", "UPDATE job", ("Index Scan job_pkey",), 0.1, 0)
+    bad = plans.Explained("somebody", "SELECT", ("Bitmap Index Scan job_parent", "Seq Scan job"), 70.0, 990_000)
+    told = plans.Plans(1_000_000, [good, bad])
+    assert (good.scans_a_whole_table, bad.scans_a_whole_table) == (False, True)
+    assert (told.slowest, told.as_dict()["sequential_scans"]) == (bad, 1)
+    assert told.lines()[-1] == "| somebody | Bitmap Index Scan job_parent, Seq Scan job | 990000 | 70.00 |"
