@@ -16,7 +16,7 @@ from workers.attempt import Attempt
 from workers.errors import Unavailable
 from workers.store import transaction
 from workers.training import checkpoints
-from workers.training.progress import Checkpoint, Event, Step
+from workers.training.progress import Checkpoint, Event, ProgressReader, Step
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,15 @@ _REFUSE = "UPDATE checkpoint SET removed_at = now() WHERE job = :job AND folder 
 _REMOVE = "UPDATE checkpoint SET removed_at = now() WHERE job = :job AND removed_at IS NULL"
 
 
+def attempt_folder(attempt: int) -> str:
+    """Where an attempt keeps its files, in the folder of its job."""
+    return f"attempt-{attempt}"
+
+
+def _numbers(event: Step) -> list[dict[str, Any]]:
+    return [{"step": event.step, "name": name, "value": getattr(event, name)} for name in STEP_METRICS]
+
+
 class Recorder:
     """Records what the ranks say. While Postgres is away it holds back what it has: the lease decides for how long that may go on."""
 
@@ -69,7 +78,7 @@ class Recorder:
         else:
             self._attempt.progress(**event.model_dump(exclude={"kind"}))
         if isinstance(event, Step):
-            self._rows += [{"step": event.step, "name": name, "value": getattr(event, name)} for name in STEP_METRICS]
+            self._rows += _numbers(event)
         if (self._checkpoints or len(self._rows) >= _ROWS_HELD_BACK) and clock.now() >= self._not_before:
             self._flush()
 
@@ -89,10 +98,18 @@ class Recorder:
 
     def write(self, connection: Connection) -> None:
         """Store what is held back; a resumed run overwrites the steps that it repeats."""
-        if self._rows:
-            connection.execute(text(_METRICS), {"job": self._attempt.job, "rows": json.dumps(self._rows)})
+        self._store_numbers(connection, self._rows)
         for made in self._checkpoints:
             connection.execute(text(_CHECKPOINT), self._row(made.folder, made.model_dump()))
+
+    def _store_numbers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            connection.execute(text(_METRICS), {"job": self._attempt.job, "rows": json.dumps(rows)})
+
+    def _numbers_up_to(self, manifest: checkpoints.Manifest) -> list[dict[str, Any]]:
+        """What the maker of a checkpoint wrote to its progress file; it may have died with some of it held back."""
+        said = ProgressReader(self._folder.parent / attempt_folder(manifest.attempt)).read()
+        return [row for event in said if isinstance(event, Step) and event.step <= manifest.step for row in _numbers(event)]
 
     def _row(self, name: str, made: Mapping[str, Any]) -> dict[str, Any]:
         named = ("attempt", "step", "manifest_sha256", "world_size", "zero_stage", "bytes")
@@ -109,7 +126,8 @@ class Recorder:
     def choose(self, identity: str) -> checkpoints.Stored | None:
         """Where this attempt goes on from. The job's log tells why newer checkpoints were refused.
 
-        The chosen one is recorded, in case that its maker died before it could; the refused ones will be removed.
+        The chosen one is recorded, in case that its maker died before it could, and so are the numbers of the steps before it; the
+        refused ones will be removed.
 
         Raises:
             LeaseLost: the job is held elsewhere.
@@ -126,6 +144,7 @@ class Recorder:
             if (stored := choice.checkpoint) is not None:
                 described = {**stored.manifest.model_dump(), "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes}
                 connection.execute(text(_CHECKPOINT), self._row(stored.folder.name, described))
+                self._store_numbers(connection, self._numbers_up_to(stored.manifest))
         return choice.checkpoint
 
     def _refuse(self, connection: Connection, names: Sequence[str]) -> None:

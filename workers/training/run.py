@@ -19,7 +19,7 @@ from workers.store import transaction
 from workers.training import checkpoints, launch
 from workers.training.outcome import OutOfMemory, StopReason, TrainingFailed, TrainingResult, TrainingStopped
 from workers.training.payload import RunPayload
-from workers.training.recorder import Recorder
+from workers.training.recorder import Recorder, attempt_folder
 
 CHECKPOINTS = "checkpoints"
 
@@ -27,7 +27,7 @@ CHECKPOINTS = "checkpoints"
 def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     """Fine-tune as `spec` says; the adapter's files are complete before the `model` row is written."""
     runs = get_settings().runs_folder / str(attempt.job)
-    folder = runs / f"attempt-{attempt.claim.attempt}"
+    folder = runs / attempt_folder(attempt.claim.attempt)
     folder.mkdir(parents=True, exist_ok=True)
     run = RunPayload(
         spec=spec.model_copy(update={"base": models.locate_base(spec.base)}),
