@@ -185,43 +185,57 @@ Step = Callable[[Connection], object]
 def _steps(engine: Engine) -> dict[str, Step]:
     """Each function that speaks to the ledger, on a job that it is meant for."""
     waits = _one(engine, "state = 'queued' AND published_at IS NULL AND parent IS NULL")
-    shard = _one(engine, "state = 'queued' AND parent IS NOT NULL")
     whole = _one(engine, "state = 'running' AND remaining IS NOT NULL")
-    ended = _one(engine, "state = 'done' AND remaining IS NOT NULL")
-    broken = _one(engine, "state = 'failed' AND parent IS NULL")
+    return _attempts(engine, waits, whole) | _upkeep() | _families(engine, waits, whole) | _looks(waits, whole)
+
+
+def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
+    shard = _one(engine, "state = 'queued' AND parent IS NOT NULL")
     expired = _one(engine, "state = 'running' AND lease_until < now()")
     fresh = [ledger.NewJob("upkeep.work", _QUEUE, Nothing(), uuid.uuid4().hex, parent=whole) for _ in range(256)]
-
-    def claimed(connection: Connection, job: uuid.UUID) -> ledger.Claim:
-        held = ledger.claim(connection, job, "worker@here", 60.0)
-        assert held is not None
-        return held
-
     error = {"class": "Error", "message": "as told"}
     return {
         "ledger.insert": lambda c: ledger.insert(c, fresh),
         "ledger.find_by_key": lambda c: ledger.find_by_key(c, "job77"),
-        "ledger.claim": lambda c: claimed(c, waits),
+        "ledger.claim": lambda c: _claimed(c, waits),
         "ledger.claim, of another's job": lambda c: ledger.claim(c, expired, "worker@here", 60.0),
-        "ledger.renew": lambda c: ledger.renew(c, claimed(c, waits), {"step": 1}),
-        "ledger.fence": lambda c: ledger.fence(c, claimed(c, waits)),
-        "ledger.finish, of a shard": lambda c: ledger.finish(c, claimed(c, shard), JobState.DONE, result={"rows": 1}),
-        "ledger.finish, of the last shard": lambda c: _finish_last(c, claimed(c, shard)),
-        "ledger.fail": lambda c: ledger.fail(c, claimed(c, waits), error),
-        "ledger.release": lambda c: ledger.release(c, claimed(c, waits)),
-        "ledger.has_ended": lambda c: ledger.has_ended(c, claimed(c, waits)),
+        "ledger.renew": lambda c: ledger.renew(c, _claimed(c, waits), {"step": 1}),
+        "ledger.fence": lambda c: ledger.fence(c, _claimed(c, waits)),
+        "ledger.finish, of a shard": lambda c: ledger.finish(c, _claimed(c, shard), JobState.DONE, result={"rows": 1}),
+        "ledger.finish, of the last shard": lambda c: _finish_last(c, _claimed(c, shard)),
+        "ledger.fail": lambda c: ledger.fail(c, _claimed(c, waits), error),
+        "ledger.release": lambda c: ledger.release(c, _claimed(c, waits)),
+        "ledger.has_ended": lambda c: ledger.has_ended(c, _claimed(c, waits)),
         "ledger.resolve, latest": lambda c: ledger.resolve(c, "latest"),
         "ledger.resolve, beginning": lambda c: ledger.resolve(c, str(waits)[:18]),
+        "submission.submit": lambda _: submission.submit("upkeep.work", Queue.UPKEEP, Nothing(), uuid.uuid4().hex),
+    }
+
+
+def _upkeep() -> dict[str, Step]:
+    return {
         "upkeep.reap": upkeep.reap,
         "upkeep.relay": _relay,
         "upkeep.find_lost": lambda c: upkeep.find_lost(c, _QUEUE, lambda _: 0, upkeep.Shortfall(patience=0)),
         "roster.leave": lambda c: roster.leave(c, "worker-7", 1),
         "roster.live": _live,
+    }
+
+
+def _families(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
+    ended = _one(engine, "state = 'done' AND remaining IS NOT NULL")
+    broken = _one(engine, "state = 'failed' AND parent IS NULL")
+    return {
         "family.cancel, one job": lambda c: family.cancel(c, waits),
         "family.cancel, with its shards": lambda c: family.cancel(c, whole),
         "family.retry, one job": lambda c: family.retry(c, [JobState.FAILED], broken),
         "family.retry, a family's failed": lambda c: family.retry(c, [JobState.FAILED], ended),
         "family.retry, all quarantined": lambda c: family.retry(c, [JobState.QUARANTINED]),
+    }
+
+
+def _looks(waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
+    return {
         "views.jobs": views.jobs,
         "views.jobs, running": lambda c: views.jobs(c, state=JobState.RUNNING, shards=True),
         "views.jobs, quarantined": lambda c: views.jobs(c, state=JobState.QUARANTINED),
@@ -232,8 +246,13 @@ def _steps(engine: Engine) -> dict[str, Step]:
         "views.events, with its shards": lambda c: views.events(c, whole),
         "views.last_events": lambda c: views.last_events(c, whole, limit=20),
         "views.shards": lambda c: views.shards(c, whole),
-        "submission.submit": lambda _: submission.submit("upkeep.work", Queue.UPKEEP, Nothing(), uuid.uuid4().hex),
     }
+
+
+def _claimed(connection: Connection, job: uuid.UUID) -> ledger.Claim:
+    held = ledger.claim(connection, job, "worker@here", 60.0)
+    assert held is not None
+    return held
 
 
 def _finish_last(connection: Connection, held: ledger.Claim) -> None:
