@@ -12,11 +12,13 @@ import psutil
 import pytest
 from sqlalchemy import Engine
 
+from schemas.states import JobState
 from tests.mill import Mill
 from tests.ranks import limit
 from tests.tiny_model import build_tiny_model
 from tests.trainings import TrainingJob, add_dataset, group, left
 from tests.worker_process import WorkerProcess, wait_for
+from workers import family
 from workers.training.processes import is_running
 
 LEASE = 8.0  # seconds: longer than the starting ranks hold up a worker on two cores
@@ -200,11 +202,6 @@ def test_a_worker_cut_off_from_postgres_ends_its_ranks_before_another_may_start(
 
 
 def test_a_cancelled_training_ends_at_once_and_a_retry_goes_on(engine: Engine, base: Path, start: Callable[..., WorkerProcess]) -> None:
-    from schemas.states import JobState
-    from tasks.submission import publish_now
-    from tasks.training import TRAIN, Queue
-    from workers import family
-
     job = TrainingJob(engine, base)
     worker = start("worker")
     assert wait_for(past(job, 30), 120), worker.log
@@ -214,6 +211,5 @@ def test_a_cancelled_training_ends_at_once_and_a_retry_goes_on(engine: Engine, b
 
     with engine.begin() as connection:
         family.retry(connection, [JobState.CANCELLED], job.id)
-    publish_now(TRAIN, Queue.TRAINING, [job.id])
     assert wait_for(lambda: job.step(2) > 0, 120), worker.log
     assert job.resumed_from == [job.saved(1)]
