@@ -232,6 +232,8 @@ def newest(parent: Path, identity: str, known: Mapping[str, str]) -> Choice:
             refused.append((folder.name, str(error)))
         else:
             return Choice(stored, tuple(refused))
+    here = {folder.name for folder in _folders(parent)}
+    refused += [(name, "it is recorded, but not in this node's folder of runs") for name in sorted(known.keys() - here, reverse=True)]
     return Choice(None, tuple(refused))
 
 

@@ -48,6 +48,8 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
             verdict = self._verdict(watch)
         failed = agent.poll()
+        if failed and self._told_to_stop:  # all of a control group was told, and torchrun was quicker
+            verdict = self._verdict(watch)
         if not end_descendants():
             sys.stderr.write("a process of this run is stuck in the kernel and could not be ended: this node needs a look\n")
         if verdict is not None:
