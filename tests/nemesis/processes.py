@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "NEMESIS_WORKER"
+# The first that fits: the launcher's command names the rank's module, too.
 _ROLES = (
+    ("launcher", "torch.distributed.run"),
     ("rank", "workers.training.rank"),
     ("supervisor", "workers.training.supervisor"),
-    ("launcher", "torch.distributed.run"),
     ("tracker", "semaphore_tracker"),
     ("tracker", "resource_tracker"),
     ("child", "spawn_main"),
@@ -65,7 +66,7 @@ class Census:
             return None
         worker, device = marked
         command = _command(pid)
-        role = next((role for role, sign in _ROLES if sign in command), "other")
+        role = role_of(command)
         run = _RUN.search(command) if role == "rank" else None
         return Found(pid, started, worker, role, f"{run[1]}/{run[2]}" if run else "", device)
 
@@ -88,6 +89,11 @@ def lock_takers(folder: Path) -> dict[str, list[int]]:
         if "FLOCK" in words and words[1] != "->" and int(words[5].rpartition(":")[2]) in files:
             takers.setdefault(files[int(words[5].rpartition(":")[2])], []).append(int(words[4]))
     return takers
+
+
+def role_of(command: str) -> str:
+    """What a process is, by its command line."""
+    return next((role for role, sign in _ROLES if sign in command), "other")
 
 
 def _pids() -> list[int]:
