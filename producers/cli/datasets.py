@@ -1,11 +1,13 @@
-"""The verbs of datasets: synthesize, datasets, dataset."""
+"""The verbs of datasets: synthesize, datasets, and the group dataset."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from producers.cli import comparing, exchange
 from producers.cli.asking import Overrides, RecipeFile, Wait
 from producers.cli.output import DATA, AsJson, emit, example, say
 
@@ -14,22 +16,45 @@ if TYPE_CHECKING:
 
 _EXAMPLES_SHOWN = 3
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The dataset's name.")]
+
+
+class _ShowsByName(TyperGroup):
+    """`tweetmill dataset NAME` is short for `tweetmill dataset show NAME`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = next((word for word in args if not word.startswith("-")), None)
+        if first is not None and first not in self.commands:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     recipe = "tweetmill synthesize -r recipes/synthesis-summary.yaml"
     app.command(rich_help_panel=DATA, epilog=example(recipe, f"{recipe} dataset=more noise.copies=5"))(synthesize)
     app.command(rich_help_panel=DATA, epilog=example("tweetmill datasets"))(datasets)
-    app.command(rich_help_panel=DATA, epilog=example("tweetmill dataset summaries", "tweetmill dataset summaries --json | jq .counts"))(
-        dataset
+    group = typer.Typer(cls=_ShowsByName, no_args_is_help=True, rich_markup_mode="rich")
+    group.command("list", epilog=example("tweetmill dataset list --json | jq '.[].name'"))(datasets)
+    group.command(epilog=example("tweetmill dataset show summaries", "tweetmill dataset show summaries --json | jq .counts"))(show)
+    group.command(
+        epilog=example("tweetmill dataset diff summaries more", "tweetmill dataset diff summaries more --json | jq .changed.count")
+    )(comparing.diff)
+    group.command(epilog=example("tweetmill dataset export summaries --form messages --out exported"))(exchange.export)
+    app.add_typer(
+        group,
+        name="dataset",
+        rich_help_panel=DATA,
+        help="Look at datasets: list, show NAME (or the name alone), diff, export.",
+        epilog=example("tweetmill dataset list", "tweetmill dataset summaries"),
     )
 
 
 def synthesize(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as_json: AsJson = False) -> None:
-    """Build a dataset of a recipe: curated pairs, and clean sentences messed up in the fashion of the ingested tweets."""
+    """Build a dataset of a recipe: curated pairs, imports, and clean sentences messed up in the fashion of the ingested tweets."""
     from sqlalchemy import text
 
-    from producers.cli.asking import asked, ended, job_line, say_rejected
+    from producers.cli.asking import say_rejected
     from producers.recipes import read_synthesis
     from tasks import synthesis
     from workers.store import transaction
@@ -37,41 +62,19 @@ def synthesize(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = Tru
     spec = read_synthesis(recipe, overrides or [], lambda path, counts: say_rejected(str(path), counts))
     with transaction() as connection:
         tweets = connection.execute(text("SELECT count(*) FROM tweet")).scalar_one()
-    submitted = synthesis.enqueue(spec, tweets=tweets)
-    if not wait:
-        emit(asked(submitted), as_json, job_line)
-        return
-    job = ended(submitted)
-    emit({"job": str(job.id), **(job.result or {})}, as_json, _built_line)
-
-
-def _built_line(answer: dict[str, Any]) -> RenderableType:
-    from rich.text import Text
-
-    counts = ", ".join(f"{name} {count:,}" for name, count in answer["counts"].items())
-    return Text(f"Dataset {answer['dataset']}: {counts}.\n`tweetmill dataset {answer['dataset']}` shows some examples.")
-
-
-_DATASETS = """
-SELECT dataset.name, dataset.created_at, dataset.fingerprint, dataset.recipe->>'stage' AS stage, count(example.key) AS examples,
-       count(example.key) FILTER (WHERE example.split = 'train') AS train,
-       count(example.key) FILTER (WHERE example.split = 'test') AS test
-FROM dataset LEFT JOIN example ON example.dataset = dataset.id
-GROUP BY dataset.id ORDER BY dataset.created_at DESC, dataset.id DESC
-"""
+    exchange.built(synthesis.enqueue(spec, tweets=tweets), wait, as_json)
 
 
 def datasets(as_json: AsJson = False) -> None:
     """List the datasets, the newest first."""
-    from sqlalchemy import text
-
+    from workers import datasets
     from workers.store import transaction
 
     with transaction() as connection:
-        found = [dict(row._mapping) for row in connection.execute(text(_DATASETS))]
+        found = datasets.listed(connection)
     emit(found, as_json, _datasets_table)
     if not found and not as_json:
-        say("No dataset yet: [bold]tweetmill synthesize[/bold] builds one.")
+        say("No dataset yet: [bold]tweetmill synthesize[/bold] builds one, [bold]tweetmill import[/bold] makes one of a file.")
 
 
 def _datasets_table(found: list[dict[str, Any]]) -> RenderableType:
@@ -87,37 +90,25 @@ def _datasets_table(found: list[dict[str, Any]]) -> RenderableType:
     return table
 
 
-# A few of each kind, the same ones every time.
-_EXAMPLES = """
-SELECT origin, split, prompt_text AS prompt, target_text AS target
-FROM (SELECT *, row_number() OVER (PARTITION BY split, origin ORDER BY key) AS place FROM example WHERE dataset = :dataset) AS numbered
-WHERE place <= :shown ORDER BY split DESC, origin, place
-"""
-
-
-def dataset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The dataset's name.")],
+def show(
+    name: Name,
     shown: Annotated[int, typer.Option("--examples", "-n", min=0, max=1000, help="Examples of each kind to show.")] = _EXAMPLES_SHOWN,
     as_json: AsJson = False,
 ) -> None:
     """Show a dataset: its recipe, its counts by split and origin, and a few examples."""
-    from sqlalchemy import text
-
-    from workers.errors import NotFound
+    from workers import datasets
     from workers.store import transaction
 
     with transaction() as connection:
-        row = connection.execute(text("SELECT * FROM dataset WHERE name = :name"), {"name": name}).one_or_none()
-        if row is None:
-            raise NotFound(f"dataset {name}: there is none. `tweetmill datasets` lists them")
-        counts = connection.execute(
-            text("SELECT split, origin, count(*) AS examples FROM example WHERE dataset = :id GROUP BY 1, 2 ORDER BY 1 DESC, 2"),
-            {"id": row.id},
-        )
-        seen: dict[str, Any] = {"name": row.name, "created_at": row.created_at, "fingerprint": row.fingerprint, "recipe": row.recipe}
-        seen["counts"] = [dict(count._mapping) for count in counts]
-        examples = connection.execute(text(_EXAMPLES), {"dataset": row.id, "shown": shown})
-        seen["examples"] = [dict(each._mapping) for each in examples]
+        found = datasets.resolve(connection, name)
+        seen: dict[str, Any] = {
+            "name": found.name,
+            "created_at": found.created_at,
+            "fingerprint": found.fingerprint,
+            "recipe": found.recipe,
+        }
+        seen["counts"] = datasets.counts(connection, found.id)
+        seen["examples"] = datasets.examples(connection, found.id, shown)
     emit(seen, as_json, _dataset_page)
 
 
@@ -140,8 +131,8 @@ def _dataset_page(seen: dict[str, Any]) -> RenderableType:
     if not seen["examples"]:
         return facts
     examples = Table(show_lines=True, header_style="bold")
-    for column in ("split", "origin", "tweet", "target"):
+    for column in ("example", "split", "origin", "tweet", "target"):
         examples.add_column(column)
     for each in seen["examples"]:
-        examples.add_row(each["split"], each["origin"], Text(each["prompt"]), Text(each["target"]))
-    return Group(facts, examples)
+        examples.add_row(each["key"][:8], each["split"], each["origin"], Text(each["prompt"]), Text(each["target"]))
+    return Group(facts, examples, Text("`tweetmill why EXAMPLE` says where one came from.", style="dim"))

@@ -113,6 +113,8 @@ def test_every_verb_stands_in_a_panel_and_shows_an_example():
     for name, verb in verbs.items():
         assert verb.rich_help_panel in panels, name
         assert "tweetmill" in (verb.epilog or ""), name
+        for within, of_group in getattr(verb, "commands", {}).items():
+            assert f"tweetmill {name} {within}" in (of_group.epilog or ""), f"{name} {within}"
         assert verb.help, name
 
 

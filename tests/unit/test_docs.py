@@ -76,6 +76,11 @@ def invocations(page: Path) -> Iterator[list[str]]:
                 yield words[service + 1 :]
 
 
+def verbs_of(group: Any) -> dict[str, Any]:
+    """The verbs of a group; a verb has none."""
+    return getattr(group, "commands", {})
+
+
 def complaint(words: list[str]) -> str | None:
     """What is wrong with an invocation; None when its verb and options are there."""
     if not words or words[0] in {"VERB", "--help", "--version", "--debug"}:
@@ -83,6 +88,9 @@ def complaint(words: list[str]) -> str | None:
     verb = VERBS.get(words[0])
     if verb is None:
         return f"there is no verb {words[0]}"
+    if words[1:]:
+        # `dataset NAME` is short for `dataset show NAME`.
+        verb = verbs_of(verb).get(words[1], verbs_of(verb).get("show", verb))
     known = {"--help", "-h"} | {option for parameter in verb.params for option in [*parameter.opts, *parameter.secondary_opts]}
     given = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}
     unknown = sorted(given - known)
@@ -98,14 +106,18 @@ def test_a_verb_or_option_that_is_not_there_would_be_noticed(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "Type `tweetmill fly`.\n```sh\nA=1 tweetmill up --wings 2 -d\nzcat a | tweetmill ingest - --source b  # fine\n"
-        "docker-compose run --rm producer soar\n```\n"
+        "docker-compose run --rm producer soar\ntweetmill dataset export mine --wings\ntweetmill dataset mine --json\n```\n"
     )
-    assert [complaint(words) for words in invocations(page)] == ["up has no --wings", None, "there is no verb soar", "there is no verb fly"]
+    assert [complaint(words) for words in invocations(page)] == (
+        ["up has no --wings", None, "there is no verb soar", "dataset has no --wings", None, "there is no verb fly"]
+    )
 
 
 def test_every_verb_is_explained():
     told = {words[0] for page in PAGES for words in invocations(page) if words}
     assert set(VERBS) - told == set()
+    within = {tuple(words[:2]) for page in PAGES for words in invocations(page)}
+    assert {(group, verb) for group in VERBS for verb in verbs_of(VERBS[group])} - within == set()
 
 
 @on_every_page

@@ -1,0 +1,135 @@
+"""The verbs between datasets and files of other tools: import, and dataset export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.cli.asking import Wait
+from producers.cli.output import DATA, AsJson, emit, example
+from schemas.forms import Form
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from schemas.payloads import SynthesisSpec
+    from tasks.submission import Submitted
+
+FormOption = Annotated[Form, typer.Option("--form", help="How a row says what is asked and answered.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb; `producers.cli.datasets` adds export to its group."""
+    lines = (
+        "tweetmill import teacher.jsonl --form alpaca --dataset taught",
+        "tweetmill import edited.csv --form csv --map prompt=tweet,completion=short --dataset edited --test-size 100",
+    )
+    app.command("import", rich_help_panel=DATA, epilog=example(*lines))(import_)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines, a JSON array, or a CSV with a header.")],
+    form: FormOption,
+    dataset: Annotated[str, typer.Option(metavar="NAME", help="The name of the dataset to make.")],
+    columns: Annotated[
+        str | None,
+        typer.Option("--map", metavar="prompt=COLUMN,completion=COLUMN", help="Columns of another name, for csv and prompt-completion."),
+    ] = None,
+    stage: Annotated[
+        str, typer.Option(metavar="summary|clean", help="What the answers are: summaries, or the whole message in standard English.")
+    ] = "summary",
+    test_size: Annotated[
+        int, typer.Option(min=0, help="Hold so many rows back for the test; only right where a person wrote the answers.")
+    ] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many rows, drawn by the seed.", show_default=False)] = None,
+    licence: Annotated[str | None, typer.Option(help="Under which the rows came; `why` tells it.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Draws the test and the limit.")] = 0,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset of pairs from another tool. Rows that can't be used are kept with their line, field and reason.
+
+    A recipe mixes imports with your own pairs and with noise: see its key imports.
+    """
+    from producers.cli.asking import say_rejected
+    from producers.recipes import bring_in_imports
+    from tasks import synthesis
+
+    source = {"file": str(file), "form": form, "map": _columns(columns), "human": test_size > 0, "limit": limit, "licence": licence}
+    spec = _spec({"dataset": dataset, "stage": stage, "imports": source, "test_size": test_size, "seed": seed})
+    assert spec.imports is not None
+    brought = bring_in_imports(spec.imports, Path(), lambda path, counts: say_rejected(str(path), counts))
+    # Without noise nothing depends on the tweets.
+    built(synthesis.enqueue(spec.model_copy(update={"imports": brought}), tweets=0), wait, as_json)
+
+
+def _spec(values: dict[str, Any]) -> SynthesisSpec:
+    from pydantic import ValidationError
+
+    from schemas.payloads import SynthesisSpec
+
+    try:
+        return SynthesisSpec.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        option = f"--{str(first['loc'][-1]).replace('_', '-')}" if first["loc"] else None
+        raise typer.BadParameter(first["msg"], param_hint=option) from None
+
+
+def _columns(told: str | None) -> dict[str, str] | None:
+    if told is None:
+        return None
+    named = dict(part.strip().partition("=")[::2] for part in told.split(","))
+    if not named.keys() <= {"prompt", "completion"} or not all(named.values()):
+        raise typer.BadParameter("write prompt=COLUMN,completion=COLUMN, or one of them", param_hint="--map")
+    return named
+
+
+def built(submitted: Submitted, wait: bool, as_json: bool) -> None:
+    """What a verb says that asked for a dataset: the job, or, once it has ended, what was built."""
+    from producers.cli.asking import asked, ended, job_line
+
+    if not wait:
+        emit(asked(submitted), as_json, job_line)
+        return
+    job = ended(submitted)
+    emit({"job": str(job.id), **(job.result or {})}, as_json, _built_line)
+
+
+def _built_line(answer: dict[str, Any]) -> RenderableType:
+    from rich.text import Text
+
+    counts = ", ".join(f"{name} {count:,}" for name, count in answer["counts"].items())
+    return Text(f"Dataset {answer['dataset']}: {counts}.\n`tweetmill dataset show {answer['dataset']}` shows some examples.")
+
+
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The dataset's name.")],
+    form: FormOption,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go; other datasets may be there.")],
+    split: Annotated[str | None, typer.Option(metavar="train|test", help="Only this split; default: both.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a dataset for other tools: a file a split, and an entry in LLaMA-Factory's dataset_info.json.
+
+    The same examples give the same bytes. `tweetmill import` reads the files again.
+    """
+    from workers import datasets, exports
+    from workers.store import transaction
+
+    if split is not None and split not in exports.SPLITS:
+        raise typer.BadParameter(f"there are {' and '.join(exports.SPLITS)}", param_hint="--split")
+    with transaction() as connection:
+        found = datasets.resolve(connection, name)
+        written = exports.write_dataset(connection, found.id, name, form, out, (split,) if split else exports.SPLITS)
+    answer = {"dataset": name, "form": form, "files": written, "dataset_info": out / exports.DATASET_INFO}
+    emit(answer, as_json, _export_lines)
+
+
+def _export_lines(answer: dict[str, Any]) -> RenderableType:
+    from rich.text import Text
+
+    lines = [f"{each.file}: {each.rows:,} rows of {each.split}, sha256 {each.sha256[:12]}" for each in answer["files"]]
+    return Text("\n".join([*lines, f"{answer['dataset_info']}: their entries for LLaMA-Factory"]))

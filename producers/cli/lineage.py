@@ -1,0 +1,97 @@
+"""The verb that says where an example came from: why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.cli.output import DATA, AsJson, emit, example
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_FACTS = {
+    "seed": "seed",
+    "copy": "copy",
+    "teacher": "teacher",
+    "prompt_sha256": "prompt's sha256",
+    "scores": "scores",
+    "reviewer": "reviewer",
+    "licence": "licence",
+}
+_TOLD = {"source", "kind", "operations", "tweet_id", "file", "file_sha256", "place", "form", "human", *_FACTS}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(rich_help_panel=DATA, epilog=example("tweetmill why 3f2a9c", "tweetmill why 3f2a9c --json | jq .operations"))(why)
+
+
+def why(
+    reference: Annotated[str, typer.Argument(metavar="EXAMPLE", help="An example's key, or the beginning of it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say where an example came from: its source, what was done to it with which seed, who wrote and checked it, and its licence.
+
+    `tweetmill dataset show` and `tweetmill dataset diff --json` name examples by their keys.
+    """
+    from workers import datasets
+    from workers.store import transaction
+
+    with transaction() as connection:
+        seen = datasets.why(connection, reference)
+    emit(seen, as_json, _page)
+
+
+def _page(seen: dict[str, Any]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column()
+    rows = {
+        "example": seen["example"],
+        "in": ", ".join(f"{each['name']} ({each['split']}, cluster {each['cluster']})" for each in seen["datasets"]),
+    }
+    rows |= {"stage": seen["stage"], "tweet": seen["prompt"], "target": seen["target"], "source": _source(seen["source"])}
+    if seen["origin"] == "noise":
+        rows["operations"] = "\n".join(map(_operation, seen["operations"] or [])) or "none: it came out as it went in"
+    rows |= {title: _plain(seen[name]) for name, title in _FACTS.items() if seen[name] is not None or name in ("reviewer", "licence")}
+    rows |= {name: _plain(value) for name, value in seen["lineage"].items() if name not in _TOLD}
+    for name, value in rows.items():
+        facts.add_row(name, Text(value))
+    return facts
+
+
+def _source(source: dict[str, Any]) -> str:
+    told = [str(source["kind"])]
+    if source.get("file"):
+        told.append(f"{source['place']} of {source['file']}, form {source['form']}, sha256 {source['file_sha256']}…")
+        told.append("a person wrote the answer" if source["human"] else "nobody said that a person wrote the answer")
+    if source.get("tweet"):
+        told.append(
+            f"tweet {source['tweet']} of {source['tweet_source']}" + (f" by {source['tweet_author']}" * bool(source["tweet_author"]))
+        )
+    if source.get("pair"):
+        told.append(f"curated pair {source['pair'][:8]}")
+    if source.get("text_sha256"):
+        told.append(f"text's sha256 {source['text_sha256'][:12]}…")
+    return "\n".join(told)
+
+
+def _operation(operation: Any) -> str:
+    """`swap at word 3`, and whatever else is noted of it."""
+    if not isinstance(operation, dict):
+        return str(operation)
+    at = operation.get("at")
+    more = [f"{key} {_plain(value)}" for key, value in operation.items() if key not in ("kind", "at") and value is not None]
+    return ", ".join([str(operation.get("kind", "operation")) + (f" at word {at}" if at is not None else ""), *more])
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none noted"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
