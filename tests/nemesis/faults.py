@@ -154,7 +154,7 @@ def pause_worker(cluster: Cluster, strike: Strike) -> Struck | None:
     return Struck(seat.label, lambda: tell_all(signal.SIGCONT))
 
 
-@fault("ranks", (15.0, 18.0))
+@fault("ranks", (22.0, 26.0))
 def pause_rank(cluster: Cluster, strike: Strike) -> Struck | None:
     """A rank freezes for longer than a training may stall: its peers hang in a collective operation."""
     ranks = candidates(cluster, strike, "rank")

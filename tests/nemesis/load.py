@@ -32,7 +32,7 @@ ENOUGH = 25  # unfinished jobs at which the producer waits
 LARGE = 60  # jobs of a large batch
 CHUNK = 4  # jobs of one transaction
 TWEETS, SHARD = 40, 20
-STEPS, SAVE_STEPS, STALL_TIMEOUT = 200, 20, 12.0
+STEPS, SAVE_STEPS, STALL_TIMEOUT = 120, 20, 20.0
 MAX_FAILURES_OF_POISON = 3
 # Work that misbehaves: how often in how many batches, what it does and for how many attempts; None: for ever.
 _FAULTY: Sequence[tuple[int, Fault, int | None]] = (
