@@ -28,6 +28,10 @@ TRANSPORT_ALIASES.update(redis="workers.reception:CarefulTransport", rediss="wor
 TASK_MODULES = ("tasks.synthesis", "tasks.training", "tasks.evaluation", "tasks.summarization", "tasks.upkeep")
 
 
+# Unless told so, kombu tries for six seconds to reach a Redis that is away, and a producer would wait for it at each job.
+_RETRIES = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1}
+
+
 def broker_options(settings: Settings) -> dict[str, Any]:
     """Transport options of kombu's Redis transport: a dead connection is noticed in seconds, a lost message by the ledger."""
     return {
@@ -38,6 +42,7 @@ def broker_options(settings: Settings) -> dict[str, Any]:
         "health_check_interval": 10,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
+        **_RETRIES,
     }
 
 
@@ -59,7 +64,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_acquire_timeout": 10,
-        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+        "task_publish_retry_policy": _RETRIES,
         "task_acks_late": False,
         "task_ignore_result": True,
         "task_reject_on_worker_lost": False,

@@ -100,9 +100,11 @@ def relay(connection: Connection, queue: str, pending: Pending, publish: Publish
     """
     if connection.execute(text(_WAITS), {"queue": queue}).scalar() is None:
         return 0
+    # Asked before the lock too: while Redis is away, each tries for a while to reach it, and nobody shall wait for all the others.
+    held = pending(queue)
     values = {"queue": queue, "least": SHARE, "seen_within": roster.SEEN_WITHIN, "stuck": _STUCK_AFTER}
     share = connection.execute(text(_SHARE), values).one().messages
-    room = min(_BATCH, share - pending(queue))
+    room = min(_BATCH, share - pending(queue)) if held < share else 0
     if room <= 0:
         return 0
     rows = connection.execute(text(_TAKE), {"queue": queue, "limit": room}).all()
