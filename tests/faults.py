@@ -101,29 +101,34 @@ def covered_rows() -> dict[int, list[Covering]]:
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
-                for row in _rows(node):
+                for row in sorted(set(_rows(node))):
                     covered.setdefault(row, []).append(Covering(str(path.relative_to(ROOT)), node.name))
     return {row: sorted(tests) for row, tests in covered.items()}
 
 
 def _rows(function: ast.FunctionDef) -> Iterator[int]:
-    for decorator in function.decorator_list:
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.fault":
-            yield from (ast.literal_eval(argument) for argument in decorator.args)
+    # One of a test's parameters may cover a row of its own, so markers are looked for inside the decorators too.
+    for node in (node for decorator in function.decorator_list for node in ast.walk(decorator)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
+            yield from (ast.literal_eval(argument) for argument in node.args)
 
 
-def figures_of(lines: Iterator[str]) -> dict[Covering, str]:
-    """What each test measured, in words. A test that ran with several parameters has measured several times."""
+Figures = Mapping[tuple[int, Covering], str]
+
+
+def figures_of(lines: Iterator[str]) -> Figures:
+    """What each test measured for each of its rows, in words. With several parameters it has measured several times."""
     last: dict[tuple[Covering, str], dict[str, Any]] = {}
     for line in lines:
         entry = json.loads(line)
         file, _, name = entry["test"].partition("::")
         name, _, parameters = name.partition("[")
         last[Covering(file, name), parameters] = entry
-    told: dict[Covering, list[str]] = {}
+    told: dict[tuple[int, Covering], list[str]] = {}
     for (test, _), entry in last.items():
-        told.setdefault(test, []).append(_in_words(entry))
-    return {test: "; ".join(words) for test, words in told.items()}
+        for row in entry["rows"]:
+            told.setdefault((row, test), []).append(_in_words(entry))
+    return {place: "; ".join(words) for place, words in told.items()}
 
 
 def _in_words(entry: Mapping[str, Any]) -> str:
@@ -138,26 +143,28 @@ def _figure(name: str, value: float | str) -> str:
     return f"{name.replace('_', ' ')} {value}"
 
 
-def figures_on(page: str) -> dict[Covering, str]:
-    """What the page says of each test."""
-    return {Covering(file, "test_" + sentence.replace(" ", "_")): told for _, sentence, file, told in _LINE.findall(page)}
+def figures_on(page: str) -> Figures:
+    """What the page says of each test in each row."""
+    return {(int(row), Covering(file, "test_" + sentence.replace(" ", "_"))): told for row, sentence, file, told in _LINE.findall(page)}
 
 
-def table(figures: Mapping[Covering, str]) -> str:
+def table(figures: Figures) -> str:
     """The table: a line for each test of each row."""
     covered = covered_rows()
     lines = ["| row | what breaks | what must happen | test | measured |", "|---|---|---|---|---|"]
     for fault in FAULTS:
         cells = f"{fault.breaks} | {fault.must}"
         for test in covered.get(fault.number, []):
-            lines.append(f"| {fault.number} | {cells} | [{test.sentence}](../{test.file}) | {figures.get(test, 'not yet')} |")
+            lines.append(
+                f"| {fault.number} | {cells} | [{test.sentence}](../{test.file}) | {figures.get((fault.number, test), 'not yet')} |"
+            )
             cells = " | "
         if fault.number not in covered:
             lines.append(f"| {fault.number} | {cells} | none yet | |")
     return "\n".join(lines) + "\n"
 
 
-def render(page: str, figures: Mapping[Covering, str]) -> str:
+def render(page: str, figures: Figures) -> str:
     """The page with these figures, and its own where there are no newer ones."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -28,13 +28,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.fault(24)
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_kill_between_rows_and_their_commit_leaves_all_or_nothing(mill: Mill, measured, thorough: bool):
     kills = 200 if thorough else 4
     mill.workers(0)
     mill.start(2, TWEETMILL_LEASE="2")
     jobs = enqueue([Work(rows=3, fault="kill between rows and commit", faulty_attempts=1)] * kills)
-    tally = mill.wait_done(jobs, 900)
+    tally = mill.wait_done(jobs, 2100)
 
     partial = sum(mill.attempts_of_rows(job) != [1, 1, 2] for job in jobs)
     measured(kills=kills, lost=tally.lost, partial=partial, rows=tally.rows)

@@ -22,11 +22,11 @@ def test_every_row_is_covered_by_a_test():
 
 
 def test_every_test_with_a_row_is_on_the_page():
-    marked = {test for tests in covered_rows().values() for test in tests}
+    marked = {(row, test) for row, tests in covered_rows().items() for test in tests}
     assert marked == set(figures_on(PAGE.read_text())), "run `python -m tests.faults`"
 
 
-@pytest.mark.parametrize("test", sorted(figures_on(PAGE.read_text())), ids=lambda test: test.name)
+@pytest.mark.parametrize("test", sorted({test for _, test in figures_on(PAGE.read_text())}), ids=lambda test: test.name)
 def test_every_test_on_the_page_exists(test: Covering):
     assert f"def {test.name}(" in (ROOT / test.file).read_text()
 
@@ -45,7 +45,7 @@ def entry(name: str, **figures: float) -> str:
 
 def test_the_last_figures_of_a_test_count_and_units_are_told():
     told = figures_of(iter([entry("test_a", lost=1), entry("test_a", lost=0, recovered_seconds=4.2, producer_mb=9)]))
-    assert told == {Covering("tests/acceptance/test_x.py", "test_a"): "lost 0, recovered 4.2 s, producer 9 MB"}
+    assert told == {(1, Covering("tests/acceptance/test_x.py", "test_a")): "lost 0, recovered 4.2 s, producer 9 MB"}
 
 
 def test_a_test_with_parameters_has_figures_for_each_and_a_short_run_says_so():
@@ -56,9 +56,14 @@ def test_a_test_with_parameters_has_figures_for_each_and_a_short_run_says_so():
 def test_figures_of_a_test_that_did_not_run_again_stay(monkeypatch):
     one, other = Covering("tests/x.py", "test_one"), Covering("tests/x.py", "test_the_other")
     monkeypatch.setattr(faults, "covered_rows", lambda: {1: [one, other]})
-    page = faults.BEGIN + table({one: "lost 0", other: "lost 0"}) + faults.END
-    again = figures_on(render(page, {other: "lost 1"}))
-    assert again == {one: "lost 0", other: "lost 1"}
+    page = faults.BEGIN + table({(1, one): "lost 0", (1, other): "lost 0"}) + faults.END
+    again = figures_on(render(page, {(1, other): "lost 1"}))
+    assert again == {(1, one): "lost 0", (1, other): "lost 1"}
+
+
+def test_a_parameter_may_cover_a_row_of_its_own():
+    ranks = Covering("tests/acceptance/test_training_ranks.py", "test_the_group_falls_with_any_one_of_it")
+    assert all(ranks in covered_rows()[row] for row in (3, 4, 5))
 
 
 def test_a_row_without_a_test_is_not_passed_over(monkeypatch):
