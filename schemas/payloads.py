@@ -47,6 +47,25 @@ class NoiseSource(Payload):
     of: tuple[Literal["clean", "summary", "sentence"], ...] = Field(default=("clean", "summary", "sentence"), min_length=1)
     copies: int = Field(default=1, ge=1, le=50, description="noisy versions of each clean sentence")
     limit: int | None = Field(default=None, ge=1, description="at most this many pairs, drawn by the seed")
+    profile: Literal["fitted", "fixed"] = Field(default="fitted", description="one observed style a text, or operations at mean rates")
+    source: str | None = Field(default=None, description="only tweets of this source are imitated; default: all")
+    seed: int = 0
+
+
+class NoiseFitSpec(Payload):
+    """Learn a noise profile from ingested tweets."""
+
+    source: str | None = Field(default=None, description="only tweets of this source; default: all")
+    seed: int = 0
+
+
+class NoiseGaugeSpec(Payload):
+    """Ask a classifier to tell noised clean texts from the tweets that they were written from."""
+
+    pairs: str | None = Field(default=None, description="collection of curated pairs; default: all that were brought in")
+    source: str | None = Field(default=None, description="the noise is fitted to tweets of this source; default: all")
+    limit: int = Field(default=2000, ge=50, description="texts a side, drawn by the seed")
+    resamples: int = Field(default=1000, ge=100)
     seed: int = 0
 
 

@@ -1,18 +1,21 @@
-"""Synthesis: build a dataset."""
+"""Synthesis: build a dataset, learn a noise profile, gauge noise; and the one craft that needs no worker, applying a profile."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import text
 
-from schemas.payloads import Queue, SynthesisSpec
+from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue, SynthesisSpec
 from tasks.submission import Submitted, fingerprint, submit
 from workers import attempt
 from workers.app import app
 from workers.store import transaction
 
 SYNTHESIZE = "synthesis.synthesize"
+FIT = "synthesis.noise_fit"
+GAUGE = "synthesis.noise_gauge"
 
 # The dataset's fingerprint where it is no longer what the job of this key made.
 _OVERWRITTEN = """
@@ -38,3 +41,51 @@ def synthesize(task: Any, job_id: str) -> None:
     from workers.synthesis import dataset
 
     attempt.run(job_id, task.request.hostname, SynthesisSpec, dataset.synthesize, SYNTHESIZE)
+
+
+def enqueue_fit(spec: NoiseFitSpec, *, tweets: int) -> Submitted:
+    """Ask for a noise profile; `tweets` as in `enqueue`."""
+    from workers.synthesis import NOISE_VERSION
+
+    return submit(FIT, Queue.SYNTHESIS, spec, fingerprint(FIT, spec, str(tweets), str(NOISE_VERSION)))
+
+
+def enqueue_gauge(spec: NoiseGaugeSpec, *, tweets: int, pairs: int) -> Submitted:
+    """Ask how real the noises look; `pairs` is how many were brought in, `tweets` as in `enqueue`."""
+    from workers.synthesis import NOISE_VERSION
+
+    return submit(GAUGE, Queue.SYNTHESIS, spec, fingerprint(GAUGE, spec, str(tweets), str(pairs), str(NOISE_VERSION)))
+
+
+@app.task(name=FIT, bind=True)  # type: ignore[untyped-decorator]
+def fit_noise(task: Any, job_id: str) -> None:
+    """Learn the profile of job `job_id`."""
+    from workers.synthesis import realism
+
+    attempt.run(job_id, task.request.hostname, NoiseFitSpec, realism.fit, FIT)
+
+
+@app.task(name=GAUGE, bind=True)  # type: ignore[untyped-decorator]
+def gauge_noise(task: Any, job_id: str) -> None:
+    """Gauge noise as job `job_id` says."""
+    from workers.synthesis import realism
+
+    attempt.run(job_id, task.request.hostname, NoiseGaugeSpec, realism.gauge, GAUGE)
+
+
+def noised(sentences: Iterable[str], document: str, name: str, seed: int, copies: int = 1) -> Iterator[dict[str, Any]]:
+    """Clean sentences in the style of a profile, one after the other: here and now, since it needs neither a server nor a model.
+
+    Args:
+        sentences: clean texts; one that comes twice gets the same noise twice.
+        document: the profile as JSON.
+        name: the profile's file, for complaints.
+        seed: the same one gives the same noise.
+        copies: noisy versions of each.
+
+    Raises:
+        UserError: the document is no profile.
+    """
+    from workers.synthesis import applying
+
+    return applying.noised(sentences, document, name, seed, copies)

@@ -14,7 +14,20 @@ import typer
 from producers.cli import output
 
 # In the order of the help page.
-VERB_GROUPS = ("stack", "demo", "fetch", "ingest", "exchange", "datasets", "lineage", "training", "evaluation", "summaries", "jobs")
+VERB_GROUPS = (
+    "stack",
+    "demo",
+    "fetch",
+    "ingest",
+    "exchange",
+    "datasets",
+    "lineage",
+    "noise",
+    "training",
+    "evaluation",
+    "summaries",
+    "jobs",
+)
 
 
 def _version(wanted: bool) -> None:

@@ -102,7 +102,9 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     from rich.text import Text
 
     counts = ", ".join(f"{name} {count:,}" for name, count in answer["counts"].items())
-    return Text(f"Dataset {answer['dataset']}: {counts}.\n`tweetmill dataset show {answer['dataset']}` shows some examples.")
+    noise = answer.get("noise")
+    told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
+    return Text(f"Dataset {answer['dataset']}: {counts}.{told}\n`tweetmill dataset show {answer['dataset']}` shows some examples.")
 
 
 def export(

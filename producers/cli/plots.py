@@ -1,10 +1,11 @@
-"""Curves in a terminal, and in a PNG where matplotlib is there."""
+"""Curves in a terminal, and pictures where matplotlib is there."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
@@ -58,3 +59,36 @@ def save_curve(points: Sequence[Point], title: str, path: Path) -> None:
     axes.set(title=title, xlabel="step", ylabel="loss")
     axes.grid(visible=True, alpha=0.3)
     figure.savefig(path, dpi=150)
+
+
+def save_shares(measures: dict[str, dict[str, Any]], sides: Sequence[str], title: str, path: Path, shown: int = 28) -> None:
+    """Draw shares of texts: a line a measure, a hollow ring for real tweets and a dot for each kind of synthetic ones.
+
+    Args:
+        measures: by name: `words`, and the share for `real` and for each of `sides`, from 0 to 1.
+        sides: the kinds, in the order of the legend.
+        title: of the picture.
+        path: its ending names the form of image.
+        shown: at most so many measures, those first in which the kinds lie farthest from real.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending names no form of image.
+    """
+    from matplotlib.figure import Figure
+
+    def distance(measure: dict[str, Any]) -> float:
+        return max(abs(float(measure[side]) - float(measure["real"])) for side in sides)
+
+    telling = sorted(measures.values(), key=distance, reverse=True)[:shown][::-1]
+    figure = Figure(figsize=(9, 1.2 + 0.26 * len(telling)), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(telling))
+    for side, colour in zip(sides, itertools.cycle(("0.75", "tab:orange", "tab:blue")), strict=False):
+        axes.scatter([measure[side] for measure in telling], places, s=28, color=colour, label=side)
+    axes.scatter([measure["real"] for measure in telling], places, s=64, facecolors="none", edgecolors="black", label="real")
+    axes.set_yticks(places, [measure["words"] for measure in telling], fontsize=8)
+    axes.set(title=title, xlabel="share of texts", xlim=(-0.02, 1.02))
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(loc="upper right")
+    figure.savefig(path)

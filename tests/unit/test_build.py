@@ -14,6 +14,7 @@ from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from schemas.records import Pair
 from workers.errors import UserError
 from workers.synthesis.build import Built, build
+from workers.synthesis.noising import Fixed
 from workers.synthesis.rates import NoiseRates
 
 CITIES = (
@@ -42,14 +43,14 @@ def rows(built: Built) -> str:
 
 
 def test_the_same_inputs_give_the_same_bytes_and_another_seed_does_not():
-    once = rows(build(spec(), TWEETS, PAIRS, SENTENCES, NoiseRates()))
-    assert once == rows(build(spec(), TWEETS, PAIRS, SENTENCES, NoiseRates()))
-    assert once != rows(build(spec(seed=9), TWEETS, PAIRS, SENTENCES, NoiseRates()))
-    assert once != rows(build(spec(noise=NoiseSource(copies=3, seed=2)), TWEETS, PAIRS, SENTENCES, NoiseRates()))
+    once = rows(build(spec(), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates())))
+    assert once == rows(build(spec(), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates())))
+    assert once != rows(build(spec(seed=9), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates())))
+    assert once != rows(build(spec(noise=NoiseSource(copies=3, seed=2)), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates())))
 
 
 def test_only_human_pairs_are_tested_on_and_nothing_made_of_them_is_learnt():
-    built = build(spec(), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    built = build(spec(), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates()))
     tested = [example for example in built.examples if example.split == "test"]
     assert [example.origin for example in tested] == ["human"] * 5
     ids = {example.lineage["tweet_id"] for example in tested}
@@ -61,7 +62,7 @@ def test_only_human_pairs_are_tested_on_and_nothing_made_of_them_is_learnt():
 
 def test_a_sentence_near_a_held_back_pair_is_withheld():
     sentences = [pair.summary.upper() for pair in PAIRS]
-    built = build(spec(), TWEETS, PAIRS, sentences, NoiseRates())
+    built = build(spec(), TWEETS, PAIRS, sentences, Fixed(NoiseRates()))
     assert built.counts["sentences_withheld"] == 5
 
 
@@ -74,7 +75,7 @@ def test_near_duplicate_tweets_stay_on_one_side():
 
 
 def test_noise_teaches_the_summary_from_clean_texts_summaries_and_sentences():
-    built = build(spec(), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    built = build(spec(), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates()))
     counts = built.counts
     assert (counts["noise_of_clean"], counts["noise_of_summary"], counts["noise_of_sentence"]) == (45, 15, 60)
     by_id = {pair.tweet_id: pair for pair in PAIRS}
@@ -84,7 +85,7 @@ def test_noise_teaches_the_summary_from_clean_texts_summaries_and_sentences():
 
 
 def test_the_stage_clean_learns_clean_texts():
-    built = build(spec(stage="clean"), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    built = build(spec(stage="clean"), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates()))
     targets = {pair.clean for pair in PAIRS} | {f"{text}." for text in SENTENCES}
     assert {example.target_text for example in built.examples} <= targets
     assert {example.stage for example in built.examples} == {Stage.CLEAN}
@@ -92,23 +93,23 @@ def test_the_stage_clean_learns_clean_texts():
 
 
 def test_a_limit_is_shared_among_the_kinds_of_noise():
-    counts = build(spec(noise={"copies": 3, "limit": 30}), TWEETS, PAIRS, SENTENCES, NoiseRates()).counts
+    counts = build(spec(noise={"copies": 3, "limit": 30}), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates())).counts
     assert (counts["noise_of_clean"], counts["noise_of_summary"], counts["noise_of_sentence"]) == (10, 10, 10)
 
 
 def test_noise_of_clean_texts_alone_has_no_noised_summary_or_sentence():
-    built = build(spec(noise={"of": ["clean"], "copies": 3, "seed": 1}), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    built = build(spec(noise={"of": ["clean"], "copies": 3, "seed": 1}), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates()))
     noisy = [example for example in built.examples if example.origin == "noise"]
     assert {example.lineage["kind"] for example in noisy} == {"clean"}
     assert (built.counts["noise_of_clean"], built.counts.get("noise_of_summary"), built.counts.get("noise_of_sentence")) == (45, None, None)
     # And a row that is left out changes none of the others
-    everything = build(spec(noise={"copies": 3, "seed": 1}), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    everything = build(spec(noise={"copies": 3, "seed": 1}), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates()))
     assert {example.example_key for example in noisy} <= {example.example_key for example in everything.examples}
 
 
 def test_a_limit_is_shared_among_the_kinds_that_were_asked_for():
     noise = {"of": ["summary", "sentence"], "copies": 3, "limit": 20}
-    counts = build(spec(noise=noise), TWEETS, PAIRS, SENTENCES, NoiseRates()).counts
+    counts = build(spec(noise=noise), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates())).counts
     assert (counts.get("noise_of_clean"), counts["noise_of_summary"], counts["noise_of_sentence"]) == (None, 10, 10)
 
 
@@ -119,17 +120,19 @@ def test_noise_of_nothing_or_of_something_unknown_is_refused(of):
 
 
 def test_counts_add_up_and_keys_are_unique():
-    built = build(spec(), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    built = build(spec(), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates()))
     assert built.counts["train"] + built.counts["test"] == len(built.examples) == len({e.example_key for e in built.examples})
     assert built.counts["noise"] + built.counts["pairs"] == len(built.examples)
 
 
 def test_lineage_says_what_a_row_was_made_of():
-    built = build(spec(), TWEETS, PAIRS, SENTENCES, NoiseRates())
+    built = build(spec(), TWEETS, PAIRS, SENTENCES, Fixed(NoiseRates()))
     human = next(example for example in built.examples if example.origin == "human")
     noisy = next(example for example in built.examples if example.origin == "noise")
     assert human.lineage == {"tweet_id": "0"}
-    assert {"source", "kind", "seed", "copy", "operations", "tweet_id"} == set(noisy.lineage)
+    assert {"source", "kind", "seed", "copy", "operations", "profile", "tweet_id"} == set(noisy.lineage)
+    assert noisy.lineage["profile"] == {"name": "fixed", "fingerprint": Fixed(NoiseRates()).fingerprint}
+    assert all(set(operation) == {"kind", "at"} for operation in noisy.lineage["operations"])
 
 
 def test_pairs_that_cannot_be_used_are_named():

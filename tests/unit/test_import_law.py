@@ -12,7 +12,7 @@ import pytest
 import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "tensorflow")
+HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "tensorflow", "sklearn", "spellchecker")
 LIGHT = (
     "producers",
     "producers.cli",
@@ -53,10 +53,18 @@ def test_the_light_side_loads_no_model_library():
 
 
 @pytest.mark.parametrize(
-    "craft", ["workers.synthesis.dataset", "workers.evaluation.run", "workers.inference.shards", "workers.training.run"]
+    "craft",
+    [
+        "workers.synthesis.dataset",
+        "workers.synthesis.realism",
+        "workers.evaluation.run",
+        "workers.inference.shards",
+        "workers.training.run",
+    ],
 )
 def test_a_craft_loads_its_model_library_only_when_it_works(craft):
-    assert loaded_by(craft) == []
+    # nltk, which rouge-score stands on, loads scikit-learn wherever it is installed.
+    assert set(loaded_by(craft)) <= ({"sklearn"} if craft == "workers.evaluation.run" else set())
 
 
 def test_the_check_would_notice_a_heavy_import():

@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from schemas.records import Pair
-from workers.synthesis import imported, noise
+from workers.synthesis import imported
 from workers.synthesis.filters import clean_text, first_of_each, plain_sentence
 from workers.synthesis.imported import Imported
 from workers.synthesis.near_duplicates import clusters
+from workers.synthesis.noising import Fixed, Noising
 from workers.synthesis.rates import NoiseRates
 from workers.synthesis.rows import Built, ExampleRow, RejectedPair, sha256
 from workers.synthesis.splits import Member, Split, fair_shares, split
@@ -46,7 +47,7 @@ def build(
     tweets: Mapping[str, str],
     pairs: Sequence[Pair],
     sentences: Sequence[str],
-    rates: NoiseRates | None,
+    noising: Noising | None,
     imports: Sequence[Imported] = (),
 ) -> Built:
     """Build the examples of `spec`.
@@ -56,7 +57,7 @@ def build(
         tweets: text by tweet id, for the pairs.
         pairs: curated pairs, in order.
         sentences: clean sentences for noise; unfit ones and near-duplicates are counted and left out.
-        rates: how messy the noise shall be; None: the rates of tweets in general.
+        noising: the noise; None: that of tweets in general.
         imports: rows of a prompt and its answer from elsewhere. Those near to what is held back are left out, unless a person wrote them.
 
     Raises:
@@ -76,7 +77,7 @@ def build(
     if spec.noise is not None:
         seeds = list(_pair_seeds(usable, grouped.pairs, held, spec.stage))
         seeds += _sentence_seeds(fit, grouped.sentences, held, counts)
-        examples += _noised(seeds, spec.noise, spec.stage, rates or NoiseRates(), counts)
+        examples += _noised(seeds, spec.noise, spec.stage, noising or Fixed(NoiseRates()), counts)
     examples = _distinct(examples, counts)
     counts["pairs"] = len(usable)
     counts.update(example.split for example in examples)
@@ -170,14 +171,14 @@ def _sentence_seeds(fit: Sequence[str], numbers: Sequence[int], held: set[int], 
             yield _Seed("sentence", sentence, sentence, cluster)
 
 
-def _noised(seeds: Sequence[_Seed], source: NoiseSource, stage: Stage, rates: NoiseRates, counts: Counter[str]) -> list[ExampleRow]:
+def _noised(seeds: Sequence[_Seed], source: NoiseSource, stage: Stage, noising: Noising, counts: Counter[str]) -> list[ExampleRow]:
     """Noise of every seed, `copies` of each but one of a summary; a limit is shared evenly among the three kinds."""
     chosen = [seed for seed in seeds if seed.kind in source.of]
     wanted = [(seed, copy) for seed in chosen for copy in range(1 if seed.kind == "summary" else source.copies)]
     if source.limit is not None and len(wanted) > source.limit:
         wanted = _sampled(wanted, source.limit, source.seed)
     counts.update(f"noise_of_{seed.kind}" for seed, _ in wanted)
-    return [_noised_once(seed, copy, source.seed, stage, rates) for seed, copy in wanted]
+    return [_noised_once(seed, copy, source.seed, stage, noising) for seed, copy in wanted]
 
 
 def _sampled(wanted: list[tuple[_Seed, int]], limit: int, seed: int) -> list[tuple[_Seed, int]]:
@@ -188,15 +189,16 @@ def _sampled(wanted: list[tuple[_Seed, int]], limit: int, seed: int) -> list[tup
     return [item for place, item in enumerate(wanted) if place in chosen]
 
 
-def _noised_once(seed: _Seed, copy: int, noise_seed: int, stage: Stage, rates: NoiseRates) -> ExampleRow:
+def _noised_once(seed: _Seed, copy: int, noise_seed: int, stage: Stage, noising: Noising) -> ExampleRow:
     source = sha256(seed.text)
-    noisy = noise.apply(seed.text, rates, random.Random(f"noise {noise_seed} {source} {seed.kind} {copy}"))
+    noisy = noising.apply(seed.text, random.Random(f"noise {noise_seed} {source} {seed.kind} {copy}"))
     lineage: dict[str, object] = {
         "source": source,
         "kind": seed.kind,
         "seed": noise_seed,
         "copy": copy,
-        "operations": list(noisy.operations),
+        "operations": [asdict(operation) for operation in noisy.operations],
+        "profile": {"name": noising.name, "fingerprint": noising.fingerprint},
     }
     if seed.tweet_id is not None:
         lineage["tweet_id"] = seed.tweet_id

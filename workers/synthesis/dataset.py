@@ -8,14 +8,15 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, text
 
-from schemas.payloads import SynthesisSpec
+from schemas.payloads import NoiseSource, SynthesisSpec
 from schemas.records import Pair
 from workers.attempt import Attempt, Outcome
 from workers.errors import NotFound, UserError
 from workers.store import transaction
+from workers.synthesis import corpus
 from workers.synthesis.build import build
 from workers.synthesis.imported import Imported
-from workers.synthesis.rates import NoiseRates, measure
+from workers.synthesis.noising import Noising, learn
 from workers.synthesis.rows import Built, ExampleRow
 
 # Rates settle long before: a sample keeps a corpus of millions cheap.
@@ -29,10 +30,12 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
         sentences = _sentences(connection, spec.sentences) if spec.sentences else []
         imports = list(_imports(connection, spec.imports.file)) if spec.imports else []
         tweets = _tweets(connection, [pair.tweet_id for pair in pairs])
-        rates = _rates(connection, spec) if spec.noise else None
+        imitated = _tweets_to_imitate(connection, spec, spec.noise) if spec.noise else []
     attempt.progress(pairs=len(pairs), sentences=len(sentences), imports=len(imports))
     attempt.check()
-    built = build(spec, tweets, pairs, sentences, rates, imports)
+    noising = learn(spec.noise.profile, imitated) if spec.noise else None
+    attempt.check()
+    built = build(spec, tweets, pairs, sentences, noising, imports)
     if not any(example.split == "train" for example in built.examples):
         asks = "Were the pairs' tweets ingested?" if spec.pairs else "`tweetmill rejected` says what was refused"
         raise UserError(f"dataset {spec.dataset}: nothing to learn from was left ({built.counts}). {asks}")
@@ -40,9 +43,14 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
     counts = {**built.counts, "rejected": len(built.rejected)}
     fingerprint = _fingerprint(built.examples)
     return Outcome(
-        result={"dataset": spec.dataset, "fingerprint": fingerprint, "counts": counts},
+        result={"dataset": spec.dataset, "fingerprint": fingerprint, "counts": counts, "noise": _told(noising, imitated)},
         writes=lambda connection: _store(connection, attempt, spec, built, fingerprint),
     )
+
+
+def _told(noising: Noising | None, imitated: list[str]) -> dict[str, object] | None:
+    """Which noise it became: a corpus of a few tweets gets the fixed one, whatever the recipe says."""
+    return None if noising is None else {"profile": noising.name, "fingerprint": noising.fingerprint, "tweets": len(imitated)}
 
 
 def _pairs(connection: Connection, collection: str) -> Iterator[Pair]:
@@ -77,11 +85,11 @@ def _tweets(connection: Connection, ids: list[str]) -> dict[str, str]:
     return {row.id: row.text for row in rows}
 
 
-def _rates(connection: Connection, spec: SynthesisSpec) -> NoiseRates:
-    rows = connection.execute(
-        text("SELECT text FROM tweet ORDER BY md5(:seed || id) LIMIT :limit"), {"seed": str(spec.seed), "limit": _TWEETS_FOR_RATES}
-    ).scalars()
-    return measure(str(tweet) for tweet in rows)
+def _tweets_to_imitate(connection: Connection, spec: SynthesisSpec, noise: NoiseSource) -> list[str]:
+    if noise.profile == "fixed":
+        return corpus.tweets(connection, source=noise.source, apart=None, seed=spec.seed)
+    paired = [pair.tweet_id for pair in _pairs(connection, spec.pairs)] if spec.pairs else []
+    return corpus.beside(connection, paired, source=noise.source, seed=spec.seed)
 
 
 def _fingerprint(examples: list[ExampleRow]) -> str:

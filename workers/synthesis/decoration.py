@@ -8,6 +8,7 @@ from workers.synthesis.draft import Draft, Word
 from workers.synthesis.vocabulary import EMOJI, EMOTICONS, FILLERS_AFTER, FILLERS_BEFORE, NAME_PARTS, STOPWORDS, TAGS
 
 SHORTENERS = ("http://t.co/", "https://t.co/", "http://bit.ly/")
+PRONOUNS = frozenset(("I", "I'm", "I'll", "I've", "I'd", "Im", "Ill", "Ive"))
 SLUG = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -21,10 +22,10 @@ def change_punctuation(draft: Draft) -> None:
         return
     if draft.chance(draft.rates.repeated_punctuation):
         last.after = draft.rng.choice({".": ("...", "..", "!!", "!!!"), "!": ("!!", "!!!", "!!!!"), "?": ("??", "???", "?!", "?!?")}[mark])
-        draft.record("punctuation repeated")
+        draft.record("punctuation repeated", last)
     elif draft.chance(draft.rates.no_final_punctuation * (0.3 if mark == "?" else 1.0)):
         last.after = ""
-        draft.record("punctuation dropped")
+        draft.record("punctuation dropped", last)
 
 
 def loosen_sentences(draft: Draft) -> None:
@@ -36,44 +37,71 @@ def loosen_sentences(draft: Draft) -> None:
             word.after = ""
         else:
             continue
-        draft.record("punctuation loosened")
+        draft.record("punctuation loosened", word)
 
 
 def change_case(draft: Draft) -> None:
     """All small, all capitals, or else single words: a small opening, a small i, a shouted word."""
     draw = draft.rng.random()
     if draw < draft.rates.lowercase:
-        _recase(draft, draft.words, str.lower, "all small")
+        recase_all(draft, str.lower, "all small")
     elif draw < draft.rates.lowercase + draft.rates.uppercase:
-        _recase(draft, draft.words, str.upper, "all capitals")
+        recase_all(draft, str.upper, "all capitals")
     else:
         if draft.chance(draft.rates.lowercase_start):
-            _recase(draft, draft.words[:1], str.lower, "small opening")
-        pronouns = [word for word in draft.words if word.core in ("I", "I'm", "I'll", "I've", "I'd", "Im", "Ill", "Ive")]
-        _recase(draft, [word for word in pronouns if draft.slip(draft.rates.lowercase_i)], str.lower, "small i")
-        content = [word for word in draft.words if len(word.core) >= 4 and word.core.isalpha() and word.core.lower() not in STOPWORDS]
-        _recase(draft, [word for word in content if draft.slip(draft.rates.caps_word)], str.upper, "shouted word")
+            recase(draft, draft.words[:1], str.lower, "small opening")
+        recase(draft, [word for word in pronouns(draft) if draft.slip(draft.rates.lowercase_i)], str.lower, "small i")
+        recase(draft, [word for word in shoutable(draft) if draft.slip(draft.rates.caps_word)], str.upper, "shouted word")
 
 
-def _recase(draft: Draft, words: list[Word], recase: Callable[[str], str], name: str) -> None:
+def pronouns(draft: Draft) -> list[Word]:
+    """The words that say I."""
+    return [word for word in draft.words if word.core in PRONOUNS]
+
+
+def shoutable(draft: Draft) -> list[Word]:
+    """Words that somebody may write in capitals."""
+    return [word for word in draft.words if len(word.core) >= 4 and word.core.isalpha() and word.core.lower() not in STOPWORDS]
+
+
+def recase_all(draft: Draft, change: Callable[[str], str], name: str) -> None:
+    """Change every word's capitals; it counts as one operation."""
+    changed = [word for word in draft.words if _recased(word, change)]
+    if changed:
+        draft.record(name)
+
+
+def recase(draft: Draft, words: list[Word], change: Callable[[str], str], name: str) -> None:
+    """Change the capitals of some words, each an operation of its own."""
     for word in words:
-        if not word.core.startswith(("http", "@")) and recase(word.core) != word.core:
-            word.core = recase(word.core)
-            draft.record(name)
+        if _recased(word, change):
+            draft.record(name, word)
+
+
+def _recased(word: Word, change: Callable[[str], str]) -> bool:
+    if word.core.startswith(("http", "@")) or change(word.core) == word.core:
+        return False
+    word.core = change(word.core)
+    return True
 
 
 def tag_words(draft: Draft) -> None:
     """Turn a name, whole, or where there is none a content word of the sentence, into a hashtag where it stands."""
     if not draft.chance(draft.rates.hashtag_inline):
         return
-    runs = _names(draft.words) or [(place, place + 1) for place, word in enumerate(draft.words) if _is_content(word) and not word.before]
+    tag_one(draft)
+
+
+def tag_one(draft: Draft) -> None:
+    """Turn one name or content word into a hashtag, where there is one left."""
+    runs = _names(draft.words) or [(place, place + 1) for place, word in enumerate(draft.words) if is_content(word) and not word.before]
     if not runs:
         return
     start, end = draft.rng.choice(runs)
     first, last = draft.words[start], draft.words[end - 1]
     tag = "#" + "".join(word.core for word in draft.words[start:end])
-    draft.words[start:end] = [Word("", tag, last.after, first.opens, fixed=True)]
-    draft.record("hashtag in place")
+    draft.words[start:end] = [Word("", tag, last.after, first.opens, True, first.place, first.gap)]
+    draft.record("hashtag in place", first)
 
 
 def _names(words: list[Word]) -> list[tuple[int, int]]:
@@ -94,7 +122,8 @@ def _may_be_tagged(word: Word) -> bool:
     return word.named and not word.fixed and not word.before and word.core.isalpha()
 
 
-def _is_content(word: Word) -> bool:
+def is_content(word: Word) -> bool:
+    """Whether the text is about it, as far as its length tells: no little word, nothing that is out of bounds."""
     return not word.fixed and word.core.isalpha() and len(word.core) >= 4 and word.core.lower() not in STOPWORDS
 
 
@@ -102,68 +131,75 @@ def add_filler(draft: Draft) -> None:
     """`lol` and its like, before the sentence or after it."""
     if not draft.chance(draft.rates.filler):
         return
-    if draft.chance(0.35):
+    before = draft.chance(0.35)
+    if before:
         draft.head.append(draft.rng.choice(FILLERS_BEFORE))
     else:
         draft.tail.append(draft.rng.choice(FILLERS_AFTER))
-    draft.record("filler")
+    draft.record("filler", 0 if before else draft.end)
 
 
 def add_emoticon(draft: Draft) -> None:
     """Two characters for a face."""
     if draft.chance(draft.rates.emoticon):
         draft.tail.append(draft.rng.choice(EMOTICONS))
-        draft.record("emoticon")
+        draft.record("emoticon", draft.end)
 
 
 def add_emoji(draft: Draft) -> None:
     """One emoji, at times repeated."""
     if draft.chance(draft.rates.emoji):
         draft.tail.append(draft.rng.choice(EMOJI) * draft.rng.choice((1, 1, 1, 2, 3)))
-        draft.record("emoji")
+        draft.record("emoji", draft.end)
 
 
 def add_hashtags(draft: Draft) -> None:
     """One to three hashtags at the end: words of the sentence, or tags that any tweet may have."""
     if not draft.chance(draft.rates.hashtag_trailing):
         return
-    own = sorted({f"#{word.core.lower()}" for word in draft.words if _is_content(word)})
+    own = sorted({f"#{word.core.lower()}" for word in draft.words if is_content(word)})
     for _ in range(draft.rng.choice((1, 1, 1, 2, 2, 3))):
         tag = draft.rng.choice(own if own and draft.chance(0.5) else TAGS)
         if tag not in draft.tail:
             draft.tail.append(tag)
-    draft.record("hashtags")
+    draft.record("hashtags", draft.end)
 
 
 def add_link(draft: Draft) -> None:
     """A shortened link before or after the hashtags, in the form that the corpus masks links with if it does."""
     if draft.chance(draft.rates.link):
-        slug = "".join(draft.rng.choices(SLUG, k=draft.rng.choice((6, 7, 10))))
-        link = draft.rates.link_mask or draft.rng.choice(SHORTENERS) + slug
+        link = new_link(draft)
         place = next((place for place, item in enumerate(draft.tail) if item.startswith("#")), None)
         draft.tail.insert(len(draft.tail) if place is None or draft.chance(0.5) else place, link)
-        draft.record("link")
+        draft.record("link", draft.end)
+
+
+def new_link(draft: Draft) -> str:
+    """A link that leads nowhere, or the corpus's mask."""
+    slug = "".join(draft.rng.choices(SLUG, k=draft.rng.choice((6, 7, 10))))
+    return draft.rates.link_mask or draft.rng.choice(SHORTENERS) + slug
 
 
 def retweet(draft: Draft) -> None:
     """`RT @someone` before the sentence."""
     if draft.chance(draft.rates.retweet):
-        draft.head.insert(0, f"RT {_handle(draft)}{draft.rng.choice((':', ':', ''))}")
-        draft.record("retweet")
+        draft.head.insert(0, f"RT {new_handle(draft)}{draft.rng.choice((':', ':', ''))}")
+        draft.record("retweet", 0)
 
 
 def address(draft: Draft) -> None:
     """Open with one handle or more."""
     if not draft.chance(draft.rates.leading_handle):
         return
-    handles = [_handle(draft)]
+    handles = [new_handle(draft)]
     while len(handles) < 4 and draft.chance(draft.rates.further_handle):
-        handles.append(_handle(draft))
+        handles.append(new_handle(draft))
     draft.head[:0] = handles
-    draft.record("handles")
+    draft.record("handles", 0)
 
 
-def _handle(draft: Draft) -> str:
+def new_handle(draft: Draft) -> str:
+    """A handle of nobody, or the corpus's mask."""
     if draft.rates.handle_mask:
         return draft.rates.handle_mask
     parts = draft.rng.sample(NAME_PARTS, 2)

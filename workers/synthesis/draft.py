@@ -14,15 +14,28 @@ SENTENCE_END = re.compile(r"[.!?…]")
 MESSINESS = (0.25, 0.5, 1.0, 1.0, 2.25)  # mean 1: some people misspell throughout, most hardly ever
 
 
+@dataclass(frozen=True)
+class Operation:
+    """Something that was done: its name, and at which word of the clean text, from 0; None: to the whole text."""
+
+    kind: str
+    at: int | None = None
+
+
 @dataclass
 class Word:
-    """One word between its punctuation marks. `opens` a sentence; `fixed` words keep their spelling."""
+    """One word between its punctuation marks. `opens` a sentence; `fixed` words keep their spelling.
+
+    `place` is its number in the clean text, `gap` the blank before it.
+    """
 
     before: str
     core: str
     after: str
     opens: bool
     fixed: bool
+    place: int | None = None
+    gap: str = " "
 
     def __str__(self) -> str:
         return f"{self.before}{self.core}{self.after}"
@@ -53,7 +66,8 @@ class Draft:
     messiness: float
     head: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
-    operations: list[str] = field(default_factory=list)
+    end: int = 0  # words of the clean text: where the tail stands
+    operations: list[Operation] = field(default_factory=list)
 
     @classmethod
     def of(cls, sentence: str, rates: NoiseRates, rng: random.Random) -> Draft:
@@ -61,9 +75,9 @@ class Draft:
         words: list[Word] = []
         opens = True
         for token in sentence.split():
-            words.append(_word(token, opens))
+            words.append(_word(token, opens, len(words)))
             opens = words[-1].ends_sentence
-        return cls(words, rates, rng, rng.choice(MESSINESS))
+        return cls(words, rates, rng, rng.choice(MESSINESS), end=len(words))
 
     def chance(self, rate: float) -> bool:
         """Whether something of the whole tweet happens."""
@@ -73,14 +87,14 @@ class Draft:
         """Whether something of one word happens, oftener in a messy tweet."""
         return self.rng.random() < rate * (1.0 if rate == 1.0 else self.messiness)
 
-    def record(self, operation: str) -> None:
-        """Note that `operation` changed the text."""
-        if operation not in self.operations:
-            self.operations.append(operation)
+    def record(self, kind: str, at: Word | int | None = None) -> None:
+        """Note that an operation changed the text, at a word or as a whole."""
+        self.operations.append(Operation(kind, at.place if isinstance(at, Word) else at))
 
     def text(self) -> str:
         """The tweet as it stands."""
-        return " ".join([*self.head, *(str(word) for word in self.words), *self.tail])
+        body = "".join(f"{word.gap if number else ''}{word}" for number, word in enumerate(self.words))
+        return " ".join([*self.head, *([body] if self.words else []), *self.tail])
 
 
 def is_negation(word: str) -> bool:
@@ -89,7 +103,7 @@ def is_negation(word: str) -> bool:
     return bare in NEGATIONS or bare.endswith("n't")
 
 
-def _word(token: str, opens: bool) -> Word:
+def _word(token: str, opens: bool, place: int) -> Word:
     parts = WORD_PARTS.fullmatch(token)
     before, core, after = (parts["before"], parts["core"], parts["after"]) if parts else ("", token, "")
     pieces = re.split(r"[^\w'’]+", core.lower())
@@ -100,4 +114,4 @@ def _word(token: str, opens: bool) -> Word:
         or "://" in token
         or any(is_negation(piece) or piece in NUMBER_WORDS for piece in pieces)
     )
-    return Word(before, core, after, opens, fixed)
+    return Word(before, core, after, opens, fixed, place)

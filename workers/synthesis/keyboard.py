@@ -1,13 +1,17 @@
-"""Which letters a finger hits by mistake on a QWERTY keyboard."""
+"""Which letters a finger hits by mistake, on three keyboards."""
 
 from __future__ import annotations
 
-ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+LAYOUTS: dict[str, tuple[str, str, str]] = {
+    "qwerty": ("qwertyuiop", "asdfghjkl", "zxcvbnm"),
+    "qwertz": ("qwertzuiop", "asdfghjkl", "yxcvbnm"),
+    "azerty": ("azertyuiop", "qsdfghjklm", "wxcvbn"),
+}
 
 
-def _neighbours() -> dict[str, str]:
+def _neighbours(rows: tuple[str, str, str]) -> dict[str, str]:
     """Keys beside, above and below; each row stands half a key to the right of the one above."""
-    places = {key: (row, column) for row, keys in enumerate(ROWS) for column, key in enumerate(keys)}
+    places = {key: (row, column) for row, keys in enumerate(rows) for column, key in enumerate(keys)}
     touching = {(0, -1), (0, 1), (-1, 0), (-1, 1), (1, -1), (1, 0)}
     return {
         key: "".join(other for other, place in places.items() if (place[0] - row, place[1] - column) in touching)
@@ -15,4 +19,5 @@ def _neighbours() -> dict[str, str]:
     }
 
 
-NEIGHBOURS = _neighbours()
+KEYBOARDS = {layout: _neighbours(rows) for layout, rows in LAYOUTS.items()}
+NEIGHBOURS = KEYBOARDS["qwerty"]

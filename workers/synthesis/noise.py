@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workers.synthesis import decoration, spelling
-from workers.synthesis.draft import Draft
+from workers.synthesis.draft import Draft, Operation
 from workers.synthesis.rates import NoiseRates
 
 OPERATIONS: tuple[Callable[[Draft], None], ...] = (
@@ -37,10 +37,10 @@ OPERATIONS: tuple[Callable[[Draft], None], ...] = (
 
 @dataclass(frozen=True)
 class Noisy:
-    """A sentence made to look like a tweet, and the names of what was done to it, in order."""
+    """A sentence made to look like a tweet, and what was done to it, in order."""
 
     text: str
-    operations: tuple[str, ...]
+    operations: tuple[Operation, ...]
 
 
 def apply(sentence: str, rates: NoiseRates, rng: random.Random) -> Noisy:

@@ -176,10 +176,15 @@ def _count_words(bare: str, counts: _Counts) -> None:
     counts.of["dropped_apostrophe"] += bare_forms
     counts.of["contractions"] += bare_forms + sum(word in CONTRACTIONS for word in lowered)
     if lowered:
-        opening = "dropped_subject" if len(lowered[0]) > 4 and lowered[0].endswith("ing") else None
-        counts.of["dropped_subject"] += opening is not None
-        counts.of["progressives"] += opening is not None or _opens_with_subject(lowered)
+        opening = opens_progressive(lowered)
+        counts.of["dropped_subject"] += opening
+        counts.of["progressives"] += opening or _opens_with_subject(lowered)
     counts.phrases.update(_phrases_in(lowered))
+
+
+def opens_progressive(words: list[str]) -> bool:
+    """Whether the words, in small letters, open with a form such as `having`: its subject was left out."""
+    return len(words[0]) > 4 and words[0].endswith("ing")
 
 
 def _opens_with_subject(words: list[str]) -> bool:

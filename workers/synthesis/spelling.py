@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 
 from workers.synthesis.draft import Draft, Word
-from workers.synthesis.keyboard import NEIGHBOURS
+from workers.synthesis.keyboard import KEYBOARDS
 from workers.synthesis.slang import SLANG
 from workers.synthesis.vocabulary import EXPRESSIVE
 
@@ -39,7 +41,7 @@ def drop_subject(draft: Draft) -> None:
         return
     del words[:count]
     following.core, following.opens = _capitalised(following.core), True
-    draft.record("subject dropped")
+    draft.record("subject dropped", 0)
 
 
 def use_slang(draft: Draft) -> None:
@@ -48,16 +50,17 @@ def use_slang(draft: Draft) -> None:
     while place < len(draft.words):
         for phrase, lowered in PHRASES.get(draft.words[place].core.lower(), []):
             found = draft.words[place : place + len(lowered)]
-            if not _is_phrase(found, lowered):
+            if not is_phrase(found, lowered):
                 continue
             spelling = _chosen_spelling(draft, phrase)
             if spelling:
-                _respell(draft, place, len(lowered), spelling)
+                respell(draft, place, len(lowered), spelling)
                 break
         place += 1
 
 
-def _is_phrase(found: list[Word], lowered: list[str]) -> bool:
+def is_phrase(found: list[Word], lowered: list[str]) -> bool:
+    """Whether the words are this phrase, with nothing between them and nothing out of bounds."""
     return (
         [word.core.lower().replace("’", "'") for word in found] == lowered
         and not any(word.fixed or word.named for word in found)
@@ -74,33 +77,40 @@ def _chosen_spelling(draft: Draft, phrase: str) -> str | None:
     return draft.rng.choices(list(spellings), weights=list(spellings.values()))[0]
 
 
-def _respell(draft: Draft, place: int, length: int, spelling: str) -> None:
+def respell(draft: Draft, place: int, length: int, spelling: str) -> None:
+    """Write the words from `place` on as one spelling."""
     first, last = draft.words[place], draft.words[place + length - 1]
     core = _capitalised(spelling) if first.opens and first.core[0].isupper() and spelling.isalpha() else spelling
-    draft.words[place : place + length] = [Word(first.before, core, last.after, first.opens, fixed=True)]
-    draft.record("slang")
+    draft.words[place : place + length] = [Word(first.before, core, last.after, first.opens, True, first.place, first.gap)]
+    draft.record("slang", first)
 
 
 def drop_apostrophes(draft: Draft) -> None:
     """`can't` -> `cant`. The letters of a negation stay."""
     for word in draft.words:
-        bare = word.core.replace("'", "").replace("’", "")
-        contracted = bare.isalpha() and bare != word.core and word.core[-1].isalpha()
-        if contracted and draft.slip(draft.rates.dropped_apostrophe):
+        bare = without_apostrophe(word.core)
+        if bare is not None and draft.slip(draft.rates.dropped_apostrophe):
             word.core = bare
-            draft.record("apostrophe dropped")
+            draft.record("apostrophe dropped", word)
+
+
+def without_apostrophe(core: str) -> str | None:
+    """A contraction without its apostrophe; None for any other word."""
+    bare = core.replace("'", "").replace("’", "")
+    return bare if bare.isalpha() and bare != core and core[-1].isalpha() else None
 
 
 def slip_fingers(draft: Draft) -> None:
     """One slip a word at most: a letter or the vowels dropped, two letters swapped, a neighbouring key."""
-    slips = (("letter dropped", _drop_letter), ("vowels dropped", _drop_vowels), ("letters swapped", _swap), ("key missed", _miss_key))
+    known = slips_on("qwerty")
+    slips = [(name, known[name]) for name in ("letter dropped", "vowels dropped", "letters swapped", "key missed")]
     for word in draft.words:
         if word.spellable and draft.slip(draft.rates.typo):
             name, slip = draft.rng.choice(slips)
             changed = slip(word.core, draft.rng)
             if changed != word.core:
                 word.core, word.fixed = changed, True
-                draft.record(name)
+                draft.record(name, word)
 
 
 def _drop_letter(core: str, rng: random.Random) -> str:
@@ -118,26 +128,50 @@ def _swap(core: str, rng: random.Random) -> str:
     return core[:place] + core[place + 1] + core[place] + core[place + 2 :]
 
 
-def _miss_key(core: str, rng: random.Random) -> str:
+def _double_letter(core: str, rng: random.Random) -> str:
     place = rng.randrange(1, len(core))
-    keys = NEIGHBOURS.get(core[place])
+    return core[:place] + core[place] + core[place:]
+
+
+def _miss_key(core: str, rng: random.Random, layout: str) -> str:
+    place = rng.randrange(1, len(core))
+    keys = KEYBOARDS[layout].get(core[place])
     return core[:place] + rng.choice(keys) + core[place + 1 :] if keys else core
+
+
+def slips_on(layout: str) -> dict[str, Callable[[str, random.Random], str]]:
+    """Slips of the finger by name, as they happen on a keyboard; each keeps the first letter."""
+    return {
+        "letter dropped": _drop_letter,
+        "letter doubled": _double_letter,
+        "vowels dropped": _drop_vowels,
+        "letters swapped": _swap,
+        "key missed": partial(_miss_key, layout=layout),
+    }
 
 
 def lengthen(draft: Draft) -> None:
     """`so` -> `sooo`, expressive words above all."""
     for word in draft.words:
         expressive = word.core.lower() in EXPRESSIVE
-        if word.fixed or word.named or not word.core.isalpha() or not (expressive or word.spellable):
-            continue
-        if draft.slip(min(1.0, draft.rates.elongated_word * (EXPRESSIVE_FACTOR if expressive else 0.2))):
-            place = _stretch(word.core)
-            word.core = word.core[:place] + word.core[place] * draft.rng.choice((2, 2, 3, 4)) + word.core[place:]
-            word.fixed = True
-            draft.record("lengthened")
+        if stretchable(word) and draft.slip(min(1.0, draft.rates.elongated_word * (EXPRESSIVE_FACTOR if expressive else 0.2))):
+            stretch(draft, word, draft.rng.choice((2, 2, 3, 4)))
 
 
-def _stretch(core: str) -> int:
+def stretchable(word: Word) -> bool:
+    """Whether somebody may dwell on it: an expressive word, or any plain one."""
+    return not word.fixed and not word.named and word.core.isalpha() and (word.core.lower() in EXPRESSIVE or word.spellable)
+
+
+def stretch(draft: Draft, word: Word, letters: int) -> None:
+    """Repeat one letter of a word so many times more."""
+    place = _dwelling(word.core)
+    word.core = word.core[:place] + word.core[place] * letters + word.core[place:]
+    word.fixed = True
+    draft.record("lengthened", word)
+
+
+def _dwelling(core: str) -> int:
     """Where a voice dwells: the vowel before a final silent e or the last consonant, else the last letter."""
     lowered = core.lower()
     if lowered[-1] in VOWELS + "yhwm" and not (lowered[-1] == "e" and len(core) > 3):

@@ -28,6 +28,7 @@ EMOJI = words("😂 😭 😍 😊 🙄 🔥 ❤️ 🙏 👏 😩 💯 😅 �
 EMOTICONS = words(":) :-) :( ;) :D :P :/ <3 xD ;-) :-( =) ^_^ :') -_-")
 FILLERS_BEFORE = words("lol haha omg ugh hahaha lmao")
 FILLERS_AFTER = words("lol lol haha smh lmao hahaha")
+FILLERS = words("lol LOL Lol haha Haha HAHA hahaha Hahaha hahahaha lmao LMAO lmfao rofl smh ugh Ugh UGH omg OMG hehe")
 TAGS = words(
     "#fail #love #win #news #fml #life #happy #monday #tbt #blessed #fb #truth #help #annoyed #random #mood #weekend #food #music "
     "#tv #fun #work #travel #nofilter #sad #yum #bored #wtf #sports #friday"

@@ -1,0 +1,21 @@
+"""Standard English words and how often they occur, from a spelling library's list."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from workers.errors import UserError
+
+
+@lru_cache(maxsize=1)
+def frequencies() -> dict[str, int]:
+    """Words in small letters and their counts in a body of films' subtitles.
+
+    Raises:
+        UserError: the library is not installed on this worker.
+    """
+    try:
+        from spellchecker import SpellChecker
+    except ImportError:
+        raise UserError("this worker has no pyspellchecker, which noise is fitted with: pip install 'tweetmill[gpu]'") from None
+    return dict(SpellChecker().word_frequency.dictionary)

@@ -1,0 +1,104 @@
+"""Noise that gives each clean text the style of one observed tweet, as far as the text has room for it.
+
+Where `noise` draws each operation by itself at the corpus's rate, here one tweet decides them all: its handles, marks, capitals and
+slips come together or not at all, and a careful writer's text stays as it is.
+"""
+
+from __future__ import annotations
+
+import html
+import random
+from collections.abc import Callable
+
+from workers.synthesis import around, marks, wording
+from workers.synthesis.decoration import pronouns, recase, recase_all, shoutable, tag_one
+from workers.synthesis.draft import Draft
+from workers.synthesis.matching import Matcher
+from workers.synthesis.noise import Noisy
+from workers.synthesis.profile import NoiseProfile
+from workers.synthesis.vectors import HASHTAG, Style
+
+
+def tag_words(draft: Draft, style: Style, _: NoiseProfile) -> None:
+    """As many hashtags in place as the tweet had."""
+    for _count in range(style.inside.count(HASHTAG)):
+        tag_one(draft)
+
+
+def change_case(draft: Draft, style: Style, _: NoiseProfile) -> None:
+    """All small, all capitals, or as many small openings, small `i` and shouted words as the tweet had."""
+    if style.case:
+        recase_all(draft, *((str.lower, "all small") if style.case == 1 else (str.upper, "all capitals")))
+        return
+    if style.opens_small:
+        recase(draft, draft.words[:1], str.lower, "small opening")
+    recase(draft, wording.some(draft, [word for word in draft.words[1:] if word.opens], style.small_openings), str.lower, "small opening")
+    recase(draft, wording.some(draft, pronouns(draft), style.small_i), str.lower, "small i")
+    recase(draft, wording.some(draft, shoutable(draft), style.shouted), str.upper, "shouted word")
+
+
+TRIES = 6
+OPERATIONS: tuple[Callable[[Draft, Style, NoiseProfile], None], ...] = (
+    wording.drop_subject,
+    wording.drop_articles,
+    wording.use_slang,
+    wording.write_ampersands,
+    wording.merge_and_split,
+    wording.drop_apostrophes,
+    wording.clip_endings,
+    tag_words,
+    wording.slip,
+    wording.lengthen,
+    marks.join_sentences,
+    marks.drop_commas,
+    marks.close,
+    change_case,
+    marks.space,
+    around.insert,
+    around.surround,
+    wording.squeeze,
+)
+
+
+class Fitted:
+    """The noise of one profile."""
+
+    name = "fitted"
+
+    def __init__(self, profile: NoiseProfile) -> None:
+        self.profile = profile
+        self.fingerprint = profile.fingerprint
+        self._matcher = Matcher(profile)
+
+    def apply(self, sentence: str, rng: random.Random) -> Noisy:
+        """Noise for one clean sentence or short text; the same generator state gives the same noise.
+
+        Who writes against a limit leaves something out: a style that makes the text too long is drawn again, a few times.
+        """
+        tried = []
+        for style in self._matcher.draw(sentence, rng, TRIES):
+            tried.append(self.imitate(sentence, style, rng))
+            if _length(tried[-1]) <= self.profile.longest:
+                return tried[-1]
+        return min(tried, key=_length)
+
+    def imitate(self, sentence: str, style: Style, rng: random.Random) -> Noisy:
+        """The text in this very style."""
+        draft = Draft.of(sentence, self.profile.rates, rng)
+        for operation in OPERATIONS:
+            operation(draft, style, self.profile)
+        text = draft.text()
+        if style.entities and (escaped := _escaped(text)) != text:
+            draft.record("entities")
+            text = escaped
+        return Noisy(text, tuple(draft.operations))
+
+
+def _length(noisy: Noisy) -> int:
+    # An entity is one character to its writer.
+    return len(html.unescape(noisy.text))
+
+
+def _escaped(text: str) -> str:
+    """The text as a careless export leaves it."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

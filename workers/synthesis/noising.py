@@ -1,0 +1,51 @@
+"""Which noise a dataset is made with: that of one observed style for each text, or fixed operations at the corpus's rates."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from workers.synthesis import noise, profile
+from workers.synthesis.fitted import Fitted
+from workers.synthesis.noise import Noisy
+from workers.synthesis.rates import NoiseRates, measure
+
+
+class Noising(Protocol):
+    """A noise that is ready to be applied."""
+
+    @property
+    def name(self) -> str:
+        """`fitted` or `fixed`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of all that it learnt."""
+
+    def apply(self, sentence: str, rng: random.Random) -> Noisy:
+        """Noise for one clean text; the same generator state gives the same noise."""
+
+
+class Fixed:
+    """Each operation by itself, at the corpus's mean rate."""
+
+    name = "fixed"
+
+    def __init__(self, rates: NoiseRates) -> None:
+        self.rates = rates
+        self.fingerprint = hashlib.sha256(rates.model_dump_json().encode()).hexdigest()
+
+    def apply(self, sentence: str, rng: random.Random) -> Noisy:
+        """Noise for one clean text."""
+        return noise.apply(sentence, self.rates, rng)
+
+
+def learn(wanted: Literal["fitted", "fixed"], tweets: Sequence[str]) -> Noising:
+    """The noise of these tweets. Too few to tell how styles spread get the fixed one, whatever was wanted: its `name` says so."""
+    if wanted == "fixed" or len(tweets) < profile.FEWEST_TWEETS:
+        return Fixed(measure(tweets))
+    from workers.synthesis.dictionary import frequencies
+
+    return Fitted(profile.fit(tweets, frequencies()))

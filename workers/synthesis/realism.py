@@ -1,0 +1,116 @@
+"""The jobs about noise itself: learn a profile, and gauge how real each noise looks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec
+from workers.attempt import Attempt, Outcome
+from workers.errors import UserError
+from workers.store import transaction
+from workers.synthesis import corpus, profile
+from workers.synthesis.dictionary import frequencies
+from workers.synthesis.fitted import Fitted
+from workers.synthesis.gauge import Sides, compare, present
+from workers.synthesis.near_duplicates import clusters
+from workers.synthesis.noising import Fixed
+from workers.synthesis.rates import measure
+from workers.synthesis.style import MEASURES, measured
+
+FEWEST_PAIRS = 50
+
+
+def fit(attempt: Attempt, spec: NoiseFitSpec) -> Outcome:
+    """Learn the profile of `spec`; it is the job's result."""
+    with transaction() as connection:
+        tweets = corpus.tweets(connection, source=spec.source, apart=None, seed=spec.seed)
+    attempt.progress(tweets=len(tweets))
+    learnt = profile.fit(tweets, frequencies(), spec.seed)
+    attempt.check()
+    return Outcome(result={"fingerprint": learnt.fingerprint, "profile": learnt.model_dump(mode="json")})
+
+
+def gauge(attempt: Attempt, spec: NoiseGaugeSpec) -> Outcome:
+    """Compare clean texts, without noise and with either, with the tweets that they were written from."""
+    with transaction() as connection:
+        pairs = _pairs(connection, spec)
+        others = corpus.tweets(connection, source=spec.source, apart=[pair[0] for pair in pairs], seed=spec.seed)
+    if len(pairs) < FEWEST_PAIRS:
+        raise UserError(f"{len(pairs)} pairs have their tweets ingested, too few to compare: {FEWEST_PAIRS} at least. See docs/noise.md")
+    if len(others) < profile.FEWEST_TWEETS:
+        told = f"only {len(others)} tweets are not among the compared ones, and the noise must be fitted to others"
+        raise UserError(f"{told}: ingest more tweets, or compare fewer with --limit")
+    attempt.progress(phase="fitting", tweets=len(others))
+    fixed, fitted = Fixed(measure(others)), Fitted(profile.fit(others, frequencies(), spec.seed))
+    noises: dict[str, Callable[[str, random.Random], str]] = {
+        "none": lambda clean, _: clean,
+        "fixed": lambda clean, rng: fixed.apply(clean, rng).text,
+        "fitted": lambda clean, rng: fitted.apply(clean, rng).text,
+    }
+    result = report(pairs, noises, spec, lambda name: _tell(attempt, name))
+    about = {"pairs": len(pairs), "fitted_to": len(others), "fixed": fixed.fingerprint, "fitted": fitted.fingerprint}
+    return Outcome(result=result | {"about": about})
+
+
+def report(
+    pairs: Sequence[tuple[str, str, str]],
+    noises: dict[str, Callable[[str, random.Random], str]],
+    spec: NoiseGaugeSpec,
+    on_noise: Callable[[str], None],
+) -> dict[str, Any]:
+    """For each noise its AUC and telltales, and under `measures` the share of texts that have any of each measure.
+
+    Args:
+        pairs: tweet id, tweet, clean text.
+        noises: by name; each gets a clean text and a generator of its own.
+        spec: seed and resamples.
+        on_noise: hears which noise is compared next, and again after each fold.
+    """
+    words = frequencies()
+    real = np.array([measured(tweet, words) for _, tweet, _ in pairs])
+    groups = np.array(_groups(pairs))
+    shares = {"real": present(real)}
+    result: dict[str, Any] = {}
+    for name, noise in noises.items():
+        on_noise(name)
+        made = [noise(clean, random.Random(f"gauge {spec.seed} {key}")) for key, _, clean in pairs]
+        synthetic = np.array([measured(each, words) for each in made])
+        shares[name] = present(synthetic)
+        result[name] = compare(Sides(synthetic, real, groups), spec.resamples, spec.seed, lambda _, name=name: on_noise(name))  # type: ignore[misc]
+    named = enumerate(MEASURES.items())
+    result["measures"] = {
+        measure: {"words": told.words, **{side: values[column] for side, values in shares.items()}} for column, (measure, told) in named
+    }
+    return result
+
+
+def _groups(pairs: Sequence[tuple[str, str, str]]) -> list[int]:
+    """Near-duplicate tweets or clean texts stand together."""
+    texts = [each for _, tweet, clean in pairs for each in (tweet, clean)]
+    return clusters(texts, linked=[(2 * number, 2 * number + 1) for number in range(len(pairs))])[::2]
+
+
+def _tell(attempt: Attempt, noise: str) -> None:
+    attempt.progress(phase=f"comparing {noise}")
+    attempt.check()
+
+
+_PAIRS = """
+SELECT id, text, clean FROM (
+  SELECT DISTINCT ON (tweet.id) tweet.id, tweet.text, curated.clean
+  FROM curated JOIN tweet ON tweet.id = curated.key
+  WHERE curated.text IS NULL AND curated.clean IS NOT NULL AND curated.summary IS NOT NULL
+    AND (cast(:pairs AS text) IS NULL OR curated.collection = :pairs)
+  ORDER BY tweet.id, curated.collection, curated.position
+) AS pair ORDER BY md5(:seed || id) LIMIT :limit
+"""
+
+
+def _pairs(connection: Connection, spec: NoiseGaugeSpec) -> list[tuple[str, str, str]]:
+    rows = connection.execute(text(_PAIRS), {"pairs": spec.pairs, "seed": str(spec.seed), "limit": spec.limit})
+    return [(row.id, row.text, row.clean) for row in rows]
