@@ -195,9 +195,9 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
         else:
             _commit(attempt, lambda connection: ledger.release(connection, attempt.claim))
     except Unavailable as error:
-        told = str(error)  # no server answers, or a GPU is held: words of ours, and none of a row
-        logger.warning("gave the job back: %s", told)
-        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, told, delay=_AFTER_OUTAGE))
+        reason = str(error)  # no server answers, or a GPU is held: words of ours, and none of a row
+        logger.warning("gave the job back: %s", reason)
+        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, reason, delay=_AFTER_OUTAGE))
     except UserError as error:
         described = _describe(error, attempt)
         logger.warning("failed: %s", described["message"])
