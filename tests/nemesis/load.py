@@ -82,10 +82,10 @@ class Producer:
             return int(connection.execute(text("SELECT count(*) FROM job WHERE state IN ('queued', 'running')")).scalar_one())
 
     def _batch(self, number: int) -> None:
+        if "work" in self._family:
+            self._ask_for_work(number, f"{self._seed}/{number}/work", list(_work_of(self._seed, number)))
         if self._large:
             self._ask_for_work(number, f"{self._seed}/{number}/large", [Work()] * LARGE)
-        elif "work" in self._family:
-            self._ask_for_work(number, f"{self._seed}/{number}/work", list(_work_of(self._seed, number)))
         if "summaries" in self._family and number % 8 == 0:
             self._ask_for_summaries(number)
         if "training" in self._family:

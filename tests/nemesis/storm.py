@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tests.nemesis import load
@@ -29,6 +30,7 @@ from tests.worker_process import wait_for
 
 PATIENCE = {"ranks": 20.0, "disk": 20.0}  # seconds that a fault waits for a victim: a training takes its time to begin
 USUAL_PATIENCE = 6.0
+HEALED_WITHIN = 30.0
 QUIET_WITHIN = 240.0  # seconds from the last healing to the end of the last job
 _OPEN = "SELECT count(*) AS jobs FROM job WHERE state IN ('queued', 'running')"
 
@@ -99,7 +101,7 @@ class Storm:
         self._say(f"{strike.kind}: {struck.whom}")
         self._cluster.history.write("struck", kind=strike.kind, whom=struck.whom, **struck.told)
         time.sleep(max(0.0, strike.ends - self._now()))
-        self._guarded(f"healing {strike.kind}", struck.heal)
+        self._guarded(f"healing {strike.kind}", lambda: self._heal(struck))
         self._cluster.history.write("healed", kind=strike.kind, whom=struck.whom)
 
     def _inject(self, strike: Strike) -> Struck | None:
@@ -108,6 +110,19 @@ class Storm:
         while (struck := INJECT[strike.kind](self._cluster, strike)) is None and time.monotonic() < deadline:
             time.sleep(0.2)
         return struck
+
+    def _heal(self, struck: Struck) -> None:
+        """Heal; the server may be away at this moment, since a strike that waited for its victim ends later than planned."""
+        deadline = time.monotonic() + HEALED_WITHIN
+        while True:
+            try:
+                struck.heal()
+            except (RedisError, SQLAlchemyError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
 
     def _guarded(self, what: str, step: Callable[[], Any]) -> Any:
         try:
