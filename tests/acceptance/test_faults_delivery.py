@@ -36,9 +36,14 @@ def test_a_kill_between_rows_and_their_commit_leaves_all_or_nothing(mill: Mill, 
     jobs = enqueue([Work(rows=3, fault="kill between rows and commit", faulty_attempts=1)] * kills)
     tally = mill.wait_done(jobs, 2100)
 
-    partial = sum(mill.attempts_of_rows(job) != [1, 1, 2] for job in jobs)
-    measured(kills=kills, lost=tally.lost, partial=partial, rows=tally.rows)
-    assert (tally.lost, partial, tally.rows, tally.starts) == (0, 0, 3 * kills, 2 * kills), mill.log()
+    writers = [mill.attempts_of_rows(job) for job in jobs]
+    # The last row of the first attempt was written and never committed. On a busy machine a first attempt may lose its lease before.
+    struck = sum(rows == [1, 1, 2] for rows in writers)
+    partial = sum(len(rows) != 3 or rows[-1] == 1 for rows in writers)
+    measured(kills=struck, lost=tally.lost, partial=partial, rows=tally.rows)
+    odd = [(job, rows) for job, rows in zip(jobs, writers, strict=True) if rows != [1, 1, 2]]
+    assert (tally.lost, partial, tally.rows) == (0, 0, 3 * kills), f"{odd}\n{mill.log()}"
+    assert struck >= 0.9 * kills, odd
 
 
 @pytest.mark.fault(25)
