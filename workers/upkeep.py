@@ -37,13 +37,16 @@ logger = logging.getLogger(__name__)
 Publish = Callable[[str, str, uuid.UUID], None]  # (task name, queue, job id)
 Pending = Callable[[str], int]  # messages that Redis holds for a queue, unacknowledged ones included
 
-# A worker that was told to drain and then killed left too late; its job did nothing wrong. What an earlier failure logged is kept.
+# A job did nothing wrong whose worker was told to drain and then killed, or whose lease ended while Postgres itself was down and nobody
+# could renew it. What an earlier failure logged is kept.
 _REAP = """
 WITH expired AS (
-  SELECT id, orders, failures + (orders IS DISTINCT FROM 'drain')::int AS failures FROM job
-  WHERE state = 'running' AND lease_until < now() ORDER BY lease_until LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED),
+  SELECT id, orders, blameless, failures + (NOT blameless)::int AS failures FROM job, LATERAL (
+    SELECT orders IS NOT DISTINCT FROM 'drain' OR lease_until < pg_postmaster_start_time() AS blameless
+  ) AS verdict
+  WHERE state = 'running' AND lease_until < now() ORDER BY lease_until LIMIT :limit FOR NO KEY UPDATE OF job SKIP LOCKED),
 reaped AS (
-  UPDATE job SET failures = expired.failures, preemptions = preemptions + (expired.orders IS NOT DISTINCT FROM 'drain')::int,
+  UPDATE job SET failures = expired.failures, preemptions = preemptions + expired.blameless::int,
     state = CASE WHEN expired.orders = 'cancel' THEN 'cancelled' WHEN expired.failures >= max_failures THEN 'quarantined' ELSE 'queued' END,
     finished_at = CASE WHEN expired.orders = 'cancel' OR expired.failures >= max_failures THEN now() END,
     lease_until = NULL, published_at = NULL, run_after = now(), orders = NULL,

@@ -42,6 +42,20 @@ def test_postgres_dies_in_the_middle_of_jobs_which_go_on_when_it_is_back(mill: M
     assert mill.row(writing).attempt <= 2
 
 
+@pytest.mark.fault(22)
+def test_an_outage_of_postgres_longer_than_a_lease_is_not_the_fault_of_the_jobs(mill: Mill, measured):
+    mill.workers(0)
+    mill.start(2)
+    jobs = enqueue([Work(rows=60, pause=0.2), Work(rows=60, pause=0.2)])
+    assert wait_for(lambda: all(len(mill.attempts_of_rows(job)) > 2 for job in jobs)), mill.log()
+    with mill.without(mill.postgres, signal.SIGQUIT):
+        time.sleep(1.5 * LEASE)
+    tally = mill.wait_done(jobs)
+
+    measured(lost=tally.lost, rows=tally.rows, failures=tally.failures, given_back=tally.preemptions)
+    assert (tally.lost, tally.rows, tally.failures) == (0, 120, 0), mill.log()
+
+
 def worked(diary: Path, attempt: int) -> list[float]:
     """When an attempt worked, in seconds of the machine's monotonic clock."""
     lines = [line.split() for line in diary.read_text().splitlines()] if diary.exists() else []

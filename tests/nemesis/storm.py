@@ -27,6 +27,7 @@ from tests.nemesis.sampler import Sampler
 from tests.nemesis.schedule import Strike, plan
 from tests.tiny_model import build_tiny_model
 from tests.worker_process import wait_for
+from workers.errors import TweetmillError
 
 PATIENCE = {"ranks": 20.0, "disk": 20.0}  # seconds that a fault waits for a victim: a training takes its time to begin
 USUAL_PATIENCE = 6.0
@@ -117,7 +118,7 @@ class Storm:
         while True:
             try:
                 struck.heal()
-            except (RedisError, SQLAlchemyError):
+            except (RedisError, SQLAlchemyError, TweetmillError):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
