@@ -73,6 +73,8 @@ def test_tasks_have_the_names_that_jobs_carry(servers):
     assert ours == {
         "synthesis.synthesize",
         "training.train",
+        "synthesis.noise_fit",
+        "synthesis.noise_gauge",
         "evaluation.evaluate",
         "summarization.summarize_shard",
         "upkeep.ping",
