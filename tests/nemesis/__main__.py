@@ -19,7 +19,7 @@ FAMILIES = ("work", "summaries", "training")
 _EXAMPLES = """examples:
   python -m tests.nemesis --seed 1 --minutes 10
   python -m tests.nemesis --seed 1 --minutes 10 --plan          what would strike when
-  python -m tests.nemesis --seed 3 --minutes 1 --faults kill_redis,kill_worker --keep /tmp/storm
+  python -m tests.nemesis --seed 3 --minutes 1 --faults kill_redis,kill_worker --keep storm
   python -m tests.nemesis --seed 3 --minutes 1 --work work      without summaries and trainings
 """
 
