@@ -58,11 +58,13 @@ def compare(sides: Sides, resamples: int, seed: int, on_fold: Callable[[int], No
     rows, truth, groups = sides.rows, sides.truth, np.tile(sides.groups, 2)
     scores = np.zeros(len(truth))
     drops = np.zeros(rows.shape[1])
-    for number, (learnt, tested) in enumerate(_folds(rows, truth, groups, seed)):
-        model = _classifier(seed).fit(rows[learnt], truth[learnt])
-        scores[tested] = _realness(model, rows[tested])
-        drops += _drops(model, rows[tested], truth[tested], seed + number) / FOLDS
-        on_fold(number)
+    folds = _folds(rows, truth, groups, seed)
+    with _one_thread():
+        for number, (learnt, tested) in enumerate(folds):
+            model = _classifier(seed).fit(rows[learnt], truth[learnt])
+            scores[tested] = _realness(model, rows[tested])
+            drops += _drops(model, rows[tested], truth[tested], seed + number) / FOLDS
+            on_fold(number)
     low, high = _interval(scores, truth, groups, resamples, seed)
     auc = {"value": round(area(scores, truth), 4), "low": round(low, 4), "high": round(high, 4), "n": len(sides.real)}
     return {"auc": auc, "telltales": _telltales(sides, drops)}
@@ -93,6 +95,13 @@ def _folds(rows: Table, truth: NDArray[np.int64], groups: NDArray[np.int64], see
     except ImportError:
         raise UserError("this worker has no scikit-learn, which the gauge needs: pip install 'tweetmill[gpu]'") from None
     return list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(rows, truth, groups))
+
+
+def _one_thread() -> Any:
+    """Small trees gain nothing from threads, and threads that wait for each other crawl where the cores are busy with other work."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    return threadpool_limits(limits=1)
 
 
 def _realness(model: Any, rows: Table) -> Table:
