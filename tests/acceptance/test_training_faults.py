@@ -84,6 +84,7 @@ def test_a_killed_worker_leaves_no_process_and_the_job_goes_on_from_its_checkpoi
     assert job.resumed_from == [job.saved(1)]
     assert 0 <= lost <= job.spec.save_steps
     assert sorted(job.losses()) == list(range(1, 401)), "the numbers of every step, of whichever attempt"
+    assert list(job.folder.glob("*/train.jsonl")) == [], "no attempt leaves tweets behind, not even one that was killed"
     measured(killed=victim, group_gone_seconds=round(gone, 2), claimed_again_seconds=round(again, 2), lease=LEASE, lost_steps=lost)
 
 

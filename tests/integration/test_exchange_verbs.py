@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli import main
 from tests.integration.in_process import working
+from tests.integration.verbs import complaint
 
 PLACES = ("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon", "Dublin", "Athens")
 TRICKY = ' "so"\r\nlate,\u2028\U0001f68c\u200d\ufeff\n'
@@ -46,12 +47,6 @@ def page(clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> Callable
         return capsys.readouterr().out
 
     return asked
-
-
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == code
-    return " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
 from producers.cli import main
+from tests.integration.verbs import answer
 
 GOOD = ['{"id": "1", "text": "first"}', '{"id": "2", "text": "second"}']
 BAD = ['{"id": "3"}', "no json"]
@@ -25,12 +25,6 @@ def file_of(folder: Path, *lines: str, name: str = "tweets.jsonl") -> Path:
     path = folder / name
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
-
-
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 def stored(engine: Engine) -> dict[str, str]:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli import main
 from tests.integration.in_process import working
+from tests.integration.verbs import answer, complaint, said
 
 PLACES = ("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon")
 RUN = "import sys; from producers.cli import main; sys.exit(main())"
@@ -51,22 +52,6 @@ def profile(clean_database: Engine, folder: Path, capsys: pytest.CaptureFixture[
     return folder / "mine.json"
 
 
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
-    return json.loads(page(capsys, *arguments))
-
-
-def page(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 0
-    return capsys.readouterr().out
-
-
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == code
-    return " ".join(capsys.readouterr().err.replace("│", " ").split())
-
-
 class TestFit:
     def test_the_answer_is_the_profile_of_what_was_ingested_and_holds_no_word_of_it(self, profile: Path) -> None:
         learnt = json.loads(profile.read_text())
@@ -80,7 +65,7 @@ class TestFit:
         self, clean_database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with working(clean_database):
-            told = page(capsys, "noise", "fit", "--source", "other")
+            told = said(capsys, "noise", "fit", "--source", "other")
 
         assert told.startswith("60 tweets")
         assert re.search(r"no final mark\s+100\.0\s+1\.000\s+0\.000", told)
@@ -111,7 +96,7 @@ class TestApply:
         (folder / "sentences.txt").write_text("\n".join(sentences) + "\n")
 
         def noised(*more: object) -> list[dict[str, Any]]:
-            lines = page(capsys, "noise", "apply", folder / "sentences.txt", "--profile", profile, *more)
+            lines = said(capsys, "noise", "apply", folder / "sentences.txt", "--profile", profile, *more)
             return [json.loads(line) for line in lines.splitlines()]
 
         rows = noised("--seed", 1)
@@ -152,7 +137,7 @@ class TestGauge:
     ) -> None:
         with working(clean_database):
             found = answer(capsys, "noise", "gauge", "--pairs", folder / "pairs.jsonl", "--plot", folder / "noise.svg", "--json")
-            again = page(capsys, "noise", "gauge")
+            again = said(capsys, "noise", "gauge")
 
         for noise in ("none", "fixed", "fitted"):
             auc = found[noise]["auc"]
@@ -213,6 +198,6 @@ class TestDatasets:
     ) -> None:
         (folder / "late.yaml").write_text(self.RECIPE)
         with working(clean_database):
-            told = page(capsys, "synthesize", "-r", folder / "late.yaml", "noise.source=nowhere")
+            told = said(capsys, "synthesize", "-r", folder / "late.yaml", "noise.source=nowhere")
 
         assert "Its noise: fixed, learnt from 0 tweets." in " ".join(told.split())

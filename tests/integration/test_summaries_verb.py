@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli import main
 from tests.integration.in_process import working
+from tests.integration.verbs import answer, complaint, said
 from tests.tiny_model import build_tiny_model
 from workers.inference import warm
 from workers.summaries import COLUMNS
@@ -51,22 +51,6 @@ def summarised(clean_database: Engine, model: str, tweets: Path, capsys: pytest.
     """A file, summarised and waited for; what the verb answered."""
     with working(clean_database):
         return answer(capsys, "summarize", tweets, "--model", model, "--shard-size", 4, "--wait", "--json")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 0
-    return capsys.readouterr().out
-
-
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
-    return json.loads(run(capsys, *arguments))
-
-
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == code
-    return " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def lines_of(printed: str) -> list[dict[str, Any]]:
@@ -126,7 +110,7 @@ class TestSummaries:
     def test_are_printed_one_json_object_a_line_with_all_fields(
         self, summarised: dict[str, Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        rows = lines_of(run(capsys, "summaries"))
+        rows = lines_of(said(capsys, "summaries"))
 
         assert [row["tweet"] for row in rows] == ["0", "1", "2", "3", "4", "awkward"]
         assert all(tuple(row) == COLUMNS for row in rows)
@@ -137,10 +121,10 @@ class TestSummaries:
         assert all(awkward[name] for name in ("summary", "cleaned", "prompt_version", "worker"))
 
     def test_csv_and_a_file_hold_the_same(self, summarised: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        rows = lines_of(run(capsys, "summaries"))
+        rows = lines_of(said(capsys, "summaries"))
         target = tmp_path / "out.csv"
 
-        assert run(capsys, "summaries", "--format", "csv", "--output", target) == ""
+        assert said(capsys, "summaries", "--format", "csv", "--output", target) == ""
 
         table = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"), newline="")))
         assert [(row["tweet"], row["text"], row["summary"]) for row in table] == [
@@ -149,8 +133,8 @@ class TestSummaries:
         assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out.csv"]
 
     def test_json_is_one_array(self, summarised: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-        assert answer(capsys, "summaries", "--json") == lines_of(run(capsys, "summaries"))
-        assert answer(capsys, "summaries", "--limit", 1, "--json") == lines_of(run(capsys, "summaries"))[:1]
+        assert answer(capsys, "summaries", "--json") == lines_of(said(capsys, "summaries"))
+        assert answer(capsys, "summaries", "--limit", 1, "--json") == lines_of(said(capsys, "summaries"))[:1]
         assert "choose one" in complaint(capsys, 2, "summaries", "--json", "--format", "csv")
 
     def test_a_job_has_the_tweets_of_its_selection_even_those_that_an_earlier_job_did(
@@ -159,11 +143,11 @@ class TestSummaries:
         with working(clean_database):
             again = answer(capsys, "summarize", "--model", model, "--limit", 2, "--wait", "--json")
 
-        assert len(lines_of(run(capsys, "summaries", "--job", summarised["job"]))) == 6
-        assert len(lines_of(run(capsys, "summaries", "--job", again["job"][:8]))) == 2
+        assert len(lines_of(said(capsys, "summaries", "--job", summarised["job"]))) == 6
+        assert len(lines_of(said(capsys, "summaries", "--job", again["job"][:8]))) == 2
         with clean_database.connect() as connection:
             shards = connection.execute(text("SELECT id FROM job WHERE parent = :job"), {"job": summarised["job"]}).scalars()
-            assert sorted(len(lines_of(run(capsys, "summaries", "--job", shard))) for shard in shards) == [2, 4]
+            assert sorted(len(lines_of(said(capsys, "summaries", "--job", shard))) for shard in shards) == [2, 4]
 
     def test_can_be_narrowed_to_a_model(
         self, clean_database: Engine, summarised: dict[str, Any], capsys: pytest.CaptureFixture[str]
@@ -171,11 +155,11 @@ class TestSummaries:
         with clean_database.begin() as connection:
             connection.execute(text("INSERT INTO model (name, base, method, stage) VALUES ('other', 'x', 'none', 'summary')"))
 
-        assert len(lines_of(run(capsys, "summaries", "--model", "tiny"))) == 6
-        assert run(capsys, "summaries", "--model", "other") == ""
+        assert len(lines_of(said(capsys, "summaries", "--model", "tiny"))) == 6
+        assert said(capsys, "summaries", "--model", "other") == ""
 
     def test_none_yet_is_no_error(self, clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run(capsys, "summaries") == ""
+        assert said(capsys, "summaries") == ""
         assert answer(capsys, "summaries", "--json") == []
 
     def test_a_reader_that_has_enough_ends_it_quietly(self, clean_database: Engine, model: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli import main
 from tests.integration.in_process import working
+from tests.integration.verbs import complaint, said
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import warm
 
@@ -56,23 +56,11 @@ def written(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 0
-    return capsys.readouterr().out
-
-
-def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == code
-    return " ".join(capsys.readouterr().err.replace("│", " ").split())
-
-
 def test_the_answer_holds_the_model_and_both_baselines_with_intervals(
     clean_database: Engine, cleaner: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with working(clean_database):
-        result: dict[str, Any] = json.loads(run(capsys, "evaluate", cleaner, "--references", references, "--json"))
+        result: dict[str, Any] = json.loads(said(capsys, "evaluate", cleaner, "--references", references, "--json"))
 
     assert result["as_is"]["err"] == {"value": 0, "low": 0, "high": 0, "n": 12}
     assert result["most_frequent"]["err"]["value"] == 1, "each word that needs it is learnt from the other tweets"
@@ -92,7 +80,7 @@ def test_the_dictionary_can_be_learnt_from_a_file_of_its_own(
     train = written(tmp_path / "train.jsonl", [{"id": "1", "messy": "lol", "clean": "laughing out loud"}])
 
     with working(clean_database):
-        result = json.loads(run(capsys, "evaluate", cleaner, "--references", references, "--train-references", train, "--json"))
+        result = json.loads(said(capsys, "evaluate", cleaner, "--references", references, "--train-references", train, "--json"))
 
     assert result["most_frequent"]["err"]["value"] == pytest.approx(1 / 3)
     assert result["most_frequent_of"].startswith("train.jsonl:")
@@ -102,13 +90,13 @@ def test_a_person_gets_a_table_and_a_verdict(
     clean_database: Engine, cleaner: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with working(clean_database):
-        page = run(capsys, "evaluate", cleaner, "--references", references, "--limit", 6)
+        page = said(capsys, "evaluate", cleaner, "--references", references, "--limit", 6)
 
     rows = [line.split()[0] for line in page.splitlines() if "±" in line and "interval" not in line]
     assert rows == ["tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is"]
     assert "18 of 30 words need normalisation." in page
     assert "(ERR)." in page
-    assert "Not evaluated yet" in run(capsys, "model", cleaner), "its SARI is still unknown"
+    assert "Not evaluated yet" in said(capsys, "model", cleaner), "its SARI is still unknown"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from workers.training.payload import RunPayload
 from workers.training.recorder import Recorder, attempt_folder
 
 CHECKPOINTS = "checkpoints"
+TRAIN_FILE = "train.jsonl"
 
 
 def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
@@ -31,12 +32,14 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     run = RunPayload(
         spec=spec.model_copy(update={"base": models.locate_base(spec.base)}),
-        train_file=folder / "train.jsonl",
+        train_file=folder / TRAIN_FILE,
         run_folder=folder,
         attempt=attempt.claim.attempt,
         checkpoint_folder=runs / CHECKPOINTS,
     )
     recorder = Recorder(attempt, run.checkpoints)
+    for left in runs.glob(f"*/{TRAIN_FILE}"):  # of an attempt that was killed: tweets lie nowhere longer than they must
+        left.unlink(missing_ok=True)
     try:
         dataset, fingerprint, examples = _write_examples(spec, run.train_file)
         attempt.log(f"{examples} examples of dataset {spec.dataset}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
