@@ -87,23 +87,93 @@ class ImportSource(Payload):
     licence: str | None = Field(default=None, max_length=200, description="kept in the lineage of each example")
 
 
+class TeacherSource(Payload):
+    """Ingested tweets that nobody has paired yet, answered by a larger model."""
+
+    engine: Literal["openai", "local"] = Field(default="openai", description="a server of the OpenAI chat API, or a base model of our own")
+    model: str = Field(min_length=1, description="its name at the server; for local the folder or hub id of a base model")
+    base_url: str | None = Field(default=None, description="of the server, with its version; default: OPENAI_BASE_URL")
+    prompt: str | None = Field(default=None, description="file of the prompt template, in a job its text; default: the stage's own")
+    source: str | None = Field(default=None, description="only tweets of this source are asked about; default: all")
+    limit: int = Field(default=1000, ge=1, description="tweets to ask about, drawn by the seed")
+    examples: int = Field(default=4, ge=0, le=16, description="curated training pairs shown before each tweet")
+    candidates: int = Field(default=3, ge=1, le=16, description="answers a tweet, of which the best that passes the filters is taken")
+    temperature: float = Field(default=0.7, ge=0, le=2, description="of the candidates after the first, which is greedy")
+    structured: bool = Field(default=True, description="ask for JSON of a schema; a server that has none is asked for plain text")
+    concurrency: int = Field(default=8, ge=1, le=256, description="requests open at once at most; a 429 lowers it for a while")
+    usd_per_million_in: float = Field(default=0.0, ge=0, description="price of a million prompt tokens")
+    usd_per_million_out: float = Field(default=0.0, ge=0, description="price of a million answer tokens")
+    max_usd: float | None = Field(default=None, gt=0, description="ask no more once so much is spent")
+    max_tokens: int | None = Field(default=None, ge=1, description="ask no more after so many tokens, of prompts and answers")
+    max_minutes: float | None = Field(default=None, gt=0, description="ask no more after so long")
+    seed: int = 0
+
+
+class Filters(Payload):
+    """What an example must pass to be learnt from; what does not is dropped, counted by reason and kept for inspection."""
+
+    promise: bool = Field(default=False, description="a summary keeps the form of the house: one plain sentence of at most 15 words")
+    faithful: bool = Field(
+        default=False, description="numbers, names, links and negation of the target stand in the tweet, and no new word"
+    )
+    shortest: float = Field(default=0.0, ge=0, description="words of the target for each word of the tweet, at least")
+    longest: float | None = Field(default=None, gt=0, description="words of the target for each word of the tweet, at most")
+    language: str | None = Field(
+        default=None, pattern=r"^[a-z]{2}$", description="ISO 639-1 code of the language that both texts must have"
+    )
+    near_duplicates: bool = Field(default=False, description="of examples whose tweets are near-duplicates only the first is learnt from")
+    scrub: tuple[Literal["email", "phone", "handle"], ...] = Field(
+        default=(), description="what is replaced by a placeholder in both texts"
+    )
+
+
+class Ratios(Payload):
+    """How many training examples of each origin stand beside each other; one that is not named is left as it is."""
+
+    human: float | None = Field(default=None, ge=0)
+    noise: float | None = Field(default=None, ge=0)
+    teacher: float | None = Field(default=None, ge=0)
+    imports: float | None = Field(default=None, ge=0)
+
+
+class Expectations(Payload):
+    """What a dataset must be before a GPU hour is spent on it; the job fails and names what is not met."""
+
+    min_train: int | None = Field(default=None, ge=0, description="training examples at least")
+    min_test: int | None = Field(default=None, ge=0, description="test examples at least")
+    min_human_share: float | None = Field(default=None, ge=0, le=1, description="share of training examples that a person wrote, at least")
+    max_dropped_share: float | None = Field(default=None, ge=0, le=1, description="share of the examples that filters dropped, at most")
+    max_rejected_share: float | None = Field(default=None, ge=0, le=1, description="share of the sources' rows that were refused, at most")
+    max_same_target_share: float | None = Field(
+        default=None, ge=0, le=1, description="share of training examples with the commonest target"
+    )
+    max_usd: float | None = Field(default=None, ge=0, description="what the teacher has cost, at most")
+
+
 class SynthesisSpec(Payload):
-    """Build a dataset: curated pairs, noise applied to their clean sentences, deduplicated and split without leaks."""
+    """Build a dataset: curated pairs, imports, a teacher's answers, noise applied to clean texts; filtered, and split without leaks."""
 
     dataset: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
     stage: Stage = Stage.SUMMARY
     pairs: str | None = Field(default=None, description="collection of curated pairs {tweet_id, clean, summary}")
     sentences: str | None = Field(default=None, description="collection of clean sentences for noise")
     imports: ImportSource | None = None
+    teacher: TeacherSource | None = None
     noise: NoiseSource | None = None
+    ratios: Ratios | None = None
+    filters: Filters | None = None
+    expect: Expectations | None = None
     test_size: int = Field(default=100, ge=0)
     near_duplicate: float = Field(default=0.7, gt=0, le=1, description="Jaccard similarity of word 3-shingles")
+    thread_minutes: float = Field(
+        default=60.0, ge=0, description="tweets of one author no further apart than this are one thread; 0: never"
+    )
     seed: int = 0
 
     @model_validator(mode="after")
     def _has_a_source(self) -> SynthesisSpec:
-        if self.pairs is None and self.sentences is None and self.imports is None:
-            raise ValueError("give pairs, sentences or imports, or several of them: without them there is nothing to build from")
+        if self.pairs is None and self.sentences is None and self.imports is None and self.teacher is None:
+            raise ValueError("give pairs, sentences, imports or a teacher, or several of them: without them there is nothing to build from")
         return self
 
 

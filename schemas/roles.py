@@ -42,6 +42,10 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "rejected_row": Rights(insert=True),
         "curated": Rights(insert=True),
         "selection": Rights(insert=True),
+        "review": Rights(
+            insert=True,
+            update=("value", "reasons", "reviewer", "claimed_until", "verdict", "target_text", "rule", "seconds", "reviewed_at"),
+        ),
     },
     WORKER: {
         "job": Rights(update=(*_MOVES, "attempt", "preemptions", "owner", "lease_until", "started_at", "result")),
@@ -53,6 +57,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "rejected_row": Rights(insert=True),
         "dataset": Rights(insert=True, update=("name", "recipe", "created_at")),
         "example": Rights(insert=True),
+        "dropped": Rights(insert=True),
+        "teaching": Rights(insert=True),
         "model": Rights(insert=True),
         "metric": Rights(insert=True, update=("value",)),
         "summary": Rights(insert=True),

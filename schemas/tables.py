@@ -134,6 +134,7 @@ class Tweet(SQLModel, table=True):
     author: str | None = Field(default=None, sa_type=Text)
     lang: str | None = Field(default=None, sa_type=Text)
     created_at: datetime | None = Field(default=None, sa_column=_moment())
+    conversation: str | None = Field(default=None, sa_type=Text, description="id of the thread's first tweet, where the source names it")
     text_hash: str = Field(sa_type=Text, description="sha256 of the text, hex: equal tweets are computed once")
     received_at: datetime | None = Field(default=None, sa_column=_moment(now=True))
 
@@ -205,6 +206,63 @@ class Example(SQLModel, table=True):
     lineage: dict[str, Any] = Field(sa_column=_json(empty="{}"))
     split: str = Field(sa_type=Text)
     cluster: int
+
+
+class Dropped(SQLModel, table=True):
+    """An example that a filter kept out of a dataset, as it would have been, and why."""
+
+    __tablename__ = "dropped"
+
+    job: UUID = Field(primary_key=True, foreign_key="job.id", ondelete="CASCADE")
+    key: str = Field(primary_key=True, sa_type=Text, description="as in `example`")
+    dataset: str = Field(sa_type=Text, description="the name that the recipe gives; an unmet expectation leaves no dataset")
+    stage: str = Field(sa_type=Text)
+    prompt_text: str = Field(sa_type=Text)
+    target_text: str = Field(sa_type=Text)
+    origin: str = Field(sa_type=Text)
+    tweet: str | None = Field(default=None, sa_column=_belongs_to("tweet.id", cascade=True, nullable=True, type_=Text))
+    lineage: dict[str, Any] = Field(sa_column=_json(empty="{}"))
+    reasons: list[str] = Field(sa_column=_json(empty="[]"))
+
+
+class Teaching(SQLModel, table=True):
+    """What a teacher answered to one prompt. It is asked once: a job that starts again goes on behind the last of these rows."""
+
+    __tablename__ = "teaching"
+
+    fingerprint: str = Field(primary_key=True, sa_type=Text, description="sha256 over model, prompt and sampling, hex")
+    tweet: str = Field(sa_column=_belongs_to("tweet.id", cascade=True, type_=Text))
+    model: str = Field(sa_type=Text)
+    prompt_sha256: str = Field(sa_type=Text, description="of the template with its examples, without the tweet")
+    answers: list[str] = Field(sa_column=_json(empty="[]"))
+    error: str | None = Field(default=None, sa_type=Text, description="why there is no answer, and will be none")
+    tokens_in: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    tokens_out: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    seconds: float
+    job: UUID | None = Field(default=None, foreign_key="job.id")
+    answered_at: datetime | None = Field(default=None, sa_column=_moment(now=True))
+
+
+class Review(SQLModel, table=True):
+    """What a person said of an example, or will be asked about it. A claim that has run out is anybody's again."""
+
+    __tablename__ = "review"
+    __table_args__ = (
+        CheckConstraint("verdict IN ('accepted', 'edited', 'rejected', 'skipped')", name="review_verdict_is_known"),
+        Index("review_waiting", "dataset", text("value DESC"), "key", postgresql_where=text("verdict IS NULL")),
+    )
+
+    dataset: int = Field(sa_column=_belongs_to("dataset.id", cascade=True, primary_key=True))
+    key: str = Field(primary_key=True, sa_type=Text, description="as in `example`")
+    value: float = Field(description="how much a look at it tells: the greatest is shown first")
+    reasons: list[str] = Field(sa_column=_json(empty="[]"))
+    reviewer: str | None = Field(default=None, sa_type=Text)
+    claimed_until: datetime | None = Field(default=None, sa_column=_moment())
+    verdict: str | None = Field(default=None, sa_type=Text)
+    target_text: str | None = Field(default=None, sa_type=Text, description="of an edit")
+    rule: dict[str, Any] | None = Field(default=None, sa_column=_json(), description="the edit that was applied to all, if it came by one")
+    seconds: float | None = Field(default=None, description="from when it was shown until the verdict")
+    reviewed_at: datetime | None = Field(default=None, sa_column=_moment())
 
 
 class Model(SQLModel, table=True):

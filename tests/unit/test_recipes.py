@@ -119,7 +119,7 @@ class TestMistakesInARecipe:
         path = tmp_path / "synthesis.yaml"
         path.write_text("dataset: d\n")
 
-        with pytest.raises(RecipeError, match="give pairs, sentences or imports"):
+        with pytest.raises(RecipeError, match="give pairs, sentences, imports or a teacher"):
             recipes.read(path, [], SynthesisSpec)
 
     def test_a_missing_file_a_folder_and_a_binary_are_told_apart(self, tmp_path: pathlib.Path) -> None:

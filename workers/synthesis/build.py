@@ -13,6 +13,7 @@ from schemas.records import Pair
 from workers.synthesis import imported
 from workers.synthesis.filters import clean_text, first_of_each, plain_sentence
 from workers.synthesis.imported import Imported
+from workers.synthesis.mixing import mixed
 from workers.synthesis.near_duplicates import clusters
 from workers.synthesis.noising import Fixed, Noising
 from workers.synthesis.rates import NoiseRates
@@ -78,7 +79,7 @@ def build(
         seeds = list(_pair_seeds(usable, grouped.pairs, held, spec.stage))
         seeds += _sentence_seeds(fit, grouped.sentences, held, counts)
         examples += _noised(seeds, spec.noise, spec.stage, noising or Fixed(NoiseRates()), counts)
-    examples = _distinct(examples, counts)
+    examples = mixed(_distinct(examples, counts), spec.ratios, spec.seed, counts)
     counts["pairs"] = len(usable)
     counts.update(example.split for example in examples)
     counts["noise"] = sum(example.origin == "noise" for example in examples)
