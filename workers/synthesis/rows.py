@@ -18,7 +18,7 @@ class ExampleRow:
     stage: Stage
     prompt_text: str
     target_text: str
-    origin: Literal["human", "noise", "import"]
+    origin: Literal["human", "noise", "teacher", "import"]
     lineage: dict[str, object]
     split: Split
     cluster: int
