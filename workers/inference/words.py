@@ -157,6 +157,7 @@ def _bare(word: str) -> str:
     return lowered.removesuffix("'s").removesuffix("'") or lowered
 
 
+@lru_cache(maxsize=65536)
 def _full_stem(word: str) -> str:
     base = IRREGULAR.get(word, word)
     for suffix in _SUFFIXES:
