@@ -250,6 +250,8 @@ class Review(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("verdict IN ('accepted', 'edited', 'rejected', 'skipped')", name="review_verdict_is_known"),
         Index("review_waiting", "dataset", text("value DESC"), "key", postgresql_where=text("verdict IS NULL")),
+        # What somebody said last is what they take back first.
+        Index("review_given", "dataset", "reviewer", "reviewed_at", postgresql_where=text("verdict IS NOT NULL")),
     )
 
     dataset: int = Field(sa_column=_belongs_to("dataset.id", cascade=True, primary_key=True))

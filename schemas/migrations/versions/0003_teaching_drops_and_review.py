@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["dataset"], ["dataset.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("dataset", "key"),
     )
+    op.create_index("review_given", "review", ["dataset", "reviewer", "reviewed_at"], unique=False, postgresql_where=sa.text("verdict IS NOT NULL"))
     op.create_index(
         "review_waiting",
         "review",
@@ -85,6 +86,7 @@ def downgrade() -> None:
     op.drop_column("tweet", "conversation")
     op.drop_table("teaching")
     op.drop_index("review_waiting", table_name="review", postgresql_where=sa.text("verdict IS NULL"))
+    op.drop_index("review_given", table_name="review", postgresql_where=sa.text("verdict IS NOT NULL"))
     op.drop_table("review")
     op.drop_table("dropped")
     # ### end Alembic commands ###
