@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schemas.forms import Form
 
@@ -82,6 +83,7 @@ class ImportSource(Payload):
     file: str = Field(min_length=1, description="collection of pairs of a prompt and its answer")
     form: Form
     map: Columns | None = Field(default=None, description="columns of another name, for csv and prompt-completion")
+    stage: Stage | None = Field(default=None, description="what the answers are; default: the recipe's stage, which must not be both then")
     human: bool = Field(default=False, description="a person wrote the answers: they may be held back for the test")
     limit: int | None = Field(default=None, ge=1, description="at most this many rows, drawn by the dataset's seed")
     licence: str | None = Field(default=None, max_length=200, description="kept in the lineage of each example")
@@ -100,6 +102,8 @@ class TeacherSource(Payload):
     candidates: int = Field(default=3, ge=1, le=16, description="answers a tweet, of which the best that passes the filters is taken")
     temperature: float = Field(default=0.7, ge=0, le=2, description="of the candidates after the first, which is greedy")
     structured: bool = Field(default=True, description="ask for JSON of a schema; a server that has none is asked for plain text")
+    answer_tokens: int = Field(default=256, ge=8, le=32_768, description="of one answer at most; a teacher that thinks first needs more")
+    timeout: float = Field(default=120.0, gt=0, description="seconds for one request")
     concurrency: int = Field(default=8, ge=1, le=256, description="requests open at once at most; a 429 lowers it for a while")
     usd_per_million_in: float = Field(default=0.0, ge=0, description="price of a million prompt tokens")
     usd_per_million_out: float = Field(default=0.0, ge=0, description="price of a million answer tokens")
@@ -107,6 +111,23 @@ class TeacherSource(Payload):
     max_tokens: int | None = Field(default=None, ge=1, description="ask no more after so many tokens, of prompts and answers")
     max_minutes: float | None = Field(default=None, gt=0, description="ask no more after so long")
     seed: int = 0
+
+    @field_validator("base_url")
+    @classmethod
+    def _tells_no_secret(cls, base_url: str | None) -> str | None:
+        """A recipe is shown and stored: a key or password has no place in it."""
+        if base_url is None:
+            return None
+        try:
+            parts = urlsplit(base_url)
+            port = parts.port
+        except ValueError:
+            raise ValueError("it is no address: write one such as http://localhost:8000/v1") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+            raise ValueError("it is no address: write one such as http://localhost:8000/v1")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("a recipe holds no secret: leave user, password and ? out, and put the key into OPENAI_API_KEY")
+        return base_url
 
 
 class Filters(Payload):
@@ -154,7 +175,7 @@ class SynthesisSpec(Payload):
     """Build a dataset: curated pairs, imports, a teacher's answers, noise applied to clean texts; filtered, and split without leaks."""
 
     dataset: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
-    stage: Stage = Stage.SUMMARY
+    stage: Stage | Literal["both"] = Field(default=Stage.SUMMARY, description="what is learnt; both: of each pair both answers")
     pairs: str | None = Field(default=None, description="collection of curated pairs {tweet_id, clean, summary}")
     sentences: str | None = Field(default=None, description="collection of clean sentences for noise")
     imports: ImportSource | None = None
@@ -174,7 +195,23 @@ class SynthesisSpec(Payload):
     def _has_a_source(self) -> SynthesisSpec:
         if self.pairs is None and self.sentences is None and self.imports is None and self.teacher is None:
             raise ValueError("give pairs, sentences, imports or a teacher, or several of them: without them there is nothing to build from")
+        if self.imports is not None and self.imports.stage not in (None, *self.stages):
+            raise ValueError(f"imports.stage is {self.imports.stage}, which is not what the dataset teaches: its stage is {self.stage}")
+        if self.stage == "both" and self.imports is not None and self.imports.stage is None:
+            raise ValueError("stage is both: say with imports.stage whether the imports' answers are of the stage summary or clean")
         return self
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that the dataset has examples of."""
+        return tuple(Stage) if self.stage == "both" else (Stage(self.stage),)
+
+
+class ReviewedSpec(Payload):
+    """Build the dataset that a review makes of another one."""
+
+    dataset: str = Field(min_length=1, description="the one that was reviewed")
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$", description="of the new one")
 
 
 class TrainingSpec(Payload):
