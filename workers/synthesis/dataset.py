@@ -16,6 +16,7 @@ from workers.store import transaction
 from workers.synthesis import corpus
 from workers.synthesis.build import build
 from workers.synthesis.imported import Imported
+from workers.synthesis.naming import claim_name
 from workers.synthesis.noising import Noising, learn
 from workers.synthesis.rows import Built, ExampleRow
 
@@ -97,10 +98,6 @@ def _fingerprint(examples: list[ExampleRow]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-_STANDING = "SELECT id, fingerprint FROM dataset WHERE name = :name"
-_RENAME = "UPDATE dataset SET name = :name WHERE id = :dataset"
-_BRING_BACK = "UPDATE dataset SET name = :name, recipe = cast(:recipe AS jsonb), created_at = now() WHERE name = :shelf RETURNING id"
-_INSERT_DATASET = "INSERT INTO dataset (name, recipe, fingerprint) VALUES (:name, cast(:recipe AS jsonb), :fingerprint) RETURNING id"
 _INSERT_EXAMPLES = """
 INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, lineage, split, cluster)
 SELECT :dataset, row.key, row.stage, row.prompt, row.target, row.origin, row.tweet, row.lineage, row.split, row.cluster
@@ -118,36 +115,13 @@ _ROWS_A_STATEMENT = 2000
 
 
 def _store(connection: Connection, attempt: Attempt, spec: SynthesisSpec, built: Built, fingerprint: str) -> None:
-    dataset = _claim_name(connection, spec, fingerprint)
+    dataset = claim_name(connection, spec.dataset, spec.model_dump_json(), fingerprint)
     rows = [_row(example) for example in built.examples]
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         part = json.dumps(rows[start : start + _ROWS_A_STATEMENT])
         connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "rows": part})
     rejected = [{"key": row.key, "field": row.field, "reason": row.reason} for row in built.rejected]
     connection.execute(text(_INSERT_REJECTED), {"job": attempt.job, "origin": spec.dataset, "rows": json.dumps(rejected)})
-
-
-def _claim_name(connection: Connection, spec: SynthesisSpec, fingerprint: str) -> int:
-    """Give the dataset with this fingerprint its name; return its id.
-
-    Another one that bears the name is never changed: models learnt from it. It is put on the shelf as `name@fingerprint`, and comes
-    back from there when the same examples are built again.
-    """
-    # Two jobs that build the same name at once: the second waits for the first.
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": spec.dataset})
-    standing = connection.execute(text(_STANDING), {"name": spec.dataset}).one_or_none()
-    if standing is not None and standing.fingerprint != fingerprint:
-        connection.execute(text(_RENAME), {"dataset": standing.id, "name": _shelf(spec.dataset, standing.fingerprint)})
-    elif standing is not None:
-        return int(standing.id)
-    values = {"name": spec.dataset, "recipe": spec.model_dump_json(), "fingerprint": fingerprint}
-    shelved = connection.execute(text(_BRING_BACK), values | {"shelf": _shelf(spec.dataset, fingerprint)}).scalar()
-    return int(shelved if shelved is not None else connection.execute(text(_INSERT_DATASET), values).scalar_one())
-
-
-def _shelf(name: str, fingerprint: str) -> str:
-    # A recipe can't ask for a name with an @ in it.
-    return f"{name}@{fingerprint[:12]}"
 
 
 def _row(example: ExampleRow) -> dict[str, object]:
