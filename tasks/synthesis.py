@@ -29,10 +29,14 @@ def enqueue(spec: SynthesisSpec, *, tweets: int) -> Submitted:
 
     So does another recipe that was built under the same name in between.
     """
-    key = fingerprint(SYNTHESIZE, spec, str(tweets))
+    return submit(SYNTHESIZE, Queue.SYNTHESIS, spec, overwritten(fingerprint(SYNTHESIZE, spec, str(tweets)), spec.dataset))
+
+
+def overwritten(key: str, name: str) -> str:
+    """The key of a job that builds the dataset `name`: another one if the name was given to other examples since the job was done."""
     with transaction() as connection:
-        overwritten = connection.execute(text(_OVERWRITTEN), {"key": key, "name": spec.dataset}).scalar()
-    return submit(SYNTHESIZE, Queue.SYNTHESIS, spec, f"{key}/{overwritten}" if overwritten else key)
+        other = connection.execute(text(_OVERWRITTEN), {"key": key, "name": name}).scalar()
+    return f"{key}/{other}" if other else key
 
 
 @app.task(name=SYNTHESIZE, bind=True)  # type: ignore[untyped-decorator]

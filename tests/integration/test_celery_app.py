@@ -75,6 +75,7 @@ def test_tasks_have_the_names_that_jobs_carry(servers):
         "training.train",
         "synthesis.noise_fit",
         "synthesis.noise_gauge",
+        "review.apply",
         "evaluation.evaluate",
         "summarization.summarize_shard",
         "upkeep.ping",

@@ -1,0 +1,103 @@
+"""How much a person's look at an example tells, in the price of the checks: what a check finds, where teachers differ, what is new."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.payloads import Stage
+from workers.inference.checks import check
+from workers.inference.words import content_words
+
+# What each finding means to somebody who has the tweet and the target before them.
+FINDINGS: Mapping[str, str] = {
+    "promise": "is no single plain sentence of at most 15 words",
+    "new_number": "has a number that the tweet lacks",
+    "new_name": "has a name that the tweet lacks",
+    "new_word": "has words that the tweet lacks",
+    "negation": "denies what the tweet doesn't deny, or the other way round",
+    "repetition": "says something twice",
+    "question": "makes a question of a statement, or the other way round",
+    "hedge": "says for sure what the tweet says with reserve",
+    "fragment": "breaks off",
+    "person": "speaks of another person than the tweet",
+    "order": "has the words in another order than the tweet",
+    "fused": "runs two sentences of the tweet together",
+    "padding": "adds words to a tweet of a few words",
+}
+_LEFT_NOISE = "still holds a handle, a link or an emoji, or no word at all"
+
+_DISAGREEMENT = 5.0  # candidates of a teacher that have nothing in common: as telling as an invented number
+_NEW_WORDS = 2.0  # only words that stand in no other row
+_ALONE = 0.5
+_BUCKETS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An example that may be reviewed. `alike` is how many rows of its cluster may be, itself among them."""
+
+    key: str
+    stage: str
+    prompt: str
+    target: str
+    scores: Mapping[str, Any] | None
+    alike: int
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A row's value, the greatest to be shown first, and why, in words."""
+
+    key: str
+    value: float
+    reasons: tuple[str, ...]
+
+
+class Words:
+    """In how many targets each word stands, in 4 MiB however many there are: words may share a counter, which makes both commoner."""
+
+    def __init__(self, targets: Iterable[str]) -> None:
+        self._rows = array("I", bytes(4 * _BUCKETS))
+        for target in targets:
+            for bucket in {_bucket(word) for word in content_words(target)}:
+                self._rows[bucket] += 1
+
+    def only_here(self, target: str) -> tuple[int, int]:
+        """How many of the target's content words stand in no other one, and how many it has."""
+        words = set(content_words(target))
+        return sum(self._rows[_bucket(word)] <= 1 for word in words), len(words)
+
+
+def _bucket(word: str) -> int:
+    return zlib.crc32(word.encode()) % _BUCKETS
+
+
+def objections(prompt: str, target: str, stage: Stage) -> tuple[float, tuple[str, ...]]:
+    """What the checks say against a target, priced and in words."""
+    verdict = check(prompt, target, stage)
+    told = tuple(_LEFT_NOISE if flag == "promise" and stage is Stage.CLEAN else FINDINGS[flag] for flag in verdict.flags)
+    return verdict.cost, told
+
+
+def rank(row: Candidate, words: Words) -> Ranked:
+    """What a look at `row` tells."""
+    value, told = objections(row.prompt, row.target, Stage(row.stage))
+    reasons = [f"checks: the target {finding}" for finding in told]
+    agreement = _agreement(row.scores)
+    if agreement is not None and agreement < 1:
+        value += _DISAGREEMENT * (1 - agreement)
+        reasons.append(f"teacher: its answers agree to {agreement:.0%}")
+    fresh, every = words.only_here(row.target)
+    if fresh:
+        value += _NEW_WORDS * fresh / every
+        reasons.append(f"new: {fresh} of {every} words {'stands' if fresh == 1 else 'stand'} in no other target")
+    return Ranked(row.key, value + _ALONE / row.alike, tuple(reasons))
+
+
+def _agreement(scores: Mapping[str, Any] | None) -> float | None:
+    found = (scores or {}).get("agreement")
+    return min(1.0, max(0.0, float(found))) if isinstance(found, (int, float)) else None

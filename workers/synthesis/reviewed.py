@@ -1,0 +1,156 @@
+"""The dataset that a review makes of another one: edited targets, without what was rejected, with its splits and clusters as they were.
+
+A person's text is looked at once (`opening.GROUP`), so that a verdict on a pair or a noised text holds for all that was made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from schemas.payloads import ReviewedSpec
+from workers import datasets
+from workers.attempt import Attempt, Outcome
+from workers.errors import UserError
+from workers.store import transaction
+from workers.synthesis.naming import claim_name
+from workers.synthesis.opening import GROUP
+from workers.synthesis.rows import sha256
+
+REASON = "rejected_by_reviewer"
+_ROWS_A_STATEMENT = 2000
+
+_VERDICTS = """
+SELECT key, verdict, target_text, reviewer, reviewed_at, rule - 'before' - 'id' AS rule FROM review
+WHERE dataset = :dataset AND verdict IN ('accepted', 'edited', 'rejected') ORDER BY key
+"""
+# The verdicts are read once, so that one that is given meanwhile is wholly in or wholly out.
+_SAID = f"""
+CREATE TEMPORARY TABLE said ON COMMIT DROP AS
+SELECT {GROUP} AS member, row.verdict, row.edited,
+       jsonb_strip_nulls(jsonb_build_object('verdict', row.verdict, 'at', row.at, 'rule', row.rule)) AS review, row.reviewer
+FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(key text, verdict text, edited text, reviewer text, at text, rule jsonb)
+JOIN example USING (key) WHERE dataset = :dataset
+"""  # noqa: S608
+_JUDGED = f"FROM (SELECT *, {GROUP} AS member FROM example WHERE dataset = :dataset) AS example LEFT JOIN said USING (member)"  # noqa: S608
+_COUNTS = f"""
+SELECT count(*) FILTER (WHERE verdict IS DISTINCT FROM 'rejected') AS examples,
+       count(*) FILTER (WHERE verdict IS DISTINCT FROM 'rejected' AND split = 'train') AS train,
+       count(*) FILTER (WHERE verdict = 'accepted') AS accepted, count(*) FILTER (WHERE verdict = 'edited') AS edited,
+       count(*) FILTER (WHERE verdict = 'rejected') AS rejected, count(*) FILTER (WHERE verdict IS NULL) AS not_reviewed
+{_JUDGED}
+"""  # noqa: S608
+_AS_THEY_WERE = "(verdict IS NULL OR verdict = 'accepted')"
+_LINES = f"SELECT split || ' ' || key AS line {_JUDGED} WHERE {_AS_THEY_WERE} ORDER BY line COLLATE \"C\""
+_EDITED = f"""
+SELECT key, stage, prompt_text AS prompt, target_text AS target, edited, origin, tweet, split, cluster,
+       lineage || jsonb_build_object('reviewer', reviewer,
+                                     'review', review || jsonb_build_object('before', target_text, 'key', key)) AS lineage
+{_JUDGED} WHERE verdict = 'edited'
+"""
+_REVIEWED_LINEAGE = "CASE WHEN verdict IS NULL THEN lineage ELSE lineage || jsonb_build_object('reviewer', reviewer, 'review', review) END"
+_INSERT_AS_THEY_WERE = f"""
+INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, lineage, split, cluster)
+SELECT :new, key, stage, prompt_text, target_text, origin, tweet, {_REVIEWED_LINEAGE}, split, cluster
+{_JUDGED} WHERE {_AS_THEY_WERE} ON CONFLICT DO NOTHING
+"""
+_INSERT_EDITED = """
+INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, lineage, split, cluster)
+SELECT :new, row.key, row.stage, row.prompt, row.target, row.origin, row.tweet, row.lineage, row.split, row.cluster
+FROM jsonb_to_recordset(cast(:rows AS jsonb))
+  AS row(key text, stage text, prompt text, target text, origin text, tweet text, lineage jsonb, split text, cluster int)
+ON CONFLICT DO NOTHING
+"""
+_INSERT_DROPPED = f"""
+INSERT INTO dropped (job, key, dataset, stage, prompt_text, target_text, origin, tweet, lineage, reasons)
+SELECT :job, key, :name, stage, prompt_text, target_text, origin, tweet, {_REVIEWED_LINEAGE}, jsonb_build_array(cast(:reason AS text))
+{_JUDGED} WHERE verdict = 'rejected' ON CONFLICT DO NOTHING
+"""
+
+
+def apply_review(attempt: Attempt, spec: ReviewedSpec) -> Outcome:
+    """Build the dataset `spec.name` of what was said of `spec.dataset`.
+
+    Raises:
+        UserError: nobody has said anything yet, or nothing to learn from is left.
+    """
+    with transaction() as connection:
+        dataset = datasets.resolve(connection, spec.dataset)
+        verdicts = [dict(row._mapping) for row in connection.execute(text(_VERDICTS), {"dataset": dataset.id})]
+        if not verdicts:
+            raise UserError(f"dataset {spec.dataset}: no example is reviewed yet. `tweetmill review {spec.dataset}` does that")
+        said = _said(verdicts)
+        _bring(connection, dataset.id, said)
+        counts = dict(connection.execute(text(_COUNTS), {"dataset": dataset.id}).one()._mapping)
+        fingerprint = _fingerprint(connection, dataset.id)
+    if not counts.pop("train"):
+        raise UserError(f"dataset {spec.dataset}: nothing to learn from is left, {counts['rejected']} examples are rejected")
+    attempt.check()
+    recipe = {**dataset.recipe, "dataset": spec.name, "reviewed": {"dataset": dataset.name, "fingerprint": dataset.fingerprint}}
+    return Outcome(
+        result={"dataset": spec.name, "fingerprint": fingerprint, "of": dataset.fingerprint, "counts": counts},
+        writes=lambda connection: _store(connection, attempt, spec.name, dataset.id, said, json.dumps(recipe), fingerprint),
+    )
+
+
+def _said(verdicts: Iterable[dict[str, Any]]) -> str:
+    """The verdicts as one JSON text."""
+    names = {"target_text": "edited", "reviewed_at": "at"}
+    rows = [{names.get(name, name): value for name, value in row.items()} for row in verdicts]
+    return json.dumps(rows, default=lambda moment: moment.isoformat())
+
+
+def _bring(connection: Connection, dataset: int, said: str) -> None:
+    connection.execute(text(_SAID), {"dataset": dataset, "rows": said})
+
+
+def _fingerprint(connection: Connection, dataset: int) -> str:
+    """As of every dataset: SHA-256 over its splits and keys, sorted."""
+    kept = (row.line for row in _streamed(connection, _LINES, dataset))
+    edited = sorted(f"{row.split} {_new_key(row)}" for row in _streamed(connection, _EDITED, dataset))
+    digest, first = hashlib.sha256(), True
+    # An edit may make two examples one.
+    for line, _ in groupby(heapq.merge(kept, edited)):
+        digest.update(line.encode() if first else b"\n" + line.encode())
+        first = False
+    return digest.hexdigest()
+
+
+def _streamed(connection: Connection, query: str, dataset: int) -> Iterator[Row[Any]]:
+    options = {"stream_results": True, "yield_per": _ROWS_A_STATEMENT}
+    yield from connection.execute(text(query), {"dataset": dataset}, execution_options=options)
+
+
+def _new_key(row: Row[Any]) -> str:
+    return sha256(json.dumps([row.stage, row.prompt, row.edited, row.origin]))
+
+
+def _store(connection: Connection, attempt: Attempt, name: str, dataset: int, said: str, recipe: str, fingerprint: str) -> None:
+    _bring(connection, dataset, said)
+    new = claim_name(connection, name, recipe, fingerprint)
+    values = {"dataset": dataset, "new": new, "name": name, "job": attempt.job, "reason": REASON}
+    connection.execute(text(_INSERT_AS_THEY_WERE), values)
+    for rows in _batches(_streamed(connection, _EDITED, dataset)):
+        connection.execute(text(_INSERT_EDITED), {"new": new, "rows": json.dumps([_edited(row) for row in rows])})
+    connection.execute(text(_INSERT_DROPPED), values)
+
+
+def _edited(row: Row[Any]) -> dict[str, Any]:
+    return {**row._mapping, "key": _new_key(row), "target": row.edited}
+
+
+def _batches(rows: Iterator[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
+    batch: list[Row[Any]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _ROWS_A_STATEMENT:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
