@@ -16,7 +16,7 @@ from workers.evaluation import cleaning, metrics
 from workers.evaluation.bootstrap import difference
 from workers.evaluation.metrics import Scores
 from workers.evaluation.storing import store
-from workers.evaluation.systems import SYSTEMS, Row, Written, write
+from workers.evaluation.systems import Row, Written, write
 from workers.inference.warm import get_engine
 from workers.store import transaction
 
@@ -49,7 +49,7 @@ def _evaluate_texts(attempt: Attempt, spec: EvaluationSpec, model: models.TunedM
     reference_set = spec.references or "test split"
     return Outcome(
         result=result | {"model": model.name, "references": reference_set},
-        writes=lambda connection: store(connection, attempt, model.id, reference_set, result, SYSTEMS),
+        writes=lambda connection: store(connection, attempt, model.id, reference_set, result, tuple(written.outputs)),
     )
 
 

@@ -66,14 +66,13 @@ def write(
     stage: Stage,
     on_step: Callable[[str], None],
 ) -> Written:
-    """Let every system write; `on_step` hears which one is at work and may raise to stop."""
+    """Let every system write; `on_step` hears which one is at work and may raise to stop. Without `shots` there is no `few_shot`."""
     tweets = [row.tweet for row in rows]
     on_step("tuned")
     outputs, cost = write_tuned(engine, adapter, tweets, stage)
-    ways: dict[str, Callable[[str], Prompt]] = {
-        "zero_shot": lambda tweet: prompts.zero_shot(tweet, stage),
-        "few_shot": lambda tweet: prompts.few_shot(tweet, shots, stage),
-    }
+    ways: dict[str, Callable[[str], Prompt]] = {"zero_shot": lambda tweet: prompts.zero_shot(tweet, stage)}
+    if shots:
+        ways["few_shot"] = lambda tweet: prompts.few_shot(tweet, shots, stage)
     for name, prompt in ways.items():
         on_step(name)
         outputs[name] = [_text(generation) for generation in engine.generate([prompt(tweet) for tweet in tweets], _greedy(stage))]
@@ -81,7 +80,7 @@ def write(
     outputs["rules"] = [baselines.rules(tweet) for tweet in tweets]
     outputs["lead"] = [baselines.lead(tweet) for tweet in tweets]
     outputs["as_is"] = tweets
-    return Written(outputs={name: outputs[name] for name in SYSTEMS}, guard=cost)
+    return Written(outputs={name: outputs[name] for name in SYSTEMS if name in outputs}, guard=cost)
 
 
 def write_tuned(engine: Engine, adapter: Path | None, tweets: Sequence[str], stage: Stage) -> tuple[dict[str, list[str]], GuardCost]:
