@@ -32,6 +32,10 @@ def promise(tweet: str, output: str) -> bool:
 
 def faithful(tweet: str, output: str) -> bool:
     """Whether every number, name and link of `output` stands in the tweet, in any case, with hashtags split, `3rd` as `third`."""
+    return not foreign_links(tweet, output) and not foreign_numbers(tweet, output) and not foreign_names(tweet, output)
+
+
+def foreign_links(tweet: str, output: str) -> set[str]:
+    """The links of `output` that the tweet lacks."""
     text = plain(tweet)
-    links = {link.rstrip(".,!?)") for link in LINK.findall(output)}
-    return all(link in text for link in links) and not foreign_numbers(tweet, output) and not foreign_names(tweet, output)
+    return {link for found in LINK.findall(output) if (link := found.rstrip(".,!?)")) not in text}

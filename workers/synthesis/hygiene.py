@@ -1,0 +1,126 @@
+"""What an example must pass to be learnt from, and what of it is hidden first. docs/data.md tells each filter and what it costs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from schemas.payloads import Filters
+from workers.inference import checks
+from workers.inference.promise import foreign_links
+from workers.inference.text import count_words
+from workers.synthesis import language
+from workers.synthesis.filters import normalise
+from workers.synthesis.near_duplicates import jaccard, shingles
+from workers.synthesis.rows import ExampleRow
+from workers.synthesis.scrubbing import scrub
+
+_FAITHFUL = ("new_number", "new_name", "new_word", "negation")
+# What a person writes anew is mostly a word mended that the check can't follow, and those pairs teach most.
+_FAITHFUL_BY_HAND = ("new_number", "new_name", "negation")
+# Noise misspells names and words on purpose; numbers and negations it keeps.
+_FAITHFUL_TO_NOISE = ("new_number", "negation")
+
+
+class Hygiene:
+    """The filters of a recipe, for examples that come one after the other.
+
+    What is said of an example depends on nothing but itself, near-duplicates apart: there the first one is kept.
+
+    Args:
+        filters: those of the recipe; None: everything passes as it is.
+        near_duplicate: Jaccard similarity from which two tweets count as one, the recipe's.
+
+    Raises:
+        UserError: the wanted language is not known.
+    """
+
+    def __init__(self, filters: Filters | None, near_duplicate: float = 0.7) -> None:
+        self._filters = filters or Filters()
+        self._near_duplicate = near_duplicate
+        self._kept: dict[int, list[str]] = defaultdict(list)
+        if self._filters.language is not None:
+            language.require(self._filters.language)
+
+    def judge(self, row: ExampleRow) -> tuple[ExampleRow, tuple[str, ...]]:
+        """The example, scrubbed, and why it is to be dropped: names of `workers.drops.REASONS`, none for one that is kept."""
+        row = self._scrubbed(row)
+        reasons = tuple(reason for check in self._checks(row) for reason in check(row))
+        if not reasons and self._filters.near_duplicates and row.origin != "noise" and self._is_known(row):
+            reasons = ("near_duplicate",)
+        return row, reasons
+
+    def _scrubbed(self, row: ExampleRow) -> ExampleRow:
+        if not self._filters.scrub:
+            return row
+        clean = scrub(row.prompt_text, row.target_text, self._filters.scrub)
+        if not clean.counts:
+            return row
+        return replace(row, prompt_text=clean.prompt, target_text=clean.target, lineage={**row.lineage, "scrubbed": clean.counts})
+
+    def _checks(self, row: ExampleRow) -> Iterator[Callable[[ExampleRow], Iterator[str]]]:
+        # Of a noised text the words are other ones on purpose, and as many as the noise made of them.
+        noised = row.origin == "noise"
+        if self._filters.promise or self._filters.faithful:
+            yield self._noise_flags if noised else self._flags
+        if self._filters.faithful and not noised:
+            yield _links
+        if not noised:
+            yield self._lengths
+        if self._filters.language is not None:
+            yield self._languages
+
+    def _flags(self, row: ExampleRow) -> Iterator[str]:
+        found = checks.check(row.prompt_text, row.target_text, row.stage).flags
+        if self._filters.promise and "promise" in found:
+            yield "promise"
+        if self._filters.faithful:
+            held_to = _FAITHFUL_BY_HAND if _by_hand(row) else _FAITHFUL
+            yield from (flag for flag in held_to if flag in found)
+
+    def _noise_flags(self, row: ExampleRow) -> Iterator[str]:
+        # The form alone: a noise that joins words would make any target look longer than its tweet.
+        if self._filters.promise and "promise" in checks.check(row.target_text, row.target_text, row.stage).flags:
+            yield "promise"
+        if self._filters.faithful:
+            found = checks.check(row.prompt_text, row.target_text, row.stage).flags
+            yield from (flag for flag in _FAITHFUL_TO_NOISE if flag in found)
+
+    def _lengths(self, row: ExampleRow) -> Iterator[str]:
+        tweet, target = count_words(row.prompt_text), count_words(row.target_text)
+        if target < self._filters.shortest * tweet:
+            yield "too_short"
+        if self._filters.longest is not None and target > self._filters.longest * tweet:
+            yield "too_long"
+
+    def _languages(self, row: ExampleRow) -> Iterator[str]:
+        assert self._filters.language is not None
+        texts = (row.target_text,) if row.origin == "noise" else (row.prompt_text, row.target_text)
+        if any(language.surely_other(text, self._filters.language) for text in texts):
+            yield "language"
+
+    def _is_known(self, row: ExampleRow) -> bool:
+        """Whether an example that was kept has nearly the same tweet; if not, this one is remembered.
+
+        Near-duplicates share a cluster, but so do the tweets of one thread, and pairs of one summary: those are no duplicates.
+        """
+        kept = self._kept[row.cluster]
+        mine = normalise(row.prompt_text)
+        if any(_alike(mine, other, self._near_duplicate) for other in kept):
+            return True
+        kept.append(mine)
+        return False
+
+
+def _by_hand(row: ExampleRow) -> bool:
+    return row.origin == "human" or (row.origin == "import" and bool(row.lineage.get("human")))
+
+
+def _links(row: ExampleRow) -> Iterator[str]:
+    if foreign_links(row.prompt_text, row.target_text):
+        yield "link"
+
+
+def _alike(one: str, other: str, threshold: float) -> bool:
+    return one == other or jaccard(shingles(one), shingles(other)) >= threshold
