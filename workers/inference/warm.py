@@ -12,7 +12,7 @@ from workers.settings import Settings, get_settings
 _warm: dict[str, Engine] = {}
 
 
-def get_engine(base: str, *, all_cores: bool = False) -> Engine:
+def get_engine(base: str, *, all_cores: bool = False, local: bool = False) -> Engine:
     """The engine for `base`, by the door that the settings name: in this process, or an OpenAI-compatible server.
 
     One base is kept: a worker that turns to another frees the first one's memory.
@@ -20,8 +20,11 @@ def get_engine(base: str, *, all_cores: bool = False) -> Engine:
     Args:
         base: folder or hub id of the base model.
         all_cores: for work that is one job and not a shard among others: use the whole machine's cores.
+        local: in this process, whatever door the settings name.
     """
     settings = get_settings()
+    if local:
+        settings = settings.model_copy(update={"engine": "transformers"})
     if all_cores:
         settings = settings.model_copy(update={"threads": len(os.sched_getaffinity(0))})
     key = f"{settings.engine}:{base}:{settings.threads}"

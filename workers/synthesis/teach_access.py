@@ -1,0 +1,39 @@
+"""Who teaches: the server or the model that a recipe names, and whether the worker's key may go there."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from schemas.payloads import TeacherSource
+from workers.errors import SettingsError
+from workers.settings import get_settings
+from workers.synthesis.teach_asking import LocalTeacher, ServerTeacher, Teacher
+
+
+def teacher_of(source: TeacherSource) -> Teacher:
+    """The teacher of a recipe.
+
+    Raises:
+        SettingsError: nobody says where it is, or the environment's address is none.
+    """
+    if source.engine == "local":
+        return LocalTeacher(source)
+    settings = get_settings()
+    base_url = source.base_url or settings.openai_base_url
+    if base_url is None:
+        raise SettingsError("the teacher has no address: give teacher.base_url, or set OPENAI_BASE_URL where the worker runs")
+    try:
+        source.model_validate({**source.model_dump(), "base_url": base_url})
+    except ValidationError as error:
+        raise SettingsError(f"OPENAI_BASE_URL: {error.errors(include_input=False)[0]['msg'].removeprefix('Value error, ')}") from None
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+    # A recipe may come from anybody. Where the key has an address, it goes nowhere else.
+    own = settings.openai_base_url is None or _place(base_url) == _place(settings.openai_base_url)
+    return ServerTeacher(source, base_url, key if own else "")
+
+
+def _place(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port

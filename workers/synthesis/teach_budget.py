@@ -1,0 +1,51 @@
+"""What a teacher may cost, has cost and will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.payloads import TeacherSource
+from workers.synthesis.teach_cache import Spent
+
+
+def usd(teacher: TeacherSource, spent: Spent) -> float:
+    """What it cost by the recipe's prices."""
+    return (spent.tokens_in * teacher.usd_per_million_in + spent.tokens_out * teacher.usd_per_million_out) / 1e6
+
+
+def exhausted(teacher: TeacherSource, spent: Spent) -> str | None:
+    """The budget that is used up, by its key; None while there is some of each left."""
+    if teacher.max_usd is not None and usd(teacher, spent) >= teacher.max_usd:
+        return "max_usd"
+    if teacher.max_tokens is not None and spent.tokens_in + spent.tokens_out >= teacher.max_tokens:
+        return "max_tokens"
+    if teacher.max_minutes is not None and spent.seconds >= 60 * teacher.max_minutes:
+        return "max_minutes"
+    return None
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What it will have cost when all is asked, or when a budget ends the asking, whichever comes first."""
+
+    usd: float
+    tokens: int
+    seconds: float
+
+
+def projected(teacher: TeacherSource, spent: Spent, of: int) -> Projection | None:
+    """The cost of `of` questions, if the rest costs what those until now did; None before the first."""
+    if not spent.asked:
+        return None
+    share = _until_exhausted(teacher, spent, of / spent.asked)
+    return Projection(usd(teacher, spent) * share, round((spent.tokens_in + spent.tokens_out) * share), spent.seconds * share)
+
+
+def _until_exhausted(teacher: TeacherSource, spent: Spent, share: float) -> float:
+    """How many times what is spent will be spent."""
+    used = (
+        (teacher.max_usd, usd(teacher, spent)),
+        (teacher.max_tokens, spent.tokens_in + spent.tokens_out),
+        (teacher.max_minutes, spent.seconds / 60),
+    )
+    return max(1.0, min([share, *(most / now for most, now in used if most is not None and now > 0)]))

@@ -1,0 +1,122 @@
+"""What a teacher is asked: the template with curated pairs as turns that went before, and the tweet as data between its marks."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.payloads import Stage, TeacherSource
+from workers import templates
+from workers.inference.checks import check
+from workers.inference.engine import Message, Prompt
+from workers.inference.promise import MAX_WORDS
+from workers.inference.prompts import prepare
+from workers.synthesis.rows import sha256
+from workers.templates import Template
+
+VERSION = 1
+"""Part of every fingerprint: it changes whenever the same recipe asks something else."""
+
+SCHEMA: Mapping[str, object] = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+
+_AS_JSON = 'Answer with JSON of this form and nothing else: {"text": "…"}'
+_AS_TEXT = "Answer with the text alone."
+
+# What chat templates of servers take for the end of a turn or the beginning of another, and the marks around the tweet.
+_CONTROL = re.compile(r"<[|｜][^<>\n]{1,60}[|｜]>|</?s>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|</?think>|<\s*/?\s*tweet\s*>", re.I)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A tweet of the training side that a teacher is to answer; `cluster` is that of its example."""
+
+    tweet_id: str
+    cluster: int
+    stage: Stage
+
+
+class Lesson:
+    """The prompts of one stage.
+
+    Args:
+        teacher: the recipe's.
+        stage: summary or clean.
+        pairs: tweet and target of curated pairs of the training side, of which some are shown.
+
+    Raises:
+        UserError: the prompt is no template.
+    """
+
+    def __init__(self, teacher: TeacherSource, stage: Stage, pairs: Sequence[tuple[str, str]]) -> None:
+        self._teacher = teacher
+        self.stage = stage
+        self._template = _template(teacher, stage)
+        self._shown = drawn(pairs, teacher.examples, teacher.seed, stage)
+        self.prompt_sha256 = sha256(_told(self.prompt("", structured=False)))
+
+    def prompt(self, tweet: str, *, structured: bool) -> Prompt:
+        """The chat about one tweet. A structured one shows and wants answers as JSON."""
+        turns = [turn for shown, target in self._shown for turn in (self._asked(shown, structured), _answered(target, structured))]
+        system = self._parts("", structured)[0]
+        return (*((Message("system", system),) if system else ()), *turns, self._asked(tweet, structured))
+
+    def fingerprint(self, tweet: str) -> str:
+        """The name of the answers to this tweet: SHA-256 over model, full prompt and sampling.
+
+        It is the same whether the server answers in JSON or not, so that an answer is found again whichever way it came.
+        """
+        teacher = self._teacher
+        sampling = [teacher.candidates, teacher.temperature, teacher.answer_tokens, teacher.seed, teacher.structured]
+        return sha256(json.dumps([VERSION, teacher.engine, teacher.model, _told(self.prompt(tweet, structured=False)), sampling]))
+
+    def _asked(self, tweet: str, structured: bool) -> Message:
+        return Message("user", self._parts(tweet, structured)[1])
+
+    def _parts(self, tweet: str, structured: bool) -> tuple[str, str]:
+        return self._template.filled(tweet=marked(tweet), answer=_AS_JSON if structured else _AS_TEXT, max_words=MAX_WORDS)
+
+
+def marked(tweet: str) -> str:
+    """The tweet as a teacher sees it: between marks, without anything that could end them or a turn of the chat."""
+    inner, before = prepare(tweet), None
+    while inner != before:  # what was taken out may have stood within another
+        inner, before = _CONTROL.sub(" ", inner), inner
+    return f"<tweet>{' '.join(inner.split())}</tweet>"
+
+
+def drawn(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: Stage) -> list[tuple[str, str]]:
+    """The pairs that are shown, drawn by the seed among those against which no check speaks.
+
+    The order in which the pairs come does not matter. Where too few are without reproach, others fill up.
+    """
+    shuffled = sorted(pairs)
+    random.Random(f"shown {seed} {stage.value}").shuffle(shuffled)
+    chosen: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
+    for tweet, target in shuffled:
+        if len(chosen) == number:
+            break
+        (others if check(tweet, target, stage).flags else chosen).append((tweet, target))
+    return (chosen + others)[:number]
+
+
+def _template(teacher: TeacherSource, stage: Stage) -> Template:
+    if teacher.prompt is None:
+        return templates.parsed(templates.own(stage), f"{stage.value}.txt")
+    return templates.parsed(teacher.prompt, "teacher.prompt")
+
+
+def _answered(target: str, structured: bool) -> Message:
+    return Message("assistant", json.dumps({"text": target}, ensure_ascii=False) if structured else target)
+
+
+def _told(prompt: Prompt) -> str:
+    return json.dumps([[message.role, message.content] for message in prompt])
