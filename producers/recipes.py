@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.payloads import Columns, ImportSource, Payload, SynthesisSpec, TrainingSpec
-from workers import intake
+from schemas.payloads import Columns, ImportSource, Payload, SynthesisSpec, TeacherSource, TrainingSpec
+from workers import intake, templates
 from workers.errors import NotFound, SettingsError
 from workers.intake import Counts
 from workers.settings import get_settings
@@ -47,7 +47,7 @@ def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Cal
     """The spec of a dataset, with the files that it names brought into Postgres.
 
     Args:
-        path: the recipe; `pairs`, `sentences` and `imports.file` are paths that start at its folder or at the current one.
+        path: the recipe; `pairs`, `sentences`, `imports.file` and `teacher.prompt` are paths, from its folder or the current one.
         overrides: as in `read`.
         on_file: hears what became of each file's lines.
 
@@ -65,9 +65,21 @@ def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Cal
             told = (lambda counts, file=file: on_file(file, counts)) if on_file else None
             collections[kind] = intake.bring_in_collection(file, kind, told)
     brought = spec.model_copy(update=collections)
+    if spec.teacher is not None:
+        brought = brought.model_copy(update={"teacher": _bring_in_teacher(spec.teacher, path.parent)})
     if spec.imports is None:
         return brought
     return brought.model_copy(update={"imports": bring_in_imports(spec.imports, path.parent, on_file)})
+
+
+def _bring_in_teacher(teacher: TeacherSource, folder: Path) -> TeacherSource:
+    """The teacher with its prompt's text, checked, in place of the file's name, and with the folder of a model that a worker loads."""
+    brought: dict[str, str] = {}
+    if teacher.prompt is not None:
+        brought["prompt"] = templates.read(_find(teacher.prompt, folder))
+    if teacher.engine == "local":
+        brought["model"] = resolve_base(teacher.model)
+    return teacher.model_copy(update=brought)
 
 
 def bring_in_imports(source: ImportSource, folder: Path, on_file: Callable[[Path, Counts], None] | None = None) -> ImportSource:

@@ -104,7 +104,18 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     counts = ", ".join(f"{name} {count:,}" for name, count in answer["counts"].items())
     noise = answer.get("noise")
     told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
+    told += _taught_line(answer.get("teacher"))
     return Text(f"Dataset {answer['dataset']}: {counts}.{told}\n`tweetmill dataset show {answer['dataset']}` shows some examples.")
+
+
+def _taught_line(teacher: dict[str, Any] | None) -> str:
+    if not teacher:
+        return ""
+    told = f" Its teacher {teacher['model']}: {teacher['asked']:,} tweets asked, {teacher['cached']:,} known before"
+    told += f", {teacher['accepted']:,} answers learnt from, {teacher['rejected']:,} dropped" if "accepted" in teacher else ""
+    told += "".join(f", {number:,} not asked because of {budget}" for budget, number in teacher["not_asked"].items())
+    told += f", {teacher['unanswered']:,} without an answer" if teacher["unanswered"] else ""
+    return f"{told}; {teacher['usd']:.4g} USD and {teacher['seconds']:,.0f} s."
 
 
 def export(

@@ -79,6 +79,8 @@ def sight(job: JobView, shards: ShardsView) -> Sight:
         return _of_training(job)
     if job.state is JobState.QUEUED:
         return Sight(0, None, "", f"failed {job.failures} times, waits for its next try" if job.failures else "waits for a worker")
+    if job.progress.get("phase") == "teacher":
+        return _of_teaching(job)
     if {"done", "total"} <= job.progress.keys():
         return Sight(job.progress["done"], job.progress["total"], "rows", "")
     words_first = sorted(job.progress.items(), key=lambda item: not isinstance(item[1], str))
@@ -104,6 +106,17 @@ def _of_training(job: JobView) -> Sight:
     if "eta_seconds" in progress and not job.final:
         parts.append(f"{duration(progress['eta_seconds'])} left")
     return Sight(progress.get("step", 0), progress["total_steps"], "steps", ", ".join(parts) or "loading")
+
+
+def _of_teaching(job: JobView) -> Sight:
+    progress = job.progress
+    parts = [f"{progress['cached']:,} known before"] if progress.get("cached") else []
+    parts.append(f"{progress.get('tokens', 0):,} tokens")
+    if progress.get("usd_projected"):
+        parts.append(f"{progress['usd']:.4g} of about {progress['usd_projected']:.4g} USD")
+    if "seconds_left" in progress and not job.final:
+        parts.append(f"{duration(progress['seconds_left'])} left")
+    return Sight(progress["asked"] + progress.get("cached", 0), progress["of"], "tweets asked", ", ".join(parts))
 
 
 def duration(seconds: float | None) -> str:
