@@ -2,101 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.openai_server import Answer, Server, always, serving
 from workers.inference.engine import EngineError, Message, Prompt, Sampling
 from workers.inference.openai_engine import Backoff, OpenAIEngine
 
 FAST = Backoff(tries=3, first=0.01)
 GREEDY = Sampling(max_new_tokens=20)
-
-
-@dataclass
-class Answer:
-    """One response of the server: a status, a body, headers, and a wait before them in seconds."""
-
-    status: int = 200
-    body: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    wait: float = 0.0
-
-
-@dataclass
-class Server:
-    """A chat server on loopback. `script` decides what the nth request gets; without a body it echoes the user's message."""
-
-    script: Callable[[int, dict[str, Any]], Answer]
-    url: str = ""
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    authorizations: list[str | None] = field(default_factory=list)
-    open_now: int = 0
-    open_most: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-@contextmanager
-def serving(script: Callable[[int, dict[str, Any]], Answer]) -> Iterator[Server]:
-    server = Server(script)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with server.lock:
-                server.requests.append(request | {"path": self.path})
-                server.authorizations.append(self.headers["authorization"])
-                answer = server.script(len(server.requests), request)
-                server.open_now += 1
-                server.open_most = max(server.open_most, server.open_now)
-            time.sleep(answer.wait)
-            with server.lock:
-                server.open_now -= 1
-            body = (answer.body if answer.body is not None else echo(request)).encode()
-            try:
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
-    try:
-        yield server
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
-
-
-def echo(request: dict[str, Any]) -> str:
-    content = request["messages"][-1]["content"]
-    choices = [{"message": {"role": "assistant", "content": f" {content} {n}".rstrip("0 ") + "\n"}} for n in range(request.get("n", 1))]
-    return json.dumps({"choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": 2 * len(choices)}})
-
-
-def always(answer: Answer) -> Callable[[int, dict[str, Any]], Answer]:
-    return lambda _, __: answer
 
 
 def engine(server: Server, **options: Any) -> OpenAIEngine:
