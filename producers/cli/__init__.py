@@ -22,6 +22,7 @@ VERB_GROUPS = (
     "exchange",
     "datasets",
     "lineage",
+    "review",
     "noise",
     "training",
     "evaluation",

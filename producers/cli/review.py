@@ -1,0 +1,195 @@
+"""The verb of looking at examples and judging them: review."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.cli.output import BAD_USAGE, DATA, AsJson, emit, example, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from workers.datasets import Dataset
+    from workers.review import Wanted
+
+_DECISIONS_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    lines = (
+        "tweetmill review summaries",
+        "tweetmill review summaries --origin teacher --limit 100",
+        "tweetmill review summaries --status",
+        "tweetmill review summaries --apply --as summaries-checked",
+    )
+    app.command(rich_help_panel=DATA, epilog=example(*lines))(review)
+
+
+def review(
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")],
+    status: Annotated[bool, typer.Option("--status", help="Tell how far the review is.")] = False,
+    decisions: Annotated[bool, typer.Option("--decisions", help="Tell every verdict with its row.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Build the dataset that the review makes; this one stays.")] = False,
+    new_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Its name; default: DATASET-reviewed.", show_default=False)
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With --apply: watch the job until it ends.")] = True,
+    reviewer: Annotated[str | None, typer.Option(metavar="NAME", help="Who reviews; default: your login.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows of this sitting.", show_default=False)] = None,
+    origin: Annotated[str | None, typer.Option(metavar="human|noise|teacher|import", help="Only these rows.", show_default=False)] = None,
+    stage: Annotated[str | None, typer.Option(metavar="summary|clean", help="Only these rows.", show_default=False)] = None,
+    skipped: Annotated[bool, typer.Option("--skipped", help="Let the rows that were skipped wait again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a dataset's examples one by one and accept, edit or reject them by a key; the most telling ones come first.
+
+    Several people may review at once: no two get the same row. All is stored as you go: quit whenever you like. docs/review.md has more.
+    """
+    if (status, decisions, apply).count(True) > 1:
+        raise typer.BadParameter("choose one of --status, --decisions and --apply")
+    wanted = _wanted(origin, stage)
+    if apply:
+        _apply(name, new_name or f"{name.partition('@')[0]}-reviewed", wait, as_json)
+    elif status:
+        _status(name, wanted, as_json)
+    elif decisions:
+        _decisions(name, as_json)
+    else:
+        _sit_down(name, reviewer or _login(), wanted, limit, skipped)
+
+
+def _wanted(origin: str | None, stage: str | None) -> Wanted:
+    from workers.review import Wanted
+
+    for option, given, known in (("--origin", origin, ("human", "noise", "teacher", "import")), ("--stage", stage, ("summary", "clean"))):
+        if given is not None and given not in known:
+            raise typer.BadParameter(f"{given}: there are {', '.join(known)}", param_hint=option)
+    return Wanted(origin, stage)
+
+
+def _login() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        raise typer.BadParameter("this login has no name: say who reviews", param_hint="--reviewer") from None
+
+
+def _sit_down(name: str, reviewer: str, wanted: Wanted, limit: int | None, skipped: bool) -> None:
+    from rich.markup import escape
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say(
+            f"A review needs a terminal with a keyboard, and this is none. Run [bold]tweetmill review {escape(name)}[/bold] in one; "
+            "[bold]--status[/bold], [bold]--decisions[/bold] and [bold]--apply[/bold] work everywhere."
+        )
+        raise typer.Exit(BAD_USAGE)
+    from workers import review
+
+    dataset = _opened(name)
+    if skipped:
+        from workers.store import transaction
+
+        with transaction() as connection:
+            say(f"{review.bring_skipped(connection, dataset.id):,} rows that were skipped wait again.")
+    from producers.cli.review_desk import Desk
+    from producers.cli.review_page import ReviewPage
+
+    tally = ReviewPage(Desk(dataset.id, name, reviewer, wanted), limit).run()
+    if tally is None:
+        return
+    say(f"{tally}. [bold]tweetmill review {escape(name)}[/bold] goes on, [bold]--apply[/bold] builds the dataset of it.")
+    if tally.lost:
+        say(f"[yellow]{tally.lost} verdicts were not stored: those rows went to another reviewer.[/yellow]")
+
+
+def _opened(name: str) -> Dataset:
+    """The dataset, its rows ranked: that takes a second for a thousand of them, once."""
+    from rich.progress import Progress
+
+    from producers.cli.output import console
+    from tasks.review import open_review
+    from workers import datasets
+    from workers.store import transaction
+
+    with transaction() as connection:
+        dataset = datasets.resolve(connection, name)
+    with Progress(console=console(), transient=True) as progress:
+        bar = progress.add_task("Ranking the rows, once a dataset", total=None)
+        opened = open_review(dataset.id, lambda done, rows: progress.update(bar, completed=done, total=rows))
+    if opened.carried:
+        say(f"{opened.carried:,} of {opened.rows:,} rows have a verdict from an earlier review.")
+    return dataset
+
+
+def _status(name: str, wanted: Wanted, as_json: bool) -> None:
+    from workers import datasets, review
+    from workers.store import transaction
+
+    with transaction() as connection:
+        told = review.status(connection, datasets.resolve(connection, name).id, wanted)
+    emit({"dataset": name, **told}, as_json, _status_page)
+
+
+def _status_page(told: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    if not told["rows"]:
+        return Text(f"Nobody has begun yet: `tweetmill review {told['dataset']}` does.")
+    given = ", ".join(f"{count:,} {verdict}" for verdict, count in told["verdicts"].items())
+    pace = f"; {told['seconds_a_row']:.1f} s a row (median)" if told["seconds_a_row"] is not None else ""
+    lines = [f"{told['left']:,} of {told['rows']:,} rows are left, {told['claimed']:,} of them before somebody.", f"{given}{pace}"]
+    if not told["reviewers"]:
+        return Text("\n".join(lines))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("reviewer", "rows", "by rules", "s a row", "last"):
+        table.add_column(column, justify="left" if column in ("reviewer", "last") else "right")
+    for each in told["reviewers"]:
+        seconds = "" if each["seconds_a_row"] is None else f"{each['seconds_a_row']:.1f}"
+        row = (each["reviewer"] or "", f"{each['rows']:,}", f"{each['by_rules']:,}", seconds, f"{each['last']:%Y-%m-%d %H:%M}")
+        table.add_row(*map(Text, row))
+    return Group(Text("\n".join(lines)), table)
+
+
+def _decisions(name: str, as_json: bool) -> None:
+    from workers import datasets, review
+    from workers.store import transaction
+
+    with transaction() as connection:
+        found = review.decisions(connection, datasets.resolve(connection, name).id)
+    emit(found, as_json, _decisions_table)
+
+
+def _decisions_table(found: list[dict[str, Any]]) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_lines=True, header_style="bold")
+    for column in ("example", "reviewer", "verdict", "tweet", "target"):
+        table.add_column(column)
+    for each in found[-_DECISIONS_SHOWN:]:
+        target = each["target"] if each["edited"] is None else f"{each['target']}\n→ {each['edited']}"
+        table.add_row(*map(Text, (each["key"][:8], each["reviewer"] or "", each["verdict"], each["prompt"], target)))
+    more = f"The last {_DECISIONS_SHOWN} of {len(found):,}; --json tells all." if len(found) > _DECISIONS_SHOWN else ""
+    return Group(table, Text(more, style="dim"))
+
+
+def _apply(name: str, new_name: str, wait: bool, as_json: bool) -> None:
+    from pydantic import ValidationError
+
+    from producers.cli import exchange
+    from tasks import review
+
+    try:
+        submitted = review.enqueue_apply(name, new_name)
+    except ValidationError:
+        raise typer.BadParameter(f"{new_name}: letters, digits, _, . and - make a name", param_hint="--as") from None
+    exchange.built(submitted, wait, as_json)

@@ -1,0 +1,67 @@
+"""What a reviewer's page asks of Postgres: each call is a transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from workers import review, review_rules
+from workers.review import Claim, Undone, Verdict, Wanted
+from workers.review_rules import Change, Rule
+from workers.store import transaction
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One reviewer before one dataset."""
+
+    dataset: int
+    name: str
+    reviewer: str
+    wanted: Wanted
+
+    def counts(self) -> dict[str, Any]:
+        """How many rows there are, and how many are left."""
+        with transaction() as connection:
+            return review.counts(connection, self.dataset, self.wanted)
+
+    def claim(self) -> Claim | None:
+        """The next row; None: none waits."""
+        with transaction() as connection:
+            return review.claim(connection, self.dataset, self.reviewer, self.wanted)
+
+    def decide(self, claim: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
+        """Store a verdict.
+
+        Raises:
+            ClaimLost: somebody else has the row.
+        """
+        with transaction() as connection:
+            review.decide(connection, claim, verdict, seconds, target)
+
+    def renew(self, claim: Claim) -> datetime | None:
+        """Keep a row for longer; None: it is lost."""
+        with transaction() as connection:
+            return review.renew(connection, claim)
+
+    def release(self, claims: Iterable[Claim]) -> None:
+        """Give rows back."""
+        with transaction() as connection:
+            review.release(connection, claims)
+
+    def undo(self) -> Undone | None:
+        """Take the last verdict or rule back."""
+        with transaction() as connection:
+            return review.undo(connection, self.dataset, self.reviewer)
+
+    def preview(self, rule: Rule) -> tuple[int, list[Change]]:
+        """How many rows a rule would change, and some of them."""
+        with transaction() as connection:
+            return review_rules.preview(connection, self.dataset, self.reviewer, rule)
+
+    def apply(self, rule: Rule) -> int:
+        """Edit every row that a rule changes."""
+        with transaction() as connection:
+            return review_rules.apply(connection, self.dataset, self.reviewer, rule)

@@ -1,0 +1,326 @@
+"""The page of a review: a full-screen terminal application. It is imported by the verb alone, when there is a terminal.
+
+A key shows the next row at once, since two more are claimed ahead. What was said is stored behind it, one thing after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.events import Key
+from textual.widgets import Footer, Static, TextArea
+
+from producers.cli.review_desk import Desk
+from producers.cli.review_pace import Stopwatch, Tally, span
+from producers.cli.review_screens import Editor, HelpScreen, RuleScreen
+from producers.cli.review_text import came_from, reasons
+from tasks.review import objections
+from workers.errors import Unavailable
+from workers.review import CLAIM_SECONDS, Claim, ClaimLost, Verdict
+from workers.review_rules import Rule, rules_of
+
+T = TypeVar("T")
+
+_AHEAD = 2
+_RENEW_EVERY = 60.0
+_TRY_AGAIN = 2.0
+_BAR = 24
+
+_STYLE = """
+#head { height: 1; padding: 0 1; background: $panel; }
+#body { padding: 0 1; }
+.card { border: round $primary; padding: 0 1; margin-top: 1; height: auto; }
+#target, #editor { border: round $success; }
+#editor { height: 6; }
+#why { border: round $warning; }
+#facts { color: $text-muted; padding: 1 1 0 1; height: auto; }
+.hidden, .empty #target, .empty #why, .empty #facts { display: none; }
+ModalScreen { align: center middle; }
+#box { width: 90%; max-width: 100; height: auto; max-height: 80%; padding: 1 2; border: round $accent; background: $surface; }
+"""
+
+
+class ReviewPage(App[Tally]):
+    """One sitting of one reviewer; ends with its tally."""
+
+    CSS = _STYLE
+    ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = None
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("a", "accept", "Accept"),
+        ("e", "edit", "Edit"),
+        ("r", "reject", "Reject"),
+        ("s", "skip", "Skip"),
+        ("u", "undo", "Undo"),
+        ("question_mark", "help", "Help"),
+        ("q", "quit", "Quit"),
+    ]
+
+    def __init__(self, desk: Desk, limit: int | None = None, watch: Stopwatch | None = None) -> None:
+        super().__init__()
+        self.row: Claim | None = None
+        self.tally = Tally()
+        self._desk, self._limit, self._watch = desk, limit, watch or Stopwatch()
+        self._ahead: deque[Claim] = deque()
+        self._held: dict[str, Claim] = {}
+        self._turn = asyncio.Lock()  # first come, first served: what is said is stored in its order
+        self._counts: dict[str, Any] = {"rows": 0, "left": 0}
+        self._leaving = False
+
+    def compose(self) -> ComposeResult:
+        """Where one stands, the row, and the keys."""
+        yield Static(id="head", markup=False)
+        with VerticalScroll(id="body", can_focus=False):
+            for name, title in (("tweet", "tweet"), ("target", "target"), ("why", "why this row")):
+                card = Static(id=name, classes="card", markup=False)
+                card.border_title = title
+                yield card
+                if name == "target":
+                    editor = Editor(id="editor", classes="card hidden", soft_wrap=True)
+                    editor.border_title = "target: Enter keeps it, Escape drops the change"
+                    yield editor
+            yield Static(id="facts", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Claim the first rows."""
+        self.title = f"review of {self._desk.name}"
+        self._show(None)
+        self.set_interval(_RENEW_EVERY, self._renew)
+        self.run_worker(self._begin())
+
+    def on_key(self, _: Key) -> None:
+        """Any key says that somebody is there."""
+        self._watch.touch()
+
+    # What a key does
+
+    def action_accept(self) -> None:
+        """The target is right."""
+        self._say(Verdict.ACCEPTED)
+
+    def action_reject(self) -> None:
+        """Nothing should be learnt from this row."""
+        self._say(Verdict.REJECTED)
+
+    def action_skip(self) -> None:
+        """Not now."""
+        self._say(Verdict.SKIPPED)
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        self.push_screen(HelpScreen())
+
+    def action_edit(self) -> None:
+        """Change the target."""
+        if self.row is not None:
+            editor = self._editor
+            editor.text = self.row.draft or self.row.target
+            editor.move_cursor(editor.document.end)
+            self._edit(True)
+
+    def action_undo(self) -> None:
+        """Take back what was said last."""
+        # No verdict until the other row is there: it would be one on the wrong row.
+        standing, self.row = self.row, None
+        self.run_worker(self._undo(standing))
+
+    async def action_quit(self) -> None:
+        """Leave when all is stored; asked twice, at once."""
+        if self._leaving:
+            self.exit(self.tally)
+            return
+        self._leaving = True
+        self.run_worker(self._leave())
+
+    def on_editor_kept(self, message: Editor.Kept) -> None:
+        """An edit is a verdict, if it changes something."""
+        row = self.row
+        if row is None:
+            return
+        if not message.text:
+            self.notify("An empty target teaches nothing: Escape, then r rejects the row.", severity="warning")
+        elif message.text == row.target:
+            self._edit(False)
+            self.notify("Nothing was changed: a accepts the target as it is.")
+        else:
+            self._edit(False)
+            self._say(Verdict.EDITED, message.text)
+
+    def on_editor_dropped(self) -> None:
+        """The target stays."""
+        self._edit(False)
+        self._show(self.row)
+
+    def on_text_area_changed(self, message: TextArea.Changed) -> None:
+        """The checks read along."""
+        if self.row is not None and not self._editor.has_class("hidden"):
+            found = objections(self.row.prompt, message.text_area.text, self.row.stage)
+            self.query_one("#why", Static).update(reasons([f"checks: the target {each}" for each in found]))
+
+    # What stands behind
+
+    def _say(self, verdict: Verdict, target: str | None = None) -> None:
+        row = self.row
+        if row is None or self._leaving:
+            return
+        self._watch.touch()
+        seconds = self._watch.taken()
+        self.tally.verdicts.append((verdict.value, seconds))
+        self._counts["left"] -= 1
+        self._show(self._ahead.popleft() if self._ahead else None)
+        self.run_worker(self._store(row, verdict, seconds, target))
+
+    async def _begin(self) -> None:
+        async with self._turn:
+            self._counts = await self._ask(self._desk.counts)
+            await self._fill()
+
+    async def _store(self, row: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
+        async with self._turn:
+            try:
+                await self._ask(self._desk.decide, self._held.pop(row.key, row), verdict, seconds, target)
+            except ClaimLost as lost:
+                self.tally.verdicts.remove((verdict.value, seconds))
+                self.tally.lost += 1
+                self.notify(str(lost), severity="warning", timeout=10)
+                target = None
+            await self._fill()
+        for rule in rules_of(row.target, target) if target is not None else ():
+            await self._offer(rule)
+
+    async def _fill(self) -> None:
+        """Claim ahead, and show the first row if none is shown."""
+        while len(self._ahead) < _AHEAD and self._may_claim():
+            claim = await self._ask(self._desk.claim)
+            if claim is None:
+                break
+            self._held[claim.key] = claim
+            self._ahead.append(claim)
+            if self.row is None:
+                self._show(self._ahead.popleft())
+        if self.row is None:
+            self._show(self._ahead.popleft() if self._ahead else None, done=not self._ahead)
+        self._show_head()
+
+    def _may_claim(self) -> bool:
+        shown = len(self._ahead) + (self.row is not None)
+        return not self._leaving and (self._limit is None or len(self.tally.verdicts) + shown < self._limit)
+
+    async def _offer(self, rule: Rule) -> None:
+        """Ask whether an edit shall be made in all rows, and do it."""
+        found, changes = await self._ask(self._desk.preview, rule)
+        if not found or not await self.push_screen_wait(RuleScreen(rule, found, changes)):
+            return
+        async with self._turn:
+            changed = await self._ask(self._desk.apply, rule)
+            self.tally.by_rules += changed
+            # Some of the rows that were claimed ahead are settled by the rule.
+            if self.row is not None and rule.apply(self.row.target) != self.row.target:
+                self._held.pop(self.row.key, None)
+                self.row = None
+            ahead, self._ahead = list(self._ahead), deque()
+            await self._ask(self._desk.release, [self._held.pop(claim.key, claim) for claim in ahead])
+            self._counts = await self._ask(self._desk.counts)
+            await self._fill()
+        self.notify(f"{rule}: {changed:,} rows edited. u takes all of it back.")
+
+    async def _undo(self, standing: Claim | None) -> None:
+        async with self._turn:
+            undone = await self._ask(self._desk.undo)
+            self._show(standing)
+            if undone is None:
+                self.notify("There is nothing to take back.")
+            elif undone.claim is None:
+                self.tally.by_rules -= min(undone.rows, self.tally.by_rules)
+                self.notify(f"The rule is taken back: {undone.rows:,} rows are as they were.")
+            else:
+                if standing is not None:
+                    self._ahead.appendleft(standing)
+                if self.tally.verdicts:
+                    self.tally.verdicts.pop()
+                self._held[undone.claim.key] = undone.claim
+                self._show(undone.claim)
+                self.notify(f"Taken back: {undone.verdict}.")
+            self._counts = await self._ask(self._desk.counts)
+            await self._fill()
+
+    async def _renew(self) -> None:
+        """Keep the claims while somebody is there."""
+        if self._watch.idle > CLAIM_SECONDS:
+            return
+        async with self._turn:
+            for key, claim in list(self._held.items()):
+                until = await self._ask(self._desk.renew, claim)
+                if until is not None and key in self._held:
+                    self._held[key] = replace(claim, until=until)
+            self._counts = await self._ask(self._desk.counts)
+            self._show_head()
+
+    async def _leave(self) -> None:
+        async with self._turn:
+            await self._ask(self._desk.release, list(self._held.values()))
+        self.exit(self.tally)
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """Ask Postgres from a thread; while it is away, again and again."""
+        told = False
+        while True:
+            try:
+                return await asyncio.to_thread(question, *arguments)
+            except Unavailable:
+                if not told:
+                    self.notify("Postgres does not answer. What you said is kept here and stored when it is back.", severity="warning")
+                told = True
+                await asyncio.sleep(_TRY_AGAIN)
+
+    # What is seen
+
+    @property
+    def _editor(self) -> Editor:
+        return self.query_one("#editor", Editor)
+
+    def _edit(self, on: bool) -> None:
+        self._editor.set_class(not on, "hidden")
+        self.query_one("#target").set_class(on, "hidden")
+        if on:
+            self._editor.focus()
+        else:
+            self.set_focus(None)
+
+    def _show(self, row: Claim | None, done: bool = False) -> None:
+        self.row = row
+        self.set_class(row is None, "empty")
+        if row is None:
+            self.query_one("#tweet", Static).update(Text(self._why_nothing() if done else "…"))
+        else:
+            self.query_one("#tweet", Static).update(Text(row.prompt))
+            self.query_one("#target", Static).update(Text(row.target, "bold"))
+            self.query_one("#why", Static).update(reasons(row.reasons))
+            self.query_one("#facts", Static).update(came_from(row))
+        self._show_head()
+        self._watch.start()
+
+    def _why_nothing(self) -> str:
+        if self._limit is not None and len(self.tally.verdicts) >= self._limit:
+            return f"That was your sitting of {self._limit} rows. q quits, u takes back."
+        build = f"`tweetmill review {self._desk.name} --apply` builds the dataset that this review makes."
+        return f"No row waits: each has its verdict, or somebody else has it before them. q quits.\n{build}"
+
+    def _show_head(self) -> None:
+        rows, left = self._counts["rows"], max(0, self._counts["left"])
+        filled = round(_BAR * (rows - left) / rows) if rows else 0
+        told = Text.assemble((self._desk.name, "bold"), f"  {self._desk.reviewer}  ")
+        told.append("━" * filled, "green").append("━" * (_BAR - filled), "dim").append(f"  {left:,} of {rows:,} left")
+        pace = self.tally.seconds_a_row
+        if pace is not None:
+            told.append(f"  {pace:.1f} s a row, {span(pace * left)} to go")
+        self.query_one("#head", Static).update(told)

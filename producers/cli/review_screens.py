@@ -1,0 +1,99 @@
+"""What lies over the page of a review for a while: the help, a rule's preview, and the line in which a target is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Static, TextArea
+
+from workers.review_rules import Change, Rule
+
+HELP = """\
+ a   accept: the target is right as it is
+ e   edit: change the target; Enter keeps the change, Escape drops it
+ r   reject: nothing should be learnt from this row
+ s   skip: not now; `tweetmill review --skipped` shows it again
+ u   undo: take back what you said last, step by step
+ ?   this page
+ q   quit: all is stored already, the next sitting goes on from here
+
+Which row comes next?  The one at which a look tells most: the checks find fault
+with its target, a teacher's answers differ, or its words stand nowhere else.
+
+After an edit, the page may ask whether the same words are to be replaced in all
+other rows. It shows them first. One u takes all of it back.
+"""
+
+
+class Editor(TextArea):
+    """A target to be changed: Enter keeps, Escape drops."""
+
+    class Kept(Message):
+        """The text is as it shall be."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Dropped(Message):
+        """The text shall stay as it was."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key not in ("enter", "escape"):
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+        self.post_message(self.Kept(" ".join(self.text.split())) if event.key == "enter" else self.Dropped())
+
+
+class HelpScreen(ModalScreen[None]):
+    """The keys, and what decides which row is next."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape,question_mark,q,enter,space", "dismiss", "Back")]
+
+    def compose(self) -> ComposeResult:
+        """One box."""
+        box = Static(Text(HELP), id="box")
+        box.border_title = "help"
+        box.border_subtitle = "Escape goes back"
+        yield box
+
+
+class RuleScreen(ModalScreen[bool]):
+    """What a rule would change; dismissed with whether it shall."""
+
+    AUTO_FOCUS = "#box"  # so that arrows scroll
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("y", "dismiss(True)", "Apply to all"),
+        ("n,escape", "dismiss(False)", "Only the one row"),
+    ]
+
+    def __init__(self, rule: Rule, found: int, changes: Sequence[Change]) -> None:
+        super().__init__()
+        self._rule, self._found, self._changes = rule, found, changes
+
+    def compose(self) -> ComposeResult:
+        """The rule, how many rows it changes, and the first of them."""
+        rows = "1 more row" if self._found == 1 else f"{self._found:,} more rows"
+        with VerticalScroll(id="box") as box:
+            yield Static(Text.assemble((str(self._rule), "bold"), f" in {rows}?"))
+            yield Static(self._list())
+        box.border_title = "fix one, apply to all"
+        box.border_subtitle = "y applies it, n leaves the others as they are, arrows scroll"
+
+    def _list(self) -> Text:
+        told = Text()
+        for change in self._changes:
+            told.append(f"\n- {change.before}\n", "red").append(f"+ {change.after}\n", "green")
+        if self._found > len(self._changes):
+            told.append(f"\nand {self._found - len(self._changes):,} more", "dim")
+        return told

@@ -1,0 +1,43 @@
+"""A row in words: why it is shown, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.text import Text
+
+from workers.review import Claim
+
+
+def reasons(told: Iterable[str]) -> Text:
+    """Why a row is shown, a line a reason."""
+    lines = Text()
+    for each in told:
+        source, _, what = each.partition(": ")
+        lines.append("\n" if lines else "").append(f"{source:<8}", "yellow" if source == "checks" else "cyan").append(what)
+    return lines or Text("the checks find nothing against it", "dim")
+
+
+def came_from(row: Claim) -> Text:
+    """Origin, split, stage, source and key."""
+    told = [f"{row.origin}, {row.split}, stage {row.stage}", _source(row)]
+    if row.lineage.get("licence"):
+        told.append(f"licence {row.lineage['licence']}")
+    return Text("\n".join([" · ".join(filter(None, told)), f"tweetmill why {row.key[:12]}"]))
+
+
+def _source(row: Claim) -> str:
+    lineage = row.lineage
+    if row.origin == "import":
+        return f"{lineage.get('place', '?')} of {lineage.get('file', '?')}"
+    if row.origin == "teacher":
+        return f"answer of {lineage.get('teacher', 'a teacher')}" + _of_tweet(row)
+    if row.origin == "noise":
+        done = len(lineage.get("operations") or ())
+        return f"a {lineage.get('kind', 'text')} that noise changed in {done} places; the verdict holds for all its copies" + _of_tweet(row)
+    return "curated pair" + _of_tweet(row)
+
+
+def _of_tweet(row: Claim) -> str:
+    tweet = row.lineage.get("tweet_id")
+    return f" of tweet {tweet}" if tweet else ""
