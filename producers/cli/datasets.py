@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli import comparing, exchange
+from producers.cli import comparing, drops, exchange
 from producers.cli.asking import Overrides, RecipeFile, Wait
 from producers.cli.output import DATA, AsJson, emit, example, say
 
@@ -40,12 +40,15 @@ def register(app: typer.Typer) -> None:
     group.command(
         epilog=example("tweetmill dataset diff summaries more", "tweetmill dataset diff summaries more --json | jq .changed.count")
     )(comparing.diff)
+    group.command(
+        epilog=example("tweetmill dataset dropped summaries", "tweetmill dataset dropped summaries --reason new_name --json | jq .examples")
+    )(drops.dropped)
     group.command(epilog=example("tweetmill dataset export summaries --form messages --out exported"))(exchange.export)
     app.add_typer(
         group,
         name="dataset",
         rich_help_panel=DATA,
-        help="Look at datasets: list, show NAME (or the name alone), diff, export.",
+        help="Look at datasets: list, show NAME (or the name alone), dropped, diff, export.",
         epilog=example("tweetmill dataset list", "tweetmill dataset summaries"),
     )
 

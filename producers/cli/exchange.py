@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from producers.cli import drops
 from producers.cli.asking import Wait
 from producers.cli.output import DATA, AsJson, emit, example
 from schemas.forms import Form
@@ -105,6 +106,7 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     noise = answer.get("noise")
     told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
     told += _taught_line(answer.get("teacher"))
+    told += drops.told(answer.get("dropped") or {})
     return Text(f"Dataset {answer['dataset']}: {counts}.{told}\n`tweetmill dataset show {answer['dataset']}` shows some examples.")
 
 
