@@ -21,7 +21,23 @@ REASONS: Mapping[str, str] = {
     "language": "the tweet or the target is surely in another language (filters.language)",
     "near_duplicate": "a near-duplicate of the tweet is learnt from already",
 }
-"""The names of reasons, in the order in which they are told. They stay as they are: scripts count by them."""
+"""The names of the filters' reasons. They stay as they are: scripts count by them."""
+
+_TEACHER = "teacher_"
+_OF_TEACHERS: Mapping[str, str] = {
+    "wordless": "the tweet has no word that a teacher could be asked about",
+    "no_answer": "the teacher gave no answer that can be used",
+    "faithful": "a number, name or link of the best answer is not in the tweet",
+}
+
+
+def meaning(reason: str) -> str:
+    """What a reason says in words; nothing for one that is not known."""
+    if reason.startswith(_TEACHER):
+        name = reason.removeprefix(_TEACHER)
+        return _OF_TEACHERS.get(name) or f"no answer of the teacher passes; what speaks against the best: {name}"
+    return REASONS.get(reason, "")
+
 
 # A queued or running job has not judged all rows yet.
 _JOB = """
@@ -51,16 +67,17 @@ def dropped(connection: Connection, name: str, reason: str | None, shown: int) -
         shown: examples at most.
 
     Raises:
-        UserError: there is no such reason.
+        UserError: there is no such reason; says which there are.
         NotFound: nothing was ever built under this name.
     """
-    if reason is not None and reason not in REASONS:
-        raise UserError(f"{reason}: there is no such reason. There are {', '.join(REASONS)}")
     bare, _, beginning = name.partition("@")
     job = connection.execute(text(_JOB), {"name": bare, "beginning": beginning or None}).one_or_none()
     if job is None:
         raise NotFound(f"dataset {name}: nothing was built under this name. `tweetmill datasets` lists them")
     by_origin = {row.origin: row.rows for row in connection.execute(text(_BY_ORIGIN), {"job": job.id})}
+    by_reason = {row.reason: row.rows for row in connection.execute(text(_BY_REASON), {"job": job.id})}
+    if reason is not None and reason not in {*by_reason, *REASONS}:
+        raise UserError(f"{reason}: nothing was dropped for that. There are {', '.join(by_reason) or 'no drops'}")
     rows = connection.execute(text(_ROWS), {"job": job.id, "reason": reason, "shown": shown})
     return {
         "dataset": name,
@@ -68,6 +85,6 @@ def dropped(connection: Connection, name: str, reason: str | None, shown: int) -
         "state": job.state,
         "total": sum(by_origin.values()),
         "origins": by_origin,
-        "reasons": {row.reason: row.rows for row in connection.execute(text(_BY_REASON), {"job": job.id})},
+        "reasons": by_reason,
         "examples": [dict(row._mapping) for row in rows],
     }

@@ -58,7 +58,7 @@ def reasons_table(reasons: dict[str, int], total: int) -> Table:
     """A bar for each reason, with what it means. An example may have several, so that the shares add up to more than the whole."""
     from rich.table import Table
 
-    from workers.drops import REASONS
+    from workers.drops import meaning
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("reason", "examples", "share", "", "meaning"):
@@ -66,7 +66,7 @@ def reasons_table(reasons: dict[str, int], total: int) -> Table:
     most = max(reasons.values(), default=1)
     for reason, rows in reasons.items():
         bar = "█" * max(1, round(_BAR * rows / most))
-        table.add_row(reason, f"{rows:,}", f"{100 * rows / total:.1f} %", bar, REASONS.get(reason, ""))
+        table.add_row(reason, f"{rows:,}", f"{100 * rows / total:.1f} %", bar, meaning(reason))
     return table
 
 

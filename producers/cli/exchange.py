@@ -102,7 +102,7 @@ def built(submitted: Submitted, wait: bool, as_json: bool) -> None:
 def _built_line(answer: dict[str, Any]) -> RenderableType:
     from rich.text import Text
 
-    counts = ", ".join(f"{name} {count:,}" for name, count in answer["counts"].items())
+    counts = ", ".join(f"{name} {count:,}" for name, count in answer["counts"].items() if not name.startswith("dropped_"))
     noise = answer.get("noise")
     told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
     told += _taught_line(answer.get("teacher"))
