@@ -50,3 +50,4 @@ class Tweet(Record):
     author: str | None = None
     lang: str | None = None
     created_at: datetime | None = None
+    conversation: str | None = Field(default=None, max_length=200, description="id of the thread's first tweet, or of the one answered")

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -23,7 +24,7 @@ from schemas.records import Tweet
 from workers import curated, imports
 from workers.curated import BadLine, CuratedLine, Kind
 from workers.errors import UserError
-from workers.store import transaction
+from workers.store import copy_rows, transaction
 
 _BATCH_LINES = 5_000
 _BATCH_CHARACTERS = 4_000_000
@@ -165,12 +166,12 @@ def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 _INCOMING = (
     "CREATE TEMPORARY TABLE incoming (ordinal int, id text, source text, text text, author text, lang text, "
-    "created_at timestamptz, text_hash text) ON COMMIT DROP"
+    "created_at timestamptz, conversation text, text_hash text) ON COMMIT DROP"
 )
 # Sorted, so that two ingests of the same tweets wait for each other instead of dying of a deadlock.
 _INSERT_TWEETS = """
-INSERT INTO tweet (id, source, text, author, lang, created_at, text_hash)
-SELECT id, source, text, author, lang, created_at, text_hash FROM incoming ORDER BY id, ordinal
+INSERT INTO tweet (id, source, text, author, lang, created_at, conversation, text_hash)
+SELECT id, source, text, author, lang, created_at, conversation, text_hash FROM incoming ORDER BY id, ordinal
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -186,23 +187,15 @@ def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID
 def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> int:
     connection.execute(text(_INCOMING))
     rows = (
-        (ordinal, tweet.id, tweet.source, tweet.text, tweet.author, tweet.lang, tweet.created_at, _text_hash(tweet.text))
-        for ordinal, tweet in enumerate(tweets)
+        (ordinal, each.id, each.source, each.text, each.author, each.lang, each.created_at, each.conversation, _text_hash(each.text))
+        for ordinal, each in enumerate(tweets)
     )
-    _copy(connection, "COPY incoming FROM STDIN", rows)
+    copy_rows(connection, "COPY incoming FROM STDIN", rows)
     return connection.execute(text(_INSERT_TWEETS)).rowcount
 
 
 def _text_hash(tweet_text: str) -> str:
     return hashlib.sha256(tweet_text.encode()).hexdigest()
-
-
-def _copy(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-    """Send rows by COPY; psycopg escapes tabs, newlines and backslashes."""
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
 
 
 _INSERT_REJECTED = """
@@ -215,10 +208,10 @@ ON CONFLICT DO NOTHING
 
 def keep_rejected(connection: Connection, origin: str, rows: Iterable[tuple[str, str | None, str]], job: UUID | None = None) -> None:
     """Keep rows that can't be used, given as key, field and reason; one that is kept already is not kept twice."""
-    rejected = [{"key": key, "field": field, "reason": reason} for key, field, reason in rows]
-    for start in range(0, len(rejected), _BATCH_LINES):
-        part = json.dumps(rejected[start : start + _BATCH_LINES])
-        connection.execute(text(_INSERT_REJECTED), {"job": job, "origin": origin, "rows": part})
+    stream = iter(rows)
+    while part := list(islice(stream, _BATCH_LINES)):
+        rejected = [{"key": key, "field": field, "reason": reason} for key, field, reason in part]
+        connection.execute(text(_INSERT_REJECTED), {"job": job, "origin": origin, "rows": json.dumps(rejected)})
 
 
 _INCOMING_CURATED = (
@@ -278,7 +271,7 @@ def _bring_in(
 
     with transaction() as connection:
         connection.execute(text(_INCOMING_CURATED))
-        _copy(connection, "COPY incoming_curated FROM STDIN", told())
+        copy_rows(connection, "COPY incoming_curated FROM STDIN", told())
         read = connection.execute(text("SELECT count(*) FROM incoming_curated")).scalar_one()
         inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount
         connection.execute(text(_INSERT_REFUSED), {"origin": str(path)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -98,6 +98,14 @@ def transaction(engine: Engine | None = None) -> Iterator[Connection]:
         if not _may_pass(error):
             raise
         raise Unavailable(f"Postgres: {_first_line(error)}. Is the stack up? `tweetmill status` tells") from error
+
+
+def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Send rows by `COPY … FROM STDIN`; psycopg escapes tabs, newlines and backslashes."""
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _may_pass(error: DBAPIError) -> bool:

@@ -11,7 +11,11 @@ from producers.sources.fields import make_tweet
 from producers.sources.forms import Line, RefusalError, SourceError
 from producers.sources.streams import RawLine
 
-COLUMNS = {"id": "id", "tweet_id": "id", "text": "text", "author": "author", "lang": "lang", "created_at": "created_at"}
+COLUMNS = {
+    **{name: name for name in ("id", "text", "author", "lang", "created_at", "conversation")},
+    "tweet_id": "id",
+    "conversation_id": "conversation",
+}
 LONGEST_RECORD = 120_000  # characters, below the csv module's own limit for a field
 UNDECODABLE = frozenset(chr(code) for code in range(0xDC80, 0xDD00))
 

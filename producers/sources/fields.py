@@ -17,7 +17,7 @@ DATE_FORMATS = ("%a %b %d %H:%M:%S %z %Y", "%Y-%m-%d %H:%M:%S %z")
 
 
 def make_tweet(values: Mapping[str, object], source: str) -> Tweet:
-    """A tweet from `id`, `text` and, where given, `author`, `lang` and `created_at`.
+    """A tweet from `id`, `text` and, where given, `author`, `lang`, `created_at` and `conversation`.
 
     Without a key `id` the id is made from the text, so that the same text read twice is the same tweet. A date in a form
     that is not known, such as the ambiguous 2/3/2015, leaves the tweet without one: nothing needs it, the text is what counts.
@@ -31,6 +31,7 @@ def make_tweet(values: Mapping[str, object], source: str) -> Tweet:
         author=_optional_string(values, "author"),
         lang=_optional_string(values, "lang"),
         created_at=_optional_date(values.get("created_at")),
+        conversation=_optional_id(values.get("conversation")),
     )
 
 
@@ -78,6 +79,14 @@ def _optional_string(values: Mapping[str, object], field: str) -> str | None:
         raise RefusalError(field, f"{field} is {_kind(value)}, not a string")
     check_characters(field, str(value))
     return str(value)
+
+
+def _optional_id(value: object) -> str | None:
+    """The id of another tweet, or None for what can be none: nothing of the tweet itself is lost without it."""
+    try:
+        return checked_id(value)
+    except RefusalError:
+        return None
 
 
 def _optional_date(value: object) -> datetime | None:

@@ -15,7 +15,7 @@ RETWEET_PREFIX = re.compile(r"RT @\w+: ")
 
 
 def tweets_of(document: object) -> Iterator[Json | RefusalError]:
-    """The fields `id`, `text`, `author`, `lang`, `created_at` of every tweet in one JSON document, in its order."""
+    """The fields `id`, `text`, `author`, `lang`, `created_at`, `conversation` of every tweet in one JSON document, in its order."""
     if isinstance(document, list):
         for item in document:
             yield from tweets_of(item)
@@ -52,7 +52,9 @@ def _single(item: Json) -> Json:
 
 
 def _plain(item: Json) -> Json:
-    fields: Json = {key: item[key] for key in ("id", "text", "author", "lang", "created_at") if key in item}
+    fields: Json = {key: item[key] for key in ("id", "text", "author", "lang", "created_at", "conversation") if key in item}
+    if "conversation" not in item and "conversation_id" in item:
+        fields["conversation"] = item["conversation_id"]
     if "id" not in item and "tweet_id" in item:
         fields["id"] = item["tweet_id"]
     return fields
@@ -65,6 +67,7 @@ def _version_2(item: Json, included: dict[str, Json]) -> Json:
         "author": item.get("author_id"),
         "lang": item.get("lang"),
         "created_at": item.get("created_at"),
+        "conversation": item.get("conversation_id"),
     }
 
 
@@ -92,6 +95,8 @@ def _version_1(item: Json) -> Json:
         "author": author,
         "lang": item.get("lang"),
         "created_at": item.get("created_at"),
+        # These archives do not name a thread: the tweets answered lead to its first one, as far as they are ingested.
+        "conversation": item.get("in_reply_to_status_id_str") or item.get("in_reply_to_status_id"),
     }
 
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from schemas.records import Pair
+from tests.built import Built, build
 from workers.errors import UserError
-from workers.synthesis.build import Built, build
 from workers.synthesis.noising import Fixed
 from workers.synthesis.rates import NoiseRates
 

@@ -9,9 +9,8 @@ import pytest
 
 from schemas.payloads import SynthesisSpec
 from schemas.records import Pair
-from workers.synthesis.build import build
+from tests.built import Built, build
 from workers.synthesis.imported import Imported
-from workers.synthesis.rows import Built
 
 CITIES = ("Lima", "Oslo", "Rome", "Cairo", "Delhi", "Quito", "Paris", "Tokyo", "Perth", "Sofia")
 TWEETS = {str(n): f"omg the trains to {city} r late AGAIN, waited {n + 20} minutes :(" for n, city in enumerate(CITIES)}

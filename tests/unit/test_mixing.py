@@ -8,7 +8,8 @@ import pytest
 
 from schemas.payloads import Ratios, Stage
 from workers.errors import UserError
-from workers.synthesis.mixing import mixed, shares
+from workers.synthesis.gathered import Gathered
+from workers.synthesis.mixing import shares
 from workers.synthesis.rows import ExampleRow
 
 
@@ -16,8 +17,17 @@ def rows(origin: str, number: int, split: str = "train") -> list[ExampleRow]:
     return [ExampleRow(Stage.SUMMARY, f"{origin} {split} {n}", "A target.", origin, {}, split, n) for n in range(number)]  # type: ignore[arg-type]
 
 
+def mixed(examples: list[ExampleRow], ratios: Ratios | None, seed: int = 0) -> list[ExampleRow]:
+    gathered = Gathered()
+    for row in examples:
+        gathered.add(row)
+    gathered.distinct(Counter())
+    gathered.mix(ratios, seed, Counter())
+    return list(gathered.kept())
+
+
 def kept(*groups: list[ExampleRow], seed: int = 0, **ratios: float) -> list[ExampleRow]:
-    return mixed([row for group in groups for row in group], Ratios(**ratios), seed, Counter())
+    return mixed([row for group in groups for row in group], Ratios(**ratios), seed)
 
 
 def origins(examples: list[ExampleRow]) -> Counter[str]:
@@ -45,6 +55,13 @@ def test_the_seed_draws_and_the_order_stays() -> None:
     assert first == sorted(first, key=lambda example: (example.origin, example.cluster))
 
 
+def test_a_few_rows_more_change_little_of_what_is_drawn() -> None:
+    before = kept(rows("human", 20), rows("noise", 200), human=1, noise=5)
+    after = kept(rows("human", 20), rows("noise", 204), human=1, noise=5)
+    assert origins(after) == origins(before) == {"human": 20, "noise": 100}
+    assert sum(row not in before for row in after) <= 4
+
+
 def test_a_ratio_of_an_origin_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="ratios name teacher"):
         kept(rows("human", 2), human=1, teacher=1)
@@ -52,4 +69,9 @@ def test_a_ratio_of_an_origin_that_is_not_there_is_refused_by_name() -> None:
 
 def test_without_ratios_nothing_is_left_out() -> None:
     examples = rows("human", 2) + rows("noise", 5)
-    assert mixed(examples, None, 0, Counter()) == examples
+    assert mixed(examples, None) == examples
+
+
+def test_of_rows_that_are_the_same_the_first_stays() -> None:
+    twice = [*rows("noise", 3), ExampleRow(Stage.SUMMARY, "noise train 1", "A target.", "noise", {"copy": 1}, "train", 9)]
+    assert mixed(twice, None) == twice[:3]

@@ -7,9 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.errors import UserError
-from workers.synthesis.splits import Member, fair_shares, split
+from workers.synthesis.splits import Member, Split, fair_shares, held_back
 
 members = st.lists(st.builds(Member, st.integers(0, 12), st.booleans(), st.booleans()), max_size=60)
+
+
+def split(rows: list[Member], test_size: int, seed: int) -> list[Split]:
+    held = held_back(rows, sorted({row.cluster for row in rows}), test_size, seed)
+    return ["test" if row.cluster in held else "train" for row in rows]
 
 
 def singletons(count: int, long: int = 0) -> list[Member]:

@@ -1,138 +1,103 @@
-"""A synthesis job: read what is needed from Postgres, build, store the examples."""
+"""A synthesis job: read, plan, ask the teacher, make the rows, store them. However many there are, they pass through."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
-
-from sqlalchemy import Connection, text
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from schemas.payloads import NoiseSource, SynthesisSpec
-from schemas.records import Pair
 from workers.attempt import Attempt, Outcome
-from workers.errors import NotFound, UserError
+from workers.errors import UserError
+from workers.settings import get_settings
 from workers.store import transaction
-from workers.synthesis import corpus
-from workers.synthesis.build import build
-from workers.synthesis.imported import Imported
-from workers.synthesis.naming import claim_name
+from workers.synthesis import expectations, reading, storing, teaching
+from workers.synthesis.build import gather
+from workers.synthesis.gathered import Gathered
 from workers.synthesis.noising import Noising, learn
-from workers.synthesis.rows import Built, ExampleRow
+from workers.synthesis.planning import Inputs, Plan, answer, plan
+from workers.synthesis.teaching import Question, Taught
 
-# Rates settle long before: a sample keeps a corpus of millions cheap.
-_TWEETS_FOR_RATES = 50_000
+_ROWS_A_LOOK = 1000
 
 
 def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
-    """Build the dataset of `spec` and store it in one transaction."""
+    """Build the dataset of `spec` and store it in one transaction.
+
+    Raises:
+        UserError: there is nothing to learn from, or the dataset is not what the recipe expects. What was dropped or rejected is kept.
+    """
+    folder = _scratch()
     with transaction() as connection:
-        pairs = list(_pairs(connection, spec.pairs)) if spec.pairs else []
-        sentences = _sentences(connection, spec.sentences) if spec.sentences else []
-        imports = list(_imports(connection, spec.imports.file)) if spec.imports else []
-        tweets = _tweets(connection, [pair.tweet_id for pair in pairs])
-        imitated = _tweets_to_imitate(connection, spec, spec.noise) if spec.noise else []
-    attempt.progress(pairs=len(pairs), sentences=len(sentences), imports=len(imports))
+        inputs = reading.read(connection, spec, folder)
+    attempt.progress(pairs=len(inputs.pairs), imports=len(inputs.imports), sentences=len(inputs.sentences))
     attempt.check()
-    noising = learn(spec.noise.profile, imitated) if spec.noise else None
+    noising, imitated = _noising(spec, spec.noise, inputs) if spec.noise else (None, 0)
     attempt.check()
-    built = build(spec, tweets, pairs, sentences, noising, imports)
-    if not any(example.split == "train" for example in built.examples):
-        asks = "Were the pairs' tweets ingested?" if spec.pairs else "`tweetmill rejected` says what was refused"
-        raise UserError(f"dataset {spec.dataset}: nothing to learn from was left ({built.counts}). {asks}")
+    planned = plan(spec, inputs, folder)
+    attempt.log(f"planned: {planned.clusters.count} clusters, {int(planned.held.sum())} of them held back for the test")
     attempt.check()
-    counts = {**built.counts, "rejected": len(built.rejected)}
-    fingerprint = _fingerprint(built.examples)
+    taught = _taught(attempt, planned)
+    gathered = gather(planned, noising, taught.rows() if taught else (), folder, _looking(attempt))
+    attempt.log(f"made {len(gathered)} examples")
+    told = gathered.tell(read=planned.read, refused=planned.refused, usd=taught.told.get("usd", 0.0) if taught else 0.0)
+    _check(attempt, planned, gathered, told)
+    fingerprint = gathered.fingerprint()
+    result: dict[str, Any] = {"dataset": spec.dataset, "fingerprint": fingerprint}
+    result["counts"] = {**planned.counts, "rejected": len(planned.rejected)}
+    result["noise"] = noising and {"profile": noising.name, "fingerprint": noising.fingerprint, "tweets": imitated}
+    if told.dropped:
+        result["dropped"] = dict(told.reasons)
+    if taught:
+        result["teacher"] = taught.told
     return Outcome(
-        result={"dataset": spec.dataset, "fingerprint": fingerprint, "counts": counts, "noise": _told(noising, imitated)},
-        writes=lambda connection: _store(connection, attempt, spec, built, fingerprint),
+        result=result,
+        writes=lambda connection: storing.store(connection, attempt.job, spec, fingerprint, gathered, planned.rejected),
     )
 
 
-def _told(noising: Noising | None, imitated: list[str]) -> dict[str, object] | None:
-    """Which noise it became: a corpus of a few tweets gets the fixed one, whatever the recipe says."""
-    return None if noising is None else {"profile": noising.name, "fingerprint": noising.fingerprint, "tweets": len(imitated)}
+def _scratch() -> Path:
+    """Where rows wait: beside the databases, since a system's folder for such files may be memory."""
+    folder = get_settings().home / "scratch"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def _pairs(connection: Connection, collection: str) -> Iterator[Pair]:
-    rows = connection.execute(
-        text("SELECT key, clean, summary FROM curated WHERE collection = :collection ORDER BY position"), {"collection": collection}
-    ).all()
-    if not rows:
-        raise NotFound(f"collection {collection}: there is none. `tweetmill synthesize` brings a recipe's files in")
-    for row in rows:
-        yield Pair(tweet_id=row.key, clean=row.clean, summary=row.summary)
+def _noising(spec: SynthesisSpec, noise: NoiseSource, inputs: Inputs) -> tuple[Noising, int]:
+    """The noise, and how many tweets it was learnt from. A corpus of a few gets the fixed one, whatever the recipe says."""
+    with transaction() as connection:
+        tweets = reading.to_imitate(connection, spec, noise, [pair.tweet_id for pair in inputs.pairs])
+    return learn(noise.profile, tweets), len(tweets)
 
 
-def _sentences(connection: Connection, collection: str) -> list[str]:
-    rows = connection.execute(
-        text("SELECT clean FROM curated WHERE collection = :collection ORDER BY position"), {"collection": collection}
-    ).scalars()
-    return [str(sentence) for sentence in rows]
+def _taught(attempt: Attempt, planned: Plan) -> Taught | None:
+    if planned.spec.teacher is None:
+        return None
+    questions = [Question(tweet.id, cluster, stage) for tweet, cluster in planned.to_ask() for stage in planned.spec.stages]
+    shown = {stage: [(tweet.text, answer(pair, stage)) for tweet, pair in planned.to_show()] for stage in planned.spec.stages}
+    return teaching.teach(attempt, planned.spec, questions, shown)
 
 
-def _imports(connection: Connection, collection: str) -> Iterator[Imported]:
-    rows = connection.execute(
-        text("SELECT key, text, summary FROM curated WHERE collection = :collection ORDER BY position"), {"collection": collection}
-    ).all()
-    if not rows:
-        raise NotFound(f"collection {collection}: there is none. `tweetmill import` brings a file in")
-    for row in rows:
-        yield Imported(place=row.key, prompt=row.text, completion=row.summary)
+def _looking(attempt: Attempt) -> Callable[[int], None]:
+    """Show now and then how many rows there are, and stop where the job is told to."""
+
+    def look(rows: int) -> None:
+        if rows % _ROWS_A_LOOK == 0:
+            attempt.check()
+            attempt.progress(rows=rows)
+
+    return look
 
 
-def _tweets(connection: Connection, ids: list[str]) -> dict[str, str]:
-    rows = connection.execute(text("SELECT id, text FROM tweet WHERE id = ANY(:ids)"), {"ids": ids})
-    return {row.id: row.text for row in rows}
-
-
-def _tweets_to_imitate(connection: Connection, spec: SynthesisSpec, noise: NoiseSource) -> list[str]:
-    if noise.profile == "fixed":
-        return corpus.tweets(connection, source=noise.source, apart=None, seed=spec.seed)
-    paired = [pair.tweet_id for pair in _pairs(connection, spec.pairs)] if spec.pairs else []
-    return corpus.beside(connection, paired, source=noise.source, seed=spec.seed)
-
-
-def _fingerprint(examples: list[ExampleRow]) -> str:
-    lines = sorted(f"{example.split} {example.example_key}" for example in examples)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-_INSERT_EXAMPLES = """
-INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, lineage, split, cluster)
-SELECT :dataset, row.key, row.stage, row.prompt, row.target, row.origin, row.tweet, row.lineage, row.split, row.cluster
-FROM jsonb_to_recordset(cast(:rows AS jsonb))
-  AS row(key text, stage text, prompt text, target text, origin text, tweet text, lineage jsonb, split text, cluster int)
-ON CONFLICT DO NOTHING
-"""
-_INSERT_REJECTED = """
-INSERT INTO rejected_row (job, origin, row_key, field, reason)
-SELECT :job, :origin, row.key, row.field, row.reason
-FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(key text, field text, reason text)
-ON CONFLICT DO NOTHING
-"""
-_ROWS_A_STATEMENT = 2000
-
-
-def _store(connection: Connection, attempt: Attempt, spec: SynthesisSpec, built: Built, fingerprint: str) -> None:
-    dataset = claim_name(connection, spec.dataset, spec.model_dump_json(), fingerprint)
-    rows = [_row(example) for example in built.examples]
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        part = json.dumps(rows[start : start + _ROWS_A_STATEMENT])
-        connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "rows": part})
-    rejected = [{"key": row.key, "field": row.field, "reason": row.reason} for row in built.rejected]
-    connection.execute(text(_INSERT_REJECTED), {"job": attempt.job, "origin": spec.dataset, "rows": json.dumps(rejected)})
-
-
-def _row(example: ExampleRow) -> dict[str, object]:
-    return {
-        "key": example.example_key,
-        "stage": example.stage,
-        "prompt": example.prompt_text,
-        "target": example.target_text,
-        "origin": example.origin,
-        "tweet": example.lineage.get("tweet_id"),
-        "lineage": example.lineage,
-        "split": example.split,
-        "cluster": example.cluster,
-    }
+def _check(attempt: Attempt, planned: Plan, gathered: Gathered, told: expectations.Told) -> None:
+    """Fail where there is nothing to learn from or a recipe expects more, and keep what was dropped and rejected."""
+    name = planned.spec.dataset
+    unmet = expectations.unmet(planned.spec.expect, told, name)
+    if told.train and not unmet:
+        return
+    with attempt.flush() as connection:
+        storing.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
+    if unmet:
+        raise UserError(f"dataset {name} is not what the recipe expects, and was not stored. {'; '.join(unmet)}")
+    asks = "Were the pairs' tweets ingested?" if planned.spec.pairs else "`tweetmill rejected` says what was refused"
+    raise UserError(f"dataset {name}: nothing to learn from was left ({dict(planned.counts)}). {asks}")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.payloads import ImportSource, SynthesisSpec
 from workers.imports import file_of
+from workers.synthesis.near_duplicates import Numbers
 from workers.synthesis.rows import ExampleRow, RejectedPair
 from workers.synthesis.splits import Split
+from workers.synthesis.spool import Spool
 
 
 @dataclass(frozen=True)
@@ -22,50 +29,70 @@ class Imported:
     completion: str
 
 
-def usable(imports: Sequence[Imported], spec: SynthesisSpec, counts: Counter[str]) -> tuple[list[Imported], list[RejectedPair]]:
-    """As many rows as the recipe allows, drawn by its seed, each pair once; and those that say another one to the letter.
+def spool(folder: Path | None = None) -> Spool[Imported]:
+    """Imported rows on disk."""
+    return Spool(lambda row: [row.place, row.prompt, row.completion], lambda cells: Imported(*cells), folder)
+
+
+def usable(
+    imports: Sequence[Imported], spec: SynthesisSpec, counts: Counter[str], rejected: Spool[RejectedPair], folder: Path | None = None
+) -> Sequence[Imported]:
+    """As many rows as the recipe allows, drawn by its seed, each pair once; those that say another one to the letter are rejected.
 
     Rows that are only alike stay: they share a cluster, so that the split never parts them.
     """
     if spec.imports is None:
-        return [], []
+        return ()
     counts["imports"] = len(imports)
-    first: dict[tuple[str, str], Imported] = {}
-    refused = []
-    for row in _drawn(imports, spec.imports.limit, spec.seed):
-        earlier = first.setdefault((row.prompt, row.completion), row)
-        if earlier is not row:
-            refused.append(RejectedPair(_name(row, spec.imports), None, f"{earlier.place} says the same to the letter"))
-    return list(first.values()), refused
+    drawn = _drawn(len(imports), spec.imports.limit, spec.seed)
+    digests = bytearray()
+    for row in _those(imports, drawn):
+        digests += hashlib.blake2b(f"{len(row.prompt)} {row.prompt}{row.completion}".encode(), digest_size=16).digest()
+    _, first, inverse = np.unique(np.frombuffer(digests, "S16"), return_index=True, return_inverse=True)
+    kept = spool(folder)
+    for number, (row, earliest) in enumerate(zip(_those(imports, drawn), first[inverse].tolist(), strict=True)):
+        if number == earliest:
+            kept.append(row)
+        else:
+            earlier = imports[int(drawn[earliest])].place
+            rejected.append(RejectedPair(_name(row, spec.imports), None, f"{earlier} says the same to the letter"))
+    return kept
 
 
 def examples(
     rows: Sequence[Imported],
-    clusters: Sequence[int],
-    sides: Sequence[Split],
+    clusters: Numbers,
+    held: NDArray[np.bool_],
     spec: SynthesisSpec,
-    refused: list[RejectedPair],
+    rejected: Spool[RejectedPair],
     counts: Counter[str],
-) -> list[ExampleRow]:
-    """The rows as examples, with their clusters and sides. One that no person wrote is not tested on: it goes to `refused`."""
-    made: list[ExampleRow] = []
+) -> Iterator[ExampleRow]:
+    """The rows as examples, with their clusters and sides. One that no person wrote is not tested on: it is rejected."""
     if spec.imports is None:
-        return made
-    for row, cluster, side in zip(rows, clusters, sides, strict=True):
-        if side == "test" and not spec.imports.human:
+        return
+    stage = spec.imports.stage or spec.stages[0]
+    counts["imports_used"] = 0
+    for row, cluster in zip(rows, clusters.tolist(), strict=True):
+        if held[cluster] and not spec.imports.human:
             counts["imports_withheld"] += 1
-            refused.append(RejectedPair(_name(row, spec.imports), None, "near to a pair that is held back for the test"))
+            rejected.append(RejectedPair(_name(row, spec.imports), None, "near to a pair that is held back for the test"))
         else:
-            made.append(ExampleRow(spec.stage, row.prompt, row.completion, "import", _lineage(row, spec.imports), side, cluster))
-    counts["imports_used"] = len(made)
-    return made
+            side: Split = "test" if held[cluster] else "train"
+            counts["imports_used"] += 1
+            yield ExampleRow(stage, row.prompt, row.completion, "import", _lineage(row, spec.imports), side, cluster)
 
 
-def _drawn(rows: Sequence[Imported], limit: int | None, seed: int) -> Sequence[Imported]:
-    if limit is None or len(rows) <= limit:
-        return rows
-    chosen = random.Random(f"imports {seed}").sample(range(len(rows)), limit)
-    return [rows[place] for place in sorted(chosen)]
+def _drawn(number: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+    if limit is None or number <= limit:
+        return np.arange(number)
+    return np.sort(np.array(random.Random(f"imports {seed}").sample(range(number), limit)))
+
+
+def _those(rows: Sequence[Imported], places: NDArray[np.int64]) -> Iterator[Imported]:
+    """The rows at these places, in one pass."""
+    wanted = np.zeros(len(rows), bool)
+    wanted[places] = True
+    return (row for row, chosen in zip(rows, wanted.tolist(), strict=True) if chosen)
 
 
 def _name(row: Imported, source: ImportSource) -> str:

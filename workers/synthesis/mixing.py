@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.payloads import Ratios
 from workers.errors import UserError
-from workers.synthesis.rows import ExampleRow
 
 _ORIGIN_OF = {"human": "human", "noise": "noise", "teacher": "teacher", "imports": "import"}
 
@@ -29,17 +30,8 @@ def shares(there: Mapping[str, int], ratios: Ratios) -> dict[str, int]:
     return {origin: round(scale * wanted[origin]) if origin in wanted else number for origin, number in there.items()}
 
 
-def mixed(examples: Sequence[ExampleRow], ratios: Ratios | None, seed: int, counts: Counter[str]) -> list[ExampleRow]:
-    """The examples, those for training drawn so that they stand in the ratios; the test is left as it is."""
-    if ratios is None:
-        return list(examples)
-    places: dict[str, list[int]] = {}
-    for place, example in enumerate(examples):
-        if example.split == "train":
-            places.setdefault(example.origin, []).append(place)
-    left_out: set[int] = set()
-    for origin, kept in shares({origin: len(found) for origin, found in places.items()}, ratios).items():
-        rng = random.Random(f"ratio {seed} {origin}")
-        left_out |= set(rng.sample(places[origin], len(places[origin]) - kept))
-    counts["left_out_by_ratio"] = len(left_out)
-    return [example for place, example in enumerate(examples) if place not in left_out]
+def drawn(keys: NDArray[np.bytes_], number: int, seed: int) -> NDArray[np.intp]:
+    """The places of `number` of the keys: a hash of key and seed draws, so that a row more or less changes little of what is drawn."""
+    salt = f"ratio {seed} ".encode()
+    lots = np.fromiter((int.from_bytes(hashlib.blake2b(salt + bytes(key), digest_size=8).digest()) for key in keys), np.uint64, len(keys))
+    return np.sort(np.argsort(lots, kind="stable")[:number])

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from schemas.payloads import Stage
 from workers.synthesis.splits import Split
+from workers.synthesis.spool import Spool
+
+Origin = Literal["human", "noise", "teacher", "import"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class ExampleRow:
     stage: Stage
     prompt_text: str
     target_text: str
-    origin: Literal["human", "noise", "teacher", "import"]
+    origin: Origin
     lineage: dict[str, object]
     split: Split
     cluster: int
@@ -30,6 +34,14 @@ class ExampleRow:
 
 
 @dataclass(frozen=True)
+class DroppedRow:
+    """An example that filters kept out, and why."""
+
+    row: ExampleRow
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RejectedPair:
     """A pair that could not be used; `key` is its tweet's id, or the file and place of an imported one."""
 
@@ -38,13 +50,27 @@ class RejectedPair:
     reason: str
 
 
-@dataclass(frozen=True)
-class Built:
-    """A dataset, what was refused, and how many rows became what."""
+def example_spool(folder: Path | None = None) -> Spool[ExampleRow]:
+    """Examples on disk."""
+    return Spool(_cells, _row, folder)
 
-    examples: list[ExampleRow]
-    rejected: list[RejectedPair]
-    counts: dict[str, int]
+
+def dropped_spool(folder: Path | None = None) -> Spool[DroppedRow]:
+    """Dropped examples on disk."""
+    return Spool(lambda dropped: [_cells(dropped.row), dropped.reasons], lambda cells: DroppedRow(_row(cells[0]), tuple(cells[1])), folder)
+
+
+def rejected_spool(folder: Path | None = None) -> Spool[RejectedPair]:
+    """Rejected pairs on disk."""
+    return Spool(lambda pair: [pair.key, pair.field, pair.reason], lambda cells: RejectedPair(*cells), folder)
+
+
+def _cells(row: ExampleRow) -> list[object]:
+    return [row.stage.value, row.prompt_text, row.target_text, row.origin, row.lineage, row.split, row.cluster]
+
+
+def _row(cells: list[Any]) -> ExampleRow:
+    return ExampleRow(Stage(cells[0]), *cells[1:])
 
 
 def sha256(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -48,36 +48,41 @@ class _Held:
                 room -= cluster.humans
 
 
-def split(rows: Sequence[Member], test_size: int, seed: int) -> list[Split]:
-    """The side of each row: `test` for at most `test_size` human rows, exactly so many when their clusters are single rows.
+def held_back(members: Iterable[Member], numbers: Sequence[int], test_size: int, seed: int) -> set[int]:
+    """The clusters of the test: at most `test_size` human rows, exactly so many when their clusters are single rows.
 
-    Long tweets get the share in the test that they have among all human rows. A row that no person wrote but whose cluster is
-    held back is `test` too: the caller drops it, since it may neither be learnt nor be tested on.
-    Raises `UserError` when there are fewer human rows than `test_size`.
+    Long tweets get the share in the test that they have among all human rows. What no person wrote but stands in a cluster that is held
+    back may neither be learnt nor be tested on: the caller drops it.
+
+    Args:
+        members: the rows; those that no person wrote change nothing and may be left out.
+        numbers: all clusters, in order; `range(n)` is the cheap way to say it.
+        test_size: human rows to hold back.
+        seed: draws the clusters.
+
+    Raises:
+        UserError: there are fewer human rows than `test_size`.
     """
-    humans = sum(row.human for row in rows)
+    grouped: dict[int, _Cluster] = {}
+    for row in members:
+        if row.human:
+            cluster = grouped.setdefault(row.cluster, _Cluster(row.cluster))
+            cluster.humans += 1
+            cluster.long_humans += row.long
+    humans = sum(cluster.humans for cluster in grouped.values())
     if humans == 0 or test_size == 0:
-        return ["train"] * len(rows)
+        return set()
     if test_size > humans:
         raise UserError(f"test_size asks for {test_size} pairs to be held back, but only {humans} are usable: lower it or curate more")
-    grouped = _shuffled_clusters(rows, seed)
-    long_quota = round(test_size * sum(row.human and row.long for row in rows) / humans)
-    held = _Held()
-    held.fill([cluster for cluster in grouped if cluster.long], long_quota)
-    held.fill([cluster for cluster in grouped if not cluster.long], test_size - long_quota)
-    held.fill(grouped, test_size - held.rows)
-    return ["test" if row.cluster in held.clusters else "train" for row in rows]
-
-
-def _shuffled_clusters(rows: Sequence[Member], seed: int) -> list[_Cluster]:
-    grouped: dict[int, _Cluster] = {}
-    for row in rows:
-        cluster = grouped.setdefault(row.cluster, _Cluster(row.cluster))
-        cluster.humans += row.human
-        cluster.long_humans += row.human and row.long
-    order = [grouped[number] for number in sorted(grouped)]
+    order = list(numbers)
     random.Random(f"split {seed}").shuffle(order)
-    return order
+    shuffled = [grouped[number] for number in order if number in grouped]
+    long_quota = round(test_size * sum(cluster.long_humans for cluster in shuffled) / humans)
+    held = _Held()
+    held.fill([cluster for cluster in shuffled if cluster.long], long_quota)
+    held.fill([cluster for cluster in shuffled if not cluster.long], test_size - long_quota)
+    held.fill(shuffled, test_size - held.rows)
+    return held.clusters
 
 
 def fair_shares(sizes: Sequence[int], limit: int) -> list[int]:

@@ -1,0 +1,121 @@
+"""All rows of a dataset before it is stored: on disk, with what decides about them, some sixty bytes a row, in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.payloads import Ratios
+from workers.synthesis import mixing
+from workers.synthesis.expectations import Told
+from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool
+
+_ORIGINS = ("human", "noise", "teacher", "import")
+_SPLITS = ("test", "train")
+
+
+class Gathered:
+    """The rows of a dataset: added one by one, then reduced by `distinct` and `mix`, then told, then read once more to be stored."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._rows = example_spool(folder)
+        self.dropped = dropped_spool(folder)
+        self._reasons: Counter[str] = Counter()
+        self._added_keys = bytearray()
+        self._added_targets = array("Q")
+        self._added_kinds = bytearray()
+
+    def add(self, row: ExampleRow) -> None:
+        """Take a row in."""
+        self._rows.append(row)
+        self._added_keys += bytes.fromhex(row.example_key)
+        self._added_targets.append(int.from_bytes(hashlib.blake2b(row.target_text.encode(), digest_size=8).digest()))
+        human = row.origin == "human" or bool(row.lineage.get("human"))
+        self._added_kinds.append(_ORIGINS.index(row.origin) + 8 * _SPLITS.index(row.split) + 16 * human)
+
+    def drop(self, row: ExampleRow, reasons: tuple[str, ...]) -> None:
+        """Keep a row for inspection alone."""
+        self.dropped.append(DroppedRow(row, reasons))
+        self._reasons.update(reasons)
+
+    def distinct(self, counts: Counter[str]) -> None:
+        """One row a key, the first: short texts often come out of the noise twice the same. All rows are in."""
+        self._keys = np.frombuffer(self._added_keys, "S32")
+        kinds = np.frombuffer(self._added_kinds, np.uint8)
+        self._origins, self._train, self._human = kinds & 7, (kinds & 8) > 0, (kinds & 16) > 0
+        self._kept = np.zeros(len(self._rows), bool)
+        self._kept[np.unique(self._keys, return_index=True)[1]] = True
+        counts["examples_duplicate"] = len(self._rows) - len(self)
+
+    def mix(self, ratios: Ratios | None, seed: int, counts: Counter[str]) -> None:
+        """Leave training rows out so that the origins stand in the ratios; the test is left as it is.
+
+        Raises:
+            UserError: an origin with a ratio has no examples.
+        """
+        if ratios is None:
+            return
+        before = len(self)
+        places = {origin: np.flatnonzero(self._learnt() & (self._origins == code)) for code, origin in enumerate(_ORIGINS)}
+        for origin, number in mixing.shares({origin: len(there) for origin, there in places.items() if len(there)}, ratios).items():
+            there = places[origin]
+            self._kept[there] = False
+            self._kept[there[mixing.drawn(self._keys[there], number, seed)]] = True
+        counts["left_out_by_ratio"] = before - len(self)
+
+    def __len__(self) -> int:
+        return int(self._kept.sum())
+
+    def kept(self) -> Iterator[ExampleRow]:
+        """The rows of the dataset, in the order in which they came."""
+        return (row for row, kept in zip(self._rows, self._kept.tolist(), strict=True) if kept)
+
+    def count(self, counts: Counter[str]) -> None:
+        """Enter how many rows became what."""
+        learnt = int(self._learnt().sum())
+        counts.update({"train": learnt, "test": len(self) - learnt})
+        counts["noise"] = int((self._kept & (self._origins == _ORIGINS.index("noise"))).sum())
+        if self.dropped:
+            counts["dropped"] = len(self.dropped)
+            counts.update({f"dropped_{reason}": rows for reason, rows in sorted(self._reasons.items())})
+
+    def tell(self, *, read: int, refused: int, usd: float) -> Told:
+        """The dataset in numbers; what became of the sources is the caller's to know."""
+        learnt = self._learnt()
+        targets = np.unique(np.frombuffer(self._added_targets, np.uint64)[learnt], return_counts=True)[1]
+        return Told(
+            train=int(learnt.sum()),
+            test=len(self) - int(learnt.sum()),
+            human=int((learnt & self._human).sum()),
+            commonest_target=int(targets.max(initial=0)),
+            judged=len(self._rows) + len(self.dropped),
+            dropped=len(self.dropped),
+            read=read,
+            refused=refused,
+            usd=usd,
+            reasons=self._reasons,
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, over the splits and keys of the rows, sorted."""
+        digest = hashlib.sha256()
+        separator = b""
+        for split, chosen in (("test", self._kept & ~self._train), ("train", self._learnt())):
+            for key in np.sort(self._keys[chosen]):
+                digest.update(separator + f"{split} {_whole(key).hex()}".encode())
+                separator = b"\n"
+        return digest.hexdigest()
+
+    def _learnt(self) -> NDArray[np.bool_]:
+        return self._kept & self._train
+
+
+def _whole(key: bytes) -> bytes:
+    # numpy takes the zeros off the end of a byte string.
+    return bytes(key).ljust(32, b"\0")

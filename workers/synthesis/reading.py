@@ -1,0 +1,102 @@
+"""What a dataset is made of, read from Postgres. Long collections go to disk as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from schemas.payloads import NoiseSource, SynthesisSpec, TeacherSource
+from schemas.records import Pair
+from workers.errors import NotFound
+from workers.synthesis import corpus, imported, spool
+from workers.synthesis.imported import Imported
+from workers.synthesis.planning import Inputs
+from workers.synthesis.threads import Ingested
+
+_ROWS_AT_ONCE = 2000
+
+_CURATED = "SELECT key, text, clean, summary FROM curated WHERE collection = :collection ORDER BY position"
+# From answer to answer up to the first tweet of the conversation, as far as they are ingested.
+_THREADS = """
+WITH RECURSIVE up (id, thread, steps) AS (
+    SELECT id, coalesce(conversation, id), 0 FROM tweet WHERE id = ANY(:ids)
+    UNION ALL
+    SELECT up.id, above.conversation, up.steps + 1 FROM up JOIN tweet AS above ON above.id = up.thread
+    WHERE above.conversation <> up.thread AND up.steps < 500)
+SELECT DISTINCT ON (up.id) up.id, up.thread, tweet.text, tweet.author, tweet.created_at
+FROM up JOIN tweet ON tweet.id = up.id ORDER BY up.id, up.steps DESC
+"""
+_UNPAIRED = """
+SELECT id FROM (
+    SELECT DISTINCT ON (text_hash) id FROM tweet
+    WHERE (cast(:source AS text) IS NULL OR source = :source)
+      AND text_hash NOT IN (SELECT text_hash FROM tweet WHERE id = ANY(:paired))
+    ORDER BY text_hash, id) AS unpaired
+ORDER BY md5(:seed || id), id LIMIT :limit
+"""
+
+
+def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None) -> Inputs:
+    """What the recipe names.
+
+    Raises:
+        NotFound: a collection is not there.
+    """
+    pairs = list(_pairs(connection, spec.pairs)) if spec.pairs else []
+    paired = [pair.tweet_id for pair in pairs]
+    sentences, imports = spool.texts(folder), imported.spool(folder)
+    if spec.sentences:
+        sentences.extend(row.clean for row in _curated(connection, spec.sentences))
+    if spec.imports:
+        imports.extend(_imports(connection, spec.imports.file))
+    return Inputs(
+        pairs=pairs,
+        tweets={tweet.id: tweet for tweet in _tweets(connection, paired)},
+        sentences=sentences,
+        imports=imports,
+        unpaired=_unpaired(connection, spec.teacher, paired) if spec.teacher else (),
+    )
+
+
+def to_imitate(connection: Connection, spec: SynthesisSpec, noise: NoiseSource, paired: list[str]) -> list[str]:
+    """Tweets that the noise is learnt from; `paired` are the ids of those that pairs were written from."""
+    if noise.profile == "fixed":
+        return corpus.tweets(connection, source=noise.source, apart=None, seed=spec.seed)
+    return corpus.beside(connection, paired, source=noise.source, seed=spec.seed)
+
+
+def _pairs(connection: Connection, collection: str) -> Iterator[Pair]:
+    rows = list(_curated(connection, collection))
+    if not rows:
+        raise NotFound(f"collection {collection}: there is none. `tweetmill synthesize` brings a recipe's files in")
+    for row in rows:
+        yield Pair(tweet_id=row.key, clean=row.clean, summary=row.summary)
+
+
+def _imports(connection: Connection, collection: str) -> Iterator[Imported]:
+    empty = True
+    for row in _curated(connection, collection):
+        empty = False
+        yield Imported(place=row.key, prompt=row.text, completion=row.summary)
+    if empty:
+        raise NotFound(f"collection {collection}: there is none. `tweetmill import` brings a file in")
+
+
+def _curated(connection: Connection, collection: str) -> Iterator[Any]:
+    # The cursor stays at the server, and rows come by the thousand.
+    yield from connection.execute(text(_CURATED).execution_options(yield_per=_ROWS_AT_ONCE), {"collection": collection})
+
+
+def _unpaired(connection: Connection, teacher: TeacherSource, paired: list[str]) -> Sequence[Ingested]:
+    values = {"source": teacher.source, "paired": paired, "seed": str(teacher.seed), "limit": teacher.limit}
+    ids = [str(found) for found in connection.execute(text(_UNPAIRED), values).scalars()]
+    known = {tweet.id: tweet for tweet in _tweets(connection, ids)}
+    return [known[each] for each in ids]
+
+
+def _tweets(connection: Connection, ids: list[str]) -> Iterator[Ingested]:
+    for row in connection.execute(text(_THREADS), {"ids": ids}):
+        yield Ingested(row.id, row.text, row.author, row.created_at, row.thread)

@@ -1,0 +1,77 @@
+"""A dataset goes into Postgres: its rows by COPY, some thousands at a time, so that no statement takes long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from schemas.payloads import SynthesisSpec
+from workers import intake
+from workers.store import copy_rows
+from workers.synthesis.gathered import Gathered
+from workers.synthesis.naming import claim_name
+from workers.synthesis.rows import DroppedRow, ExampleRow, RejectedPair
+
+T = TypeVar("T")
+
+_ROWS_A_STATEMENT = 10_000
+
+_COLUMNS = "key, stage, prompt_text, target_text, origin, tweet, lineage"
+_INCOMING = """
+CREATE TEMPORARY TABLE incoming_example (key text, stage text, prompt_text text, target_text text, origin text, tweet text, lineage jsonb,
+    split text, cluster int, reasons jsonb) ON COMMIT DROP
+"""
+_INSERT_EXAMPLES = f"""
+INSERT INTO example (dataset, {_COLUMNS}, split, cluster) SELECT :dataset, {_COLUMNS}, split, cluster FROM incoming_example
+ON CONFLICT DO NOTHING
+"""  # noqa: S608
+_INSERT_DROPPED = f"""
+INSERT INTO dropped (job, dataset, {_COLUMNS}, reasons) SELECT :job, :dataset, {_COLUMNS}, reasons FROM incoming_example
+ON CONFLICT DO NOTHING
+"""  # noqa: S608
+
+
+def store(
+    connection: Connection, job: UUID, spec: SynthesisSpec, fingerprint: str, gathered: Gathered, rejected: Iterable[RejectedPair]
+) -> None:
+    """The dataset with its examples, and what did not become one. Rows that are there already stay as they are."""
+    dataset = claim_name(connection, spec.dataset, spec.model_dump_json(), fingerprint)
+    connection.execute(text(_INCOMING))
+    for part in _parts(gathered.kept()):
+        _bring_in(connection, ((*_cells(row), row.split, row.cluster, None) for row in part))
+        connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset})
+    connection.execute(text("DROP TABLE incoming_example"))
+    keep_refused(connection, job, spec, gathered.dropped, rejected)
+
+
+def keep_refused(
+    connection: Connection, job: UUID, spec: SynthesisSpec, dropped: Iterable[DroppedRow], rejected: Iterable[RejectedPair]
+) -> None:
+    """What filters dropped and what could not be used: it is kept whether or not there will be a dataset."""
+    connection.execute(text(_INCOMING))
+    for part in _parts(dropped):
+        _bring_in(connection, ((*_cells(each.row), None, None, json.dumps(each.reasons)) for each in part))
+        connection.execute(text(_INSERT_DROPPED), {"job": job, "dataset": spec.dataset})
+    connection.execute(text("DROP TABLE incoming_example"))
+    intake.keep_rejected(connection, spec.dataset, ((row.key, row.field, row.reason) for row in rejected), job)
+
+
+def _bring_in(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+    connection.execute(text("TRUNCATE incoming_example"))
+    copy_rows(connection, "COPY incoming_example FROM STDIN", rows)
+
+
+def _parts(rows: Iterable[T]) -> Iterator[Iterator[T]]:
+    stream = iter(rows)
+    while part := list(islice(stream, _ROWS_A_STATEMENT)):
+        yield iter(part)
+
+
+def _cells(row: ExampleRow) -> tuple[Any, ...]:
+    tweet = row.lineage.get("tweet_id")
+    return row.example_key, row.stage.value, row.prompt_text, row.target_text, row.origin, tweet, json.dumps(row.lineage)
