@@ -40,10 +40,12 @@ class Server:
         prompts: how often the last turn of each request came, by its text.
         answered: the same for those that got a whole 200.
         moments: when each request came.
+        lives: what it says when it is asked for its models.
     """
 
     script: Script
     url: str = ""
+    lives: bool = True
     requests: list[Request] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
@@ -96,6 +98,12 @@ def serving(script: Script) -> Iterator[Server]:
                     server.answered[asked(request)] += answer.status == 200
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
+
+        def do_GET(self) -> None:
+            self.send_response(200 if server.lives else 502)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
 
         def log_message(self, *_: object) -> None:
             pass

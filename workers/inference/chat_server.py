@@ -132,6 +132,13 @@ class ChatServer:
         """Close the connections."""
         self._client.close()
 
+    def is_there(self) -> bool:
+        """Whether it tells its models, or at least that it will not: the question costs nothing."""
+        try:
+            return self._client.get("models").status_code < 500
+        except httpx.HTTPError:
+            return False
+
     def complete(self, body: dict[str, object], gate: Gate) -> Completion:
         """One chat completion. The server's own words stay out of every error: they may quote a tweet.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +17,7 @@ from workers.inference.gate import Gate
 from workers.inference.promise import MAX_WORDS
 from workers.inference.warm import get_engine
 from workers.synthesis.teach_prompt import SCHEMA, Lesson
+from workers.synthesis.teach_reading import bare, text_of
 
 PATIENCE = Backoff(tries=8, first=1.0, longest=600.0, hangs=3)
 """About two minutes for a server that restarts, ten for one that asks to be left alone."""
@@ -28,8 +28,6 @@ GRACE = 5.0
 _MALFORMED_TRIES = 3
 _FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
 _REFUSED = frozenset({400, 422})  # how servers say that they do not know a field
-_THOUGHTS = re.compile(r"^\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
-_FENCE = re.compile(r"\A```\w*\s*(.*?)\s*```\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,10 @@ class Teacher(Protocol):
 
     def answers(self, questions: Iterable[Asked], tick: Callable[[], None]) -> Iterator[list[tuple[Asked, Answer]]]:
         """Answer the questions, which are drawn one by one; `tick` is called in between, and what it raises ends the asking."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether it lives, though it did not answer."""
         ...
 
     def close(self) -> None:
@@ -134,6 +136,10 @@ class ServerTeacher:
         for done in as_they_come(answered, drawn(), gate, self._source.concurrency, tick, GRACE):
             yield [(under_way.pop(place), answer) for place, answer in done]
 
+    def is_there(self) -> bool:
+        """Whether the server answers a question that costs nothing."""
+        return self._server.is_there()
+
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
@@ -182,12 +188,12 @@ class ServerTeacher:
             structured, completion = self._completed(question, number, warmth, 1000 * again + seed, tally, gate)
             if number > 1 and len(completion.choices) < number:
                 self._several = False
-            contents = [_bare(text) for text in completion.texts]
+            contents = [bare(text) for text in completion.texts]
             if structured and not self._structured_before and not any(content.startswith("{") for content in contents):
                 self.structured = False  # it ignores what it does not know
                 structured, completion = self._completed(question, number, warmth, 1000 * again + seed, tally, gate)
-                contents = [_bare(text) for text in completion.texts]
-            texts = [text for content in contents if (text := _text_of(content, structured))]
+                contents = [bare(text) for text in completion.texts]
+            texts = [text for content in contents if (text := text_of(content, structured))]
             self._structured_before = self._structured_before or (structured and bool(texts))
             if texts:
                 return texts
@@ -259,33 +265,13 @@ class LocalTeacher:
             ]
             together = min(256, together * 2) if took < 0.5 else max(1, together // 2) if took > 2 else together
 
+    def is_there(self) -> bool:
+        """A model that failed here is not."""
+        return False
+
     def close(self) -> None:
         """Nothing to close: the engine stays warm."""
 
 
 def _silent(texts: tuple[str, ...]) -> str | None:
     return None if any(texts) else "the teacher said nothing"
-
-
-def _bare(content: str) -> str:
-    """An answer without the thoughts before it and the fence around it."""
-    content = _THOUGHTS.sub("", content).strip()
-    fenced = _FENCE.match(content)
-    return fenced.group(1).strip() if fenced else content
-
-
-def _text_of(content: str, structured: bool) -> str | None:
-    """The answer's text; None for what is malformed. A server that was asked for plain text may answer with JSON all the same."""
-    if content.startswith("{"):
-        try:
-            told = json.loads(content)
-        except ValueError:
-            return None
-        text = told.get("text") if isinstance(told, dict) and told.keys() == {"text"} else None
-    else:
-        text = None if structured else _unquoted(content)
-    return text.strip() or None if isinstance(text, str) else None
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1] else text

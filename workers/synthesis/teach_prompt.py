@@ -92,6 +92,11 @@ def marked(tweet: str) -> str:
     return f"<tweet>{' '.join(inner.split())}</tweet>"
 
 
+def is_wordy(tweet: str) -> bool:
+    """Whether there is anything to ask about: not if a tweet is links or handles alone."""
+    return any(map(str.isalnum, marked(tweet).removeprefix("<tweet>").removesuffix("</tweet>")))
+
+
 def drawn(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: Stage) -> list[tuple[str, str]]:
     """The pairs that are shown, drawn by the seed among those against which no check speaks.
 

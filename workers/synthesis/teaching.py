@@ -17,6 +17,7 @@ from workers import clock
 from workers.attempt import Attempt
 from workers.errors import Unavailable, UserError
 from workers.inference.chat_server import Refusal
+from workers.inference.engine import EngineError
 from workers.store import transaction
 from workers.synthesis import teach_cache
 from workers.synthesis.rows import ExampleRow
@@ -25,12 +26,13 @@ from workers.synthesis.teach_asking import Answer, Asked, Teacher
 from workers.synthesis.teach_budget import exhausted, projected, usd
 from workers.synthesis.teach_cache import Spent
 from workers.synthesis.teach_choice import choose
-from workers.synthesis.teach_prompt import Lesson, Question, marked
+from workers.synthesis.teach_prompt import Lesson, Question, is_wordy
+from workers.synthesis.teach_rounds import Asking
 
 __all__ = ["Question", "Taught", "teach"]
 
 _TOGETHER = 500  # tweets that are looked up together
-_FAITH = 20  # prompts refused by a server that has answered none: then it is the server's fault, and nothing is kept against the tweets
+_LET_GO = 3  # tweets, or one in fifty: so few may stay without an answer before the job does not end well
 
 Pairs = Mapping[Stage, Sequence[tuple[str, str]]]
 
@@ -78,6 +80,7 @@ class Taught:
         self._began = 0.0
         self._of = self._cached = self._to_ask = 0
         self._stopped_by: str | None = None
+        self._failure: str | None = None
         self._logged_half = False
         self.told: dict[str, Any] = {}
 
@@ -93,11 +96,20 @@ class Taught:
         with transaction() as connection:
             self._before = teach_cache.spent(connection, job)
         self._count()
-        asking = _Asking(self, teacher)
+        asking = Asking(self, teacher)
         self._began = clock.now()
-        asking.round(self._unknown())
-        # What failed while others went through gets another chance: the server may have been restarted in between.
-        asking.round(asking.failed_before())
+        try:
+            asking.round(self._unknown())
+            # What failed while others went through gets another chance: the server may have been restarted in between.
+            asking.round(asking.failed_before())
+        except Refusal:
+            raise
+        except EngineError as failure:
+            left = self._to_ask - self._now.asked
+            if not self.has_answers or left > max(_LET_GO, self._of // 50) or not teacher.is_there():
+                raise
+            # The server lives, and has answered all others: it is these few tweets that it fails at.
+            self._failure = str(failure)
         self._unanswered = {asked.fingerprint: error for asked, error in asking.failed}
         self._tell(teacher)
 
@@ -158,7 +170,7 @@ class Taught:
         seen: set[str] = set()
         answered = 0
         for batch in self._batches():
-            new = {asked.fingerprint for asked, _ in batch if _wordy(asked)} - seen
+            new = {asked.fingerprint for asked, _ in batch if is_wordy(asked.text)} - seen
             seen |= new
             with transaction() as connection:
                 answered += len(teach_cache.known(connection, list(new)))
@@ -170,7 +182,7 @@ class Taught:
         """What is to be asked, while there is a budget for it."""
         seen: set[str] = set()
         for batch in self._batches():
-            new = {asked.fingerprint: asked for asked, _ in batch if _wordy(asked) and asked.fingerprint not in seen}
+            new = {asked.fingerprint: asked for asked, _ in batch if is_wordy(asked.text) and asked.fingerprint not in seen}
             seen |= new.keys()
             with transaction() as connection:
                 stored = teach_cache.known(connection, list(new))
@@ -214,7 +226,8 @@ class Taught:
             spent = teach_cache.spent(connection, self._attempt.job)
             at_half = teach_cache.spent(connection, self._attempt.job, first=spent.asked // 2)
         ahead = projected(self._teacher, at_half, self._before.asked + self._to_ask)
-        left = self._to_ask - self._now.asked - len(self._unanswered)
+        left = self._to_ask - self._now.asked
+        unanswered = len(self._unanswered) if self._failure is None else left
         self.told = {
             "model": self._teacher.model,
             "engine": self._teacher.engine,
@@ -224,8 +237,8 @@ class Taught:
             "tweets": self._of,
             "cached": self._cached,
             "asked": spent.asked,
-            "unanswered": len(self._unanswered),
-            "not_asked": {self._stopped_by: left} if self._stopped_by and left > 0 else {},
+            "unanswered": unanswered,
+            "not_asked": {self._stopped_by: left - unanswered} if self._stopped_by and left > unanswered else {},
             "tokens_in": spent.tokens_in,
             "tokens_out": spent.tokens_out,
             "usd": round(usd(self._teacher, spent), 6),
@@ -246,8 +259,8 @@ class Taught:
             lineage |= {"candidates": len(stored.answers), "candidate": choice.place, "scores": choice.scores}
             lineage |= {"tokens": {"in": stored.tokens_in, "out": stored.tokens_out}}
             return self._example(asked, question, choice.text, lineage), choice.reasons
-        error = stored.error if stored is not None else self._unanswered.get(asked.fingerprint)
-        if not _wordy(asked):
+        error = stored.error if stored is not None else self._unanswered.get(asked.fingerprint, self._failure)
+        if not is_wordy(asked.text):
             return self._example(asked, question, "", lineage), ("teacher_wordless",)
         if error is None:
             return None, ()
@@ -255,42 +268,3 @@ class Taught:
 
     def _example(self, asked: Asked, question: Question, target: str, lineage: dict[str, object]) -> ExampleRow:
         return ExampleRow(question.stage, asked.text, target, "teacher", lineage, "train", question.cluster)
-
-
-class _Asking:
-    """Rounds of questions. A refusal is only kept against a tweet once the server has answered another one."""
-
-    def __init__(self, taught: Taught, teacher: Teacher) -> None:
-        self._taught = taught
-        self._teacher = teacher
-        self._doubtful: list[tuple[Asked, Answer]] = []
-        self.failed: list[tuple[Asked, str]] = []
-
-    def failed_before(self) -> Iterator[Asked]:
-        """What failed so far, to be asked again while there is a budget for it."""
-        again, self.failed = self.failed, []
-        for place, (asked, _) in enumerate(again):
-            if not self._taught.budget_left():
-                self.failed += again[place:]
-                return
-            yield asked
-
-    def round(self, questions: Iterator[Asked]) -> None:
-        """Ask these and keep what comes."""
-        for answered in self._teacher.answers(questions, self._taught.check):
-            self.failed += [(asked, str(answer.error)) for asked, answer in answered if not answer.lasting]
-            self._doubtful += [(asked, answer) for asked, answer in answered if answer.lasting]
-            proved = self._taught.has_answers or any(answer.texts for _, answer in self._doubtful)
-            if proved and self._doubtful:
-                kept, self._doubtful = self._doubtful, []
-                self._taught.keep(kept)
-                self._taught.count_in(kept)
-            elif len(self._doubtful) >= _FAITH:
-                break
-        if self._doubtful:
-            told = self._doubtful[0][1].error
-            raise UserError(f"the teacher answered none of {len(self._doubtful)} prompts, and nothing is kept of that: {told}")
-
-
-def _wordy(asked: Asked) -> bool:
-    return any(map(str.isalnum, marked(asked.text).removeprefix("<tweet>").removesuffix("</tweet>")))

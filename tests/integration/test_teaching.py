@@ -1,0 +1,282 @@
+"""Teaching: tweets are asked once, each answer is kept as it comes, budgets hold, and nothing is lost without a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from schemas.payloads import Stage, SynthesisSpec
+from tests import jobs
+from tests.openai_server import Answer, Request, Server, always, completion, serving, taught, teaching, tweet
+from workers import clock
+from workers.attempt import Attempt, Stopped
+from workers.errors import LeaseLost, UserError
+from workers.inference.engine import EngineError
+from workers.synthesis import teach_asking
+from workers.synthesis.teach_asking import Backoff
+from workers.synthesis.teaching import Question, Taught, teach
+
+PAIRS = {Stage.SUMMARY: [("omg the bus was late", "The bus was late."), ("i luv my dog", "I love my dog.")]}
+TWEETS = 20
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teach_asking.ServerTeacher.__init__, "__defaults__", (Backoff(tries=3, first=0.01, hangs=2),))
+
+
+@pytest.fixture
+def questions(clean_database: Engine) -> list[Question]:
+    with clean_database.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO tweet (id, source, text, text_hash) SELECT n::text, 'trams', 'the tram was ' || n || ' minutes late', n::text"
+                " FROM generate_series(100, 99 + :tweets) n"
+            ),
+            {"tweets": TWEETS},
+        )
+    return [Question(str(100 + n), n, Stage.SUMMARY) for n in range(TWEETS)]
+
+
+class Job:
+    """A synthesis job by hand, one attempt after the other."""
+
+    def __init__(self, engine: Engine, server: Server, **teacher: Any) -> None:
+        source = {"model": "teacher", "base_url": server.url, "candidates": 1, "concurrency": 2, "timeout": 2.0, **teacher}
+        self.spec = SynthesisSpec.model_validate({"dataset": "taught", "teacher": source})
+        self.engine = engine
+        self.id = jobs.add(engine, "synthesis.synthesize", "synthesis", self.spec)
+        self.attempt = self.begin()
+
+    def begin(self) -> Attempt:
+        self.attempt = Attempt(jobs.claimed(self.engine, self.id), "worker@here", 10.0, clock.now())
+        return self.attempt
+
+    def die(self) -> None:
+        """As after a kill: the lease runs out and the job is queued again."""
+        jobs.alter(self.engine, self.id, "state = 'queued', lease_until = NULL")
+
+    def teach(self, questions: list[Question]) -> Taught:
+        return teach(self.attempt, self.spec, questions, PAIRS)
+
+
+def stored(engine: Engine) -> dict[str, Any]:
+    with engine.connect() as connection:
+        return {row.tweet: row for row in connection.execute(text("SELECT * FROM teaching"))}
+
+
+def prompt_of(question: Question) -> str:
+    return f"<tweet>the tram was {question.tweet_id} minutes late</tweet>"
+
+
+def test_each_tweet_is_asked_once_and_becomes_a_row_with_its_lineage(clean_database: Engine, questions: list[Question]) -> None:
+    with serving(teaching) as server:
+        job = Job(clean_database, server, candidates=2, usd_per_million_in=1000.0, usd_per_million_out=2000.0)
+        lesson = job.teach(questions)
+        rows = list(lesson.rows())
+    assert set(server.prompts.values()) == {2}, "the greedy candidate and a sampled one"
+    assert [row.cluster for row, _ in rows] == list(range(TWEETS))
+    row, reasons = rows[0]
+    assert (row.origin, row.split, reasons) == ("teacher", "train", ())
+    assert row.prompt_text == "the tram was 100 minutes late"
+    assert row.target_text == "The tram was 100 minutes late."
+    assert row.lineage["teacher"] == {"model": "teacher", "engine": "openai", "host": lesson.told["host"]}
+    assert row.lineage["scores"] == {"cost": 0.0, "flags": [], "agreement": 1.0}
+    assert row.lineage["tokens"] == {"in": 14, "out": 4}
+    assert row.lineage["prompt_sha256"] == lesson.told["prompt_sha256"]["summary"]
+    assert lesson.told["asked"] == lesson.told["accepted"] == TWEETS
+    assert lesson.told["usd"] == pytest.approx(TWEETS * (14 * 0.001 + 4 * 0.002))
+    assert lesson.told["projected_at_half"]["usd"] == pytest.approx(lesson.told["usd"])
+    progress = job.attempt.last_progress()
+    assert progress is not None
+    assert (progress["asked"], progress["of"], progress["phase"]) == (TWEETS, TWEETS, "taught")
+    assert jobs.events(clean_database, job.id).count("log") == 1, "what was projected at half is logged"
+
+
+def test_another_recipe_with_the_same_prompt_asks_nothing_and_pays_nothing(clean_database: Engine, questions: list[Question]) -> None:
+    with serving(teaching) as server:
+        Job(clean_database, server).teach(questions)
+        before = len(server.requests)
+        lesson = Job(clean_database, server, usd_per_million_in=1.0, max_usd=0.000001).teach(questions)
+        assert len(server.requests) == before
+        assert len(list(lesson.rows())) == TWEETS
+        Job(clean_database, server, temperature=0.1).teach(questions)
+        assert len(server.requests) == 2 * before
+    assert (lesson.told["asked"], lesson.told["cached"], lesson.told["usd"]) == (0, TWEETS, 0.0)
+
+
+def test_tweets_that_say_the_same_are_asked_about_once(clean_database: Engine, questions: list[Question]) -> None:
+    with clean_database.begin() as connection:
+        connection.execute(text("UPDATE tweet SET text = 'the tram was late'"))
+    with serving(teaching) as server:
+        rows = list(Job(clean_database, server).teach(questions).rows())
+    assert len(server.requests) == 1
+    assert len(rows) == TWEETS
+
+
+def test_a_stored_answer_is_never_asked_for_again_after_a_crash(clean_database: Engine, questions: list[Question]) -> None:
+    def script(n: int, request: Request) -> Answer:
+        if n == 12:
+            job.die()
+        return Answer(body=taught(request))
+
+    with serving(script) as server:
+        job = Job(clean_database, server)
+        with pytest.raises(LeaseLost):
+            job.teach(questions)
+        kept = set(stored(clean_database))
+        assert 5 <= len(kept) <= 12
+        job.begin()
+        lesson = job.teach(questions)
+    assert len(stored(clean_database)) == TWEETS
+    again = {question.tweet_id for question in questions if server.prompts[prompt_of(question)] > 1}
+    assert not again & kept
+    assert len(again) <= 3, "only what was under way may be asked twice"
+    assert lesson.told["asked"] == TWEETS
+
+
+@pytest.mark.parametrize(
+    ("budget", "most"),
+    [({"max_tokens": 90}, 10 + 2), ({"max_usd": 0.09, "usd_per_million_in": 1000, "usd_per_million_out": 1000}, 10 + 2)],
+)
+def test_budgets_end_the_asking_and_the_rest_is_counted(
+    clean_database: Engine, questions: list[Question], budget: dict[str, Any], most: int
+) -> None:
+    with serving(teaching) as server:
+        job = Job(clean_database, server, **budget)
+        lesson = job.teach(questions)
+        rows = list(lesson.rows())
+        assert 10 <= len(server.requests) <= most
+        # What an earlier attempt spent is spent.
+        job.die()
+        job.begin()
+        job.teach(questions)
+        assert len(server.requests) <= most
+    (reason,) = lesson.told["not_asked"]
+    assert reason in budget
+    assert lesson.told["not_asked"][reason] + len(rows) == TWEETS
+
+
+def test_minutes_are_a_budget_too(clean_database: Engine, questions: list[Question]) -> None:
+    with serving(lambda _, request: Answer(body=taught(request), wait=0.2)) as server:
+        lesson = Job(clean_database, server, max_minutes=0.6 / 60).teach(questions)
+    assert 4 <= len(server.requests) <= 10
+    assert lesson.told["not_asked"] == {"max_minutes": TWEETS - lesson.told["asked"]}
+
+
+def test_what_is_not_good_enough_is_a_row_with_its_reasons(clean_database: Engine, questions: list[Question]) -> None:
+    def script(_: int, request: Request) -> Answer:
+        if "101" in tweet(request):
+            return Answer(400, body="too long")
+        if "102" in tweet(request):
+            return Answer(body=completion(['{"summary": "no"}']))
+        if "103" in tweet(request):
+            return Answer(500)
+        return Answer(body=taught(request, "The bus to Paris was 7 minutes late.") if "104" in tweet(request) else taught(request))
+
+    with clean_database.begin() as connection:
+        connection.execute(text("UPDATE tweet SET text = '@you http://t.co/x' WHERE id = '105'"))
+    with serving(script) as server:
+        lesson = Job(clean_database, server).teach(questions[:10])
+        rows = {str(row.lineage["tweet_id"]): (row, reasons) for row, reasons in lesson.rows()}
+        asked_of_103 = server.prompts[prompt_of(questions[3])]
+        # What may pass is asked again by the next job, what stays is not.
+        before = len(server.requests)
+        Job(clean_database, server).teach(questions[:10])
+        assert {tweet(request)[13:16] for request in server.requests[before:]} == {"103"}
+    assert len(rows) == 10
+    assert {id_: reasons for id_, (_, reasons) in rows.items() if reasons} == {
+        "101": ("teacher_no_answer",),
+        "102": ("teacher_no_answer",),
+        "103": ("teacher_no_answer",),
+        "104": ("teacher_promise", "teacher_new_number", "teacher_new_name", "teacher_new_word", "teacher_faithful"),
+        "105": ("teacher_wordless",),
+    }
+    assert rows["104"][0].target_text == "The bus to Paris was 7 minutes late."
+    assert "400" in str(rows["101"][0].lineage["error"])
+    assert asked_of_103 == 6, "all tries, twice"
+    assert (lesson.told["unanswered"], lesson.told["accepted"], lesson.told["rejected"]) == (1, 5, 5)
+    assert set(stored(clean_database)) == {"100", "101", "102", "104", "106", "107", "108", "109"}
+
+
+@pytest.mark.parametrize("nonsense", [Answer(400), Answer(body="<html>")])
+def test_a_server_that_refuses_everything_leaves_no_mark_on_the_tweets(
+    clean_database: Engine, questions: list[Question], nonsense: Answer
+) -> None:
+    with serving(always(nonsense)) as server, pytest.raises(UserError, match="answered none of 20 prompts") as complaint:
+        Job(clean_database, server).teach(questions)
+    assert "tram" not in str(complaint.value)
+    assert stored(clean_database) == {}
+
+
+@pytest.mark.parametrize(("status", "advice"), [(401, "OPENAI_API_KEY"), (404, "no model")])
+def test_a_wrong_key_or_model_fails_at_once(clean_database: Engine, questions: list[Question], status: int, advice: str) -> None:
+    with serving(always(Answer(status))) as server, pytest.raises(UserError, match=advice):
+        Job(clean_database, server).teach(questions)
+    assert len(server.requests) <= 2
+
+
+def test_a_server_that_goes_down_fails_the_attempt_and_keeps_what_it_said(clean_database: Engine, questions: list[Question]) -> None:
+    with serving(lambda n, request: Answer(body=taught(request)) if n <= 8 else Answer(503)) as server:
+        job = Job(clean_database, server)
+        with pytest.raises(EngineError):
+            job.teach(questions)
+        assert len(stored(clean_database)) == 8
+
+
+def test_few_that_are_left_when_the_server_goes_down_are_not_let_go(clean_database: Engine, questions: list[Question]) -> None:
+    with serving(lambda n, request: Answer(body=taught(request)) if n <= TWEETS - 2 else Answer(503)) as server:
+        server.lives = False
+        job = Job(clean_database, server)
+        with pytest.raises(EngineError):
+            job.teach(questions)
+        server.script = teaching
+        job.die()
+        job.begin()
+        assert len(list(job.teach(questions).rows())) == TWEETS
+
+
+@pytest.mark.parametrize("order", ["cancel", "drain"])
+def test_an_order_to_stop_keeps_what_is_under_way(clean_database: Engine, questions: list[Question], order: str) -> None:
+    def script(n: int, request: Request) -> Answer:
+        if n == 6:
+            jobs.alter(clean_database, job.id, f"orders = '{order}'")
+            job.attempt.renew()
+        return Answer(body=taught(request), wait=0.3 if n >= 5 else 0.0)
+
+    with serving(script) as server:
+        job = Job(clean_database, server)
+        with pytest.raises(Stopped):
+            job.teach(questions)
+        assert len(stored(clean_database)) == len(server.requests) < TWEETS
+
+
+def test_a_tweet_that_is_deleted_meanwhile_stops_nothing(clean_database: Engine, questions: list[Question]) -> None:
+    def script(n: int, request: Request) -> Answer:
+        if n == 1:
+            with clean_database.begin() as connection:
+                connection.execute(text("DELETE FROM tweet WHERE id IN ('101', '119')"))
+        return Answer(body=taught(request))
+
+    with serving(script) as server:
+        rows = list(Job(clean_database, server).teach(questions).rows())
+    assert {str(row.lineage["tweet_id"]) for row, _ in rows} == {question.tweet_id for question in questions} - {"101", "119"}
+
+
+def test_the_ledger_shows_progress_while_it_asks(clean_database: Engine, questions: list[Question]) -> None:
+    shown: list[dict[str, Any]] = []
+
+    def script(n: int, request: Request) -> Answer:
+        shown.append(dict(job.attempt.last_progress() or {}))
+        return Answer(body=taught(request), wait=0.01)
+
+    with serving(script) as server:
+        job = Job(clean_database, server, usd_per_million_in=1000.0)
+        job.teach(questions)
+    late = shown[-1]
+    assert late["phase"] == "teacher"
+    assert 0 < late["asked"] < late["of"] == TWEETS
+    assert late["usd_projected"] == pytest.approx(TWEETS * 7 * 0.001)
+    assert late["seconds_left"] > 0
