@@ -175,7 +175,7 @@ class SynthesisSpec(Payload):
     """Build a dataset: curated pairs, imports, a teacher's answers, noise applied to clean texts; filtered, and split without leaks."""
 
     dataset: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
-    stage: Stage | Literal["both"] = Field(default=Stage.SUMMARY, description="what is learnt; both: of each pair both answers")
+    stage: Literal["summary", "clean", "both"] = Field(default="summary", description="what is learnt; both: of each pair both answers")
     pairs: str | None = Field(default=None, description="collection of curated pairs {tweet_id, clean, summary}")
     sentences: str | None = Field(default=None, description="collection of clean sentences for noise")
     imports: ImportSource | None = None

@@ -58,7 +58,8 @@ def import_(
     from producers.recipes import bring_in_imports
     from tasks import synthesis
 
-    source = {"file": str(file), "form": form, "map": _columns(columns), "human": test_size > 0, "limit": limit, "licence": licence}
+    source = {"file": str(file), "form": form, "map": _columns(columns), "stage": stage, "human": test_size > 0, "limit": limit}
+    source["licence"] = licence
     spec = _spec({"dataset": dataset, "stage": stage, "imports": source, "test_size": test_size, "seed": seed})
     assert spec.imports is not None
     brought = bring_in_imports(spec.imports, Path(), lambda path, counts: say_rejected(str(path), counts))

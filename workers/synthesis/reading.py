@@ -46,7 +46,7 @@ def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None
         NotFound: a collection is not there.
     """
     pairs = list(_pairs(connection, spec.pairs)) if spec.pairs else []
-    paired = [pair.tweet_id for pair in pairs]
+    ids = [pair.tweet_id for pair in pairs]
     sentences, imports = spool.texts(folder), imported.spool(folder)
     if spec.sentences:
         sentences.extend(row.clean for row in _curated(connection, spec.sentences))
@@ -54,10 +54,10 @@ def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None
         imports.extend(_imports(connection, spec.imports.file))
     return Inputs(
         pairs=pairs,
-        tweets={tweet.id: tweet for tweet in _tweets(connection, paired)},
+        tweets={tweet.id: tweet for tweet in tweets(connection, ids)},
         sentences=sentences,
         imports=imports,
-        unpaired=_unpaired(connection, spec.teacher, paired) if spec.teacher else (),
+        unpaired=_unpaired(connection, spec.teacher, ids) if spec.teacher else (),
     )
 
 
@@ -66,6 +66,11 @@ def to_imitate(connection: Connection, spec: SynthesisSpec, noise: NoiseSource, 
     if noise.profile == "fixed":
         return corpus.tweets(connection, source=noise.source, apart=None, seed=spec.seed)
     return corpus.beside(connection, paired, source=noise.source, seed=spec.seed)
+
+
+def paired(connection: Connection, spec: SynthesisSpec) -> list[str]:
+    """The ids of the tweets that the recipe's pairs were written from."""
+    return [str(row.key) for row in _curated(connection, spec.pairs)] if spec.pairs else []
 
 
 def _pairs(connection: Connection, collection: str) -> Iterator[Pair]:
@@ -93,10 +98,12 @@ def _curated(connection: Connection, collection: str) -> Iterator[Any]:
 def _unpaired(connection: Connection, teacher: TeacherSource, paired: list[str]) -> Sequence[Ingested]:
     values = {"source": teacher.source, "paired": paired, "seed": str(teacher.seed), "limit": teacher.limit}
     ids = [str(found) for found in connection.execute(text(_UNPAIRED), values).scalars()]
-    known = {tweet.id: tweet for tweet in _tweets(connection, ids)}
+    known = {tweet.id: tweet for tweet in tweets(connection, ids)}
     return [known[each] for each in ids]
 
 
-def _tweets(connection: Connection, ids: list[str]) -> Iterator[Ingested]:
+def tweets(connection: Connection, ids: list[str]) -> Iterator[Ingested]:
+    """Those of these tweets that are ingested, in the order of their ids, each with its thread."""
+    """The tweets of these ids that are there, with their threads."""
     for row in connection.execute(text(_THREADS), {"ids": ids}):
         yield Ingested(row.id, row.text, row.author, row.created_at, row.thread)
