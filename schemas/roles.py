@@ -42,6 +42,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "rejected_row": Rights(insert=True),
         "curated": Rights(insert=True),
         "selection": Rights(insert=True),
+        # A preview keeps what it asked a teacher.
+        "teaching": Rights(insert=True),
         "review": Rights(
             insert=True,
             update=("value", "reasons", "reviewer", "claimed_until", "verdict", "target_text", "rule", "seconds", "reviewed_at"),

@@ -11,6 +11,7 @@ from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue, SynthesisSpec
 from tasks.submission import Submitted, fingerprint, submit
 from workers import attempt
 from workers.app import app
+from workers.errors import UserError
 from workers.store import transaction
 
 SYNTHESIZE = "synthesis.synthesize"
@@ -37,6 +38,25 @@ def overwritten(key: str, name: str) -> str:
     with transaction() as connection:
         other = connection.execute(text(_OVERWRITTEN), {"key": key, "name": name}).scalar()
     return f"{key}/{other}" if other else key
+
+
+def previewed(spec: SynthesisSpec, number: int) -> dict[str, Any]:
+    """What a recipe would give: here and now, since it stores nothing but a teacher's answers.
+
+    Args:
+        spec: the recipe, its files brought in.
+        number: examples of each origin, and tweets to ask a teacher about.
+
+    Raises:
+        UserError: the recipe can't be built, or this machine lacks what the crafts stand on.
+    """
+    try:
+        from workers.synthesis.preview import preview
+
+        return preview(spec, number)
+    except ModuleNotFoundError as error:
+        needs = "a preview makes examples here, without a worker, and needs what a worker has"
+        raise UserError(f"{error.name} is not installed: {needs}: pip install 'tweetmill[gpu]'") from None
 
 
 @app.task(name=SYNTHESIZE, bind=True)  # type: ignore[untyped-decorator]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli import comparing, drops, exchange
+from producers.cli import comparing, drops, exchange, previews
 from producers.cli.asking import Overrides, RecipeFile, Wait
 from producers.cli.output import DATA, AsJson, emit, example, say
 
@@ -32,7 +32,7 @@ class _ShowsByName(TyperGroup):
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     recipe = "tweetmill synthesize -r recipes/synthesis-summary.yaml"
-    app.command(rich_help_panel=DATA, epilog=example(recipe, f"{recipe} dataset=more noise.copies=5"))(synthesize)
+    app.command(rich_help_panel=DATA, epilog=example(f"{recipe} --preview 10", recipe, f"{recipe} dataset=more noise.copies=5"))(synthesize)
     app.command(rich_help_panel=DATA, epilog=example("tweetmill datasets"))(datasets)
     group = typer.Typer(cls=_ShowsByName, no_args_is_help=True, rich_markup_mode="rich")
     group.command("list", epilog=example("tweetmill dataset list --json | jq '.[].name'"))(datasets)
@@ -53,8 +53,20 @@ def register(app: typer.Typer) -> None:
     )
 
 
-def synthesize(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as_json: AsJson = False) -> None:
-    """Build a dataset of a recipe: curated pairs, imports, and clean sentences messed up in the fashion of the ingested tweets."""
+def synthesize(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    preview: Annotated[
+        int | None,
+        typer.Option("--preview", metavar="N", min=1, max=100, help="Only show what it would give, N of each origin; no worker is needed."),
+    ] = None,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Build a dataset of a recipe: curated pairs, imports, a teacher's answers, and texts messed up in the fashion of the ingested tweets.
+
+    A preview stores no dataset. A teacher is asked about N tweets for it, which the run does not ask again.
+    """
     from sqlalchemy import text
 
     from producers.cli.asking import say_rejected
@@ -63,6 +75,9 @@ def synthesize(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = Tru
     from workers.store import transaction
 
     spec = read_synthesis(recipe, overrides or [], lambda path, counts: say_rejected(str(path), counts))
+    if preview is not None:
+        emit(synthesis.previewed(spec, preview), as_json, previews.page)
+        return
     with transaction() as connection:
         tweets = connection.execute(text("SELECT count(*) FROM tweet")).scalar_one()
     exchange.built(synthesis.enqueue(spec, tweets=tweets), wait, as_json)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from schemas.payloads import NoiseSource, SynthesisSpec
+from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from workers.attempt import Attempt, Outcome
 from workers.errors import UserError
 from workers.settings import get_settings
@@ -73,9 +73,17 @@ def _noising(spec: SynthesisSpec, noise: NoiseSource, inputs: Inputs) -> tuple[N
 def _taught(attempt: Attempt, planned: Plan) -> Taught | None:
     if planned.spec.teacher is None:
         return None
-    questions = [Question(tweet.id, cluster, stage) for tweet, cluster in planned.to_ask() for stage in planned.spec.stages]
-    shown = {stage: [(tweet.text, answer(pair, stage)) for tweet, pair in planned.to_show()] for stage in planned.spec.stages}
-    return teaching.teach(attempt, planned.spec, questions, shown)
+    return teaching.teach(attempt, planned.spec, questions(planned), shown(planned))
+
+
+def questions(planned: Plan) -> list[Question]:
+    """What a teacher is asked, in this order."""
+    return [Question(tweet.id, cluster, stage) for tweet, cluster in planned.to_ask() for stage in planned.spec.stages]
+
+
+def shown(planned: Plan) -> dict[Stage, list[tuple[str, str]]]:
+    """The pairs of each stage that a teacher may be shown: tweet and target."""
+    return {stage: [(tweet.text, answer(pair, stage)) for tweet, pair in planned.to_show()] for stage in planned.spec.stages}
 
 
 def _looking(attempt: Attempt) -> Callable[[int], None]:

@@ -1,0 +1,77 @@
+"""What a preview of a recipe looks like to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from producers.cli.drops import reasons_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def page(found: dict[str, Any]) -> RenderableType:
+    """Some examples of each origin, then the figures, which stay in sight below them."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    if found["examples"]:
+        parts.append(_examples(found["examples"]))
+    parts.append(_facts(found))
+    if found["dropped"]:
+        parts.append(reasons_table(found["dropped"], max(1, found["counts"]["dropped"])))
+    parts += [Text(f"Not as expected: {each}", style="yellow") for each in found["unmet"]]
+    return Group(*parts)
+
+
+def _examples(examples: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_lines=True, header_style="bold")
+    for column in ("origin", "split", "tweet", "target", "dropped for"):
+        table.add_column(column)
+    for each in examples:
+        told = (Text(each["prompt"]), Text(each["target"]))
+        table.add_row(each["origin"], "" if each["reasons"] else each["split"], *told, "\n".join(each["reasons"]))
+    return table
+
+
+def _facts(found: dict[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    for kind, part in found["sources"].items():
+        looked_at = "" if part["there"] == part["looked_at"] else f", {part['looked_at']:,} of them looked at"
+        facts.add_row(kind, f"{part['there']:,}{looked_at}")
+    if noise := found["noise"]:
+        part = "" if noise["tweets"] == noise["of"] else f" of the {noise['of']:,} that the run will read"
+        facts.add_row("noise", f"{noise['profile']}, learnt from {noise['tweets']:,} tweets{part}")
+    if teacher := found["teacher"]:
+        facts.add_row("teacher", Text(_teacher(teacher)))
+    counts = found["counts"]
+    about = "about " if found["about"] else ""
+    learnt = ", ".join(f"{number:,} of {origin}" for origin, number in counts["train"].items())
+    facts.add_row("train", f"{about}{sum(counts['train'].values()):,} examples ({learnt})" if learnt else "nothing")
+    facts.add_row("test", f"{about}{counts['test']:,} examples")
+    facts.add_row("dropped", f"{about}{counts['dropped']:,} examples, {100 * counts['dropped_share']:.1f} %")
+    return facts
+
+
+def _teacher(teacher: dict[str, Any]) -> str:
+    if "error" in teacher:
+        return f"{teacher['model']} would be asked {teacher['of']:,} times, but: {teacher['error']}"
+    told = f"{teacher['model']}: {teacher['looked_at']:,} of {teacher['of']:,} questions looked at, {teacher['refused']:,} answers refused"
+    if ahead := teacher.get("projected"):
+        seconds = "" if ahead["seconds"] is None else f", {_duration(ahead['seconds'])}"
+        told += f". All of them: about {ahead['tokens']:,} tokens, {ahead['usd']:.2f} dollars{seconds}"
+    return told + ". What was asked is not asked again."
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"

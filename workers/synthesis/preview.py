@@ -1,0 +1,163 @@
+"""What a recipe would give, before it is run: some examples, about how many there will be, and what a teacher will cost.
+
+Nothing is stored but a teacher's answers, which the run then finds. Of long sources a part is looked at, drawn by the seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from schemas.payloads import NoiseSource, SynthesisSpec
+from workers.store import transaction
+from workers.synthesis import mixing, reading, sampling
+from workers.synthesis.build import gather
+from workers.synthesis.expectations import Told, unmet
+from workers.synthesis.gathered import Gathered
+from workers.synthesis.noising import Noising, learn
+from workers.synthesis.planning import plan
+from workers.synthesis.preview_teacher import Lesson, taught
+from workers.synthesis.rows import DroppedRow, ExampleRow
+from workers.synthesis.sampling import Part, Sample
+
+SOURCE_ROWS = 300
+"""Rows of each source that are looked at, at least: a few seconds' work."""
+
+TWEETS_TO_IMITATE = 2000
+"""Tweets that the noise of a preview is learnt from; a run reads up to 50,000."""
+
+ORIGINS = ("human", "import", "noise", "teacher")
+
+
+def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
+    """What the recipe would give.
+
+    Args:
+        spec: the recipe, its files brought in.
+        number: examples of each origin to show, and tweets to ask a teacher about.
+
+    Raises:
+        UserError: the recipe can't be built; says why.
+    """
+    with transaction() as connection:
+        sample = sampling.sample(connection, spec, max(SOURCE_ROWS, 10 * number))
+    noising, imitated, there = _noising(spec, spec.noise) if spec.noise else (None, 0, 0)
+    gathered = gather(plan(_for_sample(spec, sample), sample.inputs), noising)
+    lesson = taught(spec, number) if spec.teacher else None
+    made = [*_made(gathered), *(lesson.rows if lesson else ())]
+    counts = _Counts(spec, sample.parts, made, lesson)
+    return {
+        "dataset": spec.dataset,
+        "sources": {kind: {"there": part.there, "looked_at": part.looked_at} for kind, part in sample.parts.items()},
+        "noise": noising and {"profile": noising.name, "tweets": imitated, "of": there},
+        "about": counts.about or not sample.whole,
+        "counts": {
+            "train": counts.train,
+            "test": counts.test,
+            "dropped": sum(counts.dropped.values()),
+            "dropped_share": counts.dropped_share,
+        },
+        "dropped": counts.reasons,
+        "unmet": counts.unmet(),
+        "teacher": lesson and lesson.told,
+        "examples": [_shown(each) for each in _drawn(made, number, spec.seed)],
+    }
+
+
+def _for_sample(spec: SynthesisSpec, sample: Sample) -> SynthesisSpec:
+    """The recipe for a part of its sources: limits and ratios are those of the whole, and reckoned afterwards."""
+    human = [part for kind, part in sample.parts.items() if kind == "pairs" or (spec.imports and spec.imports.human)]
+    there, looked_at = sum(part.there for part in human), sum(part.looked_at for part in human)
+    return spec.model_copy(
+        update={
+            "test_size": round(spec.test_size * looked_at / there) if there else spec.test_size,
+            "noise": spec.noise and spec.noise.model_copy(update={"limit": None}),
+            "imports": spec.imports and spec.imports.model_copy(update={"limit": None}),
+            "ratios": None,
+            "teacher": None,
+        }
+    )
+
+
+def _noising(spec: SynthesisSpec, noise: NoiseSource) -> tuple[Noising, int, int]:
+    """The noise, how many tweets it was learnt from here, and how many a run would read."""
+    with transaction() as connection:
+        there = reading.to_imitate(connection, spec, noise, reading.paired(connection, spec))
+    tweets = there[:TWEETS_TO_IMITATE]
+    return learn(noise.profile, tweets), len(tweets), len(there)
+
+
+def _made(gathered: Gathered) -> Iterator[DroppedRow]:
+    yield from (DroppedRow(row, ()) for row in gathered.kept())
+    yield from gathered.dropped
+
+
+def _drawn(made: list[DroppedRow], number: int, seed: int) -> Iterator[DroppedRow]:
+    """Examples of each origin, kept and dropped ones as they come."""
+    for origin in ORIGINS:
+        there = [each for each in made if each.row.origin == origin]
+        yield from random.Random(f"preview {seed} {origin}").sample(there, min(number, len(there)))
+
+
+def _shown(each: DroppedRow) -> dict[str, Any]:
+    row = each.row
+    told = {"origin": row.origin, "stage": row.stage.value, "split": row.split, "reasons": list(each.reasons)}
+    return {"key": row.example_key, **told, "prompt": row.prompt_text, "target": row.target_text}
+
+
+class _Counts:
+    """How many examples there will be, reckoned from those of the sample."""
+
+    def __init__(self, spec: SynthesisSpec, parts: Mapping[str, Part], made: list[DroppedRow], lesson: Lesson | None) -> None:
+        self._spec = spec
+        limits = {"noise": spec.noise.limit if spec.noise else None, "import": spec.imports.limit if spec.imports else None}
+        scales = [_scale(each.row, parts, lesson) for each in made]
+        whole: dict[str, float] = {}
+        for each, scale in zip(made, scales, strict=True):
+            whole[each.row.origin] = whole.get(each.row.origin, 0.0) + scale
+        cut = {origin: min(1.0, limit / whole[origin]) for origin, limit in limits.items() if limit and origin in whole}
+        self.about = lesson is not None or any(share < 1 for share in cut.values())
+        kept: dict[tuple[str, str], float] = {}
+        reasons: dict[str, float] = {}
+        dropped: dict[str, float] = {}
+        for each, scale in zip(made, scales, strict=True):
+            weight = scale * cut.get(each.row.origin, 1.0)
+            if each.reasons:
+                dropped[each.row.origin] = dropped.get(each.row.origin, 0.0) + weight
+            else:
+                name = (each.row.split, each.row.origin)
+                kept[name] = kept.get(name, 0.0) + weight
+            for reason in each.reasons:
+                reasons[reason] = reasons.get(reason, 0.0) + weight
+        self.test = round(sum(number for (split, _), number in kept.items() if split == "test"))
+        learnt = {origin: round(number) for (split, origin), number in kept.items() if split == "train"}
+        self._judged = sum(learnt.values()) + self.test
+        self.train = mixing.shares(learnt, spec.ratios) if spec.ratios else learnt
+        self.dropped = {origin: round(number) for origin, number in dropped.items()}
+        self.reasons = {reason: round(number) for reason, number in sorted(reasons.items(), key=lambda item: -item[1])}
+
+    @property
+    def dropped_share(self) -> float:
+        """Share of the judged examples."""
+        dropped = sum(self.dropped.values())
+        return round(dropped / (self._judged + dropped), 4) if dropped else 0.0
+
+    def unmet(self) -> list[str]:
+        """What the recipe expects and this would not give, as far as a preview can tell."""
+        if self._spec.expect is None:
+            return []
+        unknown = {"max_rejected_share": None, "max_same_target_share": None, "max_usd": None}
+        human = self.train.get("human", 0)
+        if self._spec.imports is not None and self._spec.imports.human:
+            human += self.train.get("import", 0)
+        dropped = sum(self.dropped.values())
+        told = Told(sum(self.train.values()), self.test, human, judged=self._judged + dropped, dropped=dropped, reasons=self.reasons)
+        return unmet(self._spec.expect.model_copy(update=unknown), told, self._spec.dataset)
+
+
+def _scale(row: ExampleRow, parts: Mapping[str, Part], lesson: Lesson | None) -> float:
+    if row.origin == "teacher":
+        return lesson.scale if lesson else 1.0
+    kind = "imports" if row.origin == "import" else "sentences" if row.lineage.get("kind") == "sentence" else "pairs"
+    return parts[kind].scale if kind in parts else 1.0

@@ -1,0 +1,90 @@
+"""A teacher asked about a few tweets: what it answers, and what all of them will cost. The run finds the answers and pays nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection
+
+from schemas.payloads import SynthesisSpec
+from workers import clock
+from workers.attempt import Attempt
+from workers.errors import TweetmillError
+from workers.inference.engine import EngineError
+from workers.store import transaction
+from workers.synthesis import reading, teaching
+from workers.synthesis.dataset import questions, shown
+from workers.synthesis.hygiene import Hygiene
+from workers.synthesis.planning import plan
+from workers.synthesis.rows import DroppedRow
+from workers.synthesis.teach_budget import projected
+from workers.synthesis.teach_cache import Spent
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What came of it: the examples, by how much there will be more of them, and the figures."""
+
+    rows: list[DroppedRow]
+    scale: float
+    told: dict[str, Any]
+
+
+class _Here:
+    """What stands for an attempt at a job where there is none: nobody stops it, and what it says goes nowhere."""
+
+    job = None
+    order = None
+
+    def check(self) -> None:
+        """Nobody gives orders."""
+
+    def progress(self, **_: Any) -> None:
+        """Nobody looks."""
+
+    def log(self, _: str) -> None:
+        """Nobody reads."""
+
+    def flush(self) -> AbstractContextManager[Connection]:
+        """Nothing is held, so nothing can be lost."""
+        return transaction()
+
+
+def taught(spec: SynthesisSpec, number: int) -> Lesson:
+    """Ask about `number` tweets, those that the run asks first. A teacher that can't be asked is told of, not raised.
+
+    All sources are read for it: which tweets are held back, and which pairs a prompt shows, is a matter of the whole.
+    """
+    assert spec.teacher is not None
+    with transaction() as connection:
+        inputs = reading.read(connection, spec)
+    planned = plan(spec, inputs)
+    asked = questions(planned)
+    few = asked[: number * len(spec.stages)]
+    began = clock.now()
+    try:
+        lesson = teaching.teach(cast("Attempt", _Here()), spec, few, shown(planned))
+        rows = list(_judged(lesson, spec))
+    except (TweetmillError, EngineError) as error:
+        return Lesson([], 1.0, {"model": spec.teacher.model, "of": len(asked), "error": str(error)})
+    took = clock.now() - began
+    tokens = [cast("dict[str, int]", each.row.lineage.get("tokens", {})) for each in rows]
+    spent = Spent(len(rows), sum(each.get("in", 0) for each in tokens), sum(each.get("out", 0) for each in tokens), took)
+    cached = int(lesson.told.get("cached", 0))
+    ahead = projected(spec.teacher, spent, len(asked))
+    told = {"model": spec.teacher.model, "of": len(asked), "looked_at": len(rows), "cached": cached}
+    told |= {"refused": sum(bool(each.reasons) for each in rows), "tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out}
+    if ahead is not None:
+        # Answers that were known take no time, so that they tell nothing of it.
+        seconds = None if cached else round(ahead.seconds, 1)
+        told["projected"] = {"usd": round(ahead.usd, 6), "tokens": ahead.tokens, "seconds": seconds}
+    return Lesson(rows, len(asked) / len(rows) if rows else 1.0, told)
+
+
+def _judged(lesson: teaching.Taught, spec: SynthesisSpec) -> Iterator[DroppedRow]:
+    hygiene = Hygiene(spec.filters, spec.near_duplicate)
+    for row, reasons in lesson.rows():
+        yield DroppedRow(*hygiene.judge(row)) if not reasons else DroppedRow(row, reasons)
