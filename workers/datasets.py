@@ -157,6 +157,11 @@ FROM dataset CROSS JOIN LATERAL (SELECT * FROM example WHERE example.dataset = d
 LEFT JOIN tweet ON tweet.id = example.tweet ORDER BY dataset.created_at DESC, dataset.id DESC
 """
 _PAIR = "SELECT key FROM example WHERE dataset = :dataset AND tweet = :tweet AND origin = 'human' ORDER BY key LIMIT 1"
+_SAID = """
+SELECT said.verdict, said.reviewer, said.reviewed_at AS at, said.target_text AS edited FROM dataset CROSS JOIN LATERAL (
+    SELECT * FROM review WHERE review.dataset = dataset.id AND key = :key AND verdict IN ('accepted', 'edited', 'rejected')
+) AS said ORDER BY said.reviewed_at DESC LIMIT 1
+"""
 _AMBIGUOUS_SHOWN = 5
 _KNOWN = ("operations", "seed", "copy", "teacher", "prompt_sha256", "scores", "reviewer", "licence")
 
@@ -182,7 +187,15 @@ def why(connection: Connection, beginning: str) -> dict[str, Any]:
     if row.origin == "noise" and row.tweet is not None:
         told["source"]["pair"] = connection.execute(text(_PAIR), {"dataset": row.dataset_id, "tweet": row.tweet}).scalar()
     told |= {name: lineage.get(name) for name in _KNOWN}
+    told["review"] = lineage.get("review") or _said(connection, row.key)
+    told["reviewer"] = told["reviewer"] or (told["review"] or {}).get("reviewer")
     return told | {"lineage": lineage}
+
+
+def _said(connection: Connection, key: str) -> dict[str, Any] | None:
+    """What a reviewer said last of an example, in whichever dataset."""
+    row = connection.execute(text(_SAID), {"key": key}).one_or_none()
+    return None if row is None else {name: value for name, value in row._mapping.items() if value is not None}
 
 
 def _key(connection: Connection, beginning: str) -> str:

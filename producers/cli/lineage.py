@@ -21,7 +21,7 @@ _FACTS = {
     "reviewer": "reviewer",
     "licence": "licence",
 }
-_TOLD = {"source", "kind", "operations", "tweet_id", "file", "file_sha256", "place", "form", "human", *_FACTS}
+_TOLD = {"review", "source", "kind", "operations", "tweet_id", "file", "file_sha256", "place", "form", "human", *_FACTS}
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +60,8 @@ def _page(seen: dict[str, Any]) -> RenderableType:
     if seen["origin"] == "noise":
         rows["operations"] = "\n".join(map(_operation, seen["operations"] or [])) or "none: it came out as it went in"
     rows |= {title: _plain(seen[name]) for name, title in _FACTS.items() if seen[name] is not None or name in ("reviewer", "licence")}
+    if seen["review"]:
+        rows["review"] = _review(seen["review"])
     rows |= {name: _plain(value) for name, value in seen["lineage"].items() if name not in _TOLD}
     for name, value in rows.items():
         facts.add_row(name, Text(value))
@@ -79,6 +81,17 @@ def _source(source: dict[str, Any]) -> str:
         told.append(f"curated pair {source['pair'][:8]}")
     if source.get("text_sha256"):
         told.append(f"text's sha256 {source['text_sha256'][:12]}…")
+    return "\n".join(told)
+
+
+def _review(said: dict[str, Any]) -> str:
+    """`edited on 2026-11-02; before: …`, or what it shall become where the review is not applied yet."""
+    rule = said.get("rule")
+    told = [
+        f"{said['verdict']} on {str(said['at'])[:10]}"
+        + (f" by a rule: replace {rule['replace']} by {rule['by'] or 'nothing'}" if rule else "")
+    ]
+    told += [f"{title}: {said[name]}" for name, title in (("before", "before"), ("edited", "shall be")) if said.get(name)]
     return "\n".join(told)
 
 

@@ -47,7 +47,7 @@ SELECT count(*) FILTER (WHERE verdict IS DISTINCT FROM 'rejected') AS examples,
 {_JUDGED}
 """  # noqa: S608
 _AS_THEY_WERE = "(verdict IS NULL OR verdict = 'accepted')"
-_LINES = f"SELECT split || ' ' || key AS line {_JUDGED} WHERE {_AS_THEY_WERE} ORDER BY line COLLATE \"C\""
+_LINES = f"SELECT split || ' ' || key AS line {_JUDGED} WHERE {_AS_THEY_WERE} ORDER BY (split || ' ' || key) COLLATE \"C\""
 _EDITED = f"""
 SELECT key, stage, prompt_text AS prompt, target_text AS target, edited, origin, tweet, split, cluster,
        lineage || jsonb_build_object('reviewer', reviewer,
