@@ -12,7 +12,16 @@ from contextlib import ExitStack
 
 from benchmarks.measure import CannotRun, Report, machine
 
-NEEDS_SERVERS = {"inference": False, "imports": False, "ingest": True, "enqueue": True, "ledger": True, "plans": True, "kills": True}
+NEEDS_SERVERS = {
+    "inference": False,
+    "imports": False,
+    "ingest": True,
+    "enqueue": True,
+    "ledger": True,
+    "plans": True,
+    "synthesis": True,
+    "kills": True,
+}
 """The benchmarks, in the order they run in: those that look for a user's model before the servers hide his home."""
 
 

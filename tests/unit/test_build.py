@@ -14,6 +14,7 @@ from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from schemas.records import Pair
 from tests.built import Built, build
 from workers.errors import UserError
+from workers.synthesis.imported import Imported
 from workers.synthesis.noising import Fixed
 from workers.synthesis.rates import NoiseRates
 
@@ -90,6 +91,47 @@ def test_the_stage_clean_learns_clean_texts():
     assert {example.target_text for example in built.examples} <= targets
     assert {example.stage for example in built.examples} == {Stage.CLEAN}
     assert "noise_of_summary" not in built.counts
+
+
+def test_both_stages_learn_both_answers_of_a_pair_which_stand_on_one_side():
+    built = build(spec(stage="both"), TWEETS, PAIRS, [*SENTENCES, "One sentence is not enough here. There are two of them."], None)
+    human = [row for row in built.examples if row.origin == "human"]
+    sides: dict[str, set[tuple[Stage, str]]] = {key: set() for key in TWEETS}
+    for row in human:
+        sides[str(row.lineage["tweet_id"])].add((row.stage, row.split))
+    assert (
+        sorted(map(sorted, sides.values()))
+        == [[("clean", "test"), ("summary", "test")]] * 5 + [[("clean", "train"), ("summary", "train")]] * 15
+    )
+    by_id = {pair.tweet_id: pair for pair in PAIRS}
+    for row in human:
+        pair = by_id[str(row.lineage["tweet_id"])]
+        assert row.target_text == (pair.summary if row.stage is Stage.SUMMARY else pair.clean)
+    # What is noised teaches either stage, but a summary no clean text, and two sentences no summary.
+    kinds = {(row.stage, row.lineage["kind"]) for row in built.examples if row.origin == "noise"}
+    assert kinds == {("summary", "clean"), ("summary", "summary"), ("summary", "sentence"), ("clean", "clean"), ("clean", "sentence")}
+    twos = {row.stage for row in built.examples if row.target_text.startswith("One sentence")}
+    assert twos == {Stage.CLEAN}
+
+
+def test_either_stage_of_both_is_what_it_would_be_alone():
+    def of(stage: Stage, built: Built) -> set[str]:
+        return {row.example_key for row in built.examples if row.stage is stage}
+
+    both = build(spec(stage="both"), TWEETS, PAIRS, SENTENCES, None)
+    for stage in Stage:
+        assert of(stage, both) == of(stage, build(spec(stage=stage.value), TWEETS, PAIRS, SENTENCES, None))
+
+
+def test_of_both_stages_an_import_says_which_it_is():
+    imports = {"file": "rows.jsonl:0123456789ab+cd", "form": "alpaca"}
+    with pytest.raises(ValidationError, match=r"imports\.stage"):
+        spec(stage="both", imports=imports)
+    with pytest.raises(ValidationError, match="its stage is summary"):
+        spec(imports={**imports, "stage": "clean"})
+    rows = [Imported("line 1", "omg so l8", "I am so late.")]
+    built = build(spec(stage="both", imports={**imports, "stage": "clean"}), TWEETS, PAIRS, [], None, rows)
+    assert [row.stage for row in built.examples if row.origin == "import"] == [Stage.CLEAN]
 
 
 def test_a_limit_is_shared_among_the_kinds_of_noise():
