@@ -11,7 +11,6 @@ from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue, SynthesisSpec
 from tasks.submission import Submitted, fingerprint, submit
 from workers import attempt
 from workers.app import app
-from workers.errors import UserError
 from workers.store import transaction
 
 SYNTHESIZE = "synthesis.synthesize"
@@ -48,15 +47,11 @@ def previewed(spec: SynthesisSpec, number: int) -> dict[str, Any]:
         number: examples of each origin, and tweets to ask a teacher about.
 
     Raises:
-        UserError: the recipe can't be built, or this machine lacks what the crafts stand on.
+        UserError: the recipe can't be built, or needs what is not installed here; says which extra brings it.
     """
-    try:
-        from workers.synthesis.preview import preview
+    from workers.synthesis.preview import preview
 
-        return preview(spec, number)
-    except ModuleNotFoundError as error:
-        needs = "a preview makes examples here, without a worker, and needs what a worker has"
-        raise UserError(f"{error.name} is not installed: {needs}: pip install 'tweetmill[gpu]'") from None
+    return preview(spec, number)
 
 
 @app.task(name=SYNTHESIZE, bind=True)  # type: ignore[untyped-decorator]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.payloads import Filters, Stage
@@ -186,10 +187,24 @@ class TestNearDuplicates:
         assert [strict.judge(row(text))[1] for text in texts] == [(), ()]
 
 
+@pytest.mark.parametrize(
+    ("library", "key", "filters"), [("py3langid", "language", {"language": "en"}), ("phonenumbers", "scrub", {"scrub": ("phone",)})]
+)
+def test_a_library_that_is_not_there_is_named_with_what_brings_it(
+    monkeypatch: pytest.MonkeyPatch, library: str, key: str, filters: dict[str, Any]
+) -> None:
+    language._identifier.cache_clear()
+    for module in (library, f"{library}.langid"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"no {library} here, which filters\.{key} needs: pip install 'tweetmill\[gpu\]'"):
+        reasons(row("call 202-555-0143", "Call."), **filters)
+
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
 ALL = Filters(promise=True, faithful=True, shortest=0.1, longest=1.5, language="en", scrub=("email", "phone", "handle"))
 
 
+@settings(deadline=None)  # the first one loads the detector's model
 @given(TEXT, TEXT, st.sampled_from(["human", "import", "noise", "teacher"]), st.sampled_from(list(Stage)))
 @example("@" * 300, "#" * 300, "teacher", Stage.SUMMARY)
 @example("1" * 300, "+1" * 150, "teacher", Stage.CLEAN)

@@ -12,7 +12,7 @@ import pytest
 import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "tensorflow", "sklearn", "spellchecker")
+HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "tensorflow", "sklearn", "spellchecker", "py3langid", "phonenumbers")
 LIGHT = (
     "producers",
     "producers.cli",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -46,10 +46,18 @@ class Verdict:
     flags: tuple[str, ...]
 
 
-def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY) -> Verdict:
-    """Judge `output` against `tweet`, as it was sent. The clean stage may have several sentences, so only its words are judged."""
+def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collection[str] | None = None) -> Verdict:
+    """Judge `output` against `tweet`, as it was sent. The clean stage may have several sentences, so only its words are judged.
+
+    Args:
+        tweet: as it was sent.
+        output: the text to judge.
+        stage: what was asked for.
+        only: the flags to look for; default: all.
+    """
     form = _broken_promise if stage is Stage.SUMMARY else _left_noise
-    findings = {name: price * count(tweet, output) for name, (price, count) in {"promise": (10.0, form), **_CHECKS}.items()}
+    wanted = {name: both for name, both in {"promise": (10.0, form), **_CHECKS}.items() if only is None or name in only}
+    findings = {name: price * count(tweet, output) for name, (price, count) in wanted.items()}
     return Verdict(cost=sum(findings.values()), flags=tuple(name for name, cost in findings.items() if cost))
 
 

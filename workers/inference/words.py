@@ -144,12 +144,13 @@ def _spoken(output: str) -> str:
     return join_acronyms(LINK.sub(" ", plain(output)))
 
 
-def _variants(word: str) -> set[str]:
+@lru_cache(maxsize=65536)
+def _variants(word: str) -> frozenset[str]:
     once = undo_elongation(word)
     variants = {word, once, _RUN.sub(r"\1\1", word), _bare(word), _bare(once)}
     if word.endswith(("in", "in'")):
         variants.add(word.rstrip("'") + "g")
-    return variants | {variant.replace("'", "") for variant in variants}
+    return frozenset(variants | {variant.replace("'", "") for variant in variants})
 
 
 def _bare(word: str) -> str:

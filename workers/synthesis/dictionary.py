@@ -12,10 +12,10 @@ def frequencies() -> dict[str, int]:
     """Words in small letters and their counts in a body of films' subtitles.
 
     Raises:
-        UserError: the library is not installed on this worker.
+        UserError: the library is not installed here.
     """
     try:
         from spellchecker import SpellChecker
     except ImportError:
-        raise UserError("this worker has no pyspellchecker, which noise is fitted with: pip install 'tweetmill[gpu]'") from None
+        raise UserError("there is no pyspellchecker here, which noise is fitted with: pip install 'tweetmill[gpu]'") from None
     return dict(SpellChecker().word_frequency.dictionary)

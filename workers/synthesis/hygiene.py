@@ -72,20 +72,17 @@ class Hygiene:
             yield self._languages
 
     def _flags(self, row: ExampleRow) -> Iterator[str]:
-        found = checks.check(row.prompt_text, row.target_text, row.stage).flags
-        if self._filters.promise and "promise" in found:
-            yield "promise"
+        names: tuple[str, ...] = ("promise",) if self._filters.promise else ()
         if self._filters.faithful:
-            held_to = _FAITHFUL_BY_HAND if _by_hand(row) else _FAITHFUL
-            yield from (flag for flag in held_to if flag in found)
+            names += _FAITHFUL_BY_HAND if _by_hand(row) else _FAITHFUL
+        yield from checks.check(row.prompt_text, row.target_text, row.stage, names).flags
 
     def _noise_flags(self, row: ExampleRow) -> Iterator[str]:
         # The form alone: a noise that joins words would make any target look longer than its tweet.
-        if self._filters.promise and "promise" in checks.check(row.target_text, row.target_text, row.stage).flags:
-            yield "promise"
+        if self._filters.promise:
+            yield from checks.check(row.target_text, row.target_text, row.stage, ("promise",)).flags
         if self._filters.faithful:
-            found = checks.check(row.prompt_text, row.target_text, row.stage).flags
-            yield from (flag for flag in _FAITHFUL_TO_NOISE if flag in found)
+            yield from checks.check(row.prompt_text, row.target_text, row.stage, _FAITHFUL_TO_NOISE).flags
 
     def _lengths(self, row: ExampleRow) -> Iterator[str]:
         tweet, target = count_words(row.prompt_text), count_words(row.target_text)

@@ -29,7 +29,7 @@ def surely_other(text: str, language: str) -> bool:
     Links, handles, hashtags and emoji are no language. A word counts once: a row of `ha ha ha` is in no language either.
 
     Raises:
-        UserError: there is no such language.
+        UserError: there is no such language, or the detector is not installed here.
     """
     words = list(dict.fromkeys(_words(text)))
     other_script = sum(len(_LATIN.sub("", word)) for word in words)
@@ -60,6 +60,8 @@ def _words(text: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError:
+        raise UserError("there is no py3langid here, which filters.language needs: pip install 'tweetmill[gpu]'") from None
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

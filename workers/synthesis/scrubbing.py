@@ -18,6 +18,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from workers.errors import UserError
 from workers.inference.text import HANDLE, LINK
 from workers.inference.words import foreign_names, foreign_numbers, foreign_words
 
@@ -44,6 +45,9 @@ def scrub(prompt: str, target: str, kinds: Collection[str]) -> Scrubbed:
 
     What the target says and only the replaced part of the tweet had said is replaced there too, so that a faithful target stays
     faithful.
+
+    Raises:
+        UserError: what finds telephone numbers is not installed here.
     """
     counts: dict[str, int] = {}
     for kind in ("email", "phone", "handle"):
@@ -94,8 +98,10 @@ def _phones(text: str) -> Iterator[_Phone]:
     """What can be dialled, and whether it is surely meant so."""
     if sum(map(str.isdigit, text)) < _FEWEST_DIGITS:
         return
-    from phonenumbers import Leniency, PhoneNumberMatcher
-
+    try:
+        from phonenumbers import Leniency, PhoneNumberMatcher
+    except ImportError:
+        raise UserError("there is no phonenumbers here, which filters.scrub needs: pip install 'tweetmill[gpu]'") from None
     links = [match.span() for match in LINK.finditer(text)]
     earlier = False
     for match in PhoneNumberMatcher(text, _HOME, leniency=Leniency.EXACT_GROUPING):
