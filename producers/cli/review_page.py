@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.widgets import Footer, Static, TextArea
@@ -42,7 +42,7 @@ _STYLE = """
 #editor { height: 6; }
 #why { border: round $warning; }
 #facts { color: $text-muted; padding: 1 1 0 1; height: auto; }
-.hidden, .empty #target, .empty #why, .empty #facts { display: none; }
+.empty #target, .empty #why, .empty #facts { display: none; }
 ModalScreen { align: center middle; }
 #box { width: 90%; max-width: 100; height: auto; max-height: 80%; padding: 1 2; border: round $accent; background: $surface; }
 """
@@ -54,14 +54,15 @@ class ReviewPage(App[Tally]):
     CSS = _STYLE
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
+    # Of priority, so that each key has done its work before the next one is looked at, however fast they come.
     BINDINGS: ClassVar[list[BindingType]] = [
-        ("a", "accept", "Accept"),
-        ("e", "edit", "Edit"),
-        ("r", "reject", "Reject"),
-        ("s", "skip", "Skip"),
-        ("u", "undo", "Undo"),
-        ("question_mark", "help", "Help"),
-        ("q", "quit", "Quit"),
+        Binding("a", "accept", "Accept", priority=True),
+        Binding("e", "edit", "Edit", priority=True),
+        Binding("r", "reject", "Reject", priority=True),
+        Binding("s", "skip", "Skip", priority=True),
+        Binding("u", "undo", "Undo", priority=True),
+        Binding("question_mark", "help", "Help", priority=True),
+        Binding("q", "quit", "Quit", priority=True),
     ]
 
     def __init__(self, desk: Desk, limit: int | None = None, watch: Stopwatch | None = None) -> None:
@@ -73,7 +74,7 @@ class ReviewPage(App[Tally]):
         self._held: dict[str, Claim] = {}
         self._turn = asyncio.Lock()  # first come, first served: what is said is stored in its order
         self._counts: dict[str, Any] = {"rows": 0, "left": 0}
-        self._leaving = False
+        self._leaving = self._editing = False
 
     def compose(self) -> ComposeResult:
         """Where one stands, the row, and the keys."""
@@ -84,7 +85,8 @@ class ReviewPage(App[Tally]):
                 card.border_title = title
                 yield card
                 if name == "target":
-                    editor = Editor(id="editor", classes="card hidden", soft_wrap=True)
+                    editor = Editor(id="editor", classes="card", soft_wrap=True)
+                    editor.display = False
                     editor.border_title = "target: Enter keeps it, Escape drops the change"
                     yield editor
             yield Static(id="facts", markup=False)
@@ -102,6 +104,10 @@ class ReviewPage(App[Tally]):
         self._watch.touch()
 
     # What a key does
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No key of the page means anything while a target is edited."""
+        return not self._editing and super().check_action(action, parameters) is not False
 
     def action_accept(self) -> None:
         """The target is right."""
@@ -162,7 +168,7 @@ class ReviewPage(App[Tally]):
 
     def on_text_area_changed(self, message: TextArea.Changed) -> None:
         """The checks read along."""
-        if self.row is not None and not self._editor.has_class("hidden"):
+        if self.row is not None and self._editing:
             found = objections(self.row.prompt, message.text_area.text, self.row.stage)
             self.query_one("#why", Static).update(reasons([f"checks: the target {each}" for each in found]))
 
@@ -289,12 +295,10 @@ class ReviewPage(App[Tally]):
         return self.query_one("#editor", Editor)
 
     def _edit(self, on: bool) -> None:
-        self._editor.set_class(not on, "hidden")
-        self.query_one("#target").set_class(on, "hidden")
-        if on:
-            self._editor.focus()
-        else:
-            self.set_focus(None)
+        self._editing = on
+        self._editor.display, self.query_one("#target").display = on, not on
+        self.screen.set_focus(self._editor if on else None)
+        self.refresh_bindings()
 
     def _show(self, row: Claim | None, done: bool = False) -> None:
         self.row = row

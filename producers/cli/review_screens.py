@@ -47,12 +47,16 @@ class Editor(TextArea):
         """The text shall stay as it was."""
 
     async def _on_key(self, event: events.Key) -> None:
-        if event.key not in ("enter", "escape"):
+        if event.key in ("enter", "escape"):
+            self.post_message(self.Kept(" ".join(self.text.split())) if event.key == "enter" else self.Dropped())
+        elif event.key in self._bindings.key_to_bindings:
+            # Left alone, a backspace would be done after the letters that came behind it, since letters take a shorter way.
+            await self.run_action(self._bindings.key_to_bindings[event.key][0].action)
+        else:
             await super()._on_key(event)
             return
         event.stop()
         event.prevent_default()
-        self.post_message(self.Kept(" ".join(self.text.split())) if event.key == "enter" else self.Dropped())
 
 
 class HelpScreen(ModalScreen[None]):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sqlalchemy import Engine, text
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -136,6 +137,21 @@ def test_an_edit_is_kept_offered_to_all_and_taken_back_whole(clean_database: Eng
 
     assert {row.verdict for row in reviewed(clean_database, dataset).values()} == {None}
     assert tally == Tally()
+
+
+def test_keys_that_come_all_at_once_are_taken_one_after_the_other(clean_database: Engine) -> None:
+    dataset = add_dataset(clean_database, plain_rows(3))
+
+    async def story(page: ReviewPage, pilot: Pilot[Any]) -> None:
+        row = page.row
+        assert row is not None
+        for key in ("e", *["backspace"] * len("again."), *"ears", "enter"):
+            page.post_message(Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: isinstance(page.screen, RuleScreen))
+        await pilot.press("n")
+        assert reviewed(clean_database, dataset)[row.key].target_text == row.target.replace("again.", "ears")
+
+    sit(dataset, story)
 
 
 def test_a_rule_that_is_declined_changes_the_one_row_alone(clean_database: Engine) -> None:
