@@ -44,7 +44,7 @@ def objections(prompt: str, target: str, stage: str) -> tuple[str, ...]:
     """What the checks say against a target, in words."""
     from workers.synthesis import ranking
 
-    return ranking.objections(prompt, target, Stage(stage))[1]
+    return ranking.objections(prompt, target, Stage(stage))
 
 
 def enqueue_apply(name: str, new_name: str) -> Submitted:

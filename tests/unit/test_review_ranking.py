@@ -5,11 +5,11 @@ from __future__ import annotations
 from producers.cli.review_pace import PAUSE, Stopwatch, Tally, span
 from schemas.payloads import Stage
 from workers.inference import checks
-from workers.synthesis.ranking import FINDINGS, Candidate, Words, objections, rank
+from workers.synthesis.ranking import FINDINGS, Candidate, Findings, Known, Words, objections, rank
 
 TWEET = "omg the bus to Oslo was 5 minutes late again"
 TARGET = "The bus to Oslo was 5 minutes late again."
-WORDS = Words([TARGET, TARGET])
+KNOWN = Known(Words([TARGET, TARGET]), Findings([]))
 
 
 def candidate(target: str = TARGET, scores: dict[str, float] | None = None, alike: int = 1, stage: str = "summary") -> Candidate:
@@ -17,20 +17,28 @@ def candidate(target: str = TARGET, scores: dict[str, float] | None = None, alik
 
 
 def value(row: Candidate) -> float:
-    return rank(row, WORDS).value
+    return rank(row, KNOWN).value
 
 
 def test_what_the_checks_object_to_comes_first_and_is_told_in_words():
-    wrong = rank(candidate("The bus to Bergen was 7 minutes late again."), WORDS)
+    wrong = rank(candidate("The bus to Bergen was 7 minutes late again."), KNOWN)
 
     assert wrong.value > value(candidate()) + 5
     assert "checks: the target has a number that the tweet lacks" in wrong.reasons
-    assert rank(candidate(), WORDS).reasons == ()
+    assert rank(candidate(), KNOWN).reasons == ()
+
+
+def test_what_the_checks_find_everywhere_says_little_of_one_row():
+    number = candidate("The bus to Oslo was 7 minutes late again.")
+    seldom, often = (Known(KNOWN.words, Findings([number] * count + [candidate()] * 50)) for count in (1, 40))
+
+    assert rank(number, seldom).value > 2 * rank(number, often).value > 0
+    assert Findings([number]).weight("new_number") > 0.5, "one row of a small dataset may well be wrong"
 
 
 def test_every_finding_of_the_checks_has_words_for_it():
     assert set(FINDINGS) == {"promise", *checks._CHECKS}
-    assert objections(TWEET, "late 😀", Stage.CLEAN)[1] == ("still holds a handle, a link or an emoji, or no word at all",)
+    assert objections(TWEET, "late 😀", Stage.CLEAN) == ("still holds a handle, a link or an emoji, or no word at all",)
 
 
 def test_a_teacher_that_says_something_else_each_time_comes_before_one_that_does_not():
@@ -38,13 +46,13 @@ def test_a_teacher_that_says_something_else_each_time_comes_before_one_that_does
 
     assert values == sorted(values, reverse=True)
     assert len(set(values)) == 3
-    assert rank(candidate(scores={"agreement": 0.2}), WORDS).reasons == ("teacher: its answers agree to 20%",)
+    assert rank(candidate(scores={"agreement": 0.2}), KNOWN).reasons == ("teacher: its answers agree to 20%",)
     assert value(candidate(scores={"agreement": 1.0})) == value(candidate(scores={"cost": 3.0})) == value(candidate())
 
 
 def test_words_that_stand_nowhere_else_and_a_small_cluster_count():
     words = Words([TARGET, TARGET, "The bus to Oslo was 5 minutes late yesterday."])
-    fresh = rank(candidate("The bus to Oslo was 5 minutes late yesterday."), words)
+    fresh = rank(candidate("The bus to Oslo was 5 minutes late yesterday."), Known(words, Findings([])))
 
     assert any(reason.startswith("new: 1 of") for reason in fresh.reasons)
     assert value(candidate(alike=1)) > value(candidate(alike=10))

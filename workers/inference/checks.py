@@ -55,10 +55,16 @@ def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collectio
         stage: what was asked for.
         only: the flags to look for; default: all.
     """
+    found = findings(tweet, output, stage, only)
+    return Verdict(cost=sum(found.values()), flags=tuple(found))
+
+
+def findings(tweet: str, output: str, stage: Stage, only: Collection[str] | None = None) -> dict[str, float]:
+    """What each check that finds something costs, by its name; arguments as of `check`."""
     form = _broken_promise if stage is Stage.SUMMARY else _left_noise
     wanted = {name: both for name, both in {"promise": (10.0, form), **_CHECKS}.items() if only is None or name in only}
-    findings = {name: price * count(tweet, output) for name, (price, count) in wanted.items()}
-    return Verdict(cost=sum(findings.values()), flags=tuple(name for name, cost in findings.items() if cost))
+    costs = {name: price * count(tweet, output) for name, (price, count) in wanted.items()}
+    return {name: cost for name, cost in costs.items() if cost}
 
 
 def _out_of_order(tweet: str, output: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from workers.errors import UserError
-from workers.synthesis.ranking import Candidate, Ranked, Words, rank
+from workers.synthesis.ranking import Candidate, Findings, Known, Ranked, Words, rank
 
 _BATCH = 2000
 _MANY = 20_000  # rows from which starting a process a core pays
@@ -44,6 +44,8 @@ _TARGETS = f"SELECT target FROM ({_CANDIDATES}) AS candidate"  # noqa: S608
 _ROWS = f"""
 SELECT key, stage, prompt, target, scores, count(*) OVER (PARTITION BY cluster) AS alike FROM ({_CANDIDATES}) AS candidate
 """  # noqa: S608
+# They come in the order of their hashes, and not of their making.
+_SAMPLE = f"SELECT key, stage, prompt, target, scores, 1 AS alike FROM ({_CANDIDATES} LIMIT 2000) AS candidate"  # noqa: S608
 _COPY = "COPY review (dataset, key, value, reasons) FROM STDIN"
 # The newest verdict on the same key counts. It was not given here, so that it has no seconds and no rule that could be undone.
 _CARRY = """
@@ -78,10 +80,11 @@ def open_review(connection: Connection, dataset: int, told: Told) -> Opened:
     rows = connection.execute(text(_COUNT), of_dataset).scalar_one()
     if not rows:
         raise UserError("the dataset has no example: there is nothing to review")
-    words = Words(row.target for row in _streamed(connection, _TARGETS, dataset))
+    sample = (Candidate(**row._mapping) for row in connection.execute(text(_SAMPLE), of_dataset))
+    known = Known(Words(row.target for row in _streamed(connection, _TARGETS, dataset)), Findings(sample))
     candidates = (Candidate(**row._mapping) for row in _streamed(connection, _ROWS, dataset))
     done = 0
-    with _ranking(words, rows) as ranked:
+    with _ranking(known, rows) as ranked:
         for batch in ranked(_batches(candidates)):
             _copy(connection, dataset, batch)
             done += len(batch)
@@ -100,14 +103,14 @@ def _batches(rows: Iterator[Candidate]) -> Iterator[list[Candidate]]:
 
 
 @contextmanager
-def _ranking(words: Words, rows: int) -> Iterator[Callable[[Iterable[list[Candidate]]], Iterator[list[Ranked]]]]:
+def _ranking(known: Known, rows: int) -> Iterator[Callable[[Iterable[list[Candidate]]], Iterator[list[Ranked]]]]:
     """What ranks batches: this process, or for many rows one a core."""
     if rows < _MANY:
-        yield lambda batches: ([rank(row, words) for row in batch] for batch in batches)
+        yield lambda batches: ([rank(row, known) for row in batch] for batch in batches)
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Spawned: a fork would share this process's connection.
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _remember, (words,)) as pool:
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _remember, (known,)) as pool:
         yield lambda batches: _in_order(pool, batches, ahead=2 * cores)
 
 
@@ -122,17 +125,17 @@ def _in_order(pool: Executor, batches: Iterable[list[Candidate]], ahead: int) ->
         yield waiting.popleft().result()
 
 
-_words: Words | None = None
+_known: Known | None = None
 
 
-def _remember(words: Words) -> None:
-    global _words
-    _words = words
+def _remember(known: Known) -> None:
+    global _known
+    _known = known
 
 
 def _rank_all(batch: Sequence[Candidate]) -> list[Ranked]:
-    assert _words is not None
-    return [rank(row, _words) for row in batch]
+    assert _known is not None
+    return [rank(row, _known) for row in batch]
 
 
 def _copy(connection: Connection, dataset: int, batch: Iterable[Ranked]) -> None:

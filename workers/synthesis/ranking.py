@@ -1,15 +1,17 @@
-"""How much a person's look at an example tells, in the price of the checks: what a check finds, where teachers differ, what is new."""
+"""How much a person's look at an example tells, in the price of the checks: what they seldom find, where teachers differ, what is new."""
 
 from __future__ import annotations
 
+import math
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.payloads import Stage
-from workers.inference.checks import check
+from workers.inference.checks import findings
 from workers.inference.words import content_words
 
 # What each finding means to somebody who has the tweet and the target before them.
@@ -31,9 +33,10 @@ FINDINGS: Mapping[str, str] = {
 _LEFT_NOISE = "still holds a handle, a link or an emoji, or no word at all"
 
 _DISAGREEMENT = 5.0  # candidates of a teacher that have nothing in common: as telling as an invented number
-_NEW_WORDS = 2.0  # only words that stand in no other row
+_NEW_WORDS = 1.0  # only words that stand in no other row
 _ALONE = 0.5
 _BUCKETS = 1 << 20
+_PRIOR = 20  # rows without a finding that are imagined beside the sample: the finding of an only row would say nothing
 
 
 @dataclass(frozen=True)
@@ -76,22 +79,50 @@ def _bucket(word: str) -> int:
     return zlib.crc32(word.encode()) % _BUCKETS
 
 
-def objections(prompt: str, target: str, stage: Stage) -> tuple[float, tuple[str, ...]]:
-    """What the checks say against a target, priced and in words."""
-    verdict = check(prompt, target, stage)
-    told = tuple(_LEFT_NOISE if flag == "promise" and stage is Stage.CLEAN else FINDINGS[flag] for flag in verdict.flags)
-    return verdict.cost, told
+class Findings:
+    """How much each check's finding says of one row: little where half of the rows have it, much where hardly any has."""
+
+    def __init__(self, sample: Iterable[Candidate]) -> None:
+        rows, having = 0, Counter[str]()
+        for row in sample:
+            rows += 1
+            having.update(findings(row.prompt, row.target, Stage(row.stage)).keys())
+        self._full = math.log(rows + _PRIOR)
+        self._having = {name: math.log(1 + count) for name, count in having.items()}
+
+    def weight(self, name: str) -> float:
+        """From 0, every row has it, to 1, none of the sample has."""
+        return 1 - self._having.get(name, 0.0) / self._full
 
 
-def rank(row: Candidate, words: Words) -> Ranked:
+@dataclass(frozen=True)
+class Known:
+    """What is known of the dataset before its rows are ranked."""
+
+    words: Words
+    findings: Findings
+
+
+def objections(prompt: str, target: str, stage: Stage) -> tuple[str, ...]:
+    """What the checks say against a target, in words."""
+    return tuple(_told(name, stage) for name in findings(prompt, target, stage))
+
+
+def _told(name: str, stage: Stage) -> str:
+    return _LEFT_NOISE if name == "promise" and stage is Stage.CLEAN else FINDINGS[name]
+
+
+def rank(row: Candidate, known: Known) -> Ranked:
     """What a look at `row` tells."""
-    value, told = objections(row.prompt, row.target, Stage(row.stage))
-    reasons = [f"checks: the target {finding}" for finding in told]
+    stage = Stage(row.stage)
+    found = {name: cost * known.findings.weight(name) for name, cost in findings(row.prompt, row.target, stage).items()}
+    value = sum(found.values())
+    reasons = [f"checks: the target {_told(name, stage)}" for name in sorted(found, key=lambda name: -found[name])]
     agreement = _agreement(row.scores)
     if agreement is not None and agreement < 1:
         value += _DISAGREEMENT * (1 - agreement)
         reasons.append(f"teacher: its answers agree to {agreement:.0%}")
-    fresh, every = words.only_here(row.target)
+    fresh, every = known.words.only_here(row.target)
     if fresh:
         value += _NEW_WORDS * fresh / every
         reasons.append(f"new: {fresh} of {every} words {'stands' if fresh == 1 else 'stand'} in no other target")
