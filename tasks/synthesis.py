@@ -24,12 +24,30 @@ WHERE job.idempotency_key = :key AND job.state = 'done' AND job.result->>'finger
 """
 
 
+# Whether the job of this key ended though its teacher had no answer to some tweets.
+_LEFT_OPEN = """
+SELECT true FROM job WHERE idempotency_key = :key AND state = 'done' AND (result->'teacher'->>'unanswered')::int > 0
+"""
+
+
 def enqueue(spec: SynthesisSpec, *, tweets: int) -> Submitted:
     """Ask for a dataset. `tweets` is how many are ingested: more of them make the same recipe a new job.
 
-    So does another recipe that was built under the same name in between.
+    So does another recipe that was built under the same name in between, and a teacher that left tweets without an answer: asking
+    again asks about these.
     """
-    return submit(SYNTHESIZE, Queue.SYNTHESIS, spec, overwritten(fingerprint(SYNTHESIZE, spec, str(tweets)), spec.dataset))
+    key = fingerprint(SYNTHESIZE, spec, str(tweets))
+    return submit(SYNTHESIZE, Queue.SYNTHESIS, spec, overwritten(_again(key) if spec.teacher else key, spec.dataset))
+
+
+def _again(key: str) -> str:
+    """The key, or a new one for as long as the job of it left something open."""
+    again, number = key, 0
+    with transaction() as connection:
+        while connection.execute(text(_LEFT_OPEN), {"key": again}).scalar():
+            number += 1
+            again = f"{key}/again{number}"
+    return again
 
 
 def overwritten(key: str, name: str) -> str:

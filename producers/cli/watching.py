@@ -79,7 +79,7 @@ def sight(job: JobView, shards: ShardsView) -> Sight:
         return _of_training(job)
     if job.state is JobState.QUEUED:
         return Sight(0, None, "", f"failed {job.failures} times, waits for its next try" if job.failures else "waits for a worker")
-    if job.progress.get("phase") == "teacher":
+    if job.progress.get("phase") in ("teacher", "taught") and "of" in job.progress:
         return _of_teaching(job)
     if {"done", "total"} <= job.progress.keys():
         return Sight(job.progress["done"], job.progress["total"], "rows", "")
@@ -112,10 +112,15 @@ def _of_teaching(job: JobView) -> Sight:
     progress = job.progress
     parts = [f"{progress['cached']:,} known before"] if progress.get("cached") else []
     parts.append(f"{progress.get('tokens', 0):,} tokens")
-    if progress.get("usd_projected"):
+    asking = progress["phase"] == "teacher" and not job.final
+    if asking and progress.get("usd_projected"):
         parts.append(f"{progress['usd']:.4g} of about {progress['usd_projected']:.4g} USD")
-    if "seconds_left" in progress and not job.final:
+    elif progress.get("usd"):
+        parts.append(f"{progress['usd']:.4g} USD")
+    if asking and "seconds_left" in progress:
         parts.append(f"{duration(progress['seconds_left'])} left")
+    if "rows" in progress:
+        parts.append(f"{progress['rows']:,} rows made")
     return Sight(progress["asked"] + progress.get("cached", 0), progress["of"], "tweets asked", ", ".join(parts))
 
 

@@ -47,6 +47,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], WorkerProcess]]:
 
 
 def ask(server: Server, **teacher: Any) -> uuid.UUID:
+    """Queue a dataset of the teacher's answers alone."""
     source = {"model": "teacher", "base_url": server.url, "candidates": 1, "timeout": 2.0, "examples": 0, **teacher}
     spec = SynthesisSpec.model_validate({"dataset": "taught", "teacher": source, "test_size": 0, "near_duplicate": 1.0})
     return enqueue(spec, tweets=TWEETS).job

@@ -320,6 +320,16 @@ def test_shards_are_seen_by_their_rows_and_busy_workers(engine):
     assert seen(engine, parent) == "132/300 rows, 1/3 shards, 1 workers busy"
 
 
+def test_a_teacher_is_seen_by_its_tweets_cost_and_time_left(engine):
+    held = claimed(engine, add(engine, kind="synthesis.synthesize"))
+    asked = {"phase": "teacher", "asked": 50, "cached": 10, "of": 200, "tokens": 12345, "usd": 0.25, "usd_projected": 0.95}
+    show(engine, held, **asked, seconds_left=200.0, pairs=40)
+    said = seen(engine, held.job)
+    assert said == "60/200 tweets asked, 10 known before, 12,345 tokens, 0.25 of about 0.95 USD, 3 min 20 s left"
+    show(engine, held, **{**asked, "phase": "taught"}, seconds_left=0, rows=1000)
+    assert seen(engine, held.job) == "60/200 tweets asked, 10 known before, 12,345 tokens, 0.25 USD, 1,000 rows made"
+
+
 def test_other_jobs_are_seen_by_their_phase(engine):
     job = add(engine, kind="evaluation.evaluate")
     assert seen(engine, job) == "waits for a worker"

@@ -245,7 +245,8 @@ class Taught:
             "seconds": round(spent.seconds, 1),
             "projected_at_half": None if ahead is None else {"usd": round(ahead.usd, 6), "seconds": round(ahead.seconds, 1)},
         }
-        self._attempt.progress(phase="taught", asked=spent.asked, usd=self.told["usd"], seconds_left=0)
+        shown = {"asked": spent.asked, "cached": self._cached, "of": self._of, "tokens": spent.tokens_in + spent.tokens_out}
+        self._attempt.progress(phase="taught", usd=self.told["usd"], seconds_left=0, **shown)
 
     def _row(self, asked: Asked, question: Question, stored: teach_cache.Stored | None) -> tuple[ExampleRow | None, tuple[str, ...]]:
         lineage: dict[str, object] = {
