@@ -33,7 +33,7 @@ _PHASES = {
     "learn the noise": ("read", "learnt"),
     "plan": ("learnt", "planned"),
     "make rows": ("planned", "made"),
-    "store": ("made", "done"),
+    "store": ("made", "ended"),
 }
 # A line of the job's log begins with what was done.
 _EVENTS = """
@@ -195,7 +195,7 @@ def _run(folder: Path, name: str, sentences: list[str], pairs: Path) -> Run:
         len(sentences),
         counts["train"] + counts["test"],
         counts["sentences_duplicate"],
-        _phases(job),
+        _phases(job, told["ended"]),
         told["before_mib"],
         told["peak_mib"],
         _exported(name, folder),
@@ -211,11 +211,11 @@ def _in_its_own_process(job: UUID) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _phases(job: UUID) -> dict[str, float]:
+def _phases(job: UUID, ended: float) -> dict[str, float]:
     """Seconds of the phases, by the times at which the job's log tells of them."""
     with transaction() as connection:
         events = connection.execute(text(_EVENTS), {"job": job}).all()
-    at = {row.name: float(row.at) for row in events}
+    at = {row.name: float(row.at) for row in events} | {"ended": ended}
     return {phase: at[end] - at[start] for phase, (start, end) in _PHASES.items()}
 
 
@@ -238,7 +238,10 @@ def _work(job: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     app.tasks["synthesis.synthesize"].apply(args=(job,), throw=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"before_mib": before / 1024, "peak_mib": peak / 1024}))
+    with transaction() as connection:
+        # The event of a job that is done bears the time at which the transaction began that stored its rows.
+        ended = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+    print(json.dumps({"before_mib": before / 1024, "peak_mib": peak / 1024, "ended": float(ended)}))
 
 
 if __name__ == "__main__":

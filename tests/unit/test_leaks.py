@@ -9,12 +9,15 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.payloads import SynthesisSpec
+from schemas.payloads import Stage, SynthesisSpec
 from schemas.records import Pair
 from tests.built import build
 from tests.leaks import alike
+from workers.synthesis.build import gather
 from workers.synthesis.imported import Imported
 from workers.synthesis.leaks import HeldBack
+from workers.synthesis.planning import Inputs, plan
+from workers.synthesis.rows import ExampleRow
 from workers.synthesis.threads import Ingested
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -92,6 +95,35 @@ def test_the_planted_leaks_are_found_by_the_measure_that_looks_for_them() -> Non
     for one, other in (*planted.retweets, *planted.quotes, *planted.nears):
         assert alike([planted.tweets[one].text], [planted.tweets[other].text], 0.7)
     assert not alike([planted.text(30)], [planted.text(31)], 0.7)
+
+
+def test_a_teachers_answer_that_a_person_wrote_of_a_held_back_tweet_is_not_learnt() -> None:
+    planted = Planted(2)
+    spec = SynthesisSpec(dataset="d", pairs="p", test_size=10)
+    asked = [Ingested(f"new{number}", f"{number} things happened to me on the way home") for number in range(2)]
+    planned = plan(spec, Inputs(planted.pairs, planted.tweets, unpaired=asked))
+    held = next(pair for pair, cluster in zip(planned.pairs, planned.clusters.pairs, strict=True) if planned.held[cluster])
+    answers = [held.summary.upper(), "Something else."]
+    taught = [
+        (ExampleRow(Stage.SUMMARY, tweet.text, answer, "teacher", {"tweet_id": tweet.id}, "train", cluster), ())
+        for (tweet, cluster), answer in zip(planned.to_ask(), answers, strict=True)
+    ]
+    gathered = gather(planned, None, taught)
+    assert [row.target_text for row in gathered.kept() if row.origin == "teacher"] == ["Something else."]
+    assert planned.counts["withheld"] == 1
+
+
+def test_a_teacher_is_not_asked_about_what_is_held_back_nor_shown_it() -> None:
+    planted = Planted(3)
+    echoes = [Ingested(f"e{pair.tweet_id}", f"RT @me: {planted.tweets[pair.tweet_id].text}") for pair in planted.pairs]
+    planned = plan(SynthesisSpec(dataset="d", pairs="p", test_size=20), Inputs(planted.pairs, planted.tweets, unpaired=echoes))
+    tested = {pair.tweet_id for pair, cluster in zip(planned.pairs, planned.clusters.pairs, strict=True) if planned.held[cluster]}
+    assert len(tested) == 20
+    asked = {tweet.id.removeprefix("e") for tweet, _ in planned.to_ask()}
+    shown = {tweet.id for tweet, _ in planned.to_show()}
+    assert asked
+    assert shown
+    assert not (asked | shown) & tested
 
 
 def test_a_text_made_like_one_that_is_held_back_is_told_from_others() -> None:

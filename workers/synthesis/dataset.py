@@ -18,7 +18,7 @@ from workers.synthesis.noising import Noising, learn
 from workers.synthesis.planning import Inputs, Plan, answer, plan
 from workers.synthesis.teaching import Question, Taught
 
-_ROWS_A_LOOK = 1000
+_A_LOOK = 1000
 
 
 def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
@@ -37,11 +37,11 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
     if noising:
         attempt.log(f"learnt: {noising.name} noise of {imitated} tweets")
     attempt.check()
-    planned = plan(spec, inputs, folder)
+    planned = plan(spec, inputs, folder, _looking(attempt, "texts"))
     attempt.log(f"planned: {planned.clusters.count} clusters, {int(planned.held.sum())} of them held back for the test")
     attempt.check()
     taught = _taught(attempt, planned)
-    gathered = gather(planned, noising, taught.rows() if taught else (), folder, _looking(attempt))
+    gathered = gather(planned, noising, taught.rows() if taught else (), folder, _looking(attempt, "rows"))
     attempt.log(f"made: {len(gathered)} examples, {len(gathered.dropped)} more dropped by filters")
     told = gathered.tell(read=planned.read, refused=planned.refused, usd=taught.told.get("usd", 0.0) if taught else 0.0)
     _check(attempt, planned, gathered, told)
@@ -89,13 +89,14 @@ def shown(planned: Plan) -> dict[Stage, list[tuple[str, str]]]:
     return {stage: [(tweet.text, answer(pair, stage)) for tweet, pair in planned.to_show()] for stage in planned.spec.stages}
 
 
-def _looking(attempt: Attempt) -> Callable[[int], None]:
-    """Show now and then how many rows there are, and stop where the job is told to."""
+def _looking(attempt: Attempt, what: str) -> Callable[[int], None]:
+    """Show now and then how many there are, and stop where the job is told to."""
 
-    def look(rows: int) -> None:
-        if rows % _ROWS_A_LOOK == 0:
+    def look(number: int) -> None:
+        if number % _A_LOOK == 0:
             attempt.check()
-            attempt.progress(rows=rows)
+            if number:
+                attempt.progress(**{what: number})
 
     return look
 

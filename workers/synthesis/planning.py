@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,13 +121,14 @@ class Plan:
                     yield from (row.prompt, row.completion)
 
 
-def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None) -> Plan:
+def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_text: Callable[[int], None] | None = None) -> Plan:
     """Choose what is used, put what is alike into clusters, and hold some of them back.
 
     Args:
         spec: the recipe; `pairs`, `sentences` and `imports` in it are names, their contents are in `inputs`.
         inputs: pairs that cannot be used and rows that are said twice are rejected, unfit sentences counted and left out.
         folder: for what does not stay in memory.
+        on_text: hears before each text that is looked at how many there were; what it raises ends the work.
 
     Raises:
         UserError: fewer usable pairs than `test_size`.
@@ -139,7 +140,7 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None) -> Pla
     fit = _fit(inputs.sentences, spec.stages, counts, folder)
     foreign = imported.usable(inputs.imports, spec, counts, rejected, folder)
     tweets = {pair.tweet_id: inputs.tweets[pair.tweet_id] for pair in pairs}
-    clusters = _clusters(spec, pairs, tweets, fit, foreign, inputs.unpaired, folder)
+    clusters = _clusters(spec, pairs, tweets, fit, foreign, inputs.unpaired, folder, on_text)
     held = np.zeros(clusters.count, bool)
     members = _members(spec, pairs, tweets, clusters)
     held[list(held_back(members, range(clusters.count), spec.test_size, spec.seed))] = True
@@ -195,6 +196,7 @@ def _clusters(
     foreign: Sequence[Imported],
     unpaired: Sequence[Ingested],
     folder: Path | None,
+    on_text: Callable[[int], None] | None,
 ) -> Clusters:
     """Clusters of the pairs, each with its three texts as one, of clean texts, of imports, each with both its texts, and of tweets."""
     sentences = 3 * len(pairs)
@@ -217,7 +219,13 @@ def _clusters(
         places = [*range(0, sentences, 3), *range(asked, asked + len(unpaired))]
         yield from ((places[one], places[other]) for one, other in threads.links(known, spec.thread_minutes))
 
-    numbers = near_duplicates.numbered(texts(), spec.near_duplicate, linked(), folder)
+    def watched() -> Iterator[str]:
+        for number, each in enumerate(texts()):
+            if on_text is not None:
+                on_text(number)
+            yield each
+
+    numbers = near_duplicates.numbered(watched(), spec.near_duplicate, linked(), folder)
     return Clusters(
         numbers[:sentences:3], numbers[sentences:imports], numbers[imports:asked:2], numbers[asked:], int(numbers.max(initial=-1)) + 1
     )
