@@ -101,6 +101,28 @@ def test_v1_objects_keep_their_exact_id_and_their_own_date_form(write):
                           created_at=datetime(2008, 8, 27, 13, 8, 45, tzinfo=UTC))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"id": "2", "text": "x", "conversation": "1"}'),
+        ("a.jsonl", '{"id": "2", "text": "x", "conversation_id": 1}'),
+        ("a.jsonl", '{"id": "2", "text": "x", "conversation_id": "1", "edit_history_tweet_ids": ["2"]}'),
+        ("a.jsonl", '{"data": [{"id": "2", "text": "x", "conversation_id": "1"}]}'),
+        ("a.jsonl", '{"id_str": "2", "full_text": "x", "in_reply_to_status_id_str": "1", "in_reply_to_status_id": 1}'),
+        ("a.jsonl", '{"id_str": "2", "full_text": "x", "in_reply_to_status_id": 1}'),
+        ("a.csv", "id,text,conversation_id\n2,x,1\n"),
+    ],
+)
+def test_the_conversation_is_read_where_a_form_names_it_or_the_tweet_that_is_answered(write, name, content):
+    assert [tweet.conversation for tweet in tweets(list(read(write(name, content))))] == ["1"]
+
+
+@pytest.mark.parametrize("told", ["null", '""', "1.8e18", '"1.8E+18"', "true", "[]", '"a\\u0000b"'])
+def test_a_conversation_that_can_be_none_costs_no_tweet(write, told):
+    line = '{"id_str": "2", "full_text": "x", "in_reply_to_status_id": ' + told + "}"
+    assert [tweet.conversation for tweet in tweets(list(read(write("a.jsonl", line))))] == [None]
+
+
 def test_a_v1_retweet_is_made_whole_from_the_tweet_it_repeats(write):
     old = {"id_str": "1", "text": "RT @al: the end is m…", "retweeted_status": {"id_str": "0", "full_text": "the end is missing"}}
     assert tweets(list(read(write("old.jsonl", json.dumps(old)))))[0].text == "RT @al: the end is missing"
