@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -199,3 +201,20 @@ def test_stopping_hands_back_what_is_under_way_and_sends_nothing_more() -> None:
             gather(got, teacher.answers((Asked(str(n), str(n), f"the tram was {n} late", lesson) for n in range(50)), tick))
     assert len(got) == len(server.requests) == 3
     assert time.monotonic() - began < 3
+
+
+def test_a_request_that_hangs_keeps_no_process_from_leaving() -> None:
+    script = (
+        "import sys, httpx\n"
+        "from workers.inference.flow import as_they_come\n"
+        "from workers.inference.gate import Gate\n"
+        "body = {'messages': [{'content': ''}]}\n"
+        "def tick():\n    raise SystemExit(7)\n"
+        "list(as_they_come(lambda url: httpx.post(url, json=body, timeout=60), [sys.argv[1]], Gate(1), 1, tick))\n"
+    )
+    with serving(always(Answer(wait=20))) as server:
+        began = time.monotonic()
+        ended = subprocess.run([sys.executable, "-c", script, f"{server.url}/chat/completions"], check=False, timeout=60)
+        took = time.monotonic() - began
+    assert ended.returncode == 7
+    assert took < 15

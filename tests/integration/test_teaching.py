@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from sqlalchemy import Engine, text
 from schemas.payloads import Stage, SynthesisSpec
 from tests import jobs
 from tests.openai_server import Answer, Request, Server, always, completion, serving, taught, teaching, tweet
+from tests.tiny_model import build_tiny_model
 from workers import clock
 from workers.attempt import Attempt, Stopped
 from workers.errors import LeaseLost, UserError
+from workers.inference import warm
 from workers.inference.engine import EngineError
 from workers.synthesis import teach_asking
 from workers.synthesis.teach_asking import Backoff
@@ -43,20 +46,20 @@ def questions(clean_database: Engine) -> list[Question]:
 class Job:
     """A synthesis job by hand, one attempt after the other."""
 
-    def __init__(self, engine: Engine, server: Server, **teacher: Any) -> None:
+    def __init__(self, database: Engine, server: Server, **teacher: Any) -> None:
         source = {"model": "teacher", "base_url": server.url, "candidates": 1, "concurrency": 2, "timeout": 2.0, **teacher}
         self.spec = SynthesisSpec.model_validate({"dataset": "taught", "teacher": source})
-        self.engine = engine
-        self.id = jobs.add(engine, "synthesis.synthesize", "synthesis", self.spec)
+        self.database = database
+        self.id = jobs.add(database, "synthesis.synthesize", "synthesis", self.spec)
         self.attempt = self.begin()
 
     def begin(self) -> Attempt:
-        self.attempt = Attempt(jobs.claimed(self.engine, self.id), "worker@here", 10.0, clock.now())
+        self.attempt = Attempt(jobs.claimed(self.database, self.id), "worker@here", 10.0, clock.now())
         return self.attempt
 
     def die(self) -> None:
         """As after a kill: the lease runs out and the job is queued again."""
-        jobs.alter(self.engine, self.id, "state = 'queued', lease_until = NULL")
+        jobs.alter(self.database, self.id, "state = 'queued', lease_until = NULL")
 
     def teach(self, questions: list[Question]) -> Taught:
         return teach(self.attempt, self.spec, questions, PAIRS)
@@ -280,3 +283,19 @@ def test_the_ledger_shows_progress_while_it_asks(clean_database: Engine, questio
     assert 0 < late["asked"] < late["of"] == TWEETS
     assert late["usd_projected"] == pytest.approx(TWEETS * 7 * 0.001)
     assert late["seconds_left"] > 0
+
+
+def test_a_base_model_of_our_own_may_teach(clean_database: Engine, questions: list[Question], tmp_path: Path) -> None:
+    base = str(build_tiny_model(tmp_path / "base"))
+    with serving(teaching) as server:
+        job = Job(clean_database, server, engine="local", model=base, candidates=2, answer_tokens=8, examples=1)
+        lesson = job.teach(questions[:3])
+        rows = list(lesson.rows())
+        again = Job(clean_database, server, engine="local", model=base, candidates=2, answer_tokens=8, examples=1).teach(questions[:3])
+    warm._warm.clear()
+    assert server.requests == []
+    assert len(rows) == 3
+    assert rows[0][0].lineage["teacher"] == {"model": base, "engine": "local", "host": "local"}
+    assert lesson.told["asked"] == 3
+    assert lesson.told["tokens_out"] > 0
+    assert (again.told["asked"], again.told["cached"]) == (0, 3)

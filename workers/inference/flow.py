@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 from workers import clock
 from workers.inference.gate import Gate
@@ -14,6 +15,50 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _LOOK_EVERY = 0.25  # seconds
+
+
+class _Threads(Generic[T, R]):
+    """Threads that end with the process: one that hangs in a request must not keep a worker from leaving, as an executor's would."""
+
+    def __init__(self, work: Callable[[T], R], most: int) -> None:
+        self._work = work
+        self._most = most
+        self._started = 0
+        self._pieces: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[int, R | BaseException]] = SimpleQueue()
+        self.pending = 0
+
+    def give(self, place: int, item: T) -> None:
+        """Have a piece worked on."""
+        self.pending += 1
+        self._pieces.put((place, item))
+        if self._started < min(self._most, self.pending):
+            self._started += 1
+            threading.Thread(target=self._run, name=f"asking-{self._started}", daemon=True).start()
+
+    def take(self) -> Iterator[tuple[int, R | BaseException]]:
+        """What is done; waits a moment for the first."""
+        try:
+            yield self._ended.get(timeout=_LOOK_EVERY)
+            self.pending -= 1
+            while True:
+                yield self._ended.get_nowait()
+                self.pending -= 1
+        except Empty:
+            return
+
+    def let_go(self) -> None:
+        """Begin nothing more."""
+        for _ in range(self._started):
+            self._pieces.put(None)
+
+    def _run(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            place, item = piece
+            try:
+                self._ended.put((place, self._work(item)))
+            except BaseException as error:  # raised again in the caller's thread
+                self._ended.put((place, error))
 
 
 def as_they_come(
@@ -37,27 +82,24 @@ def as_they_come(
     failure: BaseException | None = None
     until = math.inf
     numbered = enumerate(items)
-    pending: dict[Future[R], int] = {}
-    pool = ThreadPoolExecutor(most, thread_name_prefix="asking")
+    threads = _Threads(work, most)
     try:
         more = True
         while True:
-            while more and failure is None and len(pending) < gate.limit:
+            while more and failure is None and threads.pending < gate.limit:
                 following = next(numbered, None)
                 if following is None:
                     more = False
                 else:
-                    pending[pool.submit(work, following[1])] = following[0]
-            if not pending or clock.now() > until:
+                    threads.give(*following)
+            if not threads.pending or clock.now() > until:
                 break
-            ended, _ = wait(pending, timeout=_LOOK_EVERY, return_when=FIRST_COMPLETED)
             done = []
-            for future in ended:
-                place = pending.pop(future)
-                error = future.exception()
-                if error is None:
-                    done.append((place, future.result()))
-                failure = failure or error
+            for place, result in threads.take():
+                if isinstance(result, BaseException):
+                    failure = failure or result
+                else:
+                    done.append((place, result))
             if done:
                 yield done
             if failure is None:
@@ -69,7 +111,7 @@ def as_they_come(
             raise failure
     finally:
         gate.close()
-        pool.shutdown(wait=False, cancel_futures=True)
+        threads.let_go()
 
 
 def _raised(tick: Callable[[], None]) -> BaseException | None:
