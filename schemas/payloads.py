@@ -197,6 +197,8 @@ class SynthesisSpec(Payload):
             raise ValueError("give pairs, sentences, imports or a teacher, or several of them: without them there is nothing to build from")
         if self.imports is not None and self.imports.stage not in (None, *self.stages):
             raise ValueError(f"imports.stage is {self.imports.stage}, which is not what the dataset teaches: its stage is {self.stage}")
+        if self.stage == "both" and self.teacher is not None and self.teacher.prompt is not None:
+            raise ValueError("stage is both: leave teacher.prompt out, since each stage is asked with its own prompt")
         if self.stage == "both" and self.imports is not None and self.imports.stage is None:
             raise ValueError("stage is both: say with imports.stage whether the imports' answers are of the stage summary or clean")
         return self

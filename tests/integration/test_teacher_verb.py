@@ -106,6 +106,7 @@ def test_what_a_teacher_fails_at_is_told_and_asked_again_when_the_same_is_asked_
         ("teacher.prompt=broken.txt", 1, "broken.txt, line 2: {twet} is no placeholder"),
         ("teacher.prompt=missing.txt", 1, "missing.txt: there is no such prompt"),
         ("teacher.candidates=0", 2, "teacher.candidates"),
+        ("stage=both", 2, "leave teacher.prompt out"),
     ],
 )
 def test_a_recipe_that_can_not_work_is_refused_before_anything_is_asked(
