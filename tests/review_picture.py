@@ -30,7 +30,7 @@ ROW = Claim(
     target="The 7.42 to Skipton is cancelled for the 4th time this week.",
     origin="teacher",
     split="train",
-    lineage={"teacher": "llama-3.3-70b", "tweet_id": "88120"},
+    lineage={"teacher": {"model": "llama-3.3-70b"}, "tweet_id": "88120"},
 )
 
 

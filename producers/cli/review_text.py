@@ -31,7 +31,8 @@ def _source(row: Claim) -> str:
     if row.origin == "import":
         return f"{lineage.get('place', '?')} of {lineage.get('file', '?')}"
     if row.origin == "teacher":
-        return f"answer of {lineage.get('teacher', 'a teacher')}" + _of_tweet(row).replace(" of ", " to ")
+        teacher = lineage.get("teacher") or {}
+        return f"answer of {teacher.get('model', 'a teacher')}" + _of_tweet(row).replace(" of ", " to ")
     if row.origin == "noise":
         done = len(lineage.get("operations") or ())
         return f"a {lineage.get('kind', 'text')} that noise changed in {done} places; the verdict holds for all its copies" + _of_tweet(row)

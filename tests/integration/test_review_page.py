@@ -112,6 +112,16 @@ def test_a_row_says_what_the_checks_object_to_and_where_it_came_from(clean_datab
     assert reviewed(clean_database, dataset)[wrong.key].verdict is None
 
 
+def test_a_teachers_row_names_the_teacher(clean_database: Engine) -> None:
+    lineage: dict[str, object] = {"teacher": {"model": "large"}, "tweet_id": "7", "scores": {"agreement": None}}
+    dataset = add_dataset(clean_database, [Row("the tram is late", "The tram is late.", "teacher", lineage=lineage, tweet="7")])
+
+    async def story(page: ReviewPage, _: Pilot[Any]) -> None:
+        assert "teacher, train, stage summary · answer of large to tweet 7" in seen(page, "facts")
+
+    sit(dataset, story)
+
+
 def test_an_edit_is_kept_offered_to_all_and_taken_back_whole(clean_database: Engine) -> None:
     dataset = add_dataset(clean_database, plain_rows(8))
 
