@@ -60,8 +60,8 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
 
 
 def _scratch() -> Path:
-    """Where rows wait: beside the databases, since a system's folder for such files may be memory."""
-    folder = get_settings().home / "scratch"
+    """Where rows wait: beside the runs, which are on a disk; a system's folder for such files may be memory."""
+    folder = get_settings().runs_folder / "scratch"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
