@@ -189,8 +189,12 @@ _COUNTS = """
 SELECT count(*) AS rows, count(*) FILTER (WHERE verdict IS NULL) AS left,
        count(*) FILTER (WHERE verdict IS NULL AND claimed_until > now()) AS claimed,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE verdict IS NOT NULL) AS seconds_a_row
-FROM review JOIN example USING (dataset, key)
-WHERE dataset = :dataset AND (cast(:origin AS text) IS NULL OR origin = :origin) AND (cast(:stage AS text) IS NULL OR stage = :stage)
+FROM review WHERE dataset = :dataset
+"""
+# Looking up the example of each row takes ten times as long.
+_COUNTS_OF_SOME = """
+AND EXISTS (SELECT FROM example WHERE example.dataset = review.dataset AND example.key = review.key
+            AND (cast(:origin AS text) IS NULL OR origin = :origin) AND (cast(:stage AS text) IS NULL OR stage = :stage))
 """
 _VERDICTS = "SELECT verdict, count(*) AS rows FROM review WHERE dataset = :dataset AND verdict IS NOT NULL GROUP BY verdict"
 _REVIEWERS = """
@@ -202,8 +206,11 @@ FROM review WHERE dataset = :dataset AND verdict IS NOT NULL GROUP BY reviewer O
 
 def counts(connection: Connection, dataset: int, wanted: Wanted) -> dict[str, Any]:
     """`rows`, how many are `left`, how many of these are `claimed`, and the median of `seconds_a_row`."""
-    values = {"dataset": dataset, "origin": wanted.origin, "stage": wanted.stage}
-    return dict(connection.execute(text(_COUNTS), values).one()._mapping)
+    values: dict[str, Any] = {"dataset": dataset}
+    if wanted == Wanted():
+        return dict(connection.execute(text(_COUNTS), values).one()._mapping)
+    values |= {"origin": wanted.origin, "stage": wanted.stage}
+    return dict(connection.execute(text(_COUNTS + _COUNTS_OF_SOME), values).one()._mapping)
 
 
 def status(connection: Connection, dataset: int, wanted: Wanted) -> dict[str, Any]:

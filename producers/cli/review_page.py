@@ -11,17 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
-from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.widgets import Footer, Static, TextArea
 
 from producers.cli.review_desk import Desk
-from producers.cli.review_pace import Stopwatch, Tally, span
-from producers.cli.review_screens import Editor, HelpScreen, RuleScreen
-from producers.cli.review_text import came_from, reasons
+from producers.cli.review_pace import Stopwatch, Tally
+from producers.cli.review_row import Editor, RowView
+from producers.cli.review_screens import STYLE, HelpScreen, RuleScreen
+from producers.cli.review_text import head
 from tasks.review import objections
 from workers.errors import Unavailable
 from workers.review import CLAIM_SECONDS, Claim, ClaimLost, Verdict
@@ -32,26 +31,12 @@ T = TypeVar("T")
 _AHEAD = 2
 _RENEW_EVERY = 60.0
 _TRY_AGAIN = 2.0
-_BAR = 24
-
-_STYLE = """
-#head { height: 1; padding: 0 1; background: $panel; }
-#body { padding: 0 1; }
-.card { border: round $primary; padding: 0 1; margin-top: 1; height: auto; }
-#target, #editor { border: round $success; }
-#editor { height: 6; }
-#why { border: round $warning; }
-#facts { color: $text-muted; padding: 1 1 0 1; height: auto; }
-.empty #target, .empty #why, .empty #facts { display: none; }
-ModalScreen { align: center middle; }
-#box { width: 90%; max-width: 100; height: auto; max-height: 80%; padding: 1 2; border: round $accent; background: $surface; }
-"""
 
 
 class ReviewPage(App[Tally]):
     """One sitting of one reviewer; ends with its tally."""
 
-    CSS = _STYLE
+    CSS = STYLE
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
     # Of priority, so that each key has done its work before the next one is looked at, however fast they come.
@@ -74,22 +59,13 @@ class ReviewPage(App[Tally]):
         self._held: dict[str, Claim] = {}
         self._turn = asyncio.Lock()  # first come, first served: what is said is stored in its order
         self._counts: dict[str, Any] = {"rows": 0, "left": 0}
+        self._unstored = 0
         self._leaving = self._editing = False
 
     def compose(self) -> ComposeResult:
         """Where one stands, the row, and the keys."""
         yield Static(id="head", markup=False)
-        with VerticalScroll(id="body", can_focus=False):
-            for name, title in (("tweet", "tweet"), ("target", "target"), ("why", "why this row")):
-                card = Static(id=name, classes="card", markup=False)
-                card.border_title = title
-                yield card
-                if name == "target":
-                    editor = Editor(id="editor", classes="card", soft_wrap=True)
-                    editor.display = False
-                    editor.border_title = "target: Enter keeps it, Escape drops the change"
-                    yield editor
-            yield Static(id="facts", markup=False)
+        yield RowView(id="body", can_focus=False)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -128,9 +104,7 @@ class ReviewPage(App[Tally]):
     def action_edit(self) -> None:
         """Change the target."""
         if self.row is not None:
-            editor = self._editor
-            editor.text = self.row.draft or self.row.target
-            editor.move_cursor(editor.document.end)
+            self._view.write(self.row.draft or self.row.target)
             self._edit(True)
 
     def action_undo(self) -> None:
@@ -169,8 +143,7 @@ class ReviewPage(App[Tally]):
     def on_text_area_changed(self, message: TextArea.Changed) -> None:
         """The checks read along."""
         if self.row is not None and self._editing:
-            found = objections(self.row.prompt, message.text_area.text, self.row.stage)
-            self.query_one("#why", Static).update(reasons([f"checks: the target {each}" for each in found]))
+            self._view.judge(objections(self.row.prompt, message.text_area.text, self.row.stage))
 
     # What stands behind
 
@@ -182,13 +155,15 @@ class ReviewPage(App[Tally]):
         seconds = self._watch.taken()
         self.tally.verdicts.append((verdict.value, seconds))
         self._counts["left"] -= 1
+        self._unstored += 1
         self._show(self._ahead.popleft() if self._ahead else None)
         self.run_worker(self._store(row, verdict, seconds, target))
 
     async def _begin(self) -> None:
         async with self._turn:
-            self._counts = await self._ask(self._desk.counts)
             await self._fill()
+            await self._count()
+            self._show_head()
 
     async def _store(self, row: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
         async with self._turn:
@@ -199,6 +174,7 @@ class ReviewPage(App[Tally]):
                 self.tally.lost += 1
                 self.notify(str(lost), severity="warning", timeout=10)
                 target = None
+            self._unstored -= 1
             await self._fill()
         for rule in rules_of(row.target, target) if target is not None else ():
             await self._offer(rule)
@@ -235,7 +211,7 @@ class ReviewPage(App[Tally]):
                 self.row = None
             ahead, self._ahead = list(self._ahead), deque()
             await self._ask(self._desk.release, [self._held.pop(claim.key, claim) for claim in ahead])
-            self._counts = await self._ask(self._desk.counts)
+            await self._count()
             await self._fill()
         self.notify(f"{rule}: {changed:,} rows edited. u takes all of it back.")
 
@@ -256,7 +232,7 @@ class ReviewPage(App[Tally]):
                 self._held[undone.claim.key] = undone.claim
                 self._show(undone.claim)
                 self.notify(f"Taken back: {undone.verdict}.")
-            self._counts = await self._ask(self._desk.counts)
+            await self._count()
             await self._fill()
 
     async def _renew(self) -> None:
@@ -268,8 +244,13 @@ class ReviewPage(App[Tally]):
                 until = await self._ask(self._desk.renew, claim)
                 if until is not None and key in self._held:
                     self._held[key] = replace(claim, until=until)
-            self._counts = await self._ask(self._desk.counts)
+            await self._count()
             self._show_head()
+
+    async def _count(self) -> None:
+        """Look at how far the review is; while it is this one's turn, nothing that was said is stored."""
+        counts = await self._ask(self._desk.counts)
+        self._counts = {**counts, "left": counts["left"] - self._unstored}
 
     async def _leave(self) -> None:
         async with self._turn:
@@ -291,25 +272,21 @@ class ReviewPage(App[Tally]):
     # What is seen
 
     @property
-    def _editor(self) -> Editor:
-        return self.query_one("#editor", Editor)
+    def _view(self) -> RowView:
+        return self.query_one(RowView)
 
     def _edit(self, on: bool) -> None:
         self._editing = on
-        self._editor.display, self.query_one("#target").display = on, not on
-        self.screen.set_focus(self._editor if on else None)
+        self._view.edit(on)
+        self.screen.set_focus(self._view.editor if on else None)
         self.refresh_bindings()
 
     def _show(self, row: Claim | None, done: bool = False) -> None:
         self.row = row
-        self.set_class(row is None, "empty")
         if row is None:
-            self.query_one("#tweet", Static).update(Text(self._why_nothing() if done else "…"))
+            self._view.tell(self._why_nothing() if done else "…")
         else:
-            self.query_one("#tweet", Static).update(Text(row.prompt))
-            self.query_one("#target", Static).update(Text(row.target, "bold"))
-            self.query_one("#why", Static).update(reasons(row.reasons))
-            self.query_one("#facts", Static).update(came_from(row))
+            self._view.show(row)
         self._show_head()
         self._watch.start()
 
@@ -320,11 +297,5 @@ class ReviewPage(App[Tally]):
         return f"No row waits: each has its verdict, or somebody else has it before them. q quits.\n{build}"
 
     def _show_head(self) -> None:
-        rows, left = self._counts["rows"], max(0, self._counts["left"])
-        filled = round(_BAR * (rows - left) / rows) if rows else 0
-        told = Text.assemble((self._desk.name, "bold"), f"  {self._desk.reviewer}  ")
-        told.append("━" * filled, "green").append("━" * (_BAR - filled), "dim").append(f"  {left:,} of {rows:,} left")
-        pace = self.tally.seconds_a_row
-        if pace is not None:
-            told.append(f"  {pace:.1f} s a row, {span(pace * left)} to go")
+        told = head(self._desk.name, self._desk.reviewer, self._counts["rows"], self._counts["left"], self.tally.seconds_a_row)
         self.query_one("#head", Static).update(told)

@@ -1,4 +1,4 @@
-"""What lies over the page of a review for a while: the help, a rule's preview, and the line in which a target is edited."""
+"""What lies over the page of a review for a while: the help, and a rule's preview. And how all of it looks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import Static, TextArea
+from textual.widgets import Static
 
 from workers.review_rules import Change, Rule
+
+STYLE = """
+#head { height: 1; padding: 0 1; background: $panel; }
+#body { padding: 0 1; }
+.card { border: round $primary; padding: 0 1; margin-top: 1; height: auto; }
+#target, #editor { border: round $success; }
+#editor { height: 6; }
+#why { border: round $warning; }
+#facts { color: $text-muted; padding: 1 1 0 1; height: auto; }
+.empty #target, .empty #why, .empty #facts { display: none; }
+ModalScreen { align: center middle; }
+#box { width: 90%; max-width: 100; height: auto; max-height: 80%; padding: 1 2; border: round $accent; background: $surface; }
+"""
 
 HELP = """\
  a   accept: the target is right as it is
@@ -31,32 +42,6 @@ with its target, a teacher's answers differ, or its words stand nowhere else.
 After an edit, the page may ask whether the same words are to be replaced in all
 other rows. It shows them first. One u takes all of it back.
 """
-
-
-class Editor(TextArea):
-    """A target to be changed: Enter keeps, Escape drops."""
-
-    class Kept(Message):
-        """The text is as it shall be."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    class Dropped(Message):
-        """The text shall stay as it was."""
-
-    async def _on_key(self, event: events.Key) -> None:
-        if event.key in ("enter", "escape"):
-            self.post_message(self.Kept(" ".join(self.text.split())) if event.key == "enter" else self.Dropped())
-        elif event.key in self._bindings.key_to_bindings:
-            # Left alone, a backspace would be done after the letters that came behind it, since letters take a shorter way.
-            await self.run_action(self._bindings.key_to_bindings[event.key][0].action)
-        else:
-            await super()._on_key(event)
-            return
-        event.stop()
-        event.prevent_default()
 
 
 class HelpScreen(ModalScreen[None]):

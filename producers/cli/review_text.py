@@ -1,4 +1,4 @@
-"""A row in words: why it is shown, and where it came from."""
+"""A review in words: how far it is, why a row is shown, and where that came from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
+from producers.cli.review_pace import span
 from workers.review import Claim
+
+_BAR = 24
+
+
+def head(name: str, reviewer: str, rows: int, left: int, pace: float | None) -> Text:
+    """Dataset, reviewer, progress, and what the pace makes of the rest; without rows nobody has counted them yet."""
+    told = Text.assemble((name, "bold"), f"  {reviewer}  ")
+    if not rows:
+        return told
+    left = max(0, left)
+    filled = round(_BAR * (rows - left) / rows)
+    told.append("━" * filled, "green").append("━" * (_BAR - filled), "dim").append(f"  {left:,} of {rows:,} left")
+    return told if pace is None else told.append(f"  {pace:.1f} s a row, {span(pace * left)} to go")
 
 
 def reasons(told: Iterable[str]) -> Text:

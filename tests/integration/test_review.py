@@ -240,10 +240,12 @@ class TestStatus:
 
         with clean_database.begin() as connection:
             told = review.status(connection, dataset, ALL)
+            of_teachers = review.status(connection, dataset, Wanted("teacher"))
             assert review.bring_skipped(connection, dataset) == 1
             given = review.decisions(connection, dataset)
 
         assert (told["rows"], told["left"], told["claimed"], told["seconds_a_row"]) == (5, 2, 1, 2.0)
+        assert of_teachers["rows"] == 0
         assert told["verdicts"] == {"accepted": 1, "edited": 0, "rejected": 1, "skipped": 1}
         assert [(each["reviewer"], each["rows"]) for each in told["reviewers"]] == [("ann", 2), ("ben", 1)]
         assert [(each["verdict"], each["reviewer"]) for each in given] == [("accepted", "ann"), ("rejected", "ben")]

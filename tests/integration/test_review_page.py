@@ -56,7 +56,7 @@ def notes(page: ReviewPage) -> str:
 async def write(pilot: Pilot[Any], page: ReviewPage, target: str) -> None:
     """Edit the row that is shown."""
     await pilot.press("e")
-    page._editor.text = target
+    page._view.editor.text = target
     await pilot.press("enter")
 
 
@@ -99,7 +99,7 @@ def test_a_row_says_what_the_checks_object_to_and_where_it_came_from(clean_datab
         assert "the target has a number that the tweet lacks" in seen(page, "why")
         assert "line 7 of elsewhere.jsonl · licence CC0" in seen(page, "facts")
         await pilot.press("e")
-        page._editor.text = "The tram is late."
+        page._view.editor.text = "The tram is late."
         await until(pilot, lambda: "find nothing against it" in seen(page, "why"))
         await pilot.press("escape")
         assert "a number that the tweet lacks" in seen(page, "why")

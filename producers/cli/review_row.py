@@ -1,0 +1,92 @@
+"""One row on the page of a review: the tweet, its target or the line in which it is edited, why it is shown, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.widgets import Static, TextArea
+
+from producers.cli.review_text import came_from, reasons
+from workers.review import Claim
+
+
+class Editor(TextArea):
+    """A target to be changed: Enter keeps, Escape drops."""
+
+    class Kept(Message):
+        """The text is as it shall be."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Dropped(Message):
+        """The text shall stay as it was."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key in ("enter", "escape"):
+            self.post_message(self.Kept(" ".join(self.text.split())) if event.key == "enter" else self.Dropped())
+        elif event.key in self._bindings.key_to_bindings:
+            # Left alone, a backspace would be done after the letters that came behind it, since letters take a shorter way.
+            await self.run_action(self._bindings.key_to_bindings[event.key][0].action)
+        else:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+
+
+class RowView(VerticalScroll):
+    """The cards of a row."""
+
+    def compose(self) -> ComposeResult:
+        """One below the other; the editor takes the target's place."""
+        for name, title in (("tweet", "tweet"), ("target", "target"), ("why", "why this row")):
+            card = Static(id=name, classes="card", markup=False)
+            card.border_title = title
+            yield card
+            if name == "target":
+                editor = Editor(id="editor", classes="card", soft_wrap=True)
+                editor.border_title = "target: Enter keeps it, Escape drops the change"
+                editor.display = False
+                yield editor
+        yield Static(id="facts", markup=False)
+
+    @property
+    def editor(self) -> Editor:
+        """Where a target is edited."""
+        return self.query_one(Editor)
+
+    def show(self, row: Claim) -> None:
+        """Show a row."""
+        self.remove_class("empty")
+        self._card("tweet").update(Text(row.prompt))
+        self._card("target").update(Text(row.target, "bold"))
+        self._card("why").update(reasons(row.reasons))
+        self._card("facts").update(came_from(row))
+
+    def tell(self, what: str) -> None:
+        """Say why there is no row."""
+        self.add_class("empty")
+        self._card("tweet").update(Text(what))
+
+    def judge(self, found: Iterable[str]) -> None:
+        """Show what the checks say against the text that is typed."""
+        self._card("why").update(reasons([f"checks: the target {each}" for each in found]))
+
+    def write(self, target: str) -> None:
+        """Put a text into the editor, with the cursor behind it."""
+        self.editor.text = target
+        self.editor.move_cursor(self.editor.document.end)
+
+    def edit(self, on: bool) -> None:
+        """Show the editor, or the target."""
+        self.editor.display, self._card("target").display = on, not on
+
+    def _card(self, name: str) -> Static:
+        return self.query_one(f"#{name}", Static)
