@@ -59,8 +59,7 @@ class ReviewPage(App[Tally]):
         self._held: dict[str, Claim] = {}
         self._turn = asyncio.Lock()  # first come, first served: what is said is stored in its order
         self._counts: dict[str, Any] = {"rows": 0, "left": 0}
-        self._unstored = 0
-        self._leaving = self._editing = False
+        self._leaving, self._editing, self._unstored = False, False, 0
 
     def compose(self) -> ComposeResult:
         """Where one stands, the row, and the keys."""
