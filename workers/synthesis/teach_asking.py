@@ -14,6 +14,7 @@ from workers.inference.chat_server import Backoff, ChatServer, Completion, Passi
 from workers.inference.engine import Sampling
 from workers.inference.flow import as_they_come
 from workers.inference.gate import Gate
+from workers.inference.guard import MAX_NEW_TOKENS
 from workers.inference.promise import MAX_WORDS
 from workers.inference.warm import get_engine
 from workers.synthesis.teach_prompt import SCHEMA, Lesson
@@ -254,9 +255,9 @@ class LocalTeacher:
             prompts = [question.lesson.prompt(question.text, structured=False) for question in window]
             # One bound for all of a window: that of the summary, where there is one.
             words = MAX_WORDS if all(question.lesson.stage is Stage.SUMMARY for question in window) else None
-            sampling = Sampling(
-                self._source.answer_tokens, num_beams=beams, num_return_sequences=beams, max_words=words if beams > 1 else None
-            )
+            # A model that does not know when to end is not waited for: there is no JSON around the text.
+            longest = min(self._source.answer_tokens, max(MAX_NEW_TOKENS[question.lesson.stage] for question in window))
+            sampling = Sampling(longest, num_beams=beams, num_return_sequences=beams, max_words=words if beams > 1 else None)
             generations = engine.generate(prompts, sampling)
             took = clock.now() - began
             yield [
