@@ -22,17 +22,19 @@ T = TypeVar("T")
 _ROWS_A_STATEMENT = 10_000
 
 _COLUMNS = "key, stage, prompt_text, target_text, origin, tweet, lineage"
+# A part is found by its index: nothing is emptied in between, since a worker may delete nothing anywhere.
 _INCOMING = """
-CREATE TEMPORARY TABLE incoming_example (key text, stage text, prompt_text text, target_text text, origin text, tweet text, lineage jsonb,
-    split text, cluster int, reasons jsonb) ON COMMIT DROP
+CREATE TEMPORARY TABLE {name} (part int, key text, stage text, prompt_text text, target_text text, origin text, tweet text, lineage jsonb,
+    split text, cluster int, reasons jsonb) ON COMMIT DROP;
+CREATE INDEX ON {name} (part)
 """
 _INSERT_EXAMPLES = f"""
 INSERT INTO example (dataset, {_COLUMNS}, split, cluster) SELECT :dataset, {_COLUMNS}, split, cluster FROM incoming_example
-ON CONFLICT DO NOTHING
+WHERE part = :part ON CONFLICT DO NOTHING
 """  # noqa: S608
 _INSERT_DROPPED = f"""
-INSERT INTO dropped (job, dataset, {_COLUMNS}, reasons) SELECT :job, :dataset, {_COLUMNS}, reasons FROM incoming_example
-ON CONFLICT DO NOTHING
+INSERT INTO dropped (job, dataset, {_COLUMNS}, reasons) SELECT :job, :dataset, {_COLUMNS}, reasons FROM incoming_dropped
+WHERE part = :part ON CONFLICT DO NOTHING
 """  # noqa: S608
 
 
@@ -41,11 +43,8 @@ def store(
 ) -> None:
     """The dataset with its examples, and what did not become one. Rows that are there already stay as they are."""
     dataset = claim_name(connection, spec.dataset, spec.model_dump_json(), fingerprint)
-    connection.execute(text(_INCOMING))
-    for part in _parts(gathered.kept()):
-        _bring_in(connection, ((*_cells(row), row.split, row.cluster, None) for row in part))
-        connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset})
-    connection.execute(text("DROP TABLE incoming_example"))
+    for part in _brought_in(connection, "incoming_example", ((*_cells(row), row.split, row.cluster, None) for row in gathered.kept())):
+        connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "part": part})
     keep_refused(connection, job, spec, gathered.dropped, rejected)
 
 
@@ -53,17 +52,18 @@ def keep_refused(
     connection: Connection, job: UUID, spec: SynthesisSpec, dropped: Iterable[DroppedRow], rejected: Iterable[RejectedPair]
 ) -> None:
     """What filters dropped and what could not be used: it is kept whether or not there will be a dataset."""
-    connection.execute(text(_INCOMING))
-    for part in _parts(dropped):
-        _bring_in(connection, ((*_cells(each.row), None, None, json.dumps(each.reasons)) for each in part))
-        connection.execute(text(_INSERT_DROPPED), {"job": job, "dataset": spec.dataset})
-    connection.execute(text("DROP TABLE incoming_example"))
+    rows = ((*_cells(each.row), None, None, json.dumps(each.reasons)) for each in dropped)
+    for part in _brought_in(connection, "incoming_dropped", rows):
+        connection.execute(text(_INSERT_DROPPED), {"job": job, "dataset": spec.dataset, "part": part})
     intake.keep_rejected(connection, spec.dataset, ((row.key, row.field, row.reason) for row in rejected), job)
 
 
-def _bring_in(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
-    connection.execute(text("TRUNCATE incoming_example"))
-    copy_rows(connection, "COPY incoming_example FROM STDIN", rows)
+def _brought_in(connection: Connection, name: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:
+    """Copy the rows into a new temporary table of that name; each part's number comes when it is there."""
+    connection.execute(text(_INCOMING.format(name=name)))
+    for part, some in enumerate(_parts(rows)):
+        copy_rows(connection, f"COPY {name} FROM STDIN", ((part, *cells) for cells in some))
+        yield part
 
 
 def _parts(rows: Iterable[T]) -> Iterator[Iterator[T]]:
