@@ -82,7 +82,8 @@ def test_one_reason_and_a_limit(clean_database: Engine, capsys: pytest.CaptureFi
     assert [row["key"] for row in found["examples"]] == ["a"]
     assert found["total"] == 3
     assert answer(capsys, "dataset", "dropped", "mix", "--limit", "0", "--json")["examples"] == []
-    assert "nothing was dropped for that. There are new_word, language, new_number" in complaint(capsys, 1, "dataset", "dropped", "mix", "--reason", "bad")
+    heard = complaint(capsys, 1, "dataset", "dropped", "mix", "--reason", "bad")
+    assert "nothing was dropped for that. There are new_word, language, new_number" in heard
 
 
 def test_the_newest_build_is_told_of_even_if_it_failed(clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["dataset"], ["dataset.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("dataset", "key"),
     )
-    op.create_index("review_given", "review", ["dataset", "reviewer", "reviewed_at"], unique=False, postgresql_where=sa.text("verdict IS NOT NULL"))
+    op.create_index(
+        "review_given", "review", ["dataset", "reviewer", "reviewed_at"], unique=False, postgresql_where=sa.text("verdict IS NOT NULL")
+    )
     op.create_index(
         "review_waiting",
         "review",
