@@ -27,6 +27,7 @@ class Gathered:
         self._rows = example_spool(folder)
         self.dropped = dropped_spool(folder)
         self._reasons: Counter[str] = Counter()
+        self._dropped_keys: set[bytes] = set()
         self._added_keys = bytearray()
         self._added_targets = array("Q")
         self._added_kinds = bytearray()
@@ -40,7 +41,11 @@ class Gathered:
         self._added_kinds.append(_ORIGINS.index(row.origin) + 8 * _SPLITS.index(row.split) + 16 * human)
 
     def drop(self, row: ExampleRow, reasons: tuple[str, ...]) -> None:
-        """Keep a row for inspection alone."""
+        """Keep a row for inspection alone, once: short texts often come out of the noise twice the same."""
+        key = bytes.fromhex(row.example_key)
+        if key in self._dropped_keys:
+            return
+        self._dropped_keys.add(key)
         self.dropped.append(DroppedRow(row, reasons))
         self._reasons.update(reasons)
 
