@@ -64,6 +64,8 @@ class Supervisor:
     def _worker(self, number: int) -> Kept:
         name = f"worker{number}"
         environment = {"TWEETMILL_HOME": str(self.home.path), "TWEETMILL_THREADS": str(self.threads)}
+        # Workers share this machine's cores: threads that spin while they wait take them from the others.
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
         kept = self._keep_as(name, worker_command(name, list(Queue)), environment)
         kept.may_leave = True
         return kept

@@ -190,6 +190,12 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_flower_and_up_goes_on_with_
     assert int((stack.home / "postgres" / "postmaster.pid").read_text().splitlines()[0]) == postgres
 
 
+def test_workers_share_the_cores_and_spin_on_none_of_them(stack):
+    environment = psutil.Process(stack.pid("worker1")).environ()
+    assert int(environment["TWEETMILL_THREADS"]) == stack.file()["settings"]["threads"]
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
 def test_down_leaves_the_data_and_no_process(stack):
     down = stack.run("down")
     assert down.returncode == 0, down.stderr
