@@ -16,7 +16,7 @@ from workers.text.html import plain_of, to_text, unescape_once, without_tags
         ('<p>The <a href="https://m.example/tags/quay" class="mention hashtag">#<span>quay</span></a> floods</p>', "The #quay floods"),
         ('<span class="h-card"><a href="https://m.example/@ann" class="u-url mention">@<span>ann</span></a></span> hi', "@ann hi"),
         (
-            '<a href="https://x.example"><span class="invisible">https://</span><span>x.example</span><span class="invisible">/b</span></a>',
+            '<a href="https://x.example"><span class="invisible">https://</span><span>x.example</span><i class="invisible">/b</i></a>',
             "https://x.example/b",
         ),
         ('full of <span class="invisible">https://</span>people', "full of people"),
