@@ -241,11 +241,27 @@ class TrainingSpec(Payload):
     lora_alpha: int = Field(default=32, ge=1)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     lora_target_modules: Literal["all-linear"] = "all-linear"
-    bf16: bool = True
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of the weights; auto: what the machine computes fast"
+    )
+    bf16: bool | None = Field(default=None, description="the same in Hugging Face's words: true is bfloat16, false float32")
     seed: int = 0
     logging_steps: int = Field(default=1, ge=1)
     save_steps: int = Field(default=50, ge=0, description="steps between two checkpoints; 0: only when asked to stop")
     stall_timeout: float = Field(default=900.0, gt=0, description="seconds without a new step before the ranks are stopped")
+
+    @model_validator(mode="after")
+    def _names_one_dtype(self) -> TrainingSpec:
+        if self.bf16 is not None and self.dtype not in ("auto", self.asked_dtype):
+            raise ValueError(f"bf16 is {str(self.bf16).lower()} and dtype is {self.dtype}: leave one of them out")
+        return self
+
+    @property
+    def asked_dtype(self) -> Literal["auto", "float32", "bfloat16"]:
+        """What `dtype` and `bf16` ask for together."""
+        if self.bf16 is None:
+            return self.dtype
+        return "bfloat16" if self.bf16 else "float32"
 
 
 class EvaluationSpec(Payload):

@@ -12,7 +12,7 @@ import os
 import ssl
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     statement_timeout: float = Field(default=60.0, gt=0, description="the longest that one SQL statement may take")
 
     engine: str = Field(default="transformers", pattern="^(transformers|openai)$")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of an engine's weights")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"))

@@ -14,6 +14,7 @@ import pytest
 
 from tests.ranks import Run, a_spec, alive, train, wait_for, write_train_file
 from tests.tiny_model import build_tiny_model
+from workers.precision import choose
 from workers.training.outcome import TrainingStopped
 from workers.training.payload import RunPayload
 from workers.training.processes import descendants
@@ -41,6 +42,8 @@ def test_two_ranks_learn_and_leave_an_adapter_that_loads(base: Path, train_file:
     assert isinstance(events[-1], Done)
     assert (start.world_size, start.backend, start.zero_stage, start.total_steps) == (2, "gloo", 2, 12)
     assert (result.world_size, result.backend, result.zero_stage, result.steps) == (2, "gloo", 2, 12)
+    assert start.dtype == result.dtype == choose("auto", "cpu").dtype
+    assert "times as long in bfloat16" in start.dtype_reason
     assert [event.step for event in steps] == list(range(1, 13))
     assert steps[-1].loss < 0.5 * steps[0].loss
 

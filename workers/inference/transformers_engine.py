@@ -5,17 +5,22 @@ torch and transformers are imported when an engine is built, never when this mod
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from workers import precision
 from workers.inference.chat import encode
 from workers.inference.engine import EngineError, Generation, Prompt, Sampling
+from workers.precision import AskedDtype
 
 if TYPE_CHECKING:
     import torch
 
     from workers.inference.word_budget import WordBudget
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 4096
 """Prompts that are encoded, deduplicated and sorted together: large enough to fill batches, small enough to bound memory."""
@@ -36,7 +41,7 @@ class TransformersEngine:
         threads: CPU threads of this process; None leaves torch's choice.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
         batch_size: rows that are decoded together.
-        dtype: of the weights.
+        dtype: of the weights; `auto` for what the device computes fast.
 
     Raises:
         EngineError: the base cannot be loaded.
@@ -48,7 +53,7 @@ class TransformersEngine:
         threads: int | None = None,
         device: str = "auto",
         batch_size: int = 64,
-        dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+        dtype: AskedDtype = "auto",
     ) -> None:
         import torch
         from transformers import AutoTokenizer
@@ -58,8 +63,10 @@ class TransformersEngine:
         self._base = base
         self._batch_size = batch_size
         self._begins_word: torch.Tensor | None = None
-        self._dtype: torch.dtype = getattr(torch, dtype)
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.precision = precision.choose(dtype, self._device)
+        self._dtype: torch.dtype = getattr(torch, self.precision.dtype)
+        logger.info("engine: weights in %s, on %s", self.precision, self._device)
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
             self._load_base()

@@ -27,7 +27,7 @@ def get_engine(base: str, *, all_cores: bool = False, local: bool = False) -> En
         settings = settings.model_copy(update={"engine": "transformers"})
     if all_cores:
         settings = settings.model_copy(update={"threads": len(os.sched_getaffinity(0))})
-    key = f"{settings.engine}:{base}:{settings.threads}"
+    key = f"{settings.engine}:{base}:{settings.threads}:{settings.dtype}"
     if key not in _warm:
         _warm.clear()
         _warm[key] = _build(settings, base)
@@ -44,4 +44,4 @@ def _build(settings: Settings, base: str) -> Engine:
         return OpenAIEngine(settings.openai_base_url, api_key=key, model=base)
     from workers.inference.transformers_engine import TransformersEngine
 
-    return TransformersEngine(locate_base(base), threads=settings.threads)
+    return TransformersEngine(locate_base(base), threads=settings.threads, dtype=settings.dtype)

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.payloads import TrainingSpec
 from workers.errors import TweetmillError, UserError
+from workers.precision import Dtype
 from workers.training.adapters import sha256_of
 from workers.training.schedule import global_batch
 
@@ -64,6 +65,7 @@ class Manifest(BaseModel):
         tokens: seen so far by all ranks, padding excluded.
         seconds: spent so far in the ranks.
         optimizer_step: Adam's own count, which corrects the bias of its moments.
+        dtype: of the weights; None in checkpoints of earlier versions.
         files: by name.
     """
 
@@ -79,6 +81,7 @@ class Manifest(BaseModel):
     tokens: int
     seconds: float
     optimizer_step: float
+    dtype: Dtype | None = None
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
     @property

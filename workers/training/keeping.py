@@ -110,6 +110,7 @@ class Keeper:
             tokens=tokens,
             seconds=self.seconds,
             optimizer_step=optimizer_step(engine),
+            dtype=self._trainer.precision.dtype,
         )
         files = {f"{what}.safetensors": save(tensors) for what, tensors in whole.items()}
         stored = checkpoints.write(self._run.checkpoints, manifest, files)

@@ -106,7 +106,7 @@ def _clear(payload: RunPayload) -> None:
     """Make the run's folder as new: ranks that met in the store file of an earlier attempt would wait for its dead."""
     folder = payload.run_folder
     folder.mkdir(parents=True, exist_ok=True)
-    own = (payload.store_file, payload.rendezvous_file, payload.stop_file, payload.leash_file)
+    own = (payload.store_file, payload.precision_file, payload.rendezvous_file, payload.stop_file, payload.leash_file)
     for file in (*own, *(folder / name for name in (RESULT_FILE, FAILURE_FILE, PROGRESS_FILE))):
         file.unlink(missing_ok=True)
     remove_large(folder)

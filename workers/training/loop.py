@@ -14,7 +14,7 @@ from workers.training.adapters import save_adapter
 from workers.training.data import Visit, plan_batches
 from workers.training.outcome import RESULT_FILE, Rejected, TrainingResult, write_atomically
 from workers.training.payload import RunPayload
-from workers.training.preparation import load_model, load_tokenizer, read_examples, start_accelerator
+from workers.training.preparation import agree_on_precision, load_model, load_tokenizer, read_examples, start_accelerator
 from workers.training.progress import Done, ProgressWriter, Start, Step
 from workers.training.schedule import global_batch, learning_rate, steps_of
 from workers.training.step import Trainer, make_step, seed_of, slices
@@ -34,16 +34,18 @@ def train(run: RunPayload) -> None:
     begin = time.monotonic()
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"
-    accelerator = start_accelerator(run, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    precision = agree_on_precision(run, rank, world_size)
+    accelerator = start_accelerator(run, rank, world_size, precision.dtype)
     tokenizer = load_tokenizer(run.spec.base)
     examples, rejected = read_examples(run, tokenizer)
     spec = run.spec
     steps = steps_of(len(examples), spec.num_train_epochs, global_batch(spec), spec.max_steps)
     batches = plan_batches([len(example) for example in examples], steps, global_batch(spec), spec.seed)
     _check_world(spec, accelerator, batches)
-    model, optimizer = load_model(spec, accelerator)
+    model, optimizer = load_model(spec, accelerator, precision.dtype)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    trainer = Trainer(spec, accelerator, model, optimizer, examples, batches, pad_id)
+    trainer = Trainer(spec, accelerator, model, optimizer, examples, batches, pad_id, precision)
     progress = ProgressWriter(run.run_folder) if accelerator.is_main_process else None
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
     from workers.training.keeping import Keeper
@@ -118,6 +120,8 @@ def _start(trainer: Trainer, dropped: int, resumed_from: int) -> Start:
         total_steps=len(trainer.batches),
         dropped=dropped,
         resumed_from=resumed_from,
+        dtype=trainer.precision.dtype,
+        dtype_reason=trainer.precision.reason,
     )
 
 
@@ -144,5 +148,7 @@ def _result(
         tokens=tokens,
         examples=len(trainer.examples),
         rejected=tuple(rejected),
+        dtype=trainer.precision.dtype,
+        dtype_reason=trainer.precision.reason,
         resumed_from=resumed_from,
     )

@@ -59,6 +59,7 @@ class TrainingResult(BaseModel):
 
     `seconds` is wall time in the ranks and `tokens` counts what they saw, padding excluded; both include the attempts that this one
     went on from, up to their checkpoints. `resumed_from` is the step that it went on from, 0 for none.
+    `dtype` is that of the weights, `dtype_reason` why.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +77,8 @@ class TrainingResult(BaseModel):
     examples: int
     rejected: tuple[Rejected, ...] = ()
     resumed_from: int = 0
+    dtype: str = ""
+    dtype_reason: str = ""
 
 
 class Failure(BaseModel):

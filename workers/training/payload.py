@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from schemas.payloads import TrainingSpec
+from workers.precision import Dtype
 from workers.training.outcome import write_atomically
 
 PAYLOAD_FILE = "payload.json"
@@ -25,6 +26,7 @@ class RunPayload(BaseModel):
         checkpoint_folder: where checkpoints go, for all attempts of a job; None: a folder in `run_folder`.
         resume_from: the checkpoint to go on from.
         locks: the lock files of the devices, which each rank joins.
+        dtype: of the weights, where an earlier attempt chose; None: the ranks choose.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +38,7 @@ class RunPayload(BaseModel):
     checkpoint_folder: Path | None = None
     resume_from: Path | None = None
     locks: tuple[Path, ...] = ()
+    dtype: Dtype | None = None
 
     @classmethod
     def read(cls, path: Path) -> RunPayload:
@@ -67,6 +70,11 @@ class RunPayload(BaseModel):
     def store_file(self) -> Path:
         """Where the ranks of this run find each other."""
         return self.run_folder / "ranks.store"
+
+    @property
+    def precision_file(self) -> Path:
+        """Where rank 0 tells the others in which type to load the weights."""
+        return self.run_folder / "precision.store"
 
     @property
     def rendezvous_file(self) -> Path:

@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from schemas.payloads import TrainingSpec
+from workers import precision
 from workers.errors import NotFound, UserError
+from workers.precision import Dtype, Precision
 from workers.training.adapters import add_lora
 from workers.training.data import Example, encode, read_conversations
 from workers.training.outcome import Rejected
 from workers.training.payload import RunPayload
 
 
-def start_accelerator(run: RunPayload, rank: int, world_size: int) -> Any:
+def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision:
+    """The type of the weights, the same on all ranks: rank 0 chooses, since two that measure at once could come to two answers.
+
+    Raises:
+        UserError: this machine has not what the run asks for.
+    """
+    store = torch.distributed.FileStore(str(run.precision_file), world_size)
+    if rank == 0:
+        chosen = _choose_precision(run)
+        store.set("dtype", chosen.dtype)
+        store.set("reason", chosen.reason)
+    return Precision(cast("Dtype", store.get("dtype").decode()), store.get("reason").decode())
+
+
+def _choose_precision(run: RunPayload) -> Precision:
+    if run.dtype is not None:
+        return Precision(run.dtype, "as in the checkpoint")
+    chosen = precision.choose(run.spec.asked_dtype, "cuda" if torch.cuda.is_available() else "cpu")
+    if chosen.dtype == "float16":  # its gradients would need a scaled loss
+        return Precision("float32", f"{chosen.reason}, which has no bfloat16")
+    return chosen
+
+
+def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype) -> Any:
     """Meet the other ranks.
 
     Raises:
@@ -43,14 +68,12 @@ def start_accelerator(run: RunPayload, rank: int, world_size: int) -> Any:
         init_method=f"file://{run.store_file}?rank={rank}&world_size={world_size}",
         timeout=timedelta(hours=1),
     )
-    return Accelerator(mixed_precision="bf16" if spec.bf16 else "no", deepspeed_plugin=plugin, kwargs_handlers=[group])
+    return Accelerator(mixed_precision="bf16" if dtype == "bfloat16" else "no", deepspeed_plugin=plugin, kwargs_handlers=[group])
 
 
 def _check_device(spec: TrainingSpec, on_gpu: bool) -> None:
     if on_gpu and spec.world_size > torch.cuda.device_count():
         raise UserError(f"world_size is {spec.world_size} and this machine shows {torch.cuda.device_count()} GPUs: one rank needs one GPU")
-    if on_gpu and spec.bf16 and not torch.cuda.is_bf16_supported():
-        raise UserError("this GPU has no bfloat16: set bf16 to false")
 
 
 def load_tokenizer(base: str) -> Any:
@@ -88,7 +111,7 @@ def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[
     return examples, rejected
 
 
-def load_model(spec: TrainingSpec, accelerator: Any) -> tuple[Any, Any]:
+def load_model(spec: TrainingSpec, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:
     """The base model with a new adapter, and its optimizer, both in DeepSpeed's hands.
 
     Raises:
@@ -101,9 +124,10 @@ def load_model(spec: TrainingSpec, accelerator: Any) -> tuple[Any, Any]:
     torch.manual_seed(spec.seed)
     # On a CPU, torch's fused attention is slower backwards than the plain one at the lengths of tweets: 1.3 times the whole step.
     attention = "sdpa" if accelerator.device.type == "cuda" else "eager"
-    dtype = torch.bfloat16 if spec.bf16 else torch.float32
     try:
-        base = AutoModelForCausalLM.from_pretrained(spec.base, dtype=dtype, attn_implementation=attention, use_safetensors=True)
+        base = AutoModelForCausalLM.from_pretrained(
+            spec.base, dtype=getattr(torch, dtype), attn_implementation=attention, use_safetensors=True
+        )
     except (OSError, ValueError):
         raise NotFound(f"the base model {spec.base} can't be loaded: config.json and safetensors weights are needed") from None
     base.config.use_cache = False

@@ -25,6 +25,8 @@ class Start(BaseModel):
     total_steps: int
     dropped: int
     resumed_from: int = 0
+    dtype: str = ""
+    dtype_reason: str = ""
 
 
 class Step(BaseModel):

@@ -16,7 +16,7 @@ from workers.attempt import Attempt
 from workers.errors import Unavailable
 from workers.store import transaction
 from workers.training import checkpoints
-from workers.training.progress import Checkpoint, Event, ProgressReader, Step
+from workers.training.progress import Checkpoint, Event, ProgressReader, Start, Step
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,8 @@ class Recorder:
             self._checkpoints.append(event)
         else:
             self._attempt.progress(**event.model_dump(exclude={"kind"}))
+        if isinstance(event, Start):
+            self._attempt.log(f"weights in {event.dtype} ({event.dtype_reason}), on {event.device}")
         if isinstance(event, Step):
             self._rows += _numbers(event)
         if (self._checkpoints or len(self._rows) >= _ROWS_HELD_BACK) and clock.now() >= self._not_before:

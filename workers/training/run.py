@@ -95,7 +95,7 @@ def _launch(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingRe
     if stored is not None:
         checkpoints.check_batch(stored.manifest, run.spec)
         attempt.log(_resumption(stored.manifest, run.spec))
-        run = run.model_copy(update={"resume_from": stored.folder})
+        run = run.model_copy(update={"resume_from": stored.folder, "dtype": stored.manifest.dtype})
     try:
         return launch.run(run, recorder.record, lambda: cast("StopReason | None", attempt.order), lambda: attempt.held_until)
     except TrainingStopped as stop:

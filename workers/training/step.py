@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from schemas.payloads import TrainingSpec
+from workers.precision import Precision
 from workers.training.data import Example, Visit, micro_batches
 
 IGNORED = -100
@@ -27,6 +28,7 @@ class Trainer:
     examples: list[Example]
     batches: list[list[Visit]]
     pad_id: int
+    precision: Precision
 
 
 def seed_of(seed: int, rank: int, step: int) -> int:
