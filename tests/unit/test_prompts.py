@@ -53,6 +53,86 @@ def test_a_handle_is_a_name_inside_a_sentence_and_an_address_elsewhere(tweet: st
     assert prepare(tweet) == shown
 
 
+@pytest.mark.parametrize(
+    ("tweet", "shown"),
+    [
+        ("RT if you like the harbour", "RT if you like the harbour"),
+        ("rt to win a kite", "rt to win a kite"),
+        ("RT THIS if you care", "RT THIS if you care"),
+        ("RT 4 a follow back", "RT 4 a follow back"),
+        ("pls RT, the cat is lost", "pls RT, the cat is lost"),
+        ("Follow and RT @kite_shop to win", "Follow and RT kite_shop to win"),
+        ("I try not to RT @ann all day", "I try not to RT ann all day"),
+        ("RT-PCR tests are late", "RT-PCR tests are late"),
+        ("START @ann", "START ann"),
+        ("RT @ann: the bus is late", "the bus is late"),
+        ("so true RT @ann: the bus is late", "so true the bus is late"),
+        ("please read and RT @ann: the bus is late", "please read and the bus is late"),
+        ("RT: The bus is late", "The bus is late"),
+        ("RT The bus is late", "The bus is late"),
+        ("RT ann_b the bus is late", "ann_b the bus is late"),
+        ("RT harbour: the bus is late", "harbour: the bus is late"),
+        ('RT "the bus is late"', '"the bus is late"'),
+        ('lol RT "@ann: the bus is late"', 'lol the bus is late"'),
+        ("MT @ann: the bus is late", "the bus is late"),
+        ("the bus is late MT @ann see you", "the bus is late see you"),
+        ("H/T @ann: the bus is late", "the bus is late"),
+        ("via @ann: the bus is late", "the bus is late"),
+        ("the bus is late (h/t @ann) again", "the bus is late again"),
+        ("the bus is late via @ann.", "the bus is late."),
+        ("I went via @HarbourTown to the sea", "I went via HarbourTown to the sea"),
+        ("RT", ""),
+    ],
+)
+def test_a_word_that_looks_like_a_mark_is_none(tweet: str, shown: str) -> None:
+    assert prepare(tweet) == shown
+
+
+@pytest.mark.parametrize(
+    ("tweet", "shown"),
+    [
+        ("\u2066@ann\u2069 \u2066@bob\u2069 the bus is late", "the bus is late"),
+        ("the har\u00adbour is beau\u200btiful", "the harbour is beautiful"),
+        ("the\u2060 bus\ufeff is\u200e late\u202c", "the bus is late"),
+        ("a\tbus\nis\rlate\x0bagain\u2028and\x85again", "a bus is late again and again"),
+        ("the b\x00u\x08s is l\x7fa\x9fte", "the bus is late"),
+        ("\x1b[31mred\x1b[0m bus\x1b]0;title\x07 late", "red bus late"),
+        ("#har\u200bbour day for us", "harbour day for us"),
+        ("go \U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f go", "go \U0001f3f4 go"),
+        ("the \U0001d423\U0001d42e\U0001d428 \U0001d7db \uff42\uff55\uff53\uff01", "the juo 3 bus!"),
+        ("\U0001d49c\u212c in \u24d1\u24e4\u24e2 \u24c2", "AB in bus \u24c2"),
+        ("\u3164empty\u115f fil\u17b4lers\ufff9\ufffb", "empty fillers"),
+        ("&shy;so&#8203;up &#x2066;hot", "soup hot"),
+        ("cafe\u0301 \u034f!", "café !"),
+        # Joiners and selectors that mean something stay.
+        (
+            "\U0001f469\u200d\U0001f4bb codes, I \u2764\ufe0f it, 1\ufe0f\u20e3",
+            "\U0001f469\u200d\U0001f4bb codes, I \u2764\ufe0f it, 1\ufe0f\u20e3",
+        ),
+        ("می\u200cخواهم \u0d05\u0d35\u0d28\u0d4d\u200d", "می\u200cخواهم \u0d05\u0d35\u0d28\u0d4d\u200d"),
+        ("so\u200dup \u200cwith\ufe0f it", "soup with it"),
+    ],
+)
+def test_what_is_invisible_leaves_without_splitting_a_word(tweet: str, shown: str) -> None:
+    assert prepare(tweet) == shown
+
+
+@pytest.mark.parametrize(
+    ("tweet", "shown"),
+    [
+        (
+            '<p>The <a href="https://m.example/tags/quay" class="mention hashtag">#<span>quay</span></a> floods<br />again</p>',
+            "The quay floods again",
+        ),
+        ("&lt;p&gt;late &amp;amp; wet&lt;/p&gt;", "late & wet"),
+        ("I &lt;3 it, x < y and y > z <sarcasm>", "I <3 it, x < y and y > z <sarcasm>"),
+        ("wet<br>late", "wet late"),
+    ],
+)
+def test_no_html_is_shown(tweet: str, shown: str) -> None:
+    assert prepare(tweet) == shown
+
+
 @given(st.text(max_size=300))
 def test_any_text_is_shown_on_one_line_and_preparing_it_never_fails(text: str) -> None:
     shown = prepare(text)

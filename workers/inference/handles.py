@@ -9,7 +9,12 @@ from workers.inference.text import HANDLE
 PLACEHOLDERS = frozenset({"anonymous", "user", "username"})
 """Handles that published data sets put in the place of people."""
 
-_VIA = re.compile(rf"[(\[]?\b(?:via|by|cc:?|ht|h/t)\s+{HANDLE.pattern}[)\]]?\s*$", re.IGNORECASE)
+_VIA = re.compile(
+    rf"[(\[]?\b(?:via|by|cc:?|ht|h/t)\s+{HANDLE.pattern}[)\]]?\s*$"
+    rf"|\s*[(\[]\s*(?:via|cc:?|h/?t|[rm]t)\s*:?\s*{HANDLE.pattern}(?:[\s,&+]*{HANDLE.pattern})*\s*[)\]]"
+    rf"|\s*\b(?:via|h/?t)\s+{HANDLE.pattern}(?=[.!?]+\s*$)",
+    re.IGNORECASE,
+)
 _ADDRESSEE = rf"(?:[(/-]?\s*{HANDLE.pattern}[)]?[\s,.!?&]*)"
 _CLOSING_HANDLES = re.compile(rf"([.!?,:;)]|\s[-/])\s*{_ADDRESSEE}+$|\s+{_ADDRESSEE}{{2,}}$")
 _SOMEONES = re.compile(r"\bsomeone(?:[\s,&]+(?:and\s+)?someone\b)+")

@@ -9,9 +9,9 @@ from schemas.payloads import Stage
 from workers.inference.engine import Message, Prompt
 from workers.inference.handles import spell_out_handles
 from workers.inference.lexicon import OPEN_ENDINGS
-from workers.inference.text import HANDLE, HASHTAG, LINK, RETWEET, plain, split_hashtag, split_hashtags
+from workers.inference.text import HANDLE, HASHTAG, LINK, plain, split_hashtag, split_hashtags, without_retweet_marks
 
-PROMPT_VERSION = "3"
+PROMPT_VERSION = "4"
 """Stored with every summary; it changes whenever a prompt or `prepare` changes what a model sees."""
 
 PREPARED_LIMIT = 4000
@@ -66,7 +66,7 @@ def prepare(text: str) -> str:
     words. A tweet that
     is hashtags alone keeps their words, and one that is links or handles alone is empty.
     """
-    body = RETWEET.sub(" ", LINK.sub(" ", plain(text)))
+    body = without_retweet_marks(LINK.sub(" ", plain(text)))
     body = _LEADING_HANDLES.sub("", " ".join(body.split())).lstrip()
     body = split_hashtags(spell_out_handles(_without_trailing_tags(body)))
     return _cut(" ".join(body.split()).strip("|~ "))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
-import unicodedata
 from itertools import pairwise
+
+from workers.text.characters import visible
+from workers.text.html import plain_of
 
 LINK = re.compile(
     r"(?:https?:/{1,2}|www\.)\S+"
@@ -27,16 +28,51 @@ EMOTICON = re.compile(
     r"|</?3+"
     r"|(?<!\w)(?:\^[_.-]*\^|[-*][_.]+[-*]|[oO]_+[oO]|T_+T|;_+;|>[_.]*<|\\[oO]/)(?!\w)"
 )
-RETWEET = re.compile(r"\bRT\b:?\s*(?:[@＠]\w+:?\s*)+|^\s*RT\b:?\s*", re.IGNORECASE)
+RETWEET = re.compile(
+    r"\b[RM]T\b\s*:?\s*(?:[\"']?[@＠]\w+\s?:?\s*)+"
+    r"|^\s*[RM]T\b\s*(?::\s*|$|(?=[\"'\w]))"
+    r"|^\W*(?:via|h/?t)\b\s*:?\s*(?:[@＠]\w+\s*)+(?::|\s-)\s*",
+    re.IGNORECASE,
+)
+"""Where RT or MT may be a mark: with whom it is from, or at the beginning. `without_retweet_marks` tells the marks from the verbs."""
+# After one of these, "RT @ann" is something to do, unless a colon says whose words follow.
+_ASKS = re.compile(
+    r"(?<![^\s\"'(*])(?:please|plea?se|pl[sz]|kindly|and|n|or|to|must|just|then|can|could|will|would|don'?t|never|always|also|[&+])\s*$",
+    re.IGNORECASE,
+)
+# A beginning RT is a mark before what may begin a tweet of somebody else: a capital, or a name such as `ann_b`, `harbour2009` or `ann:`.
+_ANOTHERS = re.compile(r"\W*(?:[A-Z]|[a-z]+_\w|[a-z]{3,}\d\d|\w+\s?:)")
+_ASKED = re.compile(
+    r"\W*(?:if|to|this|that|these|those|it|when|for|and|or|n|please|pls|plz|now|so|my|our|your|ur|me|us|as|with|after|before|until|while"
+    r"|once|because|follow|like|share|vote|win|tag|comment|away|back|[0-9])\b",
+    re.IGNORECASE,
+)
 
-_INVISIBLE = re.compile("[\u200b\u200c\u200e\u200f\u2060\ufeff\u00ad\x00-\x08\x0b-\x1f\x7f]")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‛": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "…": "...", "\u00a0": " "})
 
 
 def plain(text: str) -> str:
-    """The text on one line with HTML entities, typographic quotes, invisible characters and runs of spaces made plain."""
-    unescaped = unicodedata.normalize("NFC", html.unescape(html.unescape(text))).translate(_QUOTES)
-    return " ".join(_INVISIBLE.sub(" ", unescaped).split())
+    """The text on one line: without HTML and what is invisible, with letters, quotes and runs of spaces made plain."""
+    seen = visible(text)
+    unmarked = plain_of(seen)
+    if unmarked != seen:
+        unmarked = visible(unmarked)
+    return " ".join(unmarked.translate(_QUOTES).split())
+
+
+def without_retweet_marks(text: str) -> str:
+    """The text without the marks that say whose tweet it repeats; RT as a verb stays: "please RT", "RT to win"."""
+    return RETWEET.sub(_mark_or_verb, text)
+
+
+def _mark_or_verb(match: re.Match[str]) -> str:
+    mark = match.group()
+    if "@" in mark or "＠" in mark:
+        asked = _ASKS.search(match.string[max(0, match.start() - 20) : match.start()])
+        return mark if asked and ":" not in mark else " "
+    rest = match.string[match.end() : match.end() + 30]
+    repeats = not rest or ":" in mark or rest[0] in "\"'" or (_ANOTHERS.match(rest) and not _ASKED.match(rest))
+    return " " if repeats else mark
 
 
 def split_hashtag(tag: str) -> str:
