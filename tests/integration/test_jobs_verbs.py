@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli import main
+from producers.cli import asking, main
 from producers.cli.watching import duration, sight, watch
 from schemas.payloads import ShardSpec
 from schemas.states import JobState
+from tasks.submission import Submitted
 from tests import jobs
 from tests.jobs import add, add_family, claimed, finish
 from tests.worker_process import wait_for
-from workers import ledger, upkeep, views
+from workers import family, ledger, upkeep, views
 from workers.errors import NotFound
 
 Run = Callable[..., tuple[int, str, str]]
@@ -377,3 +378,39 @@ def _exhaust(end: int) -> None:
             pass
     except OSError:
         os.close(end)
+
+
+# asking once more
+
+
+@pytest.mark.parametrize(("ended", "told"), [("failed", "failed"), ("cancelled", "was cancelled"), ("quarantined", "failed too often")])
+def test_asking_once_more_for_what_ended_without_a_result_queues_it_again(engine, capsys, ended, told):
+    job = add(engine)
+    jobs.alter(engine, job, f"state = '{ended}', finished_at = now()")
+
+    assert asking.take_up(Submitted(job=job, new=False)) == ended
+
+    assert jobs.state(engine, job) == "queued"
+    assert f"The same was asked before and {told}: job {str(job)[:8]} is queued again." in capsys.readouterr().err
+
+
+def test_asking_once_more_for_what_is_done_or_under_way_does_nothing_twice(engine, capsys):
+    for state in ("queued", "running", "done"):
+        job = add(engine)
+        jobs.alter(engine, job, f"state = '{state}'")
+
+        assert asking.take_up(Submitted(job=job, new=False)) == state
+
+        assert jobs.state(engine, job) == state
+        assert f"job {str(job)[:8]} stands for both" in capsys.readouterr().err
+
+
+def test_asking_once_more_for_a_cancelled_family_queues_its_shards_again(engine):
+    parent, shards = add_family(engine, 2)
+    with engine.begin() as connection:
+        family.cancel(connection, parent)
+
+    asking.take_up(Submitted(job=parent, new=False))
+
+    assert jobs.state(engine, parent) == "running"
+    assert [jobs.state(engine, shard) for shard in shards] == ["queued", "queued"]
