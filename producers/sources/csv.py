@@ -1,4 +1,4 @@
-"""CSV with a header that names a column `text` and, where there is one, `id` or `tweet_id`."""
+"""CSV with a header that names a column of the text, by `producers.sources.names`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from producers.sources.fields import make_tweet
-from producers.sources.forms import Line, RefusalError, SourceError
+from producers.sources.fields import line_of
+from producers.sources.forms import Line, RefusalError
+from producers.sources.names import Names, check_header, names_a_text
 from producers.sources.streams import RawLine
 
-COLUMNS = {
-    **{name: name for name in ("id", "text", "author", "lang", "created_at", "conversation")},
-    "tweet_id": "id",
-    "conversation_id": "conversation",
-}
 LONGEST_RECORD = 120_000  # characters, below the csv module's own limit for a field
 UNDECODABLE = frozenset(chr(code) for code in range(0xDC80, 0xDD00))
 
@@ -29,48 +25,46 @@ class Record:
     refusal: RefusalError | None = None
 
 
-def is_header(content: bytes) -> bool:
-    """Whether this line names a column `text`."""
+def is_header(content: bytes, names: Names) -> bool:
+    """Whether this line names a column of the text."""
     try:
-        return "text" in _names(next(csv.reader([_text(content)]), []))
+        return names_a_text(_header(next(csv.reader([_text(content)]), [])), names)
     except csv.Error:
         return False
 
 
-def read_csv(lines: Iterable[RawLine], source: str, skip: int) -> Iterator[Line]:
+def read_csv(lines: Iterable[RawLine], source: str, skip: int, names: Names) -> Iterator[Line]:
     """Every tweet or rejection of the records that begin after line `skip`.
 
-    Raises `SourceError` when the header names no column `text`.
+    Raises `SourceError` when the header names no column of the text.
     """
     records = _records(lines)
     header = next(records, None)
     if header is None:
         return
-    names = _names(header.cells)
-    if "text" not in names:
-        raise SourceError(f"line {header.number} must name the columns, one of them `text`: add such a header line")
+    columns = _header(header.cells)
+    check_header(columns, header.number, names)
     for record in records:
         if record.number > skip:
-            yield _line(record, names, source)
+            yield _line(record, columns, source, names)
 
 
-def _line(record: Record, names: list[str], source: str) -> Line:
+def _line(record: Record, columns: list[str], source: str, names: Names) -> Line:
     if record.refusal:
         return record.refusal.on(record.number)
-    if len(record.cells) < len(names):
-        return RefusalError(None, f"the row has {len(record.cells)} columns, the header {len(names)}").on(record.number)
-    fields: dict[str, object] = {}
-    for name, cell in zip(names, record.cells, strict=False):
-        if name in COLUMNS:
-            fields.setdefault(COLUMNS[name], cell)
+    if len(record.cells) < len(columns):
+        return RefusalError(None, f"the row has {len(record.cells)} columns, the header {len(columns)}").on(record.number)
+    row: dict[str, object] = {}
+    for name, cell in zip(columns, record.cells, strict=False):
+        row.setdefault(name, cell)
     try:
-        return Line(record.number, tweet=make_tweet(fields, source))
+        return line_of(record.number, names.fields_of(row), source)
     except RefusalError as refusal:
         return refusal.on(record.number)
 
 
-def _names(cells: list[str]) -> list[str]:
-    return [cell.strip().lower() for cell in cells]
+def _header(cells: list[str]) -> list[str]:
+    return [cell.strip() for cell in cells]
 
 
 def _text(content: bytes) -> str:

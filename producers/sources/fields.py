@@ -4,57 +4,90 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 
-from producers.sources.forms import RefusalError
+from producers.sources import dates
+from producers.sources.forms import Fields, Line, RefusalError
 from schemas.records import Tweet
+from workers.text.html import to_text, without_tags
 
 LONGEST_TEXT = 25_000  # characters, X's own limit for long posts
 LONGEST_ID = 200
-ROUNDED_ID = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
-DATE_FORMATS = ("%a %b %d %H:%M:%S %z %Y", "%Y-%m-%d %H:%M:%S %z")
+LONGEST_LANG = 35
+# How tables write that a cell holds nothing.
+NOTHING = ("", "nan", "NaN", "NaT", "None", "null", "<NA>")
+WHOLE_MARKUP = re.compile(r"\s*<(?:p|div|span|html)\b[^<>]*>", re.IGNORECASE)
+EXACT_BELOW = 2**53  # whole numbers up to here survive a floating-point number
+ROUNDED_ID = re.compile(r"[+-]?\d+([.,]\d+)?[eE]\+?\d+")
+FLOAT_ID = re.compile(r"(\d+)[.,]0*")
+# How spreadsheets are made to leave a number alone.
+QUOTED_ID = re.compile(r"""(?:'|=")(\d+)"?""")
 
 
-def make_tweet(values: Mapping[str, object], source: str) -> Tweet:
-    """A tweet from `id`, `text` and, where given, `author`, `lang`, `created_at` and `conversation`.
+def line_of(number: int, fields: Fields, source: str) -> Line:
+    """What line `number` holds: a tweet without the optional fields that can't be used, or the reason why its text or id can't be."""
+    try:
+        tweet, unusable = make_tweet(fields, source)
+    except RefusalError as refusal:
+        return refusal.on(number)
+    return Line(number, tweet=tweet, unusable=unusable)
 
-    Without a key `id` the id is made from the text, so that the same text read twice is the same tweet. A date in a form
-    that is not known, such as the ambiguous 2/3/2015, leaves the tweet without one: nothing needs it, the text is what counts.
-    Raises `RefusalError` naming the first field that is wrong.
+
+def make_tweet(fields: Fields, source: str) -> tuple[Tweet, tuple[str, ...]]:
+    """A tweet from `id`, `text` and, where given, `author`, `lang`, `created_at` and `conversation`; and which of those can't be used.
+
+    Without a key `id` the id is made from the text, so that the same text read twice is the same tweet.
+    Raises `RefusalError` where the text or the id can't be used: nothing needs the others.
     """
-    text = checked_text(values.get("text"))
-    return Tweet(
-        id=checked_id(values["id"]) if "id" in values else id_of_text(text),
-        text=text,
-        source=source,
-        author=_optional_string(values, "author"),
-        lang=_optional_string(values, "lang"),
-        created_at=_optional_date(values.get("created_at")),
-        conversation=_optional_id(values.get("conversation")),
-    )
+    text = checked_text(fields.get("text"))
+    optional: dict[str, str | datetime | None] = {}
+    unusable: list[str] = []
+    for name, usable in _OPTIONAL.items():
+        value = fields.get(name)
+        said = value is not None and value not in (*NOTHING, {}, [])
+        optional[name] = usable(value) if said else None
+        if said and optional[name] is None:
+            unusable.append(name)
+    tweet_id = checked_id(fields["id"]) if "id" in fields else id_of_text(text)
+    return Tweet.model_validate({"id": tweet_id, "text": text, "source": source, **optional}), tuple(unusable)
 
 
 def checked_text(value: object) -> str:
-    """The text of a tweet as it stands, or a `RefusalError`."""
+    """The text of a tweet as it stands, HTML made plain, or a `RefusalError`."""
     if value is None:
         raise RefusalError("text", "the text is missing")
     if not isinstance(value, str):
         raise RefusalError("text", f"the text is {_kind(value)}, not a string")
-    if not value.strip():
+    text = _without_markup(value) if "<" in value and len(value) <= 4 * LONGEST_TEXT else value
+    if not text.strip():
         raise RefusalError("text", "the text is empty")
-    if len(value) > LONGEST_TEXT:
-        raise RefusalError("text", f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
-    check_characters("text", value)
-    return value
+    if len(text) > LONGEST_TEXT:
+        raise RefusalError("text", f"the text has {len(text)} characters, more than {LONGEST_TEXT}")
+    check_characters("text", text)
+    return text
+
+
+def _without_markup(value: str) -> str:
+    """The text of a post that is HTML from end to end, or of one into which tags came; any other as it stands."""
+    if WHOLE_MARKUP.match(value) and value.rstrip().endswith(">"):
+        return to_text(value).strip()
+    text = without_tags(value)
+    return text if text == value else text.strip()
 
 
 def checked_id(value: object) -> str:
-    """The id as a string, or a `RefusalError`. Whole numbers become strings; numbers with a fraction have lost digits."""
-    if value is None:
+    """The id as a string, or a `RefusalError`. Whole numbers become strings; those that went through a float may have lost digits."""
+    if value is None or (value in NOTHING and value != ""):
         raise RefusalError("id", "the id is missing")
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        raise RefusalError("id", _lost_digits())
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RefusalError("id", f"the id is {_kind(value)}, not a string or a whole number")
+    if isinstance(value, int) and value.bit_length() > 4 * LONGEST_ID:
+        raise RefusalError("id", f"the id has more than {LONGEST_ID} characters")
     text = str(value).strip()
     if not text:
         raise RefusalError("id", "the id is empty")
@@ -62,8 +95,17 @@ def checked_id(value: object) -> str:
         raise RefusalError("id", f"the id has {len(text)} characters, more than {LONGEST_ID}")
     if ROUNDED_ID.fullmatch(text):
         raise RefusalError("id", "the id was rounded by a spreadsheet: export it again with the id column as text")
+    if as_float := FLOAT_ID.fullmatch(text):
+        if int(as_float.group(1)) >= EXACT_BELOW:
+            raise RefusalError("id", _lost_digits())
+        text = as_float.group(1)
     check_characters("id", text)
-    return text
+    quoted = QUOTED_ID.fullmatch(text)
+    return quoted.group(1) if quoted else text
+
+
+def _lost_digits() -> str:
+    return "the id went through a floating-point number, which keeps 15 digits of it: export it again with the id column as text"
 
 
 def id_of_text(text: str) -> str:
@@ -71,44 +113,39 @@ def id_of_text(text: str) -> str:
     return f"sha256-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def _optional_string(values: Mapping[str, object], field: str) -> str | None:
-    value = values.get(field)
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RefusalError(field, f"{field} is {_kind(value)}, not a string")
-    check_characters(field, str(value))
-    return str(value)
+def _usable_string(longest: int) -> Callable[[object], str | None]:
+    def usable(value: object) -> str | None:
+        value = _single(value)
+        if not isinstance(value, str) or len(value) > longest:
+            return None
+        try:
+            check_characters("", value)
+        except RefusalError:
+            return None
+        return value
+
+    return usable
 
 
-def _optional_id(value: object) -> str | None:
-    """The id of another tweet, or None for what can be none: nothing of the tweet itself is lost without it."""
+def _usable_id(value: object) -> str | None:
+    """The id of an author or of another tweet, or None for what can be none: nothing of the tweet itself is lost without it."""
     try:
-        return checked_id(value)
+        return checked_id(_single(value))
     except RefusalError:
         return None
 
 
-def _optional_date(value: object) -> datetime | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise RefusalError("created_at", f"created_at is {_kind(value)}, not a string")
-    moment = _parsed_date(value.strip())
-    return moment.replace(tzinfo=UTC) if moment and not moment.tzinfo else moment
+def _single(value: object) -> object:
+    """A list of one is that one."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def _parsed_date(value: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        pass
-    for form in DATE_FORMATS:
-        try:
-            return datetime.strptime(value, form).astimezone(UTC)
-        except ValueError:
-            continue
-    return None
+_OPTIONAL: dict[str, Callable[[object], str | datetime | None]] = {
+    "author": _usable_id,
+    "lang": _usable_string(LONGEST_LANG),
+    "created_at": dates.parsed,
+    "conversation": _usable_id,
+}
 
 
 def check_characters(field: str, value: str) -> None:

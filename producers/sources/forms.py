@@ -1,10 +1,13 @@
-"""What reading a source yields: a tweet, or the reason why a line holds none."""
+"""What reading a source yields: a tweet, the reason why a row holds none, or the name of what is no tweet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.records import Tweet
+
+Fields = dict[str, object]
+"""What a row says of a tweet's `id`, `text`, `author`, `lang`, `created_at` and `conversation`, nothing checked yet."""
 
 
 class SourceError(ValueError):
@@ -13,24 +16,47 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Rejected:
-    """A tweet that was refused. `reason` never quotes the tweet."""
+    """A tweet that was refused. `reason` never quotes the tweet; `item` is its place where several stand on one line, from 1."""
 
     line: int
     field: str | None
     reason: str
+    item: int | None = None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A row that is no tweet and is not meant to be one, such as a deletion in a stream."""
+
+    name: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """What line `number` (from 1) held: exactly one of a tweet and a rejection.
+    """What line `number` (from 1) held: exactly one of a tweet, a rejection and a notice.
 
     A line that holds a page of tweets yields one `Line` a tweet, all with the same number, so a reader that resumes must
     only count a number as done when a higher one has come.
+
+    Attributes:
+        number: the line's, from 1.
+        tweet: with the fields in `unusable` left out.
+        rejected: why there is none.
+        notice: what it is that is no tweet.
+        unusable: optional fields whose values could not be used.
+        item: the tweet's place where several stand on one line, from 1.
     """
 
     number: int
     tweet: Tweet | None = None
     rejected: Rejected | None = None
+    notice: str | None = None
+    unusable: tuple[str, ...] = ()
+    item: int | None = None
+
+    def at(self, item: int) -> Line:
+        """The same, at this place on its line."""
+        return replace(self, item=item, rejected=replace(self.rejected, item=item) if self.rejected else None)
 
 
 class RefusalError(Exception):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from producers.sources.fields import make_tweet
 from producers.sources.forms import Line, RefusalError, SourceError
-from producers.sources.objects import tweets_of
+from producers.sources.names import Names
+from producers.sources.objects import lines_of
 from producers.sources.streams import LONGEST_LINE, RawLine
 
 OPENINGS = (b"{", b"[")
 
 
-def read_json(lines: Iterable[RawLine], source: str, skip: int) -> Iterator[Line]:
+def read_json(lines: Iterable[RawLine], source: str, skip: int, names: Names) -> Iterator[Line]:
     """Every tweet or rejection of the lines after `skip`; blank lines are passed over."""
     pending = iter(lines)
     started = False
@@ -21,21 +21,21 @@ def read_json(lines: Iterable[RawLine], source: str, skip: int) -> Iterator[Line
         if line.content is not None and not line.content.strip():
             continue
         if not started and line.content is not None and line.content.strip() in OPENINGS:
-            yield from _document(_joined(line, pending), line.number, source, skip)
+            yield from _document(_joined(line, pending), line.number, source, skip, names)
             return
         started = True
         if line.number > skip:
-            yield from _line(line, source)
+            yield from _line(line, source, names)
 
 
-def _line(line: RawLine, source: str) -> Iterator[Line]:
+def _line(line: RawLine, source: str, names: Names) -> Iterator[Line]:
     if line.content is None:
         yield RefusalError(None, f"the line is longer than {LONGEST_LINE} bytes").on(line.number)
         return
-    yield from _document(line.content, line.number, source, skip=0)
+    yield from _document(line.content, line.number, source, 0, names)
 
 
-def _document(content: bytes, number: int, source: str, skip: int) -> Iterator[Line]:
+def _document(content: bytes, number: int, source: str, skip: int, names: Names) -> Iterator[Line]:
     if number <= skip:
         return
     try:
@@ -43,14 +43,7 @@ def _document(content: bytes, number: int, source: str, skip: int) -> Iterator[L
     except RefusalError as refusal:
         yield refusal.on(number)
         return
-    for fields in tweets_of(document):
-        if isinstance(fields, RefusalError):
-            yield fields.on(number)
-            continue
-        try:
-            yield Line(number, tweet=make_tweet(fields, source))
-        except RefusalError as refusal:
-            yield refusal.on(number)
+    yield from lines_of(document, number, source, names)
 
 
 def _parsed(content: bytes) -> object:

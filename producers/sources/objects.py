@@ -1,115 +1,159 @@
-"""JSON objects that hold tweets: the plain `{"id", "text"}`, X API v2 objects and pages, and the older v1.1 objects.
-
-Authors are ids where the form has them: unlike handles they do not change, and both APIs share them.
-"""
+"""JSON documents that hold tweets: one tweet, a page, a table or a wrapper around them, in the forms of the dumps that people have."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 
-from producers.sources.forms import RefusalError
+from producers.sources.dumps import bluesky, fediverse, tables, x
+from producers.sources.fields import line_of
+from producers.sources.forms import Fields, Line, Notice, RefusalError
+from producers.sources.names import Names
+from schemas.paths import names_in, unwrapped
 
-Json = dict[str, object]
-RETWEET_PREFIX = re.compile(r"RT @\w+: ")
+Found = Fields | RefusalError | Notice
+"""What stands for one row: the fields of a tweet, why there is none, or what it is that is no tweet."""
+
+DEEPEST = 12  # wrappers and lists around a tweet
+
+# One object around the tweet: X's archive, feeds, Hugging Face's rows, Elasticsearch, CouchDB, the web client.
+_WRAPPERS = ("tweet", "post", "row", "_source", "doc", "result", "status", "node", "like", "record", "value")
+# Lists of tweets under a name, as APIs answer and tools export.
+_LISTS = (
+    "statuses", "feed", "posts", "records", "orderedItems", "rows", "tweets", "items", "results", "hits", "docs", "timeline", "entries",
+)  # fmt: skip
+_FOREIGN = {
+    "subreddit": "a Reddit post",
+    "text_post_app_text_posts": "an export of Threads",
+    "threads_text_post_app_text_posts": "an export of Threads",
+    "sender_name": "a chat",
+    "dmConversation": "a conversation by direct message",
+}
 
 
-def tweets_of(document: object) -> Iterator[Json | RefusalError]:
-    """The fields `id`, `text`, `author`, `lang`, `created_at`, `conversation` of every tweet in one JSON document, in its order."""
-    if isinstance(document, list):
-        for item in document:
-            yield from tweets_of(item)
-    elif not isinstance(document, dict):
-        yield RefusalError(None, "the line is JSON but no object")
-    elif "data" in document and "text" not in document:
-        yield from _page(document)
-    elif "errors" in document and "text" not in document:
-        yield RefusalError(None, "the line is an error that the X API answered, not a tweet")
+def lines_of(document: object, number: int, source: str, names: Names) -> Iterator[Line]:
+    """What line `number` holds, whose JSON is `document`: each of several tweets bears its place among them."""
+    found = tweets_of(document, names)
+    first, second = next(found, None), next(found, None)
+    if first is None:
+        yield Line(number, notice="empty list")
+    elif second is None:
+        yield _line(first, number, source)
     else:
-        yield _single(document)
+        for item, each in enumerate(chain((first, second), found), 1):
+            yield _line(each, number, source).at(item)
 
 
-def _page(page: Json) -> Iterator[Json | RefusalError]:
+def _line(found: Found, number: int, source: str) -> Line:
+    if isinstance(found, Notice):
+        return Line(number, notice=found.name)
+    return found.on(number) if isinstance(found, RefusalError) else line_of(number, found, source)
+
+
+def tweets_of(document: object, names: Names | None = None) -> Iterator[Found]:
+    """The fields `id`, `text`, `author`, `lang`, `created_at`, `conversation` of every tweet in one JSON document, in its order."""
+    names = names or Names()
+    for row, included in _rows(document, names, {}, DEEPEST):
+        yield row if isinstance(row, (RefusalError, Notice)) else _fields(row, names, included)
+
+
+Rows = Iterator[tuple[Found, Mapping[str, Fields]]]
+
+
+def _rows(document: object, names: Names, included: Mapping[str, Fields], deepest: int) -> Rows:
+    """Every object that may be a tweet, with the tweets that came beside it."""
+    document = unwrapped(document)
+    if deepest == 0:
+        yield RefusalError(None, f"the tweet lies more than {DEEPEST} levels deep"), included
+    elif isinstance(document, list):
+        for item in document:
+            yield from _rows(item, names, included, deepest - 1)
+    elif not isinstance(document, dict):
+        yield RefusalError(None, "the line is JSON but no object"), included
+    elif names.holds_text(document):
+        yield document, included
+    elif (of_web := x.of_graphql(document)) is not None:
+        yield of_web, included
+    elif isinstance(names.text_in(document), str):
+        yield document, included
+    else:
+        yield from _inside(document, names, included, deepest - 1)
+
+
+def _inside(document: Fields, names: Names, included: Mapping[str, Fields], deepest: int) -> Rows:
+    """What an object without a text of its own holds."""
+    known = bluesky.recognised(document) or fediverse.recognised(document)
+    table = tables.rows_of(document, names.text_in(document)) if known is None else None
+    if known is not None:
+        yield known, included
+    elif table is not None:
+        yield from ((row, included) for row in table)
+    elif "data" in document:
+        yield from _page(document, names, deepest)
+    elif (inner := _held(document, names)) is not None:
+        yield from _rows(inner, names, included, deepest)
+    else:
+        yield x.notice(document) or document, included
+
+
+def _page(page: Fields, names: Names, deepest: int) -> Rows:
     data = page["data"]
-    included = _included_tweets(page.get("includes"))
-    for item in data if isinstance(data, list) else [data]:
-        yield _version_2(item, included) if isinstance(item, dict) else RefusalError("data", "data holds something that is no object")
+    of_web = x.results_in(data) if isinstance(data, dict) else iter(())
+    first = next(of_web, None)
+    if first is not None:
+        data = chain((first,), of_web)
+    included = x.included_in(page)
+    empty = True
+    for item in [data] if isinstance(data, dict) or not isinstance(data, Iterator | list) else data:
+        empty = False
+        if isinstance(item, dict):
+            yield from _rows(item, names, included, deepest)
+        else:
+            yield RefusalError("data", "data holds something that is no object"), included
+    if empty:
+        yield Notice("empty page"), included
 
 
-def _included_tweets(includes: object) -> dict[str, Json]:
-    tweets = includes.get("tweets") if isinstance(includes, dict) else None
-    if not isinstance(tweets, list):
-        return {}
-    return {str(tweet["id"]): tweet for tweet in tweets if isinstance(tweet, dict) and "id" in tweet}
-
-
-def _single(item: Json) -> Json:
-    if "edit_history_tweet_ids" in item:
-        return _version_2(item, {})
-    if any(key in item for key in ("id_str", "full_text", "retweeted_status", "extended_tweet")):
-        return _version_1(item)
-    return _plain(item)
-
-
-def _plain(item: Json) -> Json:
-    fields: Json = {key: item[key] for key in ("id", "text", "author", "lang", "created_at", "conversation") if key in item}
-    if "conversation" not in item and "conversation_id" in item:
-        fields["conversation"] = item["conversation_id"]
-    if "id" not in item and "tweet_id" in item:
-        fields["id"] = item["tweet_id"]
-    return fields
-
-
-def _version_2(item: Json, included: dict[str, Json]) -> Json:
-    return {
-        "id": item.get("id"),
-        "text": _with_whole_retweet(_text_2(item), _retweeted_2(item, included)),
-        "author": item.get("author_id"),
-        "lang": item.get("lang"),
-        "created_at": item.get("created_at"),
-        "conversation": item.get("conversation_id"),
-    }
-
-
-def _text_2(item: Json) -> object:
-    note = item.get("note_tweet")
-    return note["text"] if isinstance(note, dict) and note.get("text") else item.get("text")
-
-
-def _retweeted_2(item: Json, included: dict[str, Json]) -> object:
-    references = item.get("referenced_tweets")
-    for reference in references if isinstance(references, list) else []:
-        if isinstance(reference, dict) and reference.get("type") == "retweeted":
-            original = included.get(str(reference.get("id")))
-            return _text_2(original) if original else None
+def _held(document: Fields, names: Names) -> object:
+    """The list or the object inside in which tweets may be; None where there is none."""
+    for key in _LISTS:
+        value = unwrapped(document.get(key))
+        if isinstance(value, list) and (not value or isinstance(value[0], (dict, list))):
+            return value
+        if key == "hits" and isinstance(value, dict):
+            return value
+    for key in _WRAPPERS:
+        if isinstance(document.get(key), dict):
+            return document[key]
+    # By index, as pandas writes it, or by id.
+    inner = list(document.values())
+    if inner and all(isinstance(value, dict) for value in inner) and isinstance(names.text_in(inner[0]), str):
+        return [_of_index(key, value) for key, value in document.items()]
     return None
 
 
-def _version_1(item: Json) -> Json:
-    user = item.get("user")
-    author = user.get("id_str") or user.get("screen_name") if isinstance(user, dict) else None
-    original = item.get("retweeted_status")
-    return {
-        "id": item["id_str"] if item.get("id_str") else item.get("id"),
-        "text": _with_whole_retweet(_text_1(item), _text_1(original) if isinstance(original, dict) else None),
-        "author": author,
-        "lang": item.get("lang"),
-        "created_at": item.get("created_at"),
-        # These archives do not name a thread: the tweets answered lead to its first one, as far as they are ingested.
-        "conversation": item.get("in_reply_to_status_id_str") or item.get("in_reply_to_status_id"),
-    }
+def _of_index(key: str, value: object) -> object:
+    return {"_id": key, **value} if isinstance(value, dict) and key.isdecimal() and len(key) > 9 else value
 
 
-def _text_1(item: Json) -> object:
-    extended = item.get("extended_tweet")
-    if isinstance(extended, dict) and extended.get("full_text"):
-        return extended["full_text"]
-    return item.get("full_text") or item.get("text")
+def _fields(row: Fields, names: Names, included: Mapping[str, Fields]) -> Found:
+    """The fields of one row, or why they can't be had."""
+    if not names.holds_text(row):
+        known = fediverse.recognised(row)
+        if isinstance(known, (Notice, RefusalError)):
+            return known
+        row = known or row
+    try:
+        fields = x.with_whole_retweet(names.fields_of(row), row, included)
+    except RefusalError as refusal:
+        return refusal
+    if "text" not in fields:
+        return _without_text(row)
+    return fields
 
 
-def _with_whole_retweet(text: object, original: object) -> object:
-    """Both APIs cut a retweet's own text off; the whole one stands in the tweet that it repeats."""
-    if not isinstance(text, str) or not isinstance(original, str):
-        return text
-    prefix = RETWEET_PREFIX.match(text)
-    return prefix.group() + original if prefix else text
+def _without_text(row: Fields) -> RefusalError:
+    if "errors" in row or "error" in row:
+        return RefusalError(None, "the line is an error that the X API answered, not a tweet")
+    foreign = next((f"this looks like {what}; " for key, what in _FOREIGN.items() if key in row), "")
+    return RefusalError("text", f"the text is missing: {foreign}the keys are {names_in(row)}. `--map text=KEY` says which holds the text")

@@ -10,12 +10,19 @@ from typing import BinaryIO
 from producers.sources.csv import is_header, read_csv
 from producers.sources.forms import Line, SourceError
 from producers.sources.jsonl import OPENINGS, read_json
+from producers.sources.names import Names
 from producers.sources.streams import STDIN, RawLine, check_readable, lines, opened
 
 READERS = {".csv": read_csv, ".json": read_json, ".jsonl": read_json, ".ndjson": read_json}
 
 
-def read(path: str | Path, source: str | None = None, skip: int = 0, on_open: Callable[[BinaryIO], None] | None = None) -> Iterator[Line]:
+def read(
+    path: str | Path,
+    source: str | None = None,
+    skip: int = 0,
+    on_open: Callable[[BinaryIO], None] | None = None,
+    names: Names | None = None,
+) -> Iterator[Line]:
     """Stream the tweets of a file, or of standard input for `-`, in constant memory.
 
     Args:
@@ -24,12 +31,13 @@ def read(path: str | Path, source: str | None = None, skip: int = 0, on_open: Ca
         source: the name that tweets carry; by default the file's name without endings, or `stdin`.
         skip: this many lines were done before; tweets of later lines only.
         on_open: gets the open file, whose `tell()` says how far it is read; never called for standard input.
+        names: how the fields are called, where the table of names does not say it; learns what it finds.
 
     Raises:
         SourceError: at once for what is no file; while reading, for a form that is not known.
     """
     check_readable(path)
-    return _read(path, source or name_of(path), skip, on_open)
+    return _read(path, source or name_of(path), skip, on_open, names or Names())
 
 
 def name_of(path: str | Path) -> str:
@@ -45,25 +53,25 @@ def _endings_apart(path: str | Path) -> tuple[str, str]:
     return Path(name).stem or name, Path(name).suffix.lower()
 
 
-def _read(path: str | Path, source: str, skip: int, on_open: Callable[[BinaryIO], None] | None) -> Iterator[Line]:
+def _read(path: str | Path, source: str, skip: int, on_open: Callable[[BinaryIO], None] | None, names: Names) -> Iterator[Line]:
     with opened(path, on_open) as stream:
         reader = READERS.get(_endings_apart(path)[1])
         if reader is not None:
-            yield from reader(lines(stream), source, skip)
+            yield from reader(lines(stream), source, skip, names)
         else:
-            yield from _read_unknown(lines(stream), path, source, skip)
+            yield from _read_unknown(lines(stream), path, source, skip, names)
 
 
-def _read_unknown(numbered: Iterator[RawLine], path: str | Path, source: str, skip: int) -> Iterator[Line]:
+def _read_unknown(numbered: Iterator[RawLine], path: str | Path, source: str, skip: int, names: Names) -> Iterator[Line]:
     """Let the first line that is not blank tell the form."""
     first = next((line for line in numbered if line.content is None or line.content.strip()), None)
     if first is None:
         return
     every: Iterable[RawLine] = chain([first], numbered)
     if first.content is not None and first.content.strip().startswith(OPENINGS):
-        yield from read_json(every, source, skip)
-    elif first.content is not None and is_header(first.content):
-        yield from read_csv(every, source, skip)
+        yield from read_json(every, source, skip, names)
+    elif first.content is not None and is_header(first.content, names):
+        yield from read_csv(every, source, skip, names)
     else:
         where = "standard input" if str(path) == STDIN else str(path)
         raise SourceError(

@@ -1,0 +1,80 @@
+"""When a tweet was written, in the forms that dumps have; always in UTC, and only what Python and Postgres can both hold."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+EARLIEST, LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
+# Postgres's own bound for offsets.
+FURTHEST_OFFSET = timedelta(hours=15, minutes=59, seconds=59)
+# An epoch is told by its size: seconds, milliseconds, microseconds or nanoseconds that name a moment of these years.
+EPOCH_UNITS = (1, 1e3, 1e6, 1e9)
+EPOCH_EARLIEST, EPOCH_LATEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+LONGEST = 60  # characters
+
+_MONTHS = {
+    name: number for number, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)
+}
+# The zones of mail's standard, which Twitter's first search API wrote; hours from UTC.
+_ZONES = {"UTC": 0, "GMT": 0, "UT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
+_CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
+_OFFSET = r"(?P<zone>[A-Z]{1,4}|[+-]\d{4})"
+# "Thu May 14 01:38:56 +0000 2020" of the older API, and "Thu, 14 May 2020 01:38:56 GMT" of mail and feeds.
+_WORDED = (
+    re.compile(rf"[A-Z][a-z]{{2}},? (?P<month>[A-Z][a-z]{{2}}) +(?P<day>\d{{1,2}}) {_CLOCK} (?:{_OFFSET} )?(?P<year>\d{{4}})"),
+    re.compile(rf"(?:[A-Z][a-z]{{2}}, )?(?P<day>\d{{1,2}}) (?P<month>[A-Z][a-z]{{2}}) (?P<year>\d{{4}}) {_CLOCK} {_OFFSET}"),
+)
+_ZONE = re.compile(r" ?(UTC|GMT|Z)$")
+_SPACED_OFFSET = re.compile(r" ([+-]\d\d:?\d\d)$")
+_NUMBER = re.compile(r"\d{9,19}(\.\d+)?")
+_COMPACT = re.compile(r"(?:19|20)\d{12}")
+
+
+def parsed(value: object) -> datetime | None:
+    """The moment that a value tells, None where it tells none or one that cannot be kept. Ambiguous dates (2/3/2015) tell none."""
+    try:
+        moment = _moment(value)
+        if moment is None or abs(moment.utcoffset() or timedelta()) > FURTHEST_OFFSET:
+            return None
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return moment if EARLIEST <= moment <= LATEST else None
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _of_epoch(value)
+    if not isinstance(value, str) or len(value) > LONGEST:
+        return None
+    text = value.strip()
+    if _COMPACT.fullmatch(text):
+        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    if _NUMBER.fullmatch(text):
+        return _of_epoch(float(text))
+    for form in _WORDED:
+        if said := form.fullmatch(text):
+            return _of_words(said)
+    return datetime.fromisoformat(_SPACED_OFFSET.sub(r"\1", _ZONE.sub("+00:00", text)))
+
+
+def _of_words(said: re.Match[str]) -> datetime:
+    numbers = (int(said["year"]), _MONTHS.get(said["month"], 0), int(said["day"]), int(said["hour"]), int(said["minute"]))
+    return datetime(*numbers, int(said["second"] or 0), tzinfo=_zone(said["zone"] or "UTC"))
+
+
+def _zone(name: str) -> timezone:
+    if name in _ZONES:
+        return timezone(timedelta(hours=_ZONES[name]))
+    hours, minutes = int(name[1:3]), int(name[3:])
+    return timezone(timedelta(hours=hours, minutes=minutes) * (-1 if name[0] == "-" else 1))
+
+
+def _of_epoch(number: float) -> datetime | None:
+    for unit in EPOCH_UNITS:
+        if EPOCH_EARLIEST <= number / unit <= EPOCH_LATEST:
+            return datetime.fromtimestamp(number / unit, UTC)
+    return None

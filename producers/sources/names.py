@@ -1,0 +1,177 @@
+"""The names under which tweets keep their fields: one table for the keys of JSON objects and the columns of CSV files.
+
+Of several names that a row has, the first in the table that holds something wins. Ids: strings before numbers, which JavaScript and
+spreadsheets round. Texts: whole ones before those that an API cut. Authors: ids before handles, which change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from producers.sources import dates
+from producers.sources.forms import Fields, RefusalError, SourceError
+from schemas.paths import LONGEST_NAME, names_in, unwrapped, value_at
+
+# Capitals, spaces, dashes and underscores make no difference: `Tweet ID`, `tweet-id` and `tweetId` are `tweet_id`.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "text": (
+        "extended_tweet.full_text", "note_tweet.text", "note_tweet.note_tweet_results.result.text", "full_text", "raw_content", "text",
+        "tweet_text", "tweet_full_text", "original_tweet", "tweet", "tweet_content", "content", "body", "post_text", "rendered_content",
+    ),
+    "id": (
+        "id_str", "tweet_id_str", "status_id_str", "rest_id", "tweet_id", "status_id", "id", "post_id", "ids", "uri", "_id",
+    ),
+    "author": (
+        "author_id_str", "author_id", "user_id_str", "user.id_str", "from_user_id_str", "author.id_str", "author.id", "author.did",
+        "user.rest_id", "user_id", "from_user_id", "user.id", "account.id", "account_id",
+        "author.username", "author.screen_name", "author.handle", "author", "user.screen_name", "user.username", "username",
+        "screen_name", "user_screen_name", "user_username", "author_username", "from_user", "handle", "account.acct", "user_name", "user",
+    ),
+    "lang": ("lang", "language", "tweet_lang", "tweet_language", "iso_language_code", "langs"),
+    "created_at": (
+        "created_at", "tweet_created_at", "tweet_created", "created_time", "published", "published_at", "posted_at", "datetime",
+        "date_time", "date", "timestamp", "timestamp_ms", "created_utc", "created", "tweet_date", "tweet_at", "time",
+    ),
+    "conversation": (
+        "conversation_id_str", "conversation_id", "conversation", "in_reply_to_status_id_str", "in_reply_to_status_id",
+        "referenced_tweets.replied_to.id", "in_reply_to_tweet_id", "in_reply_to_id", "reply.root.uri",
+    ),
+}  # fmt: skip
+FIELDS = tuple(NAMES)
+_SEPARATORS = str.maketrans("", "", "_- \t\ufeff")
+# One plan a set of keys: rows of a file mostly have the same. Wide or odd objects are planned each time, so that memory is bounded.
+_PLANS, _WIDEST = 256, 300
+
+Plan = Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]
+"""Of each field the keys that may hold it, in order, each with the steps below it."""
+
+
+@dataclass
+class Names:
+    """How the fields of a tweet are called in one file: by the table, or as its reader was told.
+
+    Attributes:
+        told: the paths that were told, by field; they win over the table.
+        found: the fields whose told path led to something in a row at least.
+        seen: the keys of the first row, for complaints.
+    """
+
+    told: Mapping[str, str] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+    seen: str | None = None
+
+    def fields_of(self, row: Mapping[str, object]) -> Fields:
+        """The values of the fields that a row has, nothing checked yet. A field without a key is left out.
+
+        Raises:
+            RefusalError: the text or the id is not where it was told to be.
+        """
+        if self.seen is None:
+            self.seen = names_in(row)
+        fields = {name: _chosen(name, row, places) for name, places in _plan_of(row).items() if name not in self.told}
+        for name, path in self.told.items():
+            value = value_at(row, path)
+            if value is not None:
+                self.found.add(name)
+                fields[name] = value
+            elif name in ("text", "id"):
+                raise RefusalError(name, f"there is no {path}, which --map names for the {name}: the row's keys are {names_in(row)}")
+        return fields
+
+    def holds_text(self, row: Mapping[str, object]) -> bool:
+        """Whether the text is where it was told to be. Without a told place nothing is."""
+        return "text" in self.told and value_at(row, self.told["text"]) is not None
+
+    def text_in(self, row: object) -> object:
+        """What the row has by a name of the text, whatever it is."""
+        places = _plan_of(row).get("text") if isinstance(row, Mapping) else None
+        return _chosen("text", row, places) if places and isinstance(row, Mapping) else None
+
+    def not_found(self) -> Mapping[str, str]:
+        """The told paths that led nowhere in any row, by field."""
+        return {name: path for name, path in self.told.items() if name not in self.found}
+
+
+def names_a_text(header: Sequence[str], names: Names) -> bool:
+    """Whether one of these columns holds the tweets' text."""
+    if "text" in names.told:
+        return names.told["text"] in header
+    return "text" in _planned(tuple(header))
+
+
+def check_header(header: Sequence[str], number: int, names: Names) -> None:
+    """Raise `SourceError` for columns none of which is the text's, or not those that were told."""
+    shown = names_in(dict.fromkeys(header)) if all(map(_may_be_a_name, header)) else "what does not look like names"
+    for name, path in names.told.items():
+        if path not in header:
+            raise SourceError(f"line {number} names no column {path}, which --map says is the {name}: its columns are {shown}")
+    if not names_a_text(header, names):
+        advice = "add such a header line, or say with `--map text=COLUMN` which column holds it"
+        raise SourceError(f"line {number} must name the columns, one of them `text`; it names {shown}: {advice}")
+
+
+def _may_be_a_name(cell: str) -> bool:
+    # The first row of a file without a header is data, which no message may show.
+    return len(cell) <= LONGEST_NAME and len(cell.split()) <= 3 and not any(part.isdecimal() for part in cell.split())
+
+
+def plain_name(name: str) -> str:
+    """A name as names are compared. One that begins with an underscore is a database's own, such as `_id`."""
+    plain = name.translate(_SEPARATORS).lower()
+    return f"_{plain}" if name.startswith("_") else plain
+
+
+_ORDER = {
+    name: [tuple(plain_name(step) for step in path.split(".")) for path in paths] for name, paths in NAMES.items()
+}  # fmt: skip
+
+
+def _plan_of(row: Mapping[str, object]) -> Plan:
+    keys = tuple(key for key in row if isinstance(key, str))
+    if len(keys) > _WIDEST or sum(map(len, keys)) > 20 * _WIDEST:
+        return _planned.__wrapped__(keys)
+    return _planned(keys)
+
+
+@lru_cache(_PLANS)
+def _planned(keys: tuple[str, ...]) -> Plan:
+    there: dict[str, str] = {}
+    for key in keys:
+        there.setdefault(plain_name(key), key)
+    plan: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
+    for name, paths in _ORDER.items():
+        places: list[tuple[str, tuple[str, ...]]] = []
+        for first, *below in paths:
+            # `user.screen_name` may be a column of that name, or a key in an object.
+            if below and ".".join((first, *below)) in there:
+                places.append((there[".".join((first, *below))], ()))
+            if first in there:
+                places.append((there[first], tuple(below)))
+        if places:
+            plan[name] = tuple(places)
+    return plan
+
+
+def _chosen(name: str, row: Mapping[str, object], places: Sequence[tuple[str, tuple[str, ...]]]) -> object:
+    """The first value that is something: for a date one that can be read, else text or a number rather than an object."""
+    found = [value for key, below in places if (value := _inner(row[key], below)) is not None]
+    if name == "created_at":
+        moments = (moment for value in found if (moment := dates.parsed(value)) is not None)
+        return next(moments, None) or next((value for value in found if not _is_blank(value)), None)
+    said = [value for value in found if not _is_blank(value)]
+    return next((value for value in said if not isinstance(value, (Mapping, list))), next(iter(said or found), None))
+
+
+def _is_blank(value: object) -> bool:
+    return not value.strip() if isinstance(value, str) else value in ({}, [])
+
+
+def _inner(value: object, below: Sequence[str]) -> object:
+    value = unwrapped(value)
+    for step in below:
+        if not isinstance(value, Mapping):
+            return None
+        value = unwrapped(next((inner for key, inner in value.items() if isinstance(key, str) and plain_name(key) == step), None))
+    return value

@@ -1,0 +1,69 @@
+"""Dotted paths into JSON documents, `user.screen_name` or `entities.urls.0.url`, and the wrappers in which databases export values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+LONGEST_NAME = 40  # characters
+_NAMES_SHOWN = 20
+_NAME = re.compile(r"(?=.*[A-Za-z])[!-~]+")
+
+# How MongoDB's extended JSON writes what JSON has no type for.
+_WHOLE_NUMBERS = ("$numberLong", "$numberInt")
+_OTHER_VALUES = ("$oid", "$date", "$numberDouble", "$numberDecimal", "$uuid", "$symbol")
+
+
+def value_at(document: object, path: str) -> object:
+    """What stands at a dotted path, None where nothing does. A key that has the whole path for its name goes first, as in flat tables.
+
+    Numbers in a path count the items of a list from 0.
+    """
+    if isinstance(document, Mapping) and path in document:
+        return unwrapped(document[path])
+    found = document
+    for step in path.split("."):
+        found = _step(unwrapped(found), step)
+    return unwrapped(found)
+
+
+def unwrapped(value: object) -> object:
+    """A value out of extended JSON's wrapper (`{"$numberLong": "5"}` is 5), and None for NaN, which pandas writes for none."""
+    while isinstance(value, Mapping) and len(value) == 1:
+        ((name, inner),) = value.items()
+        if name in _WHOLE_NUMBERS:
+            return int(inner) if isinstance(inner, str) and inner.lstrip("-").isdecimal() and len(inner) < 25 else inner
+        if name not in _OTHER_VALUES:
+            return value
+        value = inner
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def names_in(document: Mapping[Any, object]) -> str:
+    """The names of an object's keys, those of the objects in it by their paths, as far as they look like names: never a value."""
+    names: list[str] = []
+    for key, value in document.items():
+        inner = unwrapped(value)
+        if len(names) >= _NAMES_SHOWN:
+            break
+        if isinstance(inner, Mapping) and inner:
+            names += [f"{key}.{below}" for below in list(inner)[:_NAMES_SHOWN] if _is_name(below)] if _is_name(key) else []
+        elif _is_name(key):
+            names.append(str(key))
+    more = ", …" if len(names) > _NAMES_SHOWN or len(document) > _NAMES_SHOWN else ""
+    return (", ".join(names[:_NAMES_SHOWN]) or "none that look like names") + more
+
+
+def _is_name(key: object) -> bool:
+    # A table that has texts for its keys must not have them told.
+    return isinstance(key, str) and len(key) <= LONGEST_NAME and _NAME.fullmatch(key) is not None
+
+
+def _step(document: object, step: str) -> object:
+    if isinstance(document, Mapping):
+        return document.get(step)
+    if isinstance(document, list) and step.isdecimal() and len(step) < 10 and int(step) < len(document):
+        return document[int(step)]
+    return None
