@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.home import Home, write_private
 from workers.errors import SettingsError
-from workers.settings import Settings, get_settings
+from workers.settings import Settings, get_settings, read_password
 
 _GENERATED = "flower_password"
 
@@ -27,7 +27,7 @@ def ask_for_workers(settings: Settings, home: Home, port: int) -> int:
     """Let Flower look for workers anew; return how many it then lists, 0 while it does not answer."""
     import httpx
 
-    password = password_file(settings, home).read_text().strip()
+    password = read_password("TWEETMILL_FLOWER_PASSWORD_FILE", password_file(settings, home))
     try:
         answer = httpx.get(
             f"http://127.0.0.1:{port}/api/workers", params={"refresh": "1"}, auth=(settings.flower_user, password), timeout=10
@@ -46,12 +46,7 @@ def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1
     file = password_file(settings, home)
     if file == home.secrets / _GENERATED:
         home.secret(_GENERATED)
-    try:
-        password = file.read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"{error.filename}: Flower's password can't be read ({error.strerror})") from None
-    if not password:
-        raise SettingsError(f"{file}: Flower's password is empty")
+    password = read_password("TWEETMILL_FLOWER_PASSWORD_FILE", file)
     options = {
         "address": address,
         "port": port,

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 from deploy.migrate import grant, migrate, owner
 from schemas import roles
 from workers.errors import NotReady, SettingsError, TweetmillError
-from workers.settings import Settings, get_settings
+from workers.settings import Settings, get_settings, read_password
 
 KINDS = {"producer": roles.PRODUCER, "worker": roles.WORKER, "reader": roles.READER}
 
@@ -35,7 +35,7 @@ def bring_up(settings: Settings, password_files: Mapping[str, Path]) -> None:
         NotReady: the owner may not create roles.
         Unavailable: Postgres does not answer.
     """
-    passwords = {_role_of(kind): _password(file) for kind, file in password_files.items()}
+    passwords = {_role_of(kind): read_password(f"the login of the {kind}", file) for kind, file in password_files.items()}
     migrate(settings)
     refused = grant(settings)
     if refused:
@@ -47,18 +47,8 @@ def bring_up(settings: Settings, password_files: Mapping[str, Path]) -> None:
 
 def _role_of(kind: str) -> str:
     if kind not in KINDS:
-        raise SettingsError(f"{kind}: no such kind of login. There are {', '.join(KINDS)}")
+        raise SettingsError(f"there is no such kind of login: write one of {', '.join(KINDS)}, then = and the file of its password")
     return KINDS[kind]
-
-
-def _password(file: Path) -> str:
-    try:
-        password = file.read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"{file}: the password can't be read ({error.strerror})") from None
-    if not password:
-        raise SettingsError(f"{file}: the password is empty")
-    return password
 
 
 def _ensure(connection: Connection, role: str, password: str) -> None:

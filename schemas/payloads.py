@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas import addresses
 from schemas.forms import Form
 
 
@@ -118,15 +118,7 @@ class TeacherSource(Payload):
         """A recipe is shown and stored: a key or password has no place in it."""
         if base_url is None:
             return None
-        try:
-            parts = urlsplit(base_url)
-            port = parts.port
-        except ValueError:
-            raise ValueError("it is no address: write one such as http://localhost:8000/v1") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError("it is no address: write one such as http://localhost:8000/v1")
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("a recipe holds no secret: leave user, password and ? out, and put the key into OPENAI_API_KEY")
+        addresses.parse_http(base_url)
         return base_url
 
 

@@ -25,14 +25,14 @@ from schemas.payloads import Payload
 from schemas.states import JobState
 from workers import clock, ledger, logs
 from workers.errors import LeaseLost, TweetmillError, Unavailable, UserError
-from workers.settings import get_settings
+from workers.redaction import redact
+from workers.settings import RENEWED_WITHIN, get_settings
 from workers.store import transaction
 
 logger = logging.getLogger(__name__)
 P = TypeVar("P", bound=Payload)
 
 _COMMIT_TRIES = 30
-_SURE = 0.75  # of a lease since its last renewal was asked for: what is then left is for ending what runs
 _AFTER_OUTAGE = 5.0  # seconds before a job may run again whose server did not answer
 
 
@@ -82,7 +82,7 @@ class Attempt:
     @property
     def held_until(self) -> float:
         """The moment of `clock.now` until which this attempt surely holds the job, with time left to end what runs for it."""
-        return self._renewed + self.claim.lease * _SURE
+        return self._renewed + self.claim.lease * RENEWED_WITHIN
 
     def check(self) -> None:
         """Raise if this attempt must stop.
@@ -195,7 +195,7 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
         else:
             _commit(attempt, lambda connection: ledger.release(connection, attempt.claim))
     except Unavailable as error:
-        reason = str(error)  # no server answers, or a GPU is held: words of ours, and none of a row
+        reason = redact(str(error))  # no server answers, or a GPU is held: words of ours, and none of a row
         logger.warning("gave the job back: %s", reason)
         _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, reason, delay=_AFTER_OUTAGE))
     except UserError as error:
@@ -237,13 +237,13 @@ def _tidy(outcome: Outcome) -> None:
 def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
     lines = str(error).splitlines() or [type(error).__name__]
     # Neither a database's nor a validator's message is shown: they may quote a row.
-    text = f"Postgres: {type(error.orig).__name__}" if isinstance(error, DBAPIError) else lines[0]
+    text = f"Postgres: {type(error.orig).__name__}" if isinstance(error, DBAPIError) else redact(lines[0])
     if isinstance(error, ValidationError):
         text = f"{error.title}: {error.error_count()} invalid fields"
     described = {"class": type(error).__name__, "message": text[:2000], "host": socket.gethostname(), "worker": attempt.owner}
     tail = getattr(error, "log_tail", None)
     if tail:
-        described["log_tail"] = str(tail)[-8000:]
+        described["log_tail"] = redact(str(tail)[-8000:])
     elif not isinstance(error, TweetmillError):
         described["log_tail"] = "".join(traceback.format_tb(error.__traceback__))[-4000:]
     return described

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
+from workers.broker_url import SOCKET, parse_broker
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,12 +22,16 @@ def connect(url: str, tls: dict[str, Any] | None = None) -> Redis:
     """
     from redis import Redis
 
-    if not url.startswith("redis+socket://"):
-        return Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, **(tls or {}))
-    parts = urlsplit(url)
-    user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    number = int(parse_qs(parts.query).get("virtual_host", ["0"])[0])
-    return Redis(unix_socket_path=unquote(parts.path), db=number, username=user, password=password, socket_timeout=_PATIENCE)
+    address = parse_broker(url)
+    if address.scheme != SOCKET:
+        return Redis.from_url(address.url(), socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, **(tls or {}))
+    return Redis(
+        unix_socket_path=address.path,
+        db=int(address.options["virtual_host"]),
+        username=address.user or None,
+        password=address.password,
+        socket_timeout=_PATIENCE,
+    )
 
 
 def connect_as_told(settings: Settings) -> Redis:

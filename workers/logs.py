@@ -1,4 +1,4 @@
-"""Logs that carry the job, and never a tweet.
+"""Logs that carry the job, and never a tweet or a secret.
 
 Every record of a worker bears the job id and attempt bound by `bind`; `unbind` clears them, so nothing leaks into the next job.
 """
@@ -9,6 +9,8 @@ import json
 import logging
 import sys
 from contextvars import ContextVar
+
+from workers.redaction import redact
 
 _context: ContextVar[dict[str, str] | None] = ContextVar("tweetmill_log_context", default=None)
 
@@ -30,7 +32,7 @@ class PlainFormatter(logging.Formatter):
         """One line, with the bound fields in brackets."""
         fields = " ".join(f"{name}={value}" for name, value in (_context.get() or {}).items())
         line = super().format(record)
-        return line.replace("[]", f"[{fields}]" if fields else "", 1)
+        return redact(line.replace("[]", f"[{fields}]" if fields else "", 1))
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,9 +41,9 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Time in ISO 8601, level, logger, message and the bound fields."""
         body = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname, "logger": record.name}
-        body |= {"message": record.getMessage(), **(_context.get() or {})}
+        body |= {"message": redact(record.getMessage()), **(_context.get() or {})}
         if record.exc_info:
-            body["error"] = self.formatException(record.exc_info)
+            body["error"] = redact(self.formatException(record.exc_info))
         return json.dumps(body, ensure_ascii=False)
 
 

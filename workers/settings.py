@@ -1,4 +1,4 @@
-"""Every setting, read once: the only module that reads the environment.
+"""Every setting, read once: the only module that reads the environment, with `workers.settings_sources`.
 
 Own settings start with `TWEETMILL_`; names that users already have keep theirs (`DATABASE_URL`, `CELERY_BROKER_URL`,
 `OPENAI_API_KEY`, `OPENAI_BASE_URL`; `HF_TOKEN` is read by the Hugging Face libraries themselves). Without `DATABASE_URL` and
@@ -7,42 +7,31 @@ Own settings start with `TWEETMILL_`; names that users already have keep theirs 
 
 from __future__ import annotations
 
-import json
-import os
 import ssl
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from schemas.addresses import Address, AddressError, parse_http
+from workers.broker_url import parse_broker
+from workers.database_url import parse_database, sqlalchemy_url
 from workers.errors import SettingsError
+from workers.redaction import remember
+from workers.settings_sources import STACK_FILE, Environment, StackFile, absolute, default_home, is_empty, is_set, remember_environment
 
-STACK_FILE = "stack.json"
+__all__ = ["STACK_FILE", "Settings", "default_home", "get_settings", "read_password"]
 
+RENEWED_WITHIN = 0.75
+"""The part of a lease in which it must be renewed: what is left then is for ending what runs."""
 
-def default_home() -> Path:
-    """The state folder: `$XDG_STATE_HOME/tweetmill`, else `~/.local/state/tweetmill`."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "tweetmill"
+_MONTH = 31 * 24 * 3600
+_MOST = 2**31 - 1  # of milliseconds, and of a count, that Postgres takes
 
-
-class StackFile(PydanticBaseSettingsSource):
-    """The addresses that `tweetmill up` left behind: the last source asked, so that the environment wins."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base class names them
-        """Unused: all values come from the file at once, in `__call__`."""
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """The settings of `stack.json`; none while no stack is up."""
-        home = self.current_state.get("home") or default_home()
-        try:
-            return dict(json.loads((Path(home) / STACK_FILE).read_text())["settings"])
-        except (FileNotFoundError, KeyError, ValueError):
-            return {}
+Seconds = Annotated[float, Field(ge=0.001, le=_MONTH, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -50,7 +39,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWEETMILL_", extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
-    home: Path = Field(default_factory=default_home, description="state folder: databases, models, logs, runs")
+    home: Path = Field(default_factory=default_home, validate_default=True, description="state folder: databases, models, logs, runs")
     database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
     database_password_file: Path | None = Field(default=None, description="a file whose text is the password of database_url")
     broker_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("CELERY_BROKER_URL", "broker_url"))
@@ -58,20 +47,24 @@ class Settings(BaseSettings):
     database_ca_file: Path | None = Field(default=None, description="the certificate that Postgres's own must be signed by")
     broker_ca_file: Path | None = Field(default=None, description="the certificate that Redis's own must be signed by")
     allow_old_redis: bool = Field(default=False, description="take a Redis whose number says that its Lua is open to CVE-2025-49844")
+    postgres_options: str | None = Field(default=None, validation_alias=AliasChoices("PGOPTIONS", "postgres_options"))
+    postgres_service: str | None = Field(default=None, validation_alias=AliasChoices("PGSERVICE", "postgres_service"))
 
-    lease: float = Field(default=60.0, gt=0, description="how long a claim holds without renewal")
-    heartbeat: float = Field(default=10.0, gt=0, description="time between two renewals")
-    upkeep_interval: float = Field(default=2.0, gt=0, description="time between two rounds of relay and reaper")
-    republish_after: float = Field(
-        default=30.0, gt=0, description="time that Redis may hold too few messages before rows are published again"
+    lease: Seconds = Field(default=60.0, description="how long a claim holds without renewal")
+    heartbeat: Seconds = Field(default=10.0, description="time between two renewals")
+    upkeep_interval: float = Field(
+        default=2.0, ge=0.001, le=15, allow_inf_nan=False, description="time between two rounds of relay and reaper"
     )
-    max_failures: int = Field(default=3, ge=1, description="a job that failed this often is quarantined")
-    visibility_timeout: int = Field(default=600, ge=10, description="Redis redelivery; every app on the same Redis must agree")
-    statement_timeout: float = Field(default=60.0, gt=0, description="the longest that one SQL statement may take")
+    republish_after: Seconds = Field(default=30.0, description="time that Redis may hold too few messages before rows are published again")
+    max_failures: int = Field(default=3, ge=1, le=_MOST, description="a job that failed this often is quarantined")
+    visibility_timeout: int = Field(default=600, ge=10, le=_MONTH, description="Redis redelivery; every app on the same Redis must agree")
+    statement_timeout: float = Field(
+        default=60.0, ge=0.001, le=_MOST // 1000, allow_inf_nan=False, description="the longest that one SQL statement may take"
+    )
 
-    engine: str = Field(default="transformers", pattern="^(transformers|openai)$")
+    engine: Literal["transformers", "openai"] = "transformers"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of an engine's weights")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of one engine; default: all cores")
+    threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"))
 
@@ -80,22 +73,50 @@ class Settings(BaseSettings):
     flower_password_file: Path | None = None
     log_json: bool = False
 
-    @field_validator("home")
+    @field_validator("home", "database_password_file", "broker_password_file", "database_ca_file", "broker_ca_file", "flower_password_file")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else absolute(path)
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        said = key.get_secret_value() if key else ""
+        if not all("!" <= sign <= "~" for sign in said):
+            raise ValueError("a key is made of letters, digits and signs of ASCII, without spaces or line breaks")
+        return key
+
+    @field_validator("flower_user")
+    @classmethod
+    def _fits_basic_auth(cls, user: str) -> str:
+        if ":" in user or not user.isprintable() or len(user) > 100:
+            raise ValueError("a user's name is up to 100 characters without a colon")
+        return user
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if self.heartbeat >= self.lease * RENEWED_WITHIN:
+            raise ValueError(
+                f"TWEETMILL_HEARTBEAT must be below {RENEWED_WITHIN:g} times TWEETMILL_LEASE, or claims lapse before they are renewed"
+            )
+        if self.republish_after < self.upkeep_interval:
+            raise ValueError("TWEETMILL_REPUBLISH_AFTER must not be below TWEETMILL_UPKEEP_INTERVAL, the time between two looks")
+        if self.visibility_timeout < self.lease:
+            raise ValueError("TWEETMILL_VISIBILITY_TIMEOUT must not be below TWEETMILL_LEASE, or Redis delivers again what is claimed")
+        remember(self.openai_api_key.get_secret_value() if self.openai_api_key else None)
+        return self
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the one-machine stack."""
-        return init_settings, env_settings, StackFile(settings_cls)
+        return init_settings, Environment(settings_cls), StackFile(settings_cls)
 
     def database(self) -> str:
         """The SQLAlchemy URL of Postgres, with psycopg 3 as its driver, and password and CA from their files in it.
@@ -104,23 +125,36 @@ class Settings(BaseSettings):
             SettingsError: when no database is known, or a file or the URL does not fit.
         """
         if self.database_url is None:
-            raise SettingsError("no database: run `tweetmill up`, or set DATABASE_URL to a Postgres that you run")
-        url = self.database_url.get_secret_value()
-        for plain in ("postgres://", "postgresql://"):
-            if url.startswith(plain):
-                url = "postgresql+psycopg://" + url.removeprefix(plain)
-        return _with_ca(_with_password(url, self.database_password_file), self.database_ca_file)
+            raise SettingsError(_missing("DATABASE_URL", "database", "Postgres"))
+        address = _parsed("DATABASE_URL", self.database_url, parse_database)
+        address = _with_password(address, "TWEETMILL_DATABASE_PASSWORD_FILE", self.database_password_file)
+        given = address.options
+        if self.postgres_service and "service" not in given:
+            given["service"] = self.postgres_service
+        if self.postgres_options:
+            given["options"] = " ".join(filter(None, (self.postgres_options, given.get("options"))))
+        if self.database_ca_file is not None:
+            if given.get("sslmode", "verify-full") != "verify-full" or "sslrootcert" in given:
+                raise SettingsError(
+                    "TWEETMILL_DATABASE_CA_FILE asks for sslmode=verify-full: leave sslmode and sslrootcert out of DATABASE_URL"
+                )
+            given |= {"sslmode": "verify-full", "sslrootcert": _readable("TWEETMILL_DATABASE_CA_FILE", self.database_ca_file)}
+        return sqlalchemy_url(address.having(query=tuple(given.items())))
 
     def broker(self) -> str:
         """The URL of Redis, with the password of `broker_password_file` in it; what concerns TLS is in `broker_tls`.
 
         Raises:
-            SettingsError: when no broker is known.
+            SettingsError: when no broker is known, or a file or the URL does not fit.
         """
+        address = self._broker()
+        return address.having(query=tuple(pair for pair in address.query if not pair[0].startswith("ssl_"))).url()
+
+    def _broker(self) -> Address:
         if self.broker_url is None:
-            raise SettingsError("no broker: run `tweetmill up`, or set CELERY_BROKER_URL to a Redis that you run")
-        url = _with_password(self.broker_url.get_secret_value(), self.broker_password_file)
-        return _split_tls(url)[0] if url.startswith("rediss://") else url
+            raise SettingsError(_missing("CELERY_BROKER_URL", "broker", "Redis"))
+        address = _parsed("CELERY_BROKER_URL", self.broker_url, parse_broker)
+        return _with_password(address, "TWEETMILL_BROKER_PASSWORD_FILE", self.broker_password_file)
 
     def broker_tls(self) -> dict[str, Any] | None:
         """How to trust a Redis of `rediss://`, as redis-py's arguments; None for a connection without TLS.
@@ -131,19 +165,29 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: the settings ask for an unchecked connection.
         """
-        if not self.broker().startswith("rediss://"):
+        address = self._broker()
+        if address.scheme != "rediss":
             if self.broker_ca_file is not None:
                 raise SettingsError("TWEETMILL_BROKER_CA_FILE is set, but CELERY_BROKER_URL asks for no TLS: let it begin with rediss://")
             return None
-        assert self.broker_url is not None
-        own = _split_tls(self.broker_url.get_secret_value())[1]
-        if own.keys() - {"ssl_certfile", "ssl_keyfile"}:
+        if address.options.keys() - {"ssl_certfile", "ssl_keyfile"}:
             raise SettingsError(
                 "CELERY_BROKER_URL: certificates are always checked; of the ssl_ options it takes ssl_certfile and ssl_keyfile alone, "
                 "and TWEETMILL_BROKER_CA_FILE names the authority"
             )
-        trusted = {} if self.broker_ca_file is None else {"ssl_ca_certs": _readable(self.broker_ca_file)}
-        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **trusted, **own}
+        trusted = {} if self.broker_ca_file is None else {"ssl_ca_certs": _readable("TWEETMILL_BROKER_CA_FILE", self.broker_ca_file)}
+        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **trusted, **address.options}
+
+    def openai_address(self) -> str | None:
+        """The address of OPENAI_BASE_URL; None where there is none.
+
+        Raises:
+            SettingsError: it is no address, or holds a secret.
+        """
+        if self.openai_base_url is None:
+            return None
+        _parsed("OPENAI_BASE_URL", SecretStr(self.openai_base_url), parse_http)
+        return self.openai_base_url
 
     @property
     def models_folder(self) -> Path:
@@ -156,45 +200,65 @@ class Settings(BaseSettings):
         return self.home / "runs"
 
 
-def _readable(file: Path) -> str:
+def _missing(name: str, what: str, server: str) -> str:
+    empty = f" ({name} is empty)" if is_empty(name) else ""
+    return f"no {what}{empty}: run `tweetmill up`, or set {name} to a {server} that you run"
+
+
+def _parsed(name: str, value: SecretStr, parse: Callable[[str], Address]) -> Address:
+    try:
+        address = parse(value.get_secret_value().strip())
+    except AddressError as error:
+        raise SettingsError(f"{name}: {error}") from None
+    remember(address.password)
+    return address
+
+
+def _readable(setting: str, file: Path) -> str:
     try:
         file.open("rb").close()
     except OSError as error:
-        raise SettingsError(f"{file}: the certificate can't be read ({error.strerror})") from None
+        raise SettingsError(f"{setting}: the certificate can't be read ({error.strerror})") from None
     return str(file.resolve())
 
 
-def _with_ca(url: str, ca_file: Path | None) -> str:
-    if ca_file is None:
-        return url
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if query.get("sslmode", "verify-full") != "verify-full" or "sslrootcert" in query:
-        raise SettingsError("TWEETMILL_DATABASE_CA_FILE asks for sslmode=verify-full: leave sslmode and sslrootcert out of DATABASE_URL")
-    query |= {"sslmode": "verify-full", "sslrootcert": _readable(ca_file)}
-    return urlunsplit(parts._replace(query=urlencode(query)))
+def _with_password(address: Address, setting: str, file: Path | None) -> Address:
+    if file is None:
+        return address
+    return address.having(user=address.user or "", password=read_password(setting, file))
 
 
-def _split_tls(url: str) -> tuple[str, dict[str, str]]:
-    """A URL without its `ssl_…` options, and these."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    tls = {name: value for name, value in query.items() if name.startswith("ssl_")}
-    kept = urlencode({name: value for name, value in query.items() if name not in tls})
-    return urlunsplit(parts._replace(query=kept)), tls
+def read_password(setting: str, file: Path) -> str:
+    """The password that a file holds, without spaces and line ends around it; it is a secret from now on.
 
+    Args:
+        setting: what named the file: the file's name is left out of errors, for it may be the password itself.
+        file: where it is.
 
-def _with_password(url: str, password_file: Path | None) -> str:
-    if password_file is None:
-        return url
+    Raises:
+        SettingsError: it can't be read, is empty, or holds more than a password.
+    """
     try:
-        password = password_file.read_text().strip()
+        password = file.read_text(encoding="utf-8-sig").strip()
     except OSError as error:
-        raise SettingsError(f"{password_file}: the password file can't be read ({error.strerror})") from None
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = parts.netloc.rpartition("@")[0].partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+        raise SettingsError(f"{setting}: the password can't be read ({error.strerror})") from None
+    except ValueError:
+        raise SettingsError(f"{setting}: the password is not UTF-8") from None
+    if not password:
+        raise SettingsError(f"{setting}: the password is empty")
+    if len(password) > 4096 or not password.isprintable():
+        raise SettingsError(f"{setting}: its file holds more than one line or a control character")
+    remember(password)
+    return password
+
+
+def _as_typed(place: tuple[int | str, ...]) -> str:
+    """The variable's name, as somebody typed it; what the environment does not say came from the stack's file."""
+    field = Settings.model_fields.get(str(place[0]))
+    name = str(place[0]) if field is None else f"TWEETMILL_{str(place[0]).upper()}"
+    if field is not None and isinstance(field.validation_alias, AliasChoices):
+        name = str(field.validation_alias.choices[0])
+    return name if is_set(name) else f"{name} (of {STACK_FILE})"
 
 
 @lru_cache(maxsize=1)
@@ -204,8 +268,10 @@ def get_settings() -> Settings:
     Raises:
         SettingsError: naming each wrong setting, never its value.
     """
+    remember_environment()
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
-        raise SettingsError(f"settings: {wrong}") from None
+        told = error.errors(include_input=False, include_url=False, include_context=False)
+        wrong = ((one["loc"], one["msg"].removeprefix("Value error, ").replace("Input should", "it should")) for one in told)
+        raise SettingsError("; ".join(f"{_as_typed(place)}: {message}" if place else message for place, message in wrong)) from None

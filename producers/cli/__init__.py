@@ -6,12 +6,14 @@ One file a group of verbs; each has `register(app)`. They import what a verb nee
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from producers.cli import output
+from workers.redaction import show_traceback
 
 # In the order of the help page.
 VERB_GROUPS = (
@@ -46,6 +48,8 @@ def _options(
     """Turn a stream of messy tweets into short clean summaries, with a language model that you fine-tuned yourself."""
     del version
     output.debug = debug
+    if debug:
+        sys.excepthook = show_traceback
 
 
 def build() -> typer.Typer:

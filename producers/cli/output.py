@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from workers.redaction import first_line, redact
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -98,7 +100,7 @@ def explain(error: Exception) -> tuple[int, str]:
         from workers.errors import SettingsError, TweetmillError
 
         if isinstance(error, TweetmillError):
-            return (BAD_USAGE if isinstance(error, SettingsError) else FAILED), str(error)
+            return (BAD_USAGE if isinstance(error, SettingsError) else FAILED), redact(str(error))
     if isinstance(error, FileNotFoundError):
         return BAD_USAGE, f"{error.filename}: no such file"
     if isinstance(error, OSError) and error.filename is not None:
@@ -106,16 +108,11 @@ def explain(error: Exception) -> tuple[int, str]:
     server = _server_of(type(error).__module__.partition(".")[0], type(error).__name__)
     if server is not None:
         return FAILED, f"{server} does not answer ({type(error).__name__}). Is the stack up? `tweetmill status` tells"
-    return FAILED, f"{type(error).__name__}: {_first_line(error)}. `tweetmill --debug …` shows where"
+    return FAILED, f"{type(error).__name__}: {first_line(error)}. `tweetmill --debug …` shows where"
 
 
 def _server_of(package: str, name: str) -> str | None:
     return next((server for server, errors in _NO_ANSWER.items() if name in errors.get(package, ())), None)
-
-
-def _first_line(error: Exception) -> str:
-    # SQLAlchemy's own text goes on with the statement.
-    return (str(getattr(error, "orig", None) or error).strip().splitlines() or ["no message"])[0]
 
 
 def _complain(message: str) -> None:

@@ -102,7 +102,7 @@ def test_what_a_teacher_fails_at_is_told_and_asked_again_when_the_same_is_asked_
 @pytest.mark.parametrize(
     ("override", "code", "told"),
     [
-        ("teacher.base_url=http://me:hunter2@host/v1", 2, "teacher.base_url: a recipe holds no secret"),
+        ("teacher.base_url=http://me:hunter2@host/v1", 2, "teacher.base_url: no secret has a place in it"),
         ("teacher.prompt=broken.txt", 1, "broken.txt, line 2: {twet} is no placeholder"),
         ("teacher.prompt=missing.txt", 1, "missing.txt: there is no such prompt"),
         ("teacher.candidates=0", 2, "teacher.candidates"),

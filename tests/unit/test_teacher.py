@@ -163,7 +163,7 @@ class TestAccess:
             teach_access.teacher_of(source())
         monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@host/v1")
         get_settings.cache_clear()
-        with pytest.raises(SettingsError, match="OPENAI_BASE_URL: a recipe holds no secret") as complaint:
+        with pytest.raises(SettingsError, match="OPENAI_BASE_URL: no secret has a place") as complaint:
             teach_access.teacher_of(source())
         assert "secret@" not in str(complaint.value)
         get_settings.cache_clear()

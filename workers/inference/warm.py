@@ -38,10 +38,11 @@ def _build(settings: Settings, base: str) -> Engine:
     if settings.engine == "openai":
         from workers.inference.openai_engine import OpenAIEngine
 
-        if settings.openai_base_url is None:
+        address = settings.openai_address()
+        if address is None:
             raise SettingsError("TWEETMILL_ENGINE=openai needs OPENAI_BASE_URL, the address of an OpenAI-compatible server")
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
-        return OpenAIEngine(settings.openai_base_url, api_key=key, model=base)
+        return OpenAIEngine(address, api_key=key, model=base)
     from workers.inference.transformers_engine import TransformersEngine
 
     return TransformersEngine(locate_base(base), threads=settings.threads, dtype=settings.dtype)

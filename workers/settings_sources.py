@@ -1,0 +1,98 @@
+"""Where settings come from, and how what is written there is read: the environment, then the one-machine stack."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import EnvSettingsSource, PydanticBaseSettingsSource
+
+from workers import redaction
+from workers.errors import SettingsError
+from workers.redaction import remember
+
+STACK_FILE = "stack.json"
+
+_KEY_LIKE = ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET", "PGPASSWORD")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def unwrapped(value: str) -> str:
+    """The value without what a `.env` file or a shell leaves around it: spaces, line ends, and a pair of quotes."""
+    value = value.strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1].strip()
+    return value
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root on, `~` meaning the home of its user.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError:
+        raise ValueError("nobody knows whose home the ~ means: write the path out") from None
+
+
+def default_home() -> Path:
+    """The state folder: `$XDG_STATE_HOME/tweetmill`, else `~/.local/state/tweetmill`."""
+    state = unwrapped(os.environ.get("XDG_STATE_HOME", ""))
+    # A relative one is to be ignored, says its specification.
+    return (Path(state) if state.startswith("/") else Path("~/.local/state")) / "tweetmill"
+
+
+class Environment(EnvSettingsSource):
+    """The environment's variables, each without quotes and spaces around it. One that is empty is not set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value of a field, None where there is none."""
+        value, key, is_complex = super().get_field_value(field, field_name)
+        return (unwrapped(value) or None if isinstance(value, str) else value), key, is_complex
+
+
+class StackFile(PydanticBaseSettingsSource):
+    """The addresses that `tweetmill up` left behind: the last source asked, so that the environment wins."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base class names them
+        """Unused: all values come from the file at once, in `__call__`."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The settings of `stack.json`; none while no stack is up.
+
+        Raises:
+            SettingsError: the file can't be read.
+        """
+        try:
+            file = absolute(Path(self.current_state.get("home") or default_home())) / STACK_FILE
+            said = json.loads(file.read_text())
+            return dict(said["settings"])
+        except (FileNotFoundError, NotADirectoryError, LookupError, TypeError, ValueError, RecursionError):
+            return {}
+        except OSError as error:
+            raise SettingsError(f"{STACK_FILE} in TWEETMILL_HOME can't be read ({error.strerror})") from None
+
+
+def remember_environment() -> None:
+    """Know for secrets what variables of other programs hold, which their libraries read and may quote."""
+    for name, value in os.environ.items():
+        if name.upper().endswith(_KEY_LIKE) and len(value) >= redaction.ANYWHERE:
+            remember(value)
+        elif name.upper() in _PROXIES and "@" in value:
+            remember(*value.rpartition("@")[0].rpartition("/")[2].split(":", 1)[1:])
+
+
+def is_set(name: str) -> bool:
+    """Whether the environment says something of this setting."""
+    return any(known.upper() == name for known in os.environ)
+
+
+def is_empty(name: str) -> bool:
+    """Whether the environment has the setting, and nothing in it."""
+    return is_set(name) and not unwrapped(os.environ.get(name, ""))
