@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy import flower
 from deploy.home import Home
@@ -19,7 +19,14 @@ from workers.settings import Settings
 
 __all__ = ["broker_reading", "database_reading", "live_workers", "ready_workers", "redis_client", "status"]
 
+if TYPE_CHECKING:
+    from redis import Redis
+
 Reading = dict[str, Any]
+
+_QUEUES = frozenset(queue.value for queue in Queue)
+# A worker that waits takes a message within milliseconds.
+_LOOKS, _LOOK_EVERY = 12, 0.25
 
 
 def status(settings: Settings, home: Home) -> Reading:
@@ -29,14 +36,15 @@ def status(settings: Settings, home: Home) -> Reading:
     broker = _asked(lambda: broker_reading(settings))
     database = _asked(lambda: database_reading(settings))
     workers = _asked_list(lambda: live_workers(settings)) if database["answers"] else []
+    stuck = idle_beside_messages(settings, workers) if broker["answers"] else []
     stay = any(not worker["draining"] for worker in workers)
     return {
         "home": str(home.path),
         "supervisor": supervisor,
-        "ready": bool(broker["answers"] and database["answers"] and stay and database["revision"] == database["head"]),
+        "ready": bool(broker["answers"] and database["answers"] and stay and not stuck and database["revision"] == database["head"]),
         "redis": broker,
         "postgres": database,
-        "problems": [*broker.get("problems", ()), *database.get("problems", ())],
+        "problems": [*broker.get("problems", ()), *database.get("problems", ()), *stuck],
         "workers": workers,
         "processes": stack.get("processes", []) if supervisor else [],
         "flower": {
@@ -94,9 +102,45 @@ def broker_reading(settings: Settings) -> Reading:
             **asdict(reading),
             "ms": round(milliseconds, 2),
             "clock_ahead": round(reading.clock_ahead, 3),
-            "queues": {queue.value: client.llen(queue.value) for queue in Queue},
-            "problems": startup.redis_problems(reading, settings),
+            "queues": _lengths(client),
+            "problems": [*startup.redis_problems(reading, settings), *_misplaced(client)],
         }
+
+
+def _lengths(client: Redis) -> dict[str, int]:
+    """How many messages each queue holds; none where something else lies in its place."""
+    with client.pipeline(transaction=False) as pipe:
+        for queue in Queue:
+            pipe.llen(queue.value)
+        lengths = pipe.execute(raise_on_error=False)
+    return {queue.value: length if isinstance(length, int) else 0 for queue, length in zip(Queue, lengths, strict=True)}
+
+
+def _misplaced(client: Redis) -> list[str]:
+    from workers.broker_keys import misplaced
+
+    return [f"{key} in Redis holds something else than it is for: a worker that runs removes it" for key in misplaced(client, _QUEUES)]
+
+
+def idle_beside_messages(settings: Settings, workers: list[Reading]) -> list[str]:
+    """Workers that hold no job and take none of the messages that wait for them, looked at for longer than a healthy one needs."""
+    idle = {worker["name"]: set(worker["queues"]) for worker in workers if not worker["draining"] and not worker["jobs"]}
+    with connect_as_told(settings) as client:
+        lengths = _lengths(client)
+        stuck = {queue for queue, length in lengths.items() if length}
+        for _ in range(_LOOKS):
+            if not any(stuck & queues for queues in idle.values()):
+                return []
+            time.sleep(_LOOK_EVERY)
+            now = _lengths(client)
+            stuck = {queue for queue in stuck if now[queue] >= lengths[queue]}
+            lengths = now
+    still = {worker["name"] for worker in _asked_list(lambda: live_workers(settings)) if not worker["jobs"]}
+    return [
+        f"{name} takes nothing, though messages wait in {', '.join(sorted(stuck & queues))}: its log says why, and a restart helps"
+        for name, queues in idle.items()
+        if name in still and stuck & queues
+    ]
 
 
 def database_reading(settings: Settings) -> Reading:

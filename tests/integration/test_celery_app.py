@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from deploy.health import redis_client
+from deploy.health import broker_reading, idle_beside_messages, redis_client
 from tests import jobs
 from tests.conftest import Servers
 from tests.worker_process import WorkerProcess, wait_for
-from workers import roster
+from workers import messages, roster
 from workers.app import TASK_MODULES, app, broker_options, configuration, pending, publish
 from workers.settings import Settings, get_settings
 
@@ -185,6 +187,110 @@ def test_a_worker_lives_through_what_is_no_message_at_all_and_does_not_quote_it(
         assert wait_for(lambda: client.hlen("unacked") == 0, 10), "something will be delivered again, to the next worker"
     assert worker.log.count("dropped a message that is none of ours") > 20
     assert [line for line in worker.log.splitlines() if CANARY in line or "Traceback" in line] == []
+
+
+def _forged(job: uuid.UUID) -> list[str]:
+    """Messages of a task of ours with one part that Celery would stumble over."""
+    said = messages.envelope("upkeep.ping", [str(job)], "upkeep", str(uuid.uuid4()))
+    headers = [
+        *({"stamped_headers": wrong} for wrong in (5, {CANARY: 1}, [CANARY], [[CANARY]])),
+        *({"stamped_headers": ["x"], "stamps": wrong, "x": wrong} for wrong in (5, CANARY)),
+        *({"timelimit": wrong} for wrong in (["a", "b"], [0.001, 0.001], 7, CANARY, [1], {"x": 1})),
+        *({"eta": wrong} for wrong in ("2999-01-01T00:00:00+00:00", CANARY, 5, [CANARY])),
+        *({"expires": wrong} for wrong in ("1970-01-01T00:00:00", 1e308, True)),
+        *({"compression": CANARY}, {"compression": "application/x-bz2"}, {"retries": "x"}, {"ignore_result": CANARY}, {"origin": [CANARY]}),
+        *({"argsrepr": CANARY * 100}, {"kwargsrepr": {}}, {"shadow": [CANARY]}, {"group": {}}, {"root_id": 5}, {"parent_id": [CANARY]}),
+    ]
+    properties = [{"priority": "x"}, {"correlation_id": [CANARY]}, {"reply_to": {}}, {"body_encoding": CANARY}, {"delivery_mode": []}]
+    return [
+        *(json.dumps({**said, "headers": {**said["headers"], **wrong}}) for wrong in headers),
+        *(json.dumps({**said, "properties": {**said["properties"], **wrong}}) for wrong in properties),
+    ]
+
+
+def test_no_part_of_a_message_but_its_job_reaches_celery(worker: WorkerProcess, engine: Engine, servers: Servers):
+    forged = _forged(uuid.uuid4())
+    with redis_client(servers.broker_url) as client:
+        client.lpush("upkeep", *forged)
+        assert wait_for(lambda: client.llen("upkeep") == 0 and client.hlen("unacked") == 0), worker.log
+        assert wait_for(lambda: worker.log.count("Task upkeep.ping") >= 2 * len(forged)), "one of them was not taken"
+    assert worker.process.poll() is None
+    assert CANARY not in worker.log
+
+
+def test_whatever_lies_among_the_unacknowledged_a_worker_puts_back_what_is_ours(worker: WorkerProcess, engine: Engine, servers: Servers):
+    said = messages.envelope("upkeep.ping", [], "upkeep", str(uuid.uuid4()))
+    rubbish = [b"", b"\xff", b"[", b"[" * 10_000, json.dumps(CANARY), json.dumps([CANARY]), json.dumps([CANARY, 1, 2])]
+    rubbish += [json.dumps([{**said, "headers": 5}, "", "upkeep"]), json.dumps([said, {}, []]), json.dumps([said, "upkeep", CANARY])]
+    kept = {f"tag{number}": each for number, each in enumerate([*rubbish, json.dumps([said, CANARY, "upkeep"])])}
+    with redis_client(servers.broker_url) as client:
+        client.hset("unacked", mapping=kept)
+        client.zadd("unacked_index", {**dict.fromkeys(kept, 1), b"\xff no such": 1})
+        assert wait_for(lambda: client.zcard("unacked_index") == 0 and client.hlen("unacked") == 0, 30), worker.log
+        assert wait_for(lambda: _succeeded(worker, "upkeep.ping")), worker.log
+        assert client.llen("upkeep") == 0
+    assert worker.log.count("dropped a message that is none of ours") == len(rubbish)
+    assert [line for line in worker.log.splitlines() if CANARY in line or "Traceback" in line] == []
+
+
+def test_what_lies_in_a_queues_place_is_removed_and_status_says_so_until_then(engine: Engine, servers: Servers, tmp_path: Path):
+    with redis_client(servers.broker_url) as client:
+        for key in ("upkeep", "summarization\x06\x163", "unacked_index", "_kombu.binding_permanent.upkeep"):
+            client.set(key, CANARY)
+        client.lpush("unacked", CANARY)
+        client.delete("_kombu.binding.upkeep")
+        client.hset("_kombu.binding.upkeep", CANARY, CANARY)
+        assert any("upkeep in Redis holds something else" in problem for problem in broker_reading(get_settings())["problems"])
+        worker = WorkerProcess("steady", "upkeep,summarization", tmp_path)
+        try:
+            assert wait_for(worker.is_ready), worker.log
+            for number, key in enumerate(("upkeep", "unacked", "unacked_index"), 1):  # and again while it runs
+                client.delete(key)
+                client.set(key, CANARY)
+                app.send_task("upkeep.ping", queue="upkeep")
+                assert wait_for(lambda number=number: worker.log.count("Task upkeep.ping") >= 2 * number, 30), worker.log
+                assert client.type(key) != b"string"
+            assert worker.process.poll() is None
+            assert CANARY not in worker.log
+        finally:
+            worker.kill_all()
+
+
+def test_a_member_of_a_binding_that_kombu_cannot_read_stops_no_producer(engine: Engine, servers: Servers):
+    with redis_client(servers.broker_url) as client:
+        client.sadd("_kombu.binding.upkeep", CANARY, b"\xff")
+        publish("upkeep.ping", "upkeep", uuid.uuid4())
+        assert pending("upkeep") == 1
+        client.delete("_kombu.binding.upkeep")
+
+
+def test_commands_that_make_no_sense_leave_a_worker_listening(worker: WorkerProcess, engine: Engine, servers: Servers):
+    body = {"method": "ping", "arguments": {}, "destination": None}
+    wrong = [{"method": CANARY}, {"arguments": {CANARY: 1}}, {"arguments": [CANARY]}, {"destination": 5}, {"reply_to": CANARY}, {CANARY: 1}]
+    envelope = messages.envelope("upkeep.ping", [], "upkeep", str(uuid.uuid4()))
+    with redis_client(servers.broker_url) as client:
+        for each in wrong:
+            packed = base64.b64encode(json.dumps(body | each).encode()).decode()
+            client.publish("/0.celery.pidbox", json.dumps(envelope | {"body": packed, "headers": {"clock": CANARY}}))
+    assert app.control.ping(timeout=5, limit=1), worker.log
+    assert [line for line in worker.log.splitlines() if CANARY in line or "Traceback" in line] == []
+
+
+def test_status_names_a_worker_that_takes_nothing(worker: WorkerProcess, engine: Engine, servers: Servers):
+    def problems() -> list[str]:
+        with engine.connect() as connection:
+            workers = [asdict(live) for live in roster.live(connection)]
+        return idle_beside_messages(get_settings(), workers)
+
+    app.send_task("upkeep.ping", queue="upkeep")
+    assert wait_for(lambda: pending("upkeep") == 0 and problems() == [])
+    worker.signal(signal.SIGSTOP)
+    try:
+        app.send_task("upkeep.ping", queue="upkeep")
+        app.send_task("upkeep.ping", queue="upkeep")
+        assert wait_for(lambda: any("steady@test takes nothing" in problem for problem in problems()), 20)
+    finally:
+        worker.signal(signal.SIGCONT)
 
 
 CANARY = "a-tweet-that-somebody-pushed"
