@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.payloads import Columns, ImportSource, Payload, SynthesisSpec, TeacherSource, TrainingSpec
 from workers import intake, templates
+from workers.counts import Counts
 from workers.errors import NotFound, SettingsError
-from workers.intake import Counts
 from workers.settings import get_settings
 
 P = TypeVar("P", bound=Payload)

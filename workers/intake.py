@@ -7,11 +7,10 @@ constant, whatever the size of the source.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -21,7 +20,8 @@ from sqlalchemy import Connection, text
 from schemas.forms import Form
 from schemas.payloads import Columns
 from schemas.records import Tweet
-from workers import curated, imports
+from workers import curated, imports, rejected
+from workers.counts import Counts, Reasons
 from workers.curated import BadLine, CuratedLine, Kind
 from workers.errors import UserError
 from workers.store import copy_rows, transaction
@@ -34,7 +34,7 @@ _FINGERPRINTED = 64 * 1024  # bytes
 
 
 class Refused(Protocol):
-    """Why a line holds no tweet. The reason never quotes it."""
+    """Why a line holds no tweet. The reason never quotes it; `item` is its place where several stand on one line."""
 
     @property
     def line(self) -> int: ...  # noqa: D102
@@ -42,10 +42,12 @@ class Refused(Protocol):
     def field(self) -> str | None: ...  # noqa: D102
     @property
     def reason(self) -> str: ...  # noqa: D102
+    @property
+    def item(self) -> int | None: ...  # noqa: D102
 
 
 class Line(Protocol):
-    """What a source yields for line `number` (from 1): a tweet or a refusal. Several may bear the same number."""
+    """What a source yields for line `number` (from 1): a tweet, a refusal, or a notice, which is no tweet. Several may bear one number."""
 
     @property
     def number(self) -> int: ...  # noqa: D102
@@ -53,22 +55,12 @@ class Line(Protocol):
     def tweet(self) -> Tweet | None: ...  # noqa: D102
     @property
     def rejected(self) -> Refused | None: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of the rows read: `read = inserted + duplicates + rejected`."""
-
-    read: int = 0
-    inserted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        """Both together."""
-        return Counts(
-            self.read + other.read, self.inserted + other.inserted, self.duplicates + other.duplicates, self.rejected + other.rejected
-        )
+    @property
+    def notice(self) -> str | None: ...  # noqa: D102
+    @property
+    def unusable(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def item(self) -> int | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -168,50 +160,65 @@ _INCOMING = (
     "CREATE TEMPORARY TABLE incoming (ordinal int, id text, source text, text text, author text, lang text, "
     "created_at timestamptz, conversation text, text_hash text) ON COMMIT DROP"
 )
-# Sorted, so that two ingests of the same tweets wait for each other instead of dying of a deadlock.
+# Sorted, so that two ingests of the same tweets wait for each other instead of dying of a deadlock. What is selected in the end sees the
+# table as it was before: a text is the same as another's if it was there under another id, or comes a second time.
 _INSERT_TWEETS = """
-INSERT INTO tweet (id, source, text, author, lang, created_at, conversation, text_hash)
-SELECT id, source, text, author, lang, created_at, conversation, text_hash FROM incoming ORDER BY id, ordinal
-ON CONFLICT (id) DO NOTHING
+WITH stored AS (
+    INSERT INTO tweet (id, source, text, author, lang, created_at, conversation, text_hash)
+    SELECT id, source, text, author, lang, created_at, conversation, text_hash FROM incoming ORDER BY id, ordinal
+    ON CONFLICT (id) DO NOTHING
+    RETURNING text_hash)
+SELECT count(*) AS inserted, count(*) - count(DISTINCT text_hash) FILTER (WHERE before IS NULL) AS same_text
+FROM (SELECT text_hash, (SELECT tweet.id FROM tweet WHERE tweet.text_hash = stored.text_hash LIMIT 1) AS before FROM stored) AS judged
 """
+# LIMIT keeps the planner at one look into the index a row, however large the table is.
+_COLLISIONS = """
+SELECT incoming.ordinal FROM incoming
+CROSS JOIN LATERAL (SELECT text_hash FROM tweet WHERE tweet.id = incoming.id LIMIT 1) AS known
+WHERE known.text_hash <> incoming.text_hash ORDER BY incoming.ordinal
+"""
+_COLLIDES = "its id is known with another text, which stays: were the ids rounded, or is this a later version of the text?"
 
 
 def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID | None) -> Counts:
-    tweets = [line.tweet for line in batch if line.tweet is not None]
-    refused = [line.rejected for line in batch if line.rejected is not None]
-    inserted = _insert_tweets(connection, tweets) if tweets else 0
-    keep_rejected(connection, origin, ((str(row.line), row.field, row.reason) for row in refused), job)
-    return Counts(read=len(batch), inserted=inserted, duplicates=len(tweets) - inserted, rejected=len(refused))
+    tweets = [line for line in batch if line.tweet is not None]
+    refused = [(_place(row.line, row.item), row.field, row.reason) for line in batch if (row := line.rejected) is not None]
+    inserted, same_text, collisions = _insert_tweets(connection, [line.tweet for line in tweets if line.tweet]) if tweets else (0, 0, [])
+    collided = [(_place(tweets[ordinal].number, tweets[ordinal].item), "id", _COLLIDES) for ordinal in collisions]
+    rejected.keep(connection, origin, [*refused, *collided], job)
+    return Counts(
+        read=len(batch),
+        inserted=inserted,
+        duplicates=len(tweets) - inserted - len(collisions),
+        collisions=len(collisions),
+        rejected=len(refused),
+        same_text=same_text,
+        notices=Counter(line.notice for line in batch if line.notice is not None),
+        unusable=Counter(name for line in batch for name in line.unusable),
+        reasons=Reasons((f"line {place}", field, reason) for place, field, reason in refused),
+    )
 
 
-def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> int:
+def _place(line: int, item: int | None) -> str:
+    return str(line) if item is None else f"{line} item {item}"
+
+
+def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> tuple[int, int, Sequence[int]]:
+    """Store what is new: how many are, how many of them say what another one says, and which have a known id and another text."""
     connection.execute(text(_INCOMING))
     rows = (
         (ordinal, each.id, each.source, each.text, each.author, each.lang, each.created_at, each.conversation, _text_hash(each.text))
         for ordinal, each in enumerate(tweets)
     )
     copy_rows(connection, "COPY incoming FROM STDIN", rows)
-    return connection.execute(text(_INSERT_TWEETS)).rowcount
+    stored = connection.execute(text(_INSERT_TWEETS)).one()
+    if stored.inserted == len(tweets):
+        return stored.inserted, stored.same_text, ()
+    return stored.inserted, stored.same_text, connection.execute(text(_COLLISIONS)).scalars().all()
 
 
 def _text_hash(tweet_text: str) -> str:
     return hashlib.sha256(tweet_text.encode()).hexdigest()
-
-
-_INSERT_REJECTED = """
-INSERT INTO rejected_row (job, origin, row_key, field, reason)
-SELECT :job, :origin, row.key, row.field, row.reason
-FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(key text, field text, reason text)
-ON CONFLICT DO NOTHING
-"""
-
-
-def keep_rejected(connection: Connection, origin: str, rows: Iterable[tuple[str, str | None, str]], job: UUID | None = None) -> None:
-    """Keep rows that can't be used, given as key, field and reason; one that is kept already is not kept twice."""
-    stream = iter(rows)
-    while part := list(islice(stream, _BATCH_LINES)):
-        rejected = [{"key": key, "field": field, "reason": reason} for key, field, reason in part]
-        connection.execute(text(_INSERT_REJECTED), {"job": job, "origin": origin, "rows": json.dumps(rejected)})
 
 
 _INCOMING_CURATED = (
@@ -257,14 +264,15 @@ def bring_in_imports(path: Path | str, form: Form, columns: Columns, on_done: Ca
 def _bring_in(
     path: Path, collection: str, rows: Iterable[CuratedLine | BadLine], what: str, on_done: Callable[[Counts], None] | None
 ) -> str:
-    first: BadLine | None = None
-    refused = 0
+    refused, unit = 0, "line"
+    reasons = Reasons()
 
     def told() -> Iterator[tuple[Any, ...]]:
-        nonlocal first, refused
+        nonlocal refused, unit
         for row in rows:
             if isinstance(row, BadLine):
-                first, refused = first or row, refused + 1
+                refused, unit = refused + 1, row.unit
+                reasons.note(f"{row.unit} {row.number}", row.field, row.reason)
                 yield row.number, row.place, None, None, None, row.field, row.reason
             else:
                 yield row.number, row.key, row.text, row.clean, row.summary, None, None
@@ -276,14 +284,13 @@ def _bring_in(
         inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount
         connection.execute(text(_INSERT_REFUSED), {"origin": str(path)})
     if read == refused:
-        raise UserError(_nothing_usable(path, what, refused, first))
+        raise UserError(_nothing_usable(path, what, f"{refused:,} {unit}s" if refused else None, reasons))
     if on_done is not None:
-        on_done(Counts(read=read, inserted=inserted, duplicates=read - refused - inserted, rejected=refused))
+        on_done(Counts(read=read, inserted=inserted, duplicates=read - refused - inserted, rejected=refused, reasons=reasons))
     return collection
 
 
-def _nothing_usable(path: Path, what: str, refused: int, first: BadLine | None) -> str:
-    if first is None:
+def _nothing_usable(path: Path, what: str, refused: str | None, reasons: Reasons) -> str:
+    if refused is None:
         return f"{path}: the file is empty, it holds no {what}"
-    where = f"{first.unit} {first.number}" + (f", {first.field}" if first.field else "")
-    return f"{path}: none of {refused} {first.unit}s can be used as {what}. {where}: {first.reason}"
+    return f"{path}: none of {refused} can be used as {what}. {reasons.commonest()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
     from tasks.submission import Submitted
-    from workers.intake import Counts
+    from workers.counts import Counts
     from workers.views import JobView
 
 RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", metavar="FILE", help="The recipe, a YAML file.")]
@@ -75,15 +76,30 @@ def take_up(submitted: Submitted) -> JobState | None:
     return state
 
 
+def told_names(told: str | None, known: Collection[str], example: str) -> dict[str, str]:
+    """What `--map` says: of each field the path of the column or key that holds it.
+
+    Raises:
+        BadParameter: it is not written so, or names a field that there is not; says which there are.
+    """
+    if told is None:
+        return {}
+    named = [(field.strip(), path.strip()) for field, _, path in (part.partition("=") for part in told.split(","))]
+    if not all(path for _, path in named) or not {field for field, _ in named} <= set(known) or len(dict(named)) < len(named):
+        raise typer.BadParameter(f"write {example}; the fields are {', '.join(known)}, each once", param_hint="--map")
+    return dict(named)
+
+
 def say_rejected(origin: str, counts: Counts) -> None:
     """Tell of lines that could not be used, and where they are kept."""
     from shlex import quote
 
     from rich.markup import escape
 
-    if counts.rejected:
-        lines = "line" if counts.rejected == 1 else "lines"
+    unused = counts.rejected + counts.collisions
+    if unused:
+        lines = "line" if unused == 1 else "lines"
         say(
-            f"[yellow]{counts.rejected} {lines} of {escape(origin)} could not be used.[/yellow] "
+            f"[yellow]{unused} {lines} of {escape(origin)} could not be used.[/yellow] "
             f"[bold]tweetmill rejected --origin {escape(quote(origin))}[/bold] says why."
         )

@@ -81,12 +81,9 @@ def _spec(values: dict[str, Any]) -> SynthesisSpec:
 
 
 def _columns(told: str | None) -> dict[str, str] | None:
-    if told is None:
-        return None
-    named = dict(part.strip().partition("=")[::2] for part in told.split(","))
-    if not named.keys() <= {"prompt", "completion"} or not all(named.values()):
-        raise typer.BadParameter("write prompt=COLUMN,completion=COLUMN, or one of them", param_hint="--map")
-    return named
+    from producers.cli.asking import told_names
+
+    return told_names(told, ("prompt", "completion"), "prompt=COLUMN,completion=COLUMN, or one of them") or None
 
 
 def built(submitted: Submitted, wait: bool, as_json: bool) -> None:

@@ -15,7 +15,8 @@ from producers.cli.output import DATA, AsJson, console, emit, example, say
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from workers.intake import Counts
+    from producers.sources.names import Names
+    from workers.counts import Counts
 
 STDIN = "-"
 
@@ -31,22 +32,40 @@ def register(app: typer.Typer) -> None:
 
 
 def ingest(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, X API pages or CSV, also as .gz; - is standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, dumps, API pages or CSV, also as .gz; - is standard input.")],
     source: Annotated[str | None, typer.Option(help="The name that the tweets get; default: the file's.", show_default=False)] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            metavar="text=KEY,id=KEY",
+            help="Which keys or columns hold the fields; user.name is a key in an object.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Store tweets. Known ids are left as they are; lines that can't be used are kept with their reason.
 
     An interrupted ingest goes on where it stood when the same command is given again.
     """
-    from producers.cli.asking import say_rejected
+    from rich.markup import escape
 
-    answer, counts = bring_in(file, source)
-    emit(answer, as_json, _ingest_line)
+    from producers.cli.asking import say_rejected, told_names
+    from producers.sources.names import FIELDS, Names
+    from workers.errors import UserError
+
+    names = Names(told_names(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))
+    answer, counts = bring_in(file, source, names)
+    emit(answer, as_json, ingest_line)
     say_rejected(file, counts)
+    complaint = _complaint(counts)
+    if complaint:
+        raise UserError(f"{file}: {complaint}")
+    for field, path in names.not_found().items():
+        say(f"No row has {escape(path)}, which --map names for {field}; the first row's keys are {escape(names.seen or 'none')}.")
 
 
-def bring_in(file: str, source: str | None) -> tuple[dict[str, Any], Counts]:
+def bring_in(file: str, source: str | None, names: Names | None = None) -> tuple[dict[str, Any], Counts]:
     """Store the tweets of a file or of standard input; the answer is what `ingest --json` prints.
 
     Raises:
@@ -67,7 +86,7 @@ def bring_in(file: str, source: str | None) -> tuple[dict[str, Any], Counts]:
         say(f"An ingest of this file was interrupted: going on after line {done}.")
     with _progress(file) as (on_open, on_progress):
         try:
-            lines = read(file, source, done, on_open)
+            lines = read(file, source, done, on_open, names)
         except SourceError as error:
             raise typer.BadParameter(str(error), param_hint="FILE") from None
         try:
@@ -77,8 +96,21 @@ def bring_in(file: str, source: str | None) -> tuple[dict[str, Any], Counts]:
         except KeyboardInterrupt:
             say("Interrupted: what was read is stored." + (" The same command goes on from there." if bookmark else ""))
             raise
-    answer = {"source": source, "read": counts.read, "inserted": counts.inserted, "duplicates": counts.duplicates}
-    return {**answer, "rejected": counts.rejected, "resumed_after_line": done}, counts
+    answer = {name: getattr(counts, name) for name in ("read", "inserted", "duplicates", "collisions", "rejected")}
+    more = {"notices": dict(counts.notices), "same_text": counts.same_text, "unusable": dict(counts.unusable)}
+    return {"source": source, **answer, **more, "resumed_after_line": done}, counts
+
+
+def _complaint(counts: Counts) -> str | None:
+    """Why nothing was gained, where nothing was."""
+    if counts.usable:
+        return None
+    if not counts.read:
+        return "it is empty: there is no tweet in it"
+    told = [f"none of {counts.read:,} rows can be used"]
+    told += [f"{counts.collisions:,} have a known id and another text"] if counts.collisions else []
+    told += [f"{number:,} are no tweets ({name})" for name, number in counts.notices.most_common(3)]
+    return ", ".join(told) + (f". {counts.reasons.commonest()}" if counts.rejected else "")
 
 
 _Hooks = tuple[Callable[[BinaryIO], None], Callable[["Counts"], None]]
@@ -105,40 +137,41 @@ def _progress(file: str) -> Iterator[_Hooks]:
         yield opened.append, show
 
 
-def _ingest_line(answer: dict[str, Any]) -> RenderableType:
+def ingest_line(answer: dict[str, Any]) -> RenderableType:
+    """What became of the rows, which adds up to those that were read; then what is to be known of the stored ones."""
     from rich.text import Text
 
-    return Text(
-        f"{answer['source']}: {answer['inserted']:,} new tweets, {answer['duplicates']:,} known already, {answer['rejected']:,} rejected."
-    )
+    parts = [f"{answer['inserted']:,} new tweets", f"{answer['duplicates']:,} known already"]
+    parts += [f"{answer['collisions']:,} with a known id and another text"] if answer["collisions"] else []
+    parts += [f"{answer['rejected']:,} rejected"]
+    parts += [f"{number:,} no tweets ({name})" for name, number in answer["notices"].items()]
+    told = f"{answer['source']}: {', '.join(parts)}."
+    if answer["same_text"]:
+        told += f" {answer['same_text']:,} of the new ones say what a tweet of another id says."
+    if answer["unusable"]:
+        fields = ", ".join(f"{name} {number:,}" for name, number in answer["unusable"].items())
+        told += f" Fields that could not be used and are left out: {fields}."
+    return Text(told)
 
 
 def rejected(
-    origin: Annotated[str | None, typer.Option(help="Only of this file or dataset; the end of a path will do.", show_default=False)] = None,
+    origin: Annotated[str | None, typer.Option(help="Only of this file or dataset; its name or a path to it.", show_default=False)] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Show at most so many, the newest.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Show rows that could not be used: file or dataset, line or id, field and reason. Never their text."""
-    from sqlalchemy import text
+    from rich.markup import escape
 
+    from workers import rejected as rejected_rows
     from workers.store import transaction
 
-    where = "WHERE cast(:origin AS text) IS NULL OR right('/' || origin, length(cast(:origin AS text)) + 1) = '/' || :origin"
     with transaction() as connection:
-        total = connection.execute(text(f"SELECT count(*) FROM rejected_row {where}"), {"origin": origin}).scalar_one()  # noqa: S608
-        rows = connection.execute(
-            text(
-                "SELECT origin, row_key AS row, field, reason, rejected_at FROM (SELECT * FROM rejected_row "  # noqa: S608
-                f"{where} ORDER BY id DESC LIMIT :limit) AS newest ORDER BY id"
-            ),
-            {"origin": origin, "limit": limit},
-        )
-        found = [dict(row._mapping) for row in rows]
-    emit(found, as_json, _rejected_table)
-    if total > len(found):
-        say(f"{total - len(found):,} more: --limit {min(total, 100_000)} shows them.")
-    elif not found and not as_json:
-        say("Nothing was rejected" + (f" of {origin}." if origin else "."))
+        found = rejected_rows.of(connection, origin, limit)
+    emit(found.rows, as_json, _rejected_table)
+    if found.total > len(found.rows):
+        say(f"{found.total - len(found.rows):,} more: --limit {min(found.total, 100_000)} shows them.")
+    elif not found.rows and not as_json:
+        say("Nothing was rejected" + (f" of {escape(origin)}." if origin else "."))
 
 
 def _rejected_table(found: list[dict[str, Any]]) -> RenderableType:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from producers.cli.output import SUMMARIES, AsJson, emit, example, say
+from producers.cli.output import SUMMARIES, AsJson, console, emit, example, say
 
 
 class Format(StrEnum):
@@ -89,10 +89,10 @@ def _source_name(source: str | None) -> str | None:
     if source is None or (source != "-" and not Path(source).is_file()):
         return source
     from producers.cli.asking import say_rejected
-    from producers.cli.ingest import bring_in
+    from producers.cli.ingest import bring_in, ingest_line
 
     answer, counts = bring_in(source, None)
-    say(f"{answer['source']}: {counts.inserted:,} new tweets, {counts.duplicates:,} known already.")
+    console().print(ingest_line(answer))
     say_rejected(source, counts)
     return str(answer["source"])
 

@@ -101,6 +101,9 @@ class TestImport:
             ("rows.jsonl", "13", "short"),
             ("food", "rows.jsonl line 14", None),
         ]
+        both = [(row["origin"], row["row"]) for row in rejected]
+        for typed, rows_found in (("rows.jsonl", both), (str(file), both), ("food", both[1:]), ("other.jsonl", [])):
+            assert [(row["origin"], row["row"]) for row in answer("rejected", "--origin", typed)] == rows_found
         shown = answer("dataset", "show", "food", "--examples", 9)
         assert {(row["split"], row["origin"]): row["examples"] for row in shown["counts"]} == {
             ("train", "import"): 8,

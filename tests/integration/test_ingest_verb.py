@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.cli import main
-from tests.integration.verbs import answer
+from tests.integration.verbs import answer, complaint, said
 
 GOOD = ['{"id": "1", "text": "first"}', '{"id": "2", "text": "second"}']
 BAD = ['{"id": "3"}', "no json"]
@@ -35,7 +35,8 @@ def stored(engine: Engine) -> dict[str, str]:
 def test_a_file_is_stored_under_its_name_and_counted(clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = answer(capsys, "ingest", file_of(tmp_path, *GOOD, *BAD, GOOD[0]), "--json")
 
-    assert told == {"source": "tweets", "read": 5, "inserted": 2, "duplicates": 1, "rejected": 2, "resumed_after_line": 0}
+    counts = {"read": 5, "inserted": 2, "duplicates": 1, "collisions": 0, "rejected": 2}
+    assert told == {"source": "tweets", **counts, "notices": {}, "same_text": 0, "unusable": {}, "resumed_after_line": 0}
     assert stored(clean_database) == {"1": "tweets", "2": "tweets"}
 
 
@@ -65,7 +66,7 @@ def test_rejected_rows_are_shown_by_the_end_of_their_files_path(
 ) -> None:
     path = file_of(tmp_path, *GOOD, *BAD)
     answer(capsys, "ingest", path, "--json")
-    answer(capsys, "ingest", file_of(tmp_path, "[1]", name="other.jsonl"), "--json")
+    complaint(capsys, 1, "ingest", file_of(tmp_path, "[1]", name="other.jsonl"))
 
     rows = answer(capsys, "rejected", "--origin", "tweets.jsonl", "--json")
 
@@ -137,6 +138,109 @@ def wait_until_rolled_back(engine: Engine) -> None:
     with engine.connect() as connection:
         while connection.execute(text(others)).scalar():
             time.sleep(0.02)
+
+
+def rejections(engine: Engine) -> list[tuple[str, str | None, str]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text("SELECT row_key, field, reason FROM rejected_row ORDER BY id"))]
+
+
+def test_every_row_is_counted_once_by_what_became_of_it(clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(capsys, "ingest", file_of(tmp_path, '{"id": "1", "text": "first"}', name="before.jsonl"), "--json")
+    rows = [
+        '{"id": "1", "text": "first"}',
+        '{"id": "1", "text": "another"}',
+        '[{"id": "2", "text": "first"}, {"id": "3", "text": "new"}, {"id": "3", "text": "newer"}, {"id": "4"}, {"id": "5"}]',
+        '{"id": "6", "text": "new", "created_at": "2/3/2015", "lang": ["en", "de"], "author": {"n": 1}}',
+        '{"delete": {"status": {"id": 1}}}',
+        '{"limit": {"track": 1}}',
+    ]
+    path = file_of(tmp_path, *rows)
+
+    told = answer(capsys, "ingest", path, "--json")
+
+    assert {name: told[name] for name in ("read", "inserted", "duplicates", "collisions", "rejected", "same_text")} == {
+        "read": 10, "inserted": 3, "duplicates": 1, "collisions": 2, "rejected": 2, "same_text": 2,
+    }  # fmt: skip
+    assert told["notices"] == {"deletion": 1, "limit notice": 1}
+    assert told["unusable"] == {"author": 1, "lang": 1, "created_at": 1}
+    assert told["read"] == sum(told[name] for name in ("inserted", "duplicates", "collisions", "rejected")) + sum(told["notices"].values())
+    kept = rejections(clean_database)
+    assert [(row, field) for row, field, _ in kept] == [("3 item 4", "text"), ("3 item 5", "text"), ("2", "id"), ("3 item 3", "id")]
+    assert all("known with another text" in reason for row, field, reason in kept if field == "id")
+    assert " ".join(said(capsys, "ingest", path).split()) == (
+        "tweets: 0 new tweets, 4 known already, 2 with a known id and another text, 2 rejected, 1 no tweets (deletion), "
+        "1 no tweets (limit notice). Fields that could not be used and are left out: author 1, lang 1, created_at 1."
+    )
+
+
+def test_two_texts_under_one_rounded_id_are_never_lost_silently(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = file_of(tmp_path, "id,text", "1290000000000000000,the parade", "1290000000000000000,the dentist", name="rounded.csv")
+
+    assert main(["ingest", str(path)]) == 0
+
+    captured = capsys.readouterr()
+    assert "rounded: 1 new tweets, 0 known already, 1 with a known id and another text, 0 rejected." in " ".join(captured.out.split())
+    assert "1 line of" in captured.err
+    assert [(row["row"], row["field"]) for row in answer(capsys, "rejected", "--origin", "rounded.csv", "--json")] == [("3", "id")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (['{"id": "1"}', '{"id": "2"}', "no json"], "none of 3 rows can be used. line 1, text: the text is missing: the keys are id."),
+        (['{"id": "1"}', '{"id": "2"}', "no json"], "says which holds the text (2 rows); line 3: the line is not valid JSON"),
+        (['{"delete": {}}', '{"delete": {}}'], "none of 2 rows can be used, 2 are no tweets (deletion)"),
+        ([], "it is empty: there is no tweet in it"),
+    ],
+)
+def test_where_nothing_was_gained_the_exit_code_says_so_and_the_commonest_reasons_are_told(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: list[str], sentence: str
+) -> None:
+    assert sentence in complaint(capsys, 1, "ingest", file_of(tmp_path, *lines), "--json")
+
+
+def test_keys_of_other_names_are_told_by_a_map(clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ['{"n": 7, "says": {"body": ["so late"]}, "by": {"nick": "ann"}}', '{"n": 8, "says": {"body": ["so wet"]}}']
+    path = file_of(tmp_path, *rows, name="odd.jsonl")
+    table = file_of(tmp_path, "uid,what they said", "9,so cold", name="odd.csv")
+
+    assert main(["ingest", str(path), "--map", "text=says.body.0,id=n,author=by.nick,lang=by.tongue"]) == 0
+    assert "No row has by.tongue, which --map names for lang; the first row's keys are n, says.body, by.nick." in capsys.readouterr().err
+    answer(capsys, "ingest", table, "--map", "text=what they said,id=uid", "--json")
+
+    with clean_database.connect() as connection:
+        found = [tuple(row) for row in connection.execute(text("SELECT id, text, author FROM tweet ORDER BY id"))]
+    assert found == [("7", "so late", "ann"), ("8", "so wet", None), ("9", "so cold", None)]
+    assert "there is no words, which --map names for the text: the row's keys are n, says.body, by.nick" in complaint(
+        capsys, 1, "ingest", path, "--map", "text=words"
+    )
+    assert "names no column words, which --map says is the text: its columns are uid" in complaint(
+        capsys, 1, "ingest", table, "--map", "text=words"
+    )
+
+
+@pytest.mark.parametrize("told", ["body", "text=", "text=a,text=b", "words=body", "text=a,,id=b"])
+def test_a_map_that_is_none_is_bad_usage_and_names_the_fields(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: str
+) -> None:
+    said_ = complaint(capsys, 2, "ingest", file_of(tmp_path, *GOOD), "--map", told)
+    assert "the fields are text, id, author, lang, created_at, conversation" in said_
+    assert stored(clean_database) == {}
+
+
+def test_rejected_rows_are_found_by_any_path_to_their_file(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer(capsys, "ingest", file_of(Path(), *GOOD, *BAD), "--json")
+
+    for typed in ("tweets.jsonl", "./tweets.jsonl", tmp_path / "tweets.jsonl"):
+        assert len(answer(capsys, "rejected", "--origin", typed, "--json")) == 2
+    for typed in ("weets.jsonl", "tweets", tmp_path):
+        assert answer(capsys, "rejected", "--origin", typed, "--json") == []
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Refused:
     line: int
     field: str | None
     reason: str
+    item: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Line:
     number: int
     tweet: Tweet | None = None
     rejected: Refused | None = None
+    notice: str | None = None
+    unusable: tuple[str, ...] = ()
+    item: int | None = None
 
 
 def tweets(count: int, start: int = 1) -> list[Line]:
@@ -69,8 +73,9 @@ class TestTweets:
         def said(text_: str) -> Line:
             return Line(1, Tweet(id="7", text=text_, source="s"))
 
-        assert intake.copy_tweets([said("first"), said("second")], origin="a") == Counts(read=2, inserted=1, duplicates=1)
-        assert intake.copy_tweets([said("third")], origin="b") == Counts(read=1, duplicates=1)
+        assert intake.copy_tweets([said("first"), said("second")], origin="a") == Counts(read=2, inserted=1, collisions=1)
+        assert intake.copy_tweets([said("third")], origin="b") == Counts(read=1, collisions=1)
+        assert intake.copy_tweets([said("first")], origin="b") == Counts(read=1, duplicates=1)
         assert [row.text for row in rows(clean_database, "SELECT text FROM tweet")] == ["first"]
 
     def test_more_than_a_batch_is_counted_as_it_goes(self, clean_database: Engine) -> None:

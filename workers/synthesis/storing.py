@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas.payloads import SynthesisSpec
-from workers import intake
+from workers import rejected as rejected_rows
 from workers.store import copy_rows
 from workers.synthesis.gathered import Gathered
 from workers.synthesis.naming import claim_name
@@ -55,7 +55,7 @@ def keep_refused(
     rows = ((*_cells(each.row), None, None, json.dumps(each.reasons)) for each in dropped)
     for part in _brought_in(connection, "incoming_dropped", rows):
         connection.execute(text(_INSERT_DROPPED), {"job": job, "dataset": spec.dataset, "part": part})
-    intake.keep_rejected(connection, spec.dataset, ((row.key, row.field, row.reason) for row in rejected), job)
+    rejected_rows.keep(connection, spec.dataset, ((row.key, row.field, row.reason) for row in rejected), job)
 
 
 def _brought_in(connection: Connection, name: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:

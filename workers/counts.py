@@ -1,0 +1,76 @@
+"""What became of the rows that were read: every one is counted once, and a refusal by its reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+
+_MOST_REASONS = 200
+_TOLD_REASONS = 3
+
+
+class Reasons:
+    """The reasons of refusals, each with how often it was given and where first; of very many different ones the first 200."""
+
+    def __init__(self, refused: Iterable[tuple[str, str | None, str]] = ()) -> None:
+        """Of rows given as place, field and reason."""
+        self._found: dict[tuple[str | None, str], tuple[int, str]] = {}
+        for place, at, said in refused:
+            self.note(place, at, said)
+
+    def note(self, place: str, at: str | None, said: str, rows: int = 1) -> None:
+        """Count a refusal."""
+        known = self._found.get((at, said))
+        if known or len(self._found) < _MOST_REASONS:
+            self._found[at, said] = (known[0] + rows, known[1]) if known else (rows, place)
+
+    def __add__(self, other: Reasons) -> Reasons:
+        """Both together."""
+        both = Reasons()
+        for (at, said), (rows, place) in (*self._found.items(), *other._found.items()):
+            both.note(place, at, said, rows)
+        return both
+
+    def commonest(self) -> str:
+        """The reasons that were given most, where first and how often: `line 7, text: the text is missing (12 rows)`."""
+        most = sorted(self._found.items(), key=lambda found: -found[1][0])[:_TOLD_REASONS]
+        return "; ".join(
+            f"{place}{f', {at}' if at else ''}: {said}" + (f" ({rows:,} rows)" if rows > 1 else "") for (at, said), (rows, place) in most
+        )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows read: `read = inserted + duplicates + collisions + rejected` and the notices.
+
+    Attributes:
+        read: rows.
+        inserted: new ones.
+        duplicates: known already, with the same text.
+        collisions: of a known id with another text, which is kept out.
+        rejected: that can't be used.
+        notices: that are no tweets and are not meant to be, by name.
+        same_text: of the new ones, those whose text is stored under another id.
+        unusable: optional fields that can't be used; their tweets are stored without them.
+        reasons: of the rejected ones.
+    """
+
+    read: int = 0
+    inserted: int = 0
+    duplicates: int = 0
+    collisions: int = 0
+    rejected: int = 0
+    same_text: int = 0
+    notices: Counter[str] = field(default_factory=Counter)
+    unusable: Counter[str] = field(default_factory=Counter)
+    reasons: Reasons = field(default_factory=Reasons, compare=False)
+
+    def __add__(self, other: Counts) -> Counts:
+        """Both together."""
+        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    @property
+    def usable(self) -> int:
+        """Rows of which something is stored, now or before."""
+        return self.inserted + self.duplicates
