@@ -7,9 +7,9 @@ holds a tweet or a path. The names of training options are those of Hugging Face
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from schemas import addresses
 from schemas.forms import Form
@@ -36,6 +36,20 @@ class Payload(BaseModel):
     """Frozen, and an unknown field is an error, so that a typo in a recipe never passes silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _count_or_auto(value: object) -> object:
+    """A whole number of at least 0 as it is, also one in quotes, and `auto`; anything else is told in one sentence."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if value == "auto" or (number is not None and number >= 0):
+        return value
+    negative = number is not None
+    raise ValueError("Input should be greater than or equal to 0, or auto" if negative else "write auto, or a whole number from 0 on")
+
+
+CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
 
 
 class NoiseSource(Payload):
@@ -123,8 +137,14 @@ class TeacherSource(Payload):
 
 
 class Filters(Payload):
-    """What an example must pass to be learnt from; what does not is dropped, counted by reason and kept for inspection."""
+    """What an example must pass to be learnt from; what does not is dropped, counted by reason and kept for inspection.
 
+    What a person wrote is kept all the same, flagged for review, unless `human` says otherwise.
+    """
+
+    human: Literal["flag", "drop"] = Field(
+        default="flag", description="what becomes of a person's example that does not pass: kept and flagged, or dropped like the others"
+    )
     promise: bool = Field(default=False, description="a summary keeps the form of the house: one plain sentence of at most 15 words")
     faithful: bool = Field(
         default=False, description="numbers, names, links and negation of the target stand in the tweet, and no new word"
@@ -150,10 +170,13 @@ class Ratios(Payload):
 
 
 class Expectations(Payload):
-    """What a dataset must be before a GPU hour is spent on it; the job fails and names what is not met."""
+    """What a dataset must be before a GPU hour is spent on it; the job fails and names what is not met.
 
-    min_train: int | None = Field(default=None, ge=0, description="training examples at least")
-    min_test: int | None = Field(default=None, ge=0, description="test examples at least")
+    `auto` grows with the sources: half of the examples that they can give under the recipe.
+    """
+
+    min_train: CountOrAuto | None = Field(default=None, description="training examples at least")
+    min_test: CountOrAuto | None = Field(default=None, description="test examples at least")
     min_human_share: float | None = Field(default=None, ge=0, le=1, description="share of training examples that a person wrote, at least")
     max_dropped_share: float | None = Field(default=None, ge=0, le=1, description="share of the examples that filters dropped, at most")
     max_rejected_share: float | None = Field(default=None, ge=0, le=1, description="share of the sources' rows that were refused, at most")
@@ -176,7 +199,7 @@ class SynthesisSpec(Payload):
     ratios: Ratios | None = None
     filters: Filters | None = None
     expect: Expectations | None = None
-    test_size: int = Field(default=100, ge=0)
+    test_size: CountOrAuto = Field(default="auto", description="pairs held back; auto: a fifth, from 30 to 200, and never more than half")
     near_duplicate: float = Field(default=0.7, gt=0, le=1, description="Jaccard similarity of word 3-shingles")
     thread_minutes: float = Field(
         default=60.0, ge=0, description="tweets of one author no further apart than this are one thread; 0: never"

@@ -11,6 +11,7 @@ from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue, SynthesisSpec
 from tasks.submission import Submitted, fingerprint, submit
 from workers import attempt
 from workers.app import app
+from workers.errors import UserError
 from workers.store import transaction
 
 SYNTHESIZE = "synthesis.synthesize"
@@ -70,6 +71,21 @@ def previewed(spec: SynthesisSpec, number: int) -> dict[str, Any]:
     from workers.synthesis.preview import preview
 
     return preview(spec, number)
+
+
+def check(spec: SynthesisSpec) -> list[str]:
+    """What is known of a recipe before a job is queued; returns what is no obstacle but should be told.
+
+    Raises:
+        UserError: its sources can't give what it asks for; names all of it.
+    """
+    from workers.synthesis import preflight
+
+    with transaction() as connection:
+        _, reasons, notes = preflight.checked(connection, spec)
+    if reasons:
+        raise UserError(preflight.refusal(spec.dataset, reasons))
+    return notes
 
 
 @app.task(name=SYNTHESIZE, bind=True)  # type: ignore[untyped-decorator]

@@ -63,6 +63,20 @@ def counts(connection: Connection, dataset: int) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows]
 
 
+_FLAGGED = """
+SELECT flag, count(*) AS examples, min(in_all) AS in_all FROM (
+    SELECT jsonb_array_elements_text(lineage->'flagged') AS flag, count(*) OVER () AS in_all FROM example
+    WHERE dataset = :id AND jsonb_exists(lineage, 'flagged')) AS flagged
+GROUP BY flag ORDER BY examples DESC, flag
+"""
+
+
+def flagged(connection: Connection, dataset: int) -> tuple[int, dict[str, int]]:
+    """How many examples were kept, since a person wrote them, though filters found something; and how many for what."""
+    rows = connection.execute(text(_FLAGGED), {"id": dataset}).all()
+    return (rows[0].in_all if rows else 0), {row.flag: row.examples for row in rows}
+
+
 # A few of each kind, the same ones every time.
 _EXAMPLES = """
 SELECT key, origin, split, prompt_text AS prompt, target_text AS target

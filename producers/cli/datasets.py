@@ -78,6 +78,8 @@ def synthesize(
     if preview is not None:
         emit(synthesis.previewed(spec, preview), as_json, previews.page)
         return
+    for note in synthesis.check(spec):
+        say(f"[yellow]Note:[/yellow] {note}.")
     with transaction() as connection:
         tweets = connection.execute(text("SELECT count(*) FROM tweet")).scalar_one()
     exchange.built(synthesis.enqueue(spec, tweets=tweets), wait, as_json)
@@ -126,6 +128,8 @@ def show(
             "recipe": found.recipe,
         }
         seen["counts"] = datasets.counts(connection, found.id)
+        number, reasons = datasets.flagged(connection, found.id)
+        seen["flagged"] = {"examples": number, "reasons": reasons}
         seen["examples"] = datasets.examples(connection, found.id, shown)
     emit(seen, as_json, _dataset_page)
 
@@ -146,11 +150,15 @@ def _dataset_page(seen: dict[str, Any]) -> RenderableType:
             facts.add_row(f"recipe {key}", Text(str(value)))
     for count in seen["counts"]:
         facts.add_row(f"{count['split']} {count['origin']}", f"{count['examples']:,}")
+    flags = drops.flags_told(seen["flagged"]["reasons"], seen["flagged"]["examples"]).strip()
     if not seen["examples"]:
-        return facts
+        return Group(facts, Text(flags)) if flags else facts
     examples = Table(show_lines=True, header_style="bold")
     for column in ("example", "split", "origin", "tweet", "target"):
         examples.add_column(column)
     for each in seen["examples"]:
         examples.add_row(each["key"][:8], each["split"], each["origin"], Text(each["prompt"]), Text(each["target"]))
-    return Group(facts, examples, Text("`tweetmill why EXAMPLE` says where one came from.", style="dim"))
+    then = Text("`tweetmill why EXAMPLE` says where one came from.", style="dim")
+    if not flags:
+        return Group(facts, examples, then)
+    return Group(facts, examples, then, Text(f"{flags} `tweetmill review {seen['name']}` shows them first.", style="yellow"))

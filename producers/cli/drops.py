@@ -86,3 +86,9 @@ def told(dropped: dict[str, int]) -> str:
     """Drops by reason in one line, such as ` Dropped: language 3, new_word 12.`; nothing where none were."""
     reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in dropped.items() if rows)
     return f" Dropped: {reasons}." if reasons else ""
+
+
+def flags_told(flagged: dict[str, int], rows: int) -> str:
+    """What a person wrote and filters doubt, in one sentence: `3 (negation 2, new_name 1)` and why they are kept."""
+    found = ", ".join(f"{reason} {number:,}" for reason, number in flagged.items())
+    return f" Kept, since a person wrote them, but flagged: {rows:,} ({found})." if flagged else ""

@@ -63,8 +63,10 @@ def import_(
     spec = _spec({"dataset": dataset, "stage": stage, "imports": source, "test_size": test_size, "seed": seed})
     assert spec.imports is not None
     brought = bring_in_imports(spec.imports, Path(), lambda path, counts: say_rejected(str(path), counts))
+    spec = spec.model_copy(update={"imports": brought})
+    synthesis.check(spec)
     # Without noise nothing depends on the tweets.
-    built(synthesis.enqueue(spec.model_copy(update={"imports": brought}), tweets=0), wait, as_json)
+    built(synthesis.enqueue(spec, tweets=0), wait, as_json)
 
 
 def _spec(values: dict[str, Any]) -> SynthesisSpec:
@@ -100,12 +102,16 @@ def built(submitted: Submitted, wait: bool, as_json: bool) -> None:
 def _built_line(answer: dict[str, Any]) -> RenderableType:
     from rich.text import Text
 
-    counts = ", ".join(f"{name} {count:,}" for name, count in answer["counts"].items() if not name.startswith("dropped_"))
+    counts_of = answer["counts"]
+    counts = ", ".join(f"{name} {count:,}" for name, count in counts_of.items() if not name.startswith("dropped_"))
     noise = answer.get("noise")
     told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
     told += _taught_line(answer.get("teacher"))
-    told += drops.told(answer.get("dropped") or {})
-    return Text(f"Dataset {answer['dataset']}: {counts}.{told}\n`tweetmill dataset show {answer['dataset']}` shows some examples.")
+    told += drops.told(answer.get("dropped") or {}) + drops.flags_told(answer.get("flagged") or {}, counts_of.get("flagged", 0))
+    name = answer["dataset"]
+    then = f"`tweetmill dataset show {name}` shows some examples"
+    then += f", `tweetmill review {name}` the flagged ones first." if answer.get("flagged") else "."
+    return Text(f"Dataset {name}: {counts}.{told}\n{then}")
 
 
 def _taught_line(teacher: dict[str, Any] | None) -> str:

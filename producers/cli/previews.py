@@ -22,6 +22,7 @@ def page(found: dict[str, Any]) -> RenderableType:
     parts.append(_facts(found))
     if found["dropped"]:
         parts.append(reasons_table(found["dropped"], max(1, found["counts"]["dropped"])))
+    parts += [Text(f"Note: {each}.", style="yellow") for each in found["notes"]]
     parts += [Text(f"Not as expected: {each}", style="yellow") for each in found["unmet"]]
     return Group(*parts)
 
@@ -31,11 +32,12 @@ def _examples(examples: list[dict[str, Any]]) -> Table:
     from rich.text import Text
 
     table = Table(show_lines=True, header_style="bold")
-    for column in ("origin", "split", "tweet", "target", "dropped for"):
+    for column in ("origin", "split", "tweet", "target", "dropped or flagged for"):
         table.add_column(column)
     for each in examples:
         told = (Text(each["prompt"]), Text(each["target"]))
-        table.add_row(each["origin"], "" if each["reasons"] else each["split"], *told, "\n".join(each["reasons"]))
+        why = [*each["reasons"], *(f"{flag}, kept" for flag in each["flagged"])]
+        table.add_row(each["origin"], "" if each["reasons"] else each["split"], *told, "\n".join(why))
     return table
 
 

@@ -130,20 +130,61 @@ class TestSynthesize:
         assert "minutes late" in page
 
     def test_a_failed_job_says_why_and_ends_with_1(self, clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with working(clean_database):
+            told = complaint(capsys, 1, "synthesize", "-r", recipe, "noise=null", "filters.shortest=9", "filters.human=drop")
+
+        assert "nothing to learn from was left" in told
+        assert "`tweetmill dataset dropped late` shows what filters kept out" in told
+        assert "tweetmill retry" in told
+
+    def test_all_that_the_files_show_to_be_impossible_is_told_at_once_and_before_a_job(
+        self, clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sizes = ("test_size=200", "expect.min_train=500", "expect.min_test=100")
+        teacher = ("teacher.model=m", "teacher.source=nowhere", "ratios.teacher=1")
+        told = complaint(capsys, 1, "synthesize", "-r", recipe, *sizes, *teacher)
+
+        for part in (
+            "test_size asks for 200 pairs to be held back, but only 60 are usable",
+            "make it `auto`, which holds back 30",
+            "min_train asks for 500 training examples",
+            "min_test asks for 100 test examples, of 60 usable pairs 30 at most",
+            "teacher.source: no tweet of a source nowhere is ingested. There are tweets",
+            "ratios name teacher",
+        ):
+            assert part in told
+        assert self.jobs(clean_database) == 0
+
+    def test_pairs_without_their_tweets_are_told_before_the_job(
+        self, clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with clean_database.begin() as connection:
+            connection.execute(text("DELETE FROM tweet WHERE id::int >= 40"))
+        with working(clean_database):
+            built = answer(capsys, "synthesize", "-r", recipe, "test_size=auto", "--json")
+            assert (built["counts"]["pairs"], built["counts"]["test"]) == (40, 20)
+        assert answer(capsys, "synthesize", "-r", recipe, "--preview", 1, "--json")["notes"] == [
+            "the tweets of 20 of 60 pairs are not ingested: `tweetmill ingest FILE` brings the tweets of these tweet_ids in"
+        ]
         with clean_database.begin() as connection:
             connection.execute(text("TRUNCATE tweet CASCADE"))
+        before = self.jobs(clean_database)
+        told = complaint(capsys, 1, "synthesize", "-r", recipe)
+        assert "pairs: the tweets of 60 of 60 pairs are not ingested: `tweetmill ingest FILE`" in told
+        assert self.jobs(clean_database) == before
 
-        with working(clean_database):
-            told = complaint(capsys, 1, "synthesize", "-r", recipe)
-
-        assert "Were the pairs' tweets ingested?" in told
-        assert "tweetmill retry" in told
+    @staticmethod
+    def jobs(engine: Engine) -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM job")).scalar_one())
 
     @pytest.mark.parametrize(
         ("overrides", "code", "told"),
         [
             (["noise.copis=2"], 2, "did you mean noise.copies"),
             (["test_size=-1"], 2, "test_size: Input should be greater than or equal to 0"),
+            (["test_size=most"], 2, "test_size: write auto, or a whole number from 0 on"),
+            (["expect.min_train=1.5"], 2, "expect.min_train: write auto, or a whole number from 0 on"),
             (["pairs=nothing.jsonl"], 1, "nothing.jsonl: no such file"),
             (["pairs=tweets.jsonl"], 1, "none of 60 lines can be used as pairs. line 1, tweet_id: Field required"),
         ],

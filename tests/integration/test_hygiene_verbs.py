@@ -12,6 +12,8 @@ from sqlalchemy import Engine, text
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.openai_server import serving, teaching
+from workers import datasets, review
+from workers.synthesis import opening
 
 CITIES = (
     *("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon", "Dublin", "Athens"),
@@ -120,15 +122,51 @@ def test_an_unmet_expectation_fails_the_job_stores_no_dataset_and_keeps_the_drop
 ) -> None:
     with working(clean_database):
         told = complaint(
-            capsys, 1, "synthesize", "-r", recipe, "expect.max_dropped_share=0.01", "expect.min_train=5000", "expect.min_test=5"
+            capsys, 1, "synthesize", "-r", recipe, "expect.max_dropped_share=0.01", "expect.min_train=110", "expect.min_test=5"
         )
 
-    assert "min_train asks for 5,000 training examples" in told
+    assert "min_train asks for 110 training examples" in told
     assert "max_dropped_share allows 1 %" in told
     assert "min_test" not in told
     assert tables(clean_database)[:2] == (0, 0)
     assert answer(capsys, "dataset", "dropped", "boats", "--json")["reasons"]["language"] == 1
     assert "failed" in said(capsys, "dataset", "dropped", "boats")
+
+
+def test_what_a_person_wrote_is_kept_flagged_told_and_first_in_review(
+    clean_database: Engine, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [
+        {"tweet_id": "0", "clean": "The train to Oslo was 90 minutes late again.", "summary": "The Oslo train was 90 minutes late."},
+        {"tweet_id": "1", "clean": "The train to Bergen was late. Again.", "summary": "The Bergen train was late. Again."},
+    ]
+    right = (tmp_path / "pairs.jsonl").read_text().splitlines()[2:]
+    (tmp_path / "pairs.jsonl").write_text("\n".join([*map(json.dumps, wrong), *right]))
+    with working(clean_database):
+        built = answer(capsys, "synthesize", "-r", recipe, "imports=null", "--json")
+        line = said(capsys, "synthesize", "-r", recipe, "imports=null")
+        dropped = answer(
+            capsys, "synthesize", "-r", recipe, "imports=null", "test_size=0", "filters.human=drop", "dataset=strict", "--json"
+        )
+
+    assert built["flagged"] == {"promise": 1, "new_number": 1}
+    assert (built["counts"]["flagged"], built["counts"]["pairs"]) == (2, 20)
+    assert "but flagged: 2 (promise 1, new_number 1)" in " ".join(line.split())
+    shown = answer(capsys, "dataset", "boats", "--json")
+    assert shown["flagged"] == {"examples": 2, "reasons": {"new_number": 1, "promise": 1}}
+    assert sum(row["examples"] for row in shown["counts"] if row["origin"] == "human") == 20
+    assert "but flagged: 2" in " ".join(said(capsys, "dataset", "boats").split())
+    assert "flagged" not in dropped
+    kept_out = answer(capsys, "dataset", "dropped", "strict", "--json")
+    assert (kept_out["origins"]["human"], dropped["counts"]["dropped"]) == (2, kept_out["total"])
+
+    with clean_database.begin() as connection:
+        dataset = datasets.resolve(connection, "boats").id
+        opening.open_review(connection, dataset, lambda done, of: None)
+        claims = [review.claim(connection, dataset, "ann", review.Wanted()) for _ in range(3)]
+    assert {claim.lineage.get("tweet_id") for claim in claims[:2]} == {"0", "1"}
+    assert claims[0].reasons[0].startswith("filters: ")
+    assert "flagged" not in claims[2].lineage
 
 
 def test_a_language_that_is_not_known_fails_before_anything(

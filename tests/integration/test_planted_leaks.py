@@ -130,12 +130,12 @@ def test_training_and_evaluation_pick_their_own_stage_of_both(
 def test_a_dataset_that_is_not_what_the_recipe_expects_fails_at_once_and_keeps_what_was_refused(
     clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expects = ("expect.min_train=100000", "expect.min_human_share=0.99", "filters.faithful=true")
+    expects = ("expect.min_train=500", "expect.min_human_share=0.99", "filters.faithful=true")
     with working(clean_database):
         said = complaint(capsys, 1, "synthesize", "-r", recipe, *expects)
 
     assert "dataset leaky is not what the recipe expects, and was not stored" in said
-    assert "min_train asks for 100,000" in said
+    assert "min_train asks for 500" in said
     assert "min_human_share asks for 99 %" in said
     with clean_database.connect() as connection:
         job = connection.execute(text("SELECT state, attempt, failures, error->>'class' AS error FROM job")).one()

@@ -50,3 +50,9 @@ def test_an_empty_dataset_has_no_shares() -> None:
     nothing = Told(train=0, test=0)
     assert unmet(Expectations(max_dropped_share=0, max_rejected_share=0, max_same_target_share=0, max_usd=0), nothing) == []
     assert len(unmet(Expectations(min_train=1, min_human_share=0.1), nothing)) == 2
+
+
+def test_one_pair_and_its_noise_are_no_canned_answer():
+    small = Told(train=45, test=15, commonest_target=5, rows_of_one=5)
+    assert unmet(Expectations(max_same_target_share=0.05), small) == []
+    assert unmet(Expectations(max_same_target_share=0.05), Told(train=45, test=15, commonest_target=6, rows_of_one=5))

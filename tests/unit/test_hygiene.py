@@ -89,9 +89,55 @@ class TestFaithful:
     @pytest.mark.parametrize(("origin", "lineage"), [("human", {}), ("import", {"human": True})])
     def test_a_person_may_mend_a_word_that_the_check_cannot_follow(self, origin: str, lineage: dict[str, Any]) -> None:
         mended = {"prompt": "who took all the brgrs from our stove", "target": "Who took all the burgers from our stove?"}
-        assert reasons(row(**mended, origin=origin, lineage=lineage), faithful=True) == ()
+        assert reasons(row(**mended, origin=origin, lineage=lineage), faithful=True, human="drop") == ()
         assert reasons(row(**mended, origin="teacher"), faithful=True) == ("new_word",)
         assert reasons(row(**mended, origin="import", lineage={"human": False}), faithful=True) == ("new_word",)
+
+
+WRONG = {"target": "My flight to Bergen was 4 hours late. Again"}
+FILTERS = {"promise": True, "faithful": True, "language": "en", "longest": 1.0}
+
+
+class TestOfPeople:
+    """What a person wrote is kept where a check speaks against it."""
+
+    @pytest.mark.parametrize(("origin", "lineage"), [("human", {}), ("import", {"human": True})])
+    def test_it_is_kept_with_what_was_found_in_its_lineage(self, origin: str, lineage: dict[str, Any]) -> None:
+        one = row(**WRONG, origin=origin, lineage=lineage)
+        kept, why = Hygiene(Filters(**FILTERS)).judge(one)
+        assert why == ()
+        assert kept.lineage == {**lineage, "flagged": ["promise", "new_number", "new_name"]}
+        assert kept.example_key == one.example_key, "what was found is no part of what it is"
+
+    def test_a_recipe_may_have_it_dropped(self) -> None:
+        assert reasons(row(**WRONG, origin="human"), human="drop", **FILTERS) == ("promise", "new_number", "new_name")
+
+    @pytest.mark.parametrize(("origin", "lineage"), [("teacher", {}), ("import", {"human": False}), ("import", {})])
+    def test_what_no_person_wrote_is_dropped(self, origin: str, lineage: dict[str, Any]) -> None:
+        assert "new_name" in reasons(row(**WRONG, origin=origin, lineage=lineage), **FILTERS)
+
+    @pytest.mark.parametrize(
+        ("prompt", "target", "filters", "flag"),
+        [
+            ("no puedo creer que mañana ya es lunes otra vez", "No puedo creer que mañana es lunes.", {"language": "en"}, "language"),
+            ("boats rock", "Boats rock and rock and the boats rock.", {"longest": 1.0}, "too_long"),
+            ("one two three four five six", "One.", {"shortest": 0.5}, "too_short"),
+            ("the map is online", "The map is online http://maps.example/x", {"faithful": True}, "link"),
+        ],
+    )
+    def test_every_filter_that_judges_it_flags_it(self, prompt: str, target: str, filters: dict[str, Any], flag: str) -> None:
+        kept, why = Hygiene(Filters(**filters)).judge(row(prompt, target, "human"))
+        assert (why, kept.lineage) == ((), {"flagged": [flag]})
+
+    def test_of_near_duplicates_one_is_enough_whoever_wrote_them(self) -> None:
+        hygiene = Hygiene(Filters(near_duplicates=True, faithful=True))
+        judged = [hygiene.judge(row(TWEET, f"My flight to Oslo was {hours} hours late.", "human")) for hours in (4, 3)]
+        assert [(one.lineage, why) for one, why in judged] == [({"flagged": ["new_number"]}, ()), ({}, ("near_duplicate",))]
+
+    def test_an_example_of_the_test_is_flagged_and_stays_as_it_is(self) -> None:
+        hygiene = Hygiene(Filters(human="drop", scrub=("handle",), **FILTERS))
+        looked_at = hygiene.look_at(row(**WRONG, origin="human"))
+        assert (looked_at.prompt_text, looked_at.lineage["flagged"]) == (TWEET, ["promise", "new_number", "new_name"])
 
 
 class TestLength:

@@ -73,3 +73,11 @@ def test_a_sitting_is_told_in_one_line():
         "3 rows: 2 accepted, 1 edited, 7 more by rules; 3.0 s a row"
     )
     assert [span(seconds) for seconds in (40, 700, 11_100)] == ["40 s", "12 min", "3 h 5 min"]
+
+
+def test_what_was_kept_of_a_person_though_flagged_comes_before_all_else():
+    doubted = rank(Candidate("k", "summary", TWEET, TARGET, None, 9, ["negation"]), KNOWN)
+    worst = rank(candidate("Bergen, Paris and Lima lost 44, 55 and 66 zebras. No! @you", scores={"agreement": 0.0}), KNOWN)
+
+    assert doubted.value > worst.value
+    assert doubted.reasons == ("filters: the target has a negation more, less, or of something else; kept, since a person wrote it",)

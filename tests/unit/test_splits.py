@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.errors import UserError
-from workers.synthesis.splits import Member, Split, fair_shares, held_back
+from workers.synthesis.splits import Member, Split, fair_shares, held_back, size_of_test
 
 members = st.lists(st.builds(Member, st.integers(0, 12), st.booleans(), st.booleans()), max_size=60)
 
 
-def split(rows: list[Member], test_size: int, seed: int) -> list[Split]:
+def split(rows: list[Member], test_size: Any, seed: int) -> list[Split]:
     held = held_back(rows, sorted({row.cluster for row in rows}), test_size, seed)
     return ["test" if row.cluster in held else "train" for row in rows]
 
@@ -74,3 +76,15 @@ def test_a_limit_is_shared_evenly_and_none_of_it_is_lost(sizes, limit):
     assert all(share <= size for share, size in zip(shares, sizes, strict=True))
     short = [share for share, size in zip(shares, sizes, strict=True) if share < size]
     assert not short or max(shares) - min(short) <= len(sizes)
+
+
+@pytest.mark.parametrize(
+    ("humans", "size"), [(0, 0), (1, 0), (2, 1), (30, 15), (59, 29), (60, 30), (145, 30), (150, 30), (400, 80), (1000, 200), (5000, 200)]
+)
+def test_an_automatic_test_is_a_fifth_between_bounds_and_leaves_half_to_learn_from(humans, size):
+    assert size_of_test("auto", humans) == size
+    assert split(singletons(humans), "auto", 0).count("test") == size
+
+
+def test_a_number_stays_what_it_is():
+    assert [size_of_test(number, 1000) for number in (0, 7, 500)] == [0, 7, 500]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from workers.synthesis import expectations, reading, storing, teaching
 from workers.synthesis.build import gather
 from workers.synthesis.gathered import Gathered
 from workers.synthesis.noising import Noising, learn
-from workers.synthesis.planning import Inputs, Plan, answer, plan
+from workers.synthesis.planning import Impossible, Inputs, Plan, answer, plan
+from workers.synthesis.preflight import Preflight
 from workers.synthesis.teaching import Question, Taught
 
 _A_LOOK = 1000
@@ -37,13 +39,14 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
     if noising:
         attempt.log(f"learnt: {noising.name} noise of {imitated} tweets")
     attempt.check()
-    planned = plan(spec, inputs, folder, _looking(attempt, "texts"))
+    planned = _planned(attempt, spec, inputs, folder)
     attempt.log(f"planned: {planned.clusters.count} clusters, {int(planned.held.sum())} of them held back for the test")
     attempt.check()
     taught = _taught(attempt, planned)
     gathered = gather(planned, noising, taught.rows() if taught else (), folder, _looking(attempt, "rows"))
     attempt.log(f"made: {len(gathered)} examples, {len(gathered.dropped)} more dropped by filters")
     told = gathered.tell(read=planned.read, refused=planned.refused, usd=taught.told.get("usd", 0.0) if taught else 0.0)
+    told = replace(told, rows_of_one=Preflight(spec, planned.supply).rows_of_one)
     _check(attempt, planned, gathered, told)
     fingerprint = gathered.fingerprint()
     result: dict[str, Any] = {"dataset": spec.dataset, "fingerprint": fingerprint}
@@ -51,12 +54,23 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
     result["noise"] = noising and {"profile": noising.name, "fingerprint": noising.fingerprint, "tweets": imitated}
     if told.dropped:
         result["dropped"] = dict(told.reasons)
+    if gathered.flagged:
+        result["flagged"] = gathered.flagged
     if taught:
         result["teacher"] = taught.told
     return Outcome(
         result=result,
         writes=lambda connection: storing.store(connection, attempt.job, spec, fingerprint, gathered, planned.rejected),
     )
+
+
+def _planned(attempt: Attempt, spec: SynthesisSpec, inputs: Inputs, folder: Path) -> Plan:
+    try:
+        return plan(spec, inputs, folder, _looking(attempt, "texts"))
+    except Impossible as error:
+        with attempt.flush() as connection:
+            storing.keep_refused(connection, attempt.job, spec, (), error.rejected)
+        raise
 
 
 def _scratch() -> Path:
@@ -104,12 +118,12 @@ def _looking(attempt: Attempt, what: str) -> Callable[[int], None]:
 def _check(attempt: Attempt, planned: Plan, gathered: Gathered, told: expectations.Told) -> None:
     """Fail where there is nothing to learn from or a recipe expects more, and keep what was dropped and rejected."""
     name = planned.spec.dataset
-    unmet = expectations.unmet(planned.spec.expect, told, name)
+    unmet = expectations.unmet(Preflight(planned.spec, planned.supply).resolved(), told, name)
     if told.train and not unmet:
         return
     with attempt.flush() as connection:
         storing.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
     if unmet:
         raise UserError(f"dataset {name} is not what the recipe expects, and was not stored. {'; '.join(unmet)}")
-    asks = "Were the pairs' tweets ingested?" if planned.spec.pairs else "`tweetmill rejected` says what was refused"
-    raise UserError(f"dataset {name}: nothing to learn from was left ({dict(planned.counts)}). {asks}")
+    why = f"`tweetmill dataset dropped {name}` shows what filters kept out, `tweetmill rejected --origin {name}` what was refused"
+    raise UserError(f"dataset {name}: nothing to learn from was left ({dict(planned.counts)}). {why}")

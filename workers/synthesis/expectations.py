@@ -17,6 +17,7 @@ class Told:
         test: test examples.
         human: training examples that a person wrote: curated pairs, and imports that say so.
         commonest_target: training examples that share the commonest target.
+        rows_of_one: how many share a target because one pair was noised: so many are no canned answer.
         judged: examples that the filters saw.
         dropped: how many of them were dropped.
         read: rows of the sources: pairs, sentences, imports.
@@ -29,6 +30,7 @@ class Told:
     test: int
     human: int = 0
     commonest_target: int = 0
+    rows_of_one: int = 1
     judged: int = 0
     dropped: int = 0
     read: int = 0
@@ -38,20 +40,23 @@ class Told:
 
 
 def unmet(expect: Expectations | None, told: Told, dataset: str = "NAME") -> list[str]:
-    """What the dataset fails to be: for each the key, what is asked, what is there, and what to do. Empty when all is met."""
+    """What the dataset fails to be: for each the key, what is asked, what is there, and what to do. Empty when all is met.
+
+    `expect` has numbers alone: `Preflight.resolved` gives one to each `auto`.
+    """
     return [] if expect is None else [*_sizes(expect, told), *_shares(expect, told, dataset), *_costs(expect, told)]
 
 
 def _sizes(expect: Expectations, told: Told) -> Iterator[str]:
-    if expect.min_train is not None and told.train < expect.min_train:
+    if isinstance(expect.min_train, int) and told.train < expect.min_train:
         yield (
             f"min_train asks for {expect.min_train:,} training examples, there are {told.train:,}: "
             "add pairs or sentences, raise noise.copies or noise.limit, or loosen filters and ratios"
         )
-    if expect.min_test is not None and told.test < expect.min_test:
+    if isinstance(expect.min_test, int) and told.test < expect.min_test:
         yield (
             f"min_test asks for {expect.min_test:,} test examples, there are {told.test:,}: "
-            "raise test_size, and add pairs if there are too few to hold back"
+            "raise test_size, and add pairs if there are too few to hold back, or if most belong together (threads, near-duplicates)"
         )
 
 
@@ -76,7 +81,7 @@ def _shares(expect: Expectations, told: Told, dataset: str) -> Iterator[str]:
             f"({told.refused:,} of {told.read:,}): `tweetmill rejected --origin {dataset}` says why, and of a file with its name"
         )
     same = _share(told.commonest_target, told.train)
-    if expect.max_same_target_share is not None and same > expect.max_same_target_share:
+    if expect.max_same_target_share is not None and same > expect.max_same_target_share and told.commonest_target > told.rows_of_one:
         yield (
             f"max_same_target_share allows {_percent(expect.max_same_target_share)} with one target, there are {_percent(same)} "
             f"({told.commonest_target:,} of {told.train:,}): look for a canned answer in the sources, or lower noise.copies"

@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.payloads import Ratios
+from workers.drops import REASONS
 from workers.synthesis import mixing
 from workers.synthesis.expectations import Told
-from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool
+from workers.synthesis.hygiene import by_hand
+from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool, flags_of
 
 _ORIGINS = ("human", "noise", "teacher", "import")
 _SPLITS = ("test", "train")
+_FLAGS = tuple(REASONS)
 
 
 class Gathered:
@@ -31,14 +34,15 @@ class Gathered:
         self._added_keys = bytearray()
         self._added_targets = array("Q")
         self._added_kinds = bytearray()
+        self._added_flags = array("H")
 
     def add(self, row: ExampleRow) -> None:
         """Take a row in."""
         self._rows.append(row)
         self._added_keys += bytes.fromhex(row.example_key)
         self._added_targets.append(int.from_bytes(hashlib.blake2b(row.target_text.encode(), digest_size=8).digest()))
-        human = row.origin == "human" or bool(row.lineage.get("human"))
-        self._added_kinds.append(_ORIGINS.index(row.origin) + 8 * _SPLITS.index(row.split) + 16 * human)
+        self._added_kinds.append(_ORIGINS.index(row.origin) + 8 * _SPLITS.index(row.split) + 16 * by_hand(row))
+        self._added_flags.append(sum(1 << _FLAGS.index(flag) for flag in flags_of(row)))
 
     def drop(self, row: ExampleRow, reasons: tuple[str, ...]) -> None:
         """Keep a row for inspection alone, once: short texts often come out of the noise twice the same."""
@@ -54,6 +58,7 @@ class Gathered:
         self._keys = np.frombuffer(self._added_keys, "S32")
         kinds = np.frombuffer(self._added_kinds, np.uint8)
         self._origins, self._train, self._human = kinds & 7, (kinds & 8) > 0, (kinds & 16) > 0
+        self._flags = np.frombuffer(self._added_flags, np.uint16)
         self._kept = np.zeros(len(self._rows), bool)
         self._kept[np.unique(self._keys, return_index=True)[1]] = True
         counts["examples_duplicate"] = len(self._rows) - len(self)
@@ -89,6 +94,14 @@ class Gathered:
         if self.dropped:
             counts["dropped"] = len(self.dropped)
             counts.update({f"dropped_{reason}": rows for reason, rows in sorted(self._reasons.items())})
+        if flagged := int((self._kept & (self._flags > 0)).sum()):
+            counts["flagged"] = flagged
+
+    @property
+    def flagged(self) -> dict[str, int]:
+        """Rows of the dataset that were kept though a filter found something, since a person wrote them: by what was found."""
+        having = {name: int((self._kept & (self._flags >> place & 1 > 0)).sum()) for place, name in enumerate(_FLAGS)}
+        return {name: rows for name, rows in having.items() if rows}
 
     def tell(self, *, read: int, refused: int, usd: float) -> Told:
         """The dataset in numbers; what became of the sources is the caller's to know."""

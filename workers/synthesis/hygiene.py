@@ -13,7 +13,7 @@ from workers.inference.text import count_words
 from workers.synthesis import language
 from workers.synthesis.filters import normalise
 from workers.synthesis.near_duplicates import jaccard, shingles
-from workers.synthesis.rows import ExampleRow
+from workers.synthesis.rows import FLAGGED, ExampleRow
 from workers.synthesis.scrubbing import scrub
 
 _FAITHFUL = ("new_number", "new_name", "new_word", "negation")
@@ -44,12 +44,25 @@ class Hygiene:
             language.require(self._filters.language)
 
     def judge(self, row: ExampleRow) -> tuple[ExampleRow, tuple[str, ...]]:
-        """The example, scrubbed, and why it is to be dropped: names of `workers.drops.REASONS`, none for one that is kept."""
+        """The example, scrubbed, and why it is to be dropped: names of `workers.drops.REASONS`, none for one that is kept.
+
+        A check may be wrong about what a person wrote: that is kept, its lineage tells what was found (`flagged`), and a review shows it
+        first. Of near-duplicates one is enough, whoever wrote them.
+        """
         row = self._scrubbed(row)
-        reasons = tuple(reason for check in self._checks(row) for reason in check(row))
+        reasons = self._found(row)
+        if self._filters.human == "flag" and by_hand(row):
+            row, reasons = _flagged(row, reasons), ()
         if not reasons and self._filters.near_duplicates and row.origin != "noise" and self._is_known(row):
             reasons = ("near_duplicate",)
         return row, reasons
+
+    def look_at(self, row: ExampleRow) -> ExampleRow:
+        """An example of the test, which stays as a person wrote it, with what the filters find in it told in its lineage."""
+        return _flagged(row, self._found(row))
+
+    def _found(self, row: ExampleRow) -> tuple[str, ...]:
+        return tuple(reason for check in self._checks(row) for reason in check(row))
 
     def _scrubbed(self, row: ExampleRow) -> ExampleRow:
         if not self._filters.scrub:
@@ -74,7 +87,7 @@ class Hygiene:
     def _flags(self, row: ExampleRow) -> Iterator[str]:
         names: tuple[str, ...] = ("promise",) if self._filters.promise else ()
         if self._filters.faithful:
-            names += _FAITHFUL_BY_HAND if _by_hand(row) else _FAITHFUL
+            names += _FAITHFUL_BY_HAND if by_hand(row) else _FAITHFUL
         yield from checks.check(row.prompt_text, row.target_text, row.stage, names).flags
 
     def _noise_flags(self, row: ExampleRow) -> Iterator[str]:
@@ -110,8 +123,13 @@ class Hygiene:
         return False
 
 
-def _by_hand(row: ExampleRow) -> bool:
+def by_hand(row: ExampleRow) -> bool:
+    """Whether a person wrote what should become of the tweet: a curated pair, or an import that says so."""
     return row.origin == "human" or (row.origin == "import" and bool(row.lineage.get("human")))
+
+
+def _flagged(row: ExampleRow, reasons: tuple[str, ...]) -> ExampleRow:
+    return replace(row, lineage={**row.lineage, FLAGGED: list(reasons)}) if reasons else row
 
 
 def _links(row: ExampleRow) -> Iterator[str]:

@@ -36,16 +36,17 @@ class Opened:
 # What people wrote once is looked at once: noise has a person's text as its target, and the pair that it was made of stands for it.
 GROUP = "CASE WHEN origin IN ('human', 'noise') THEN md5(jsonb_build_array(stage, tweet, target_text)::text) ELSE key END"
 _CANDIDATES = f"""
-SELECT DISTINCT ON ({GROUP}) key, stage, prompt_text AS prompt, target_text AS target, lineage->'scores' AS scores, cluster
+SELECT DISTINCT ON ({GROUP}) key, stage, prompt_text AS prompt, target_text AS target, lineage->'scores' AS scores, cluster,
+       lineage->'flagged' AS flagged
 FROM example WHERE dataset = :dataset ORDER BY {GROUP}, origin <> 'human', (lineage->>'copy')::int, key
 """  # noqa: S608
 _COUNT = f"SELECT count(*) FROM ({_CANDIDATES}) AS candidate"  # noqa: S608
 _TARGETS = f"SELECT target FROM ({_CANDIDATES}) AS candidate"  # noqa: S608
 _ROWS = f"""
-SELECT key, stage, prompt, target, scores, count(*) OVER (PARTITION BY cluster) AS alike FROM ({_CANDIDATES}) AS candidate
+SELECT key, stage, prompt, target, scores, flagged, count(*) OVER (PARTITION BY cluster) AS alike FROM ({_CANDIDATES}) AS candidate
 """  # noqa: S608
 # They come in the order of their hashes, and not of their making.
-_SAMPLE = f"SELECT key, stage, prompt, target, scores, 1 AS alike FROM ({_CANDIDATES} LIMIT 2000) AS candidate"  # noqa: S608
+_SAMPLE = f"SELECT key, stage, prompt, target, scores, flagged, 1 AS alike FROM ({_CANDIDATES} LIMIT 2000) AS candidate"  # noqa: S608
 _COPY = "COPY review (dataset, key, value, reasons) FROM STDIN"
 # The newest verdict on the same key counts. It was not given here, so that it has no seconds and no rule that could be undone.
 _CARRY = """

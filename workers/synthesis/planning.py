@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from schemas.payloads import Stage, SynthesisSpec
 from schemas.records import Pair
-from workers.synthesis import imported, near_duplicates, threads
+from workers.errors import UserError
+from workers.synthesis import imported, near_duplicates, preflight, threads
 from workers.synthesis.filters import clean_text, first_of_each, plain_sentence
 from workers.synthesis.imported import Imported
 from workers.synthesis.leaks import HeldBack
 from workers.synthesis.near_duplicates import Numbers
+from workers.synthesis.preflight import Preflight, Supply
 from workers.synthesis.rows import RejectedPair, rejected_spool
 from workers.synthesis.splits import Member, held_back
 from workers.synthesis.spool import Spool
@@ -69,9 +71,20 @@ def answer(pair: Pair, stage: Stage) -> str:
     return pair.summary if stage is Stage.SUMMARY else pair.clean
 
 
+class Impossible(UserError):
+    """The sources can't give what the recipe asks for. `rejected` are the pairs that could not be used."""
+
+    def __init__(self, message: str, rejected: Spool[RejectedPair]) -> None:
+        super().__init__(message)
+        self.rejected = rejected
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What is used of the inputs, what of it belongs together, and which clusters are held back (`held`, by number)."""
+    """What is used of the inputs, what of it belongs together, and which clusters are held back (`held`, by number).
+
+    `supply` says how much there is of each source.
+    """
 
     spec: SynthesisSpec
     inputs: Inputs
@@ -84,6 +97,7 @@ class Plan:
     held: NDArray[np.bool_]
     rejected: Spool[RejectedPair]
     counts: Counter[str]
+    supply: Supply
 
     @property
     def read(self) -> int:
@@ -131,7 +145,7 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_tex
         on_text: hears before each text that is looked at how many there were; what it raises ends the work.
 
     Raises:
-        UserError: fewer usable pairs than `test_size`.
+        Impossible: the sources can't give what the recipe asks for, such as a test of more pairs than are usable.
     """
     counts: Counter[str] = Counter(pairs=0, train=0, test=0, noise=0)
     rejected = rejected_spool(folder)
@@ -139,12 +153,15 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_tex
     counts["pairs"] = len(pairs)
     fit = _fit(inputs.sentences, spec.stages, counts, folder)
     foreign = imported.usable(inputs.imports, spec, counts, rejected, folder)
+    supply = Supply(len(pairs), len(fit), len(foreign), len(inputs.unpaired), len(inputs.pairs))
+    if reasons := Preflight(spec, supply).unmet():
+        raise Impossible(preflight.refusal(spec.dataset, reasons), rejected)
     tweets = {pair.tweet_id: inputs.tweets[pair.tweet_id] for pair in pairs}
     clusters = _clusters(spec, pairs, tweets, fit, foreign, inputs.unpaired, folder, on_text)
     held = np.zeros(clusters.count, bool)
     members = _members(spec, pairs, tweets, clusters)
     held[list(held_back(members, range(clusters.count), spec.test_size, spec.seed))] = True
-    return Plan(spec, inputs, pairs, tweets, fit, foreign, inputs.unpaired, clusters, held, rejected, counts)
+    return Plan(spec, inputs, pairs, tweets, fit, foreign, inputs.unpaired, clusters, held, rejected, counts, supply)
 
 
 def _usable(pairs: Sequence[Pair], tweets: Mapping[str, Ingested], rejected: Spool[RejectedPair]) -> list[Pair]:

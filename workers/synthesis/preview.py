@@ -9,16 +9,17 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from schemas.payloads import NoiseSource, SynthesisSpec
+from schemas.payloads import Expectations, NoiseSource, SynthesisSpec
 from workers.store import transaction
-from workers.synthesis import mixing, reading, sampling
+from workers.synthesis import mixing, preflight, reading, sampling
 from workers.synthesis.build import gather
 from workers.synthesis.expectations import Told, unmet
 from workers.synthesis.gathered import Gathered
 from workers.synthesis.noising import Noising, learn
 from workers.synthesis.planning import plan
+from workers.synthesis.preflight import Preflight
 from workers.synthesis.preview_teacher import Lesson, taught
-from workers.synthesis.rows import DroppedRow, ExampleRow
+from workers.synthesis.rows import DroppedRow, ExampleRow, flags_of
 from workers.synthesis.sampling import Part, Sample
 
 SOURCE_ROWS = 300
@@ -42,8 +43,9 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
     """
     with transaction() as connection:
         sample = sampling.sample(connection, spec, max(SOURCE_ROWS, 10 * number))
+        checked, impossible, notes = preflight.checked(connection, spec)
     noising, imitated, there = _noising(spec, spec.noise) if spec.noise else (None, 0, 0)
-    gathered = gather(plan(_for_sample(spec, sample), sample.inputs), noising)
+    gathered = gather(plan(_for_sample(spec, sample, checked), sample.inputs), noising)
     lesson = taught(spec, number) if spec.teacher else None
     made = [*_made(gathered), *(lesson.rows if lesson else ())]
     counts = _Counts(spec, sample.parts, made, lesson)
@@ -59,25 +61,40 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
             "dropped_share": counts.dropped_share,
         },
         "dropped": counts.reasons,
-        "unmet": counts.unmet(),
+        "flagged": gathered.flagged,
+        "unmet": _unmet(impossible, counts.unmet(checked.resolved())),
+        "notes": notes,
         "teacher": lesson and lesson.told,
         "examples": [_shown(each) for each in _drawn(made, number, spec.seed)],
     }
 
 
-def _for_sample(spec: SynthesisSpec, sample: Sample) -> SynthesisSpec:
+def _for_sample(spec: SynthesisSpec, sample: Sample, checked: Preflight) -> SynthesisSpec:
     """The recipe for a part of its sources: limits and ratios are those of the whole, and reckoned afterwards."""
-    human = [part for kind, part in sample.parts.items() if kind == "pairs" or (spec.imports and spec.imports.human)]
-    there, looked_at = sum(part.there for part in human), sum(part.looked_at for part in human)
+    there, looked_at = checked.humans, _usable(spec, sample)
+    # A test that is larger than what there is is told as unmet: the examples are shown all the same.
+    held = checked.held
     return spec.model_copy(
         update={
-            "test_size": round(spec.test_size * looked_at / there) if there else spec.test_size,
+            "test_size": min(looked_at, round(held * looked_at / there)) if there else 0,
+            "expect": None,
             "noise": spec.noise and spec.noise.model_copy(update={"limit": None}),
             "imports": spec.imports and spec.imports.model_copy(update={"limit": None}),
             "ratios": None,
             "teacher": None,
         }
     )
+
+
+def _usable(spec: SynthesisSpec, sample: Sample) -> int:
+    """What people wrote of the sample."""
+    imports = len(sample.inputs.imports) if spec.imports is not None and spec.imports.human else 0
+    return imports + len({pair.tweet_id for pair in sample.inputs.pairs} & sample.inputs.tweets.keys())
+
+
+def _unmet(impossible: list[str], reckoned: list[str]) -> list[str]:
+    """What can't be met, and what would not be: each key once, named by its first word."""
+    return list({reason.split()[0]: reason for reason in [*reckoned, *impossible]}.values())
 
 
 def _noising(spec: SynthesisSpec, noise: NoiseSource) -> tuple[Noising, int, int]:
@@ -102,7 +119,7 @@ def _drawn(made: list[DroppedRow], number: int, seed: int) -> Iterator[DroppedRo
 
 def _shown(each: DroppedRow) -> dict[str, Any]:
     row = each.row
-    told = {"origin": row.origin, "stage": row.stage.value, "split": row.split, "reasons": list(each.reasons)}
+    told = {"origin": row.origin, "stage": row.stage.value, "split": row.split, "reasons": list(each.reasons), "flagged": flags_of(row)}
     return {"key": row.example_key, **told, "prompt": row.prompt_text, "target": row.target_text}
 
 
@@ -143,9 +160,9 @@ class _Counts:
         dropped = sum(self.dropped.values())
         return round(dropped / (self._judged + dropped), 4) if dropped else 0.0
 
-    def unmet(self) -> list[str]:
+    def unmet(self, expect: Expectations | None) -> list[str]:
         """What the recipe expects and this would not give, as far as a preview can tell."""
-        if self._spec.expect is None:
+        if expect is None:
             return []
         unknown = {"max_rejected_share": None, "max_same_target_share": None, "max_usd": None}
         human = self.train.get("human", 0)
@@ -153,7 +170,7 @@ class _Counts:
             human += self.train.get("import", 0)
         dropped = sum(self.dropped.values())
         told = Told(sum(self.train.values()), self.test, human, judged=self._judged + dropped, dropped=dropped, reasons=self.reasons)
-        return unmet(self._spec.expect.model_copy(update=unknown), told, self._spec.dataset)
+        return unmet(expect.model_copy(update=unknown), told, self._spec.dataset)
 
 
 def _scale(row: ExampleRow, parts: Mapping[str, Part], lesson: Lesson | None) -> float:

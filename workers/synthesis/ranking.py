@@ -6,11 +6,12 @@ import math
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.payloads import Stage
+from workers.drops import meaning
 from workers.inference.checks import findings
 from workers.inference.words import content_words
 
@@ -35,13 +36,17 @@ _LEFT_NOISE = "still holds a handle, a link or an emoji, or no word at all"
 _DISAGREEMENT = 5.0  # candidates of a teacher that have nothing in common: as telling as an invented number
 _NEW_WORDS = 1.0  # only words that stand in no other row
 _ALONE = 0.5
+_FLAGGED = 1000.0  # what a person wrote and a filter would have dropped comes before all else: more than checks can cost a summary
 _BUCKETS = 1 << 20
 _PRIOR = 20  # rows without a finding that are imagined beside the sample: the finding of an only row would say nothing
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An example that may be reviewed. `alike` is how many rows of its cluster may be, itself among them."""
+    """An example that may be reviewed.
+
+    `alike` is how many rows of its cluster may be, itself among them; `flagged` what filters found in it, where it was kept all the same.
+    """
 
     key: str
     stage: str
@@ -49,6 +54,7 @@ class Candidate:
     target: str
     scores: Mapping[str, Any] | None
     alike: int
+    flagged: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,9 @@ def rank(row: Candidate, known: Known) -> Ranked:
     """What a look at `row` tells."""
     stage = Stage(row.stage)
     found = {name: cost * known.findings.weight(name) for name, cost in findings(row.prompt, row.target, stage).items()}
-    value = sum(found.values())
-    reasons = [f"checks: the target {_told(name, stage)}" for name in sorted(found, key=lambda name: -found[name])]
+    value = sum(found.values()) + (_FLAGGED if row.flagged else 0.0)
+    reasons = [f"filters: {meaning(name)}; kept, since a person wrote it" for name in row.flagged or ()]
+    reasons += [f"checks: the target {_told(name, stage)}" for name in sorted(found, key=lambda name: -found[name])]
     agreement = _agreement(row.scores)
     if agreement is not None and agreement < 1:
         value += _DISAGREEMENT * (1 - agreement)

@@ -50,11 +50,14 @@ _AS_THEY_WERE = "(verdict IS NULL OR verdict = 'accepted')"
 _LINES = f"SELECT split || ' ' || key AS line {_JUDGED} WHERE {_AS_THEY_WERE} ORDER BY (split || ' ' || key) COLLATE \"C\""
 _EDITED = f"""
 SELECT key, stage, prompt_text AS prompt, target_text AS target, edited, origin, tweet, split, cluster,
-       lineage || jsonb_build_object('reviewer', reviewer,
+       (lineage - 'flagged') || jsonb_build_object('reviewer', reviewer,
                                      'review', review || jsonb_build_object('before', target_text, 'key', key)) AS lineage
 {_JUDGED} WHERE verdict = 'edited'
 """
-_REVIEWED_LINEAGE = "CASE WHEN verdict IS NULL THEN lineage ELSE lineage || jsonb_build_object('reviewer', reviewer, 'review', review) END"
+# Whoever looked at a row has answered what filters found in it.
+_REVIEWED_LINEAGE = (
+    "CASE WHEN verdict IS NULL THEN lineage ELSE (lineage - 'flagged') || jsonb_build_object('reviewer', reviewer, 'review', review) END"
+)
 _INSERT_AS_THEY_WERE = f"""
 INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, lineage, split, cluster)
 SELECT :new, key, stage, prompt_text, target_text, origin, tweet, {_REVIEWED_LINEAGE}, split, cluster

@@ -14,6 +14,9 @@ from workers.synthesis.spool import Spool
 
 Origin = Literal["human", "noise", "teacher", "import"]
 
+FLAGGED = "flagged"
+"""In the lineage: what filters found in an example that was kept because a person wrote it."""
+
 
 @dataclass(frozen=True)
 class ExampleRow:
@@ -31,6 +34,13 @@ class ExampleRow:
     def example_key(self) -> str:
         """A stable name: SHA-256, in hex, of stage, prompt, target and origin."""
         return sha256(json.dumps([self.stage.value, self.prompt_text, self.target_text, self.origin]))
+
+
+def flags_of(row: ExampleRow) -> list[str]:
+    """What filters found in a person's example, of which each is one of `workers.drops.REASONS`."""
+    flags = row.lineage.get(FLAGGED, [])
+    assert isinstance(flags, list)
+    return flags
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from workers.errors import UserError
 
 Split = Literal["train", "test"]
 
+SMALLEST_TEST, LARGEST_TEST = 30, 200
+"""Between these an automatic test is a fifth: fewer pairs tell little, more tell hardly more and are missed in training."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -48,7 +51,14 @@ class _Held:
                 room -= cluster.humans
 
 
-def held_back(members: Iterable[Member], numbers: Sequence[int], test_size: int, seed: int) -> set[int]:
+def size_of_test(test_size: int | Literal["auto"], humans: int) -> int:
+    """How many of `humans` rows are held back; `auto` is a fifth, from 30 to 200, and leaves at least half to learn from."""
+    if test_size != "auto":
+        return test_size
+    return min(max(humans // 5, SMALLEST_TEST), LARGEST_TEST, humans // 2)
+
+
+def held_back(members: Iterable[Member], numbers: Sequence[int], test_size: int | Literal["auto"], seed: int) -> set[int]:
     """The clusters of the test: at most `test_size` human rows, exactly so many when their clusters are single rows.
 
     Long tweets get the share in the test that they have among all human rows. What no person wrote but stands in a cluster that is held
@@ -57,7 +67,7 @@ def held_back(members: Iterable[Member], numbers: Sequence[int], test_size: int,
     Args:
         members: the rows; those that no person wrote change nothing and may be left out.
         numbers: all clusters, in order; `range(n)` is the cheap way to say it.
-        test_size: human rows to hold back.
+        test_size: human rows to hold back, as of `size_of_test`.
         seed: draws the clusters.
 
     Raises:
@@ -70,6 +80,7 @@ def held_back(members: Iterable[Member], numbers: Sequence[int], test_size: int,
             cluster.humans += 1
             cluster.long_humans += row.long
     humans = sum(cluster.humans for cluster in grouped.values())
+    test_size = size_of_test(test_size, humans)
     if humans == 0 or test_size == 0:
         return set()
     if test_size > humans:

@@ -1,0 +1,206 @@
+"""What a recipe asks for that its sources can't give: told before a job is queued, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, text
+
+from schemas.payloads import Expectations, Stage, SynthesisSpec
+from workers.errors import UserError
+from workers.synthesis import mixing
+from workers.synthesis.splits import size_of_test
+
+
+@dataclass(frozen=True)
+class Supply:
+    """How much there is of each source that may become examples, at most.
+
+    Attributes:
+        pairs: curated pairs whose tweets are ingested.
+        sentences: clean texts for noise, one that serves two stages twice.
+        imports: rows of an imported file.
+        unpaired: tweets that a teacher may be asked about.
+        read: curated pairs in all.
+        without_tweet: those whose tweet is not ingested.
+    """
+
+    pairs: int = 0
+    sentences: int = 0
+    imports: int = 0
+    unpaired: int = 0
+    read: int = 0
+    without_tweet: int = 0
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What `supply` can become under the recipe `spec`."""
+
+    spec: SynthesisSpec
+    supply: Supply
+
+    def unmet(self) -> list[str]:
+        """What can't be met whatever the filters keep: for each the key, what is asked, what there is, and what to do."""
+        return [*self._of_pairs(), *self._of_test(), *self._of_ratios(), *self._of_sizes()]
+
+    def notes(self) -> list[str]:
+        """What is no obstacle but should be told: pairs about tweets which are not there."""
+        return [self._without_tweet()] if self.supply.without_tweet else []
+
+    def resolved(self) -> Expectations | None:
+        """What the recipe expects, with a number for each `auto`: half of what the sources give under this recipe."""
+        expect = self.spec.expect
+        if expect is None:
+            return None
+        half = {"min_train": (self._given(self._learnt()) + 1) // 2, "min_test": (self._tested + 1) // 2}
+        return expect.model_copy(update={key: number for key, number in half.items() if getattr(expect, key) == "auto"})
+
+    @property
+    def rows_of_one(self) -> int:
+        """Examples that may have the target of one pair: its own, and those of its noise. So many alike are no canned answer."""
+        return 1 + self._noised(Stage.SUMMARY)
+
+    @property
+    def humans(self) -> int:
+        """What people wrote: the test is drawn among it."""
+        return self.supply.pairs + (self._imported if self.spec.imports is not None and self.spec.imports.human else 0)
+
+    @property
+    def held(self) -> int:
+        """How many of these are held back; a test that can't be is reckoned as the automatic one."""
+        return size_of_test("auto" if self._too_large else self.spec.test_size, self.humans)
+
+    @property
+    def _too_large(self) -> bool:
+        return self.spec.test_size != "auto" and self.spec.test_size > self.humans
+
+    @property
+    def _tested(self) -> int:
+        """Test examples at most: of a pair one a stage."""
+        return self.held * (len(self.spec.stages) if self.supply.pairs else 1)
+
+    @property
+    def _imported(self) -> int:
+        limit = self.spec.imports.limit if self.spec.imports is not None else None
+        return min(self.supply.imports, limit or self.supply.imports)
+
+    def _noised(self, stage: Stage) -> int:
+        """Noised examples of one pair."""
+        noise = self.spec.noise
+        return 0 if noise is None else ("clean" in noise.of) * noise.copies + ("summary" in noise.of and stage is Stage.SUMMARY)
+
+    def _most(self) -> dict[str, int]:
+        """Training examples of each origin at most, were nothing held back: a cluster may be too large for the test."""
+        spec, supply = self.spec, self.supply
+        most = {"human": supply.pairs * len(spec.stages), "import": self._imported}
+        if spec.noise is not None:
+            of_sentences = spec.noise.copies * supply.sentences if "sentence" in spec.noise.of else 0
+            noised = sum(map(self._noised, spec.stages)) * supply.pairs + of_sentences
+            most["noise"] = min(noised, spec.noise.limit or noised)
+        if spec.teacher is not None:
+            most["teacher"] = min(supply.unpaired, spec.teacher.limit) * len(spec.stages)
+        return {origin: number for origin, number in most.items() if number}
+
+    def _learnt(self) -> dict[str, int]:
+        """The same without what is held back, where that are single rows: of pairs and people's imports by how many there are."""
+        of_imports = round(self.held * (self.humans - self.supply.pairs) / self.humans) if self.humans else 0
+        pairs = self.supply.pairs - self.held + of_imports
+        return Preflight(self.spec, replace(self.supply, pairs=pairs, imports=self.supply.imports - of_imports))._most()
+
+    def _given(self, there: dict[str, int]) -> int:
+        """How many examples the ratios leave."""
+        try:
+            return sum((mixing.shares(there, self.spec.ratios) if self.spec.ratios is not None else there).values())
+        except UserError:
+            return sum(there.values())
+
+    def _without_tweet(self) -> str:
+        return (
+            f"the tweets of {self.supply.without_tweet:,} of {self.supply.read:,} pairs are not ingested: "
+            "`tweetmill ingest FILE` brings the tweets of these tweet_ids in"
+        )
+
+    def _of_pairs(self) -> Iterator[str]:
+        if self.supply.without_tweet and not self.supply.pairs:
+            yield f"pairs: {self._without_tweet()}"
+
+    def _of_test(self) -> Iterator[str]:
+        if self._too_large and self.humans:
+            yield (
+                f"test_size asks for {self.spec.test_size:,} pairs to be held back, but only {self.humans:,} are usable: lower it, "
+                f"make it `auto`, which holds back {self.held:,}, or curate more"
+            )
+
+    def _of_ratios(self) -> Iterator[str]:
+        if self.spec.ratios is not None:
+            try:
+                mixing.shares(self._most(), self.spec.ratios)
+            except UserError as error:
+                yield str(error)
+
+    def _of_sizes(self) -> Iterator[str]:
+        expect = self.spec.expect or Expectations()
+        # Beside a test that can't be the usual one is reckoned with, so that nobody hears of the rest only after the next try.
+        most = self._given(self._learnt() if self._too_large else self._most())
+        if isinstance(expect.min_train, int) and most < expect.min_train:
+            yield (
+                f"min_train asks for {expect.min_train:,} training examples, the sources can give {most:,} at most: lower it, "
+                "make it `auto`, add pairs or sentences, or raise noise.copies, noise.limit or ratios"
+            )
+        if isinstance(expect.min_test, int) and self._tested < expect.min_test:
+            yield (
+                f"min_test asks for {expect.min_test:,} test examples, of {self.humans:,} usable pairs {self._tested:,} at most are held "
+                "back: lower it, make it `auto`, raise test_size, or curate more"
+            )
+
+
+# Pairs of equal tweets are one in the end; which other ones fall away is seen when all is read.
+_PAIRS = """
+SELECT count(*) AS read, count(*) FILTER (WHERE tweet.id IS NULL) AS without_tweet, count(DISTINCT tweet.text_hash) AS pairs
+FROM curated LEFT JOIN tweet ON tweet.id = curated.key WHERE collection = :collection
+"""
+_ROWS = "SELECT count(*) FROM curated WHERE collection = :collection"
+_TWEETS = "SELECT count(*) FROM tweet WHERE cast(:source AS text) IS NULL OR source = :source"
+_SOURCES = "SELECT DISTINCT source FROM tweet ORDER BY source LIMIT 10"
+
+
+def supply(connection: Connection, spec: SynthesisSpec) -> Supply:
+    """What is there for the recipe, counted in Postgres; its files are brought in."""
+    known: dict[str, int] = {}
+    if spec.pairs is not None:
+        known |= connection.execute(text(_PAIRS), {"collection": spec.pairs}).one()._mapping
+    if spec.sentences is not None:
+        known["sentences"] = _count(connection, _ROWS, collection=spec.sentences) * len(spec.stages)
+    if spec.imports is not None:
+        known["imports"] = _count(connection, _ROWS, collection=spec.imports.file)
+    if spec.teacher is not None:
+        known["unpaired"] = _count(connection, _TWEETS, source=spec.teacher.source)
+    return Supply(**known)
+
+
+def _count(connection: Connection, query: str, **values: str | None) -> int:
+    return int(connection.execute(text(query), values).scalar_one())
+
+
+def unknown_source(connection: Connection, key: str, source: str | None) -> list[str]:
+    """That no tweet was ingested under the name that the recipe gives to `key`, and which there are; nothing where some was."""
+    if source is None or _count(connection, _TWEETS, source=source):
+        return []
+    there = ", ".join(connection.execute(text(_SOURCES)).scalars())
+    return [f"{key}: no tweet of a source {source} is ingested. There are {there or 'none'}"]
+
+
+def checked(connection: Connection, spec: SynthesisSpec) -> tuple[Preflight, list[str], list[str]]:
+    """What there is for the recipe, why it can't be built, and what is no obstacle but should be told."""
+    preflight = Preflight(spec, supply(connection, spec))
+    obstacles = unknown_source(connection, "teacher.source", spec.teacher.source if spec.teacher else None)
+    # Noise that has no tweets to imitate is the fixed one.
+    notes = unknown_source(connection, "noise.source", spec.noise.source if spec.noise else None)
+    return preflight, [*obstacles, *preflight.unmet()], [*preflight.notes(), *notes]
+
+
+def refusal(dataset: str, reasons: list[str]) -> str:
+    """One message for all of them."""
+    return f"dataset {dataset}: the recipe asks for what its sources can't give. {'; '.join(reasons)}"
