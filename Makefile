@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 EXTRAS := local,gpu,monitor,dev
-# How many test processes at once would only fight over the cores: ranks and engines use them all.
 T      ?= tests
+# Most of a fault test is waiting, for a lease or a restart: one process more than there are cores fills them.
+AT_ONCE ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 7 ] && echo 8 || expr $$cores + 1)
 SEED    ?= 1
 MINUTES ?= 10
 
@@ -29,7 +30,7 @@ demo: setup ## The whole way on this machine: tweets in, a tuned model, summarie
 	@$(BIN)/tweetmill demo --report demo-report.json
 
 test: setup ## Every test but the browser's: unit, integration (real Valkey and Postgres), acceptance (real workers and ranks)
-	@$(BIN)/python -m pytest $(T) --ignore=tests/browser
+	@$(BIN)/python -m pytest $(T) --ignore=tests/browser --numprocesses $(AT_ONCE) --dist loadgroup --no-loadscope-reorder
 
 test-unit: setup ## The quick tests: no sockets, under a minute
 	@$(BIN)/python -m pytest tests/unit

@@ -37,6 +37,8 @@ with devices.held(names, folder, patience=60, job="a-job") as locks:
 RANK = """
 import pathlib, sys, time
 from workers.training import devices
+
+pytestmark = pytest.mark.spread
 devices.join([pathlib.Path(name) for name in sys.argv[2:]])
 pathlib.Path(sys.argv[1]).touch()
 time.sleep(60)

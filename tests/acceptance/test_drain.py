@@ -14,6 +14,8 @@ from tests.work import KIND, QUEUE, Work, enqueue
 from tests.worker_process import WorkerProcess, wait_for
 from workers.app import publish
 
+pytestmark = pytest.mark.spread
+
 
 def drain(worker: WorkerProcess) -> None:
     """By the part of its name before the host, as one would type it."""

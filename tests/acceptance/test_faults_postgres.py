@@ -127,7 +127,7 @@ def test_nothing_is_done_without_its_rows_while_postgres_takes_no_writes(mill: M
     assert wait_for(lambda: mill.tally(jobs).rows > 2), mill.log()
     _take_writes(mill, False)
     try:
-        time.sleep(10 if thorough else 3)
+        time.sleep(10 if thorough else 1.5)
         frozen = mill.tally(jobs)
     finally:
         _take_writes(mill, True)

@@ -21,6 +21,8 @@ from tests.tiny_model import build_tiny_model
 from tests.worker_process import WorkerProcess, wait_for
 from workers import family
 
+pytestmark = pytest.mark.spread
+
 TWEETS = 512
 WORDS = ["bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "medals", "city", "hope", "late", "open"]
 

@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
+pytestmark = pytest.mark.spread
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("kill_worker", "kill_pool_child", "terminate_worker", "kill_producer", "flush_redis", "kill_redis", "cut_redis", "stop_postgres")
 QUICK += ("cut_postgres", "duplicate_messages", "forge_messages", "cancel_job")

@@ -88,6 +88,7 @@ def test_a_resumed_training_is_the_one_that_was_never_stopped(whole: Whole, trai
 
 
 @pytest.mark.fault(33)
+@pytest.mark.spread
 def test_other_ranks_and_another_sharding_go_on_where_two_stood(
     base: Path, train_file: Path, tmp_path: Path, thorough: bool, measured: Callable[..., None]
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_training_that_is_killed_again_and_again_loses_no_more_than_an_interva
 
 
 @pytest.mark.fault(10)
+@pytest.mark.spread
 def test_ranks_that_are_asked_to_leave_finish_their_step_and_keep_it(
     base: Path, train_file: Path, tmp_path: Path, measured: Callable[..., None]
 ) -> None:
@@ -158,6 +160,7 @@ def test_ranks_that_are_asked_to_leave_finish_their_step_and_keep_it(
     assert lost == 0
 
 
+@pytest.mark.spread
 def test_a_supervisor_that_is_told_to_stop_is_nobodys_failure(base: Path, train_file: Path, tmp_path: Path) -> None:
     run = Run(a_spec(base, max_steps=ENDLESS), train_file, tmp_path / "run")
     pids = run.until_it_steps()
@@ -169,6 +172,7 @@ def test_a_supervisor_that_is_told_to_stop_is_nobodys_failure(base: Path, train_
 
 
 @pytest.mark.fault(22)
+@pytest.mark.spread
 def test_ranks_of_a_lost_job_are_gone_at_once(base: Path, train_file: Path, tmp_path: Path, measured: Callable[..., None]) -> None:
     run = Run(a_spec(base, max_steps=ENDLESS), train_file, tmp_path / "run")
     pids = run.until_it_steps()
@@ -195,6 +199,7 @@ launch.run(RunPayload.model_validate_json(sys.argv[1]), lambda event: None, lamb
 
 
 @pytest.mark.fault(8, 22)
+@pytest.mark.spread
 def test_ranks_do_not_run_on_when_their_launcher_freezes(
     base: Path, train_file: Path, tmp_path: Path, measured: Callable[..., None]
 ) -> None:
@@ -229,6 +234,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
 
 
 @pytest.mark.fault(30)
+@pytest.mark.spread
 def test_a_full_disk_costs_the_new_checkpoint_and_not_the_old_ones(
     base: Path, train_file: Path, tmp_path: Path, small_disk: Path | None, measured: Callable[..., None]
 ) -> None:

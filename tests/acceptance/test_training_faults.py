@@ -21,6 +21,8 @@ from tests.worker_process import WorkerProcess, wait_for
 from workers import family
 from workers.training.processes import is_running
 
+pytestmark = pytest.mark.spread
+
 LEASE = 8.0  # seconds: longer than the starting ranks hold up a worker on two cores
 QUICK = {"TWEETMILL_LEASE": str(LEASE), "TWEETMILL_HEARTBEAT": "1"}
 Told = Callable[..., None]

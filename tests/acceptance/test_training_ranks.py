@@ -20,6 +20,8 @@ from workers.training.payload import RunPayload
 from workers.training.processes import descendants
 from workers.training.progress import Done, ProgressReader, Start, Step
 
+pytestmark = pytest.mark.spread
+
 Told = Callable[..., None]
 
 
