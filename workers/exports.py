@@ -9,18 +9,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import Connection, text
 
 from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
 from schemas.payloads import Stage
+from workers import files
 from workers.errors import UserError
 from workers.inference.prompts import TUNED_SYSTEM
+from workers.spreadsheets import harmless
 
 SPLITS = ("train", "test")
 DATASET_INFO = "dataset_info.json"
@@ -48,7 +49,7 @@ class Written:
 
 
 def write_dataset(
-    connection: Connection, dataset: int, name: str, form: Form, folder: Path, splits: Iterable[str] = SPLITS
+    connection: Connection, dataset: int, name: str, form: Form, folder: Path, splits: Iterable[str] = SPLITS, raw: bool = False
 ) -> list[Written]:
     """Write the splits of a dataset that hold anything to `NAME-SPLIT.jsonl` or `.csv` in a folder, and enter them in its index.
 
@@ -57,35 +58,46 @@ def write_dataset(
     Raises:
         UserError: there is nothing to write, or the folder's `dataset_info.json` is not LLaMA-Factory's.
     """
+    if folder.exists() and not folder.is_dir():
+        raise files.DestinationError(f"{folder} is no folder: name one, there or new, for the files")
     folder.mkdir(parents=True, exist_ok=True)
     index = _index(folder / DATASET_INFO)
     written = []
     for split in splits:
         file = folder / f"{name}-{split}.{form.suffix}"
-        found = write_file(file, form, _rows(connection, dataset, split))
+        found = write_file(file, form, _rows(connection, dataset, split), raw)
         if found is not None:
             rows, digest = found
             written.append(Written(file, split, rows, digest))
             index[f"{name}-{split}"] = dataset_info(form, file.name)
     if not written:
         raise UserError(f"dataset {name}: it has no examples of the split {' or '.join(splits)}")
-    with _Aside(folder / DATASET_INFO) as out:
-        out.write(json.dumps(index, ensure_ascii=False, indent=2) + "\n")
+    files.write_text(folder / DATASET_INFO, json.dumps(index, ensure_ascii=False, indent=2) + "\n")
     return written
 
 
-def write_file(file: Path, form: Form, rows: Iterable[Row]) -> tuple[int, str] | None:
-    """Write rows to a file; return their number and the SHA-256 of the bytes. Without rows nothing is written: None."""
+def write_file(file: Path, form: Form, rows: Iterable[Row], raw: bool = False) -> tuple[int, str] | None:
+    """Write rows to a file; return their number and the SHA-256 of the bytes. Without rows nothing is written: None.
+
+    Args:
+        file: replaced as a whole or not at all.
+        form: of its rows.
+        rows: pairs with their instructions.
+        raw: leave cells of a CSV that begin a formula as they are.
+    """
     iterator = iter(rows)
     first = next(iterator, None)
     if first is None:
         return None
-    with _Aside(file) as out:
+    digest = hashlib.sha256()
+    with files.written(file) as out:
         count = 0
-        for line in _lines(form, _chained(first, iterator)):
-            out.write(line)
+        for line in _lines(form, _chained(first, iterator), raw):
+            encoded = line.encode()
+            digest.update(encoded)
+            out.write(encoded)
             count += 1
-    return count - (form is Form.CSV), out.sha256
+    return count - (form is Form.CSV), digest.hexdigest()
 
 
 def _rows(connection: Connection, dataset: int, split: str) -> Iterator[Row]:
@@ -99,7 +111,7 @@ def _chained(first: Row, others: Iterator[Row]) -> Iterator[Row]:
     yield from others
 
 
-def _lines(form: Form, rows: Iterator[Row]) -> Iterator[str]:
+def _lines(form: Form, rows: Iterator[Row], raw: bool) -> Iterator[str]:
     """The lines of a file; a CSV begins with its header. In a CSV every cell is quoted, so that white space and line ends stay."""
     documents = (write_row(form, pair, instruction) for pair, instruction in rows)
     if form is not Form.CSV:
@@ -110,7 +122,8 @@ def _lines(form: Form, rows: Iterator[Row]) -> Iterator[str]:
     writer.writerow(("prompt", "completion"))
     yield cells.line
     for document in documents:
-        writer.writerow((document["prompt"], document["completion"]))
+        row = (document["prompt"], document["completion"])
+        writer.writerow(row if raw else map(harmless, row))
         yield cells.line
 
 
@@ -121,37 +134,6 @@ class _Line:
 
     def write(self, line: str) -> None:
         self.line = line
-
-
-class _Aside:
-    """A text file written beside its place and put there when it is whole."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._aside = file.with_name(f".{file.name}.{os.getpid()}")
-        self._out: IO[bytes]
-        self._digest = hashlib.sha256()
-
-    def __enter__(self) -> _Aside:
-        self._out = self._aside.open("wb")
-        return self
-
-    def write(self, content: str) -> None:
-        encoded = content.encode()
-        self._digest.update(encoded)
-        self._out.write(encoded)
-
-    @property
-    def sha256(self) -> str:
-        """Of what was written, in hex."""
-        return self._digest.hexdigest()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._out.close()
-        if kind is None:
-            self._aside.replace(self._file)
-        else:
-            self._aside.unlink()
 
 
 def _index(file: Path) -> dict[str, Any]:

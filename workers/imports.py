@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from schemas.forms import MAPPED, Form, FormError, read_row
+from schemas.forms import MAPPED, Form, FormError, PromptAndAnswer, read_row
 from schemas.payloads import Columns
 from workers import json_array, lines
 from workers.curated import BadLine, CuratedLine, Unit, collection_name
 from workers.errors import UserError
 from workers.lines import LineError
+from workers.spreadsheets import cell_of
 
 
 def collection(path: Path, form: Form, columns: Columns) -> str:
@@ -66,6 +67,8 @@ def _pair(key: str, number: int, form: Form, row: Mapping[str, Any], columns: Co
         pair = read_row(form, row, columns.prompt, columns.completion)
     except FormError as error:
         raise LineError(lines.field_name((error.field,)), error.reason) from None
+    if form is Form.CSV:
+        pair = PromptAndAnswer(cell_of(pair.prompt), cell_of(pair.completion))
     lines.check_text("prompt", pair.prompt)
     lines.check_text("completion", pair.completion)
     return CuratedLine(number, key=key, text=pair.prompt, summary=pair.completion)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from producers.cli import output
+from producers.cli import output, streams
 from workers.redaction import show_traceback
+from workers.showable import showable
 
 # In the order of the help page.
 VERB_GROUPS = (
@@ -52,10 +55,40 @@ def _options(
         sys.excepthook = show_traceback
 
 
+class _Verbs(TyperGroup):
+    """All verbs, with complaints about arguments that a terminal shows and does not obey."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the arguments before the verb."""
+        with _showable_complaints():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read those behind the verb, and run it."""
+        with _showable_complaints():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _showable_complaints() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        streams.reader_left(sys.stdout)
+        raise typer.Exit from None
+    except Exception as error:
+        # A complaint about usage quotes arguments in several of its fields.
+        for name, value in vars(error).items() if hasattr(error, "format_message") else ():
+            if isinstance(value, str):
+                setattr(error, name, showable(value))
+        raise
+
+
 def build() -> typer.Typer:
     """The application with every group of verbs."""
     built = typer.Typer(
         name="tweetmill",
+        cls=_Verbs,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="rich",
@@ -79,4 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; default: the process's own.
     """
     output.debug = False
-    return output.exit_code_of(lambda: app(args=None if arguments is None else list(arguments), prog_name="tweetmill"))
+    streams.prepare()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return output.exit_code_of(lambda: app(args=_of_text(given), prog_name="tweetmill"))
+
+
+def _of_text(arguments: list[str]) -> list[str]:
+    """The arguments, none of which holds bytes that are no text: neither Postgres nor JSON could keep them."""
+    for argument in arguments:
+        if not output.is_text(argument):
+            raise output.UsageError(f"{argument}: this is not valid in the encoding of this system. If it names a file, rename the file")
+    return arguments

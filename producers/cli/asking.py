@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import say
+from producers.cli.output import line, say
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def asked(submitted: Submitted) -> dict[str, Any]:
 def job_line(answer: dict[str, Any]) -> str:
     """The same for people."""
     short = str(answer["job"])[:8]
-    return f"Job {short}. [bold]tweetmill logs {short} -f[/bold] watches it, [bold]tweetmill job {short}[/bold] shows it."
+    return f"Job {short}. `tweetmill logs {short} -f` watches it, `tweetmill job {short}` shows it."
 
 
 def take_up(submitted: Submitted) -> JobState | None:
@@ -94,12 +94,7 @@ def say_rejected(origin: str, counts: Counts) -> None:
     """Tell of lines that could not be used, and where they are kept."""
     from shlex import quote
 
-    from rich.markup import escape
-
     unused = counts.rejected + counts.collisions
     if unused:
-        lines = "line" if unused == 1 else "lines"
-        say(
-            f"[yellow]{unused} {lines} of {escape(origin)} could not be used.[/yellow] "
-            f"[bold]tweetmill rejected --origin {escape(quote(origin))}[/bold] says why."
-        )
+        told = f"{unused} {'line' if unused == 1 else 'lines'} of {line(origin)} could not be used."
+        say(f"{told} `tweetmill rejected --origin {line(quote(origin))}` says why.", "yellow")

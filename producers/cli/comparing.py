@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import AsJson, emit
+from producers.cli.output import AsJson, emit, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,35 +49,33 @@ def _side_by_side(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> li
 def _page(seen: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     facts = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("", seen["a"], seen["b"]):
-        facts.add_column(Text(column))
+        facts.add_column(styled(column))
     facts.add_row("fingerprint", seen["fingerprints"]["a"][:12], seen["fingerprints"]["b"][:12])
     for row in seen["recipe"]:
-        facts.add_row(f"recipe {row['key']}", *(Text("none" if row[side] is None else str(row[side])) for side in ("a", "b")))
+        facts.add_row(f"recipe {row['key']}", *(styled("none" if row[side] is None else str(row[side])) for side in ("a", "b")))
     for row in seen["counts"]:
         facts.add_row(f"{row['split']} {row['origin']}", f"{row['a']:,}", f"{row['b']:,}")
     parts: list[RenderableType] = [facts]
     for kind, title in _KINDS.items():
         parts += _examples(title.format(**seen), seen[kind])
     if seen["same"]:
-        parts.append(Text("The same examples in the same splits.", style="bold"))
+        parts.append(styled("The same examples in the same splits.", style="bold"))
     return Group(*parts)
 
 
 def _examples(title: str, found: dict[str, Any]) -> list[RenderableType]:
     from rich.table import Table
-    from rich.text import Text
 
     if not found["count"]:
         return []
-    parts: list[RenderableType] = [Text(f"\n{title}: {found['count']:,}", style="bold")]
+    parts: list[RenderableType] = [styled(f"\n{title}: {found['count']:,}", style="bold")]
     if found["examples"]:
         columns = [column for column in found["examples"][0] if not column.startswith("key")]
         table = Table(*columns, show_lines=True, header_style="bold")
         for row in found["examples"]:
-            table.add_row(*(Text(str(row[column])) for column in columns))
+            table.add_row(*(styled(str(row[column])) for column in columns))
         parts.append(table)
     return parts

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from producers.cli import comparing, drops, exchange, previews
 from producers.cli.asking import Overrides, RecipeFile, Wait
-from producers.cli.output import DATA, AsJson, emit, example, say
+from producers.cli.output import DATA, AsJson, emit, example, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,7 +79,7 @@ def synthesize(
         emit(synthesis.previewed(spec, preview), as_json, previews.page)
         return
     for note in synthesis.check(spec):
-        say(f"[yellow]Note:[/yellow] {note}.")
+        say(f"Note: {note}.", "yellow")
     with transaction() as connection:
         tweets = connection.execute(text("SELECT count(*) FROM tweet")).scalar_one()
     exchange.built(synthesis.enqueue(spec, tweets=tweets), wait, as_json)
@@ -94,20 +94,24 @@ def datasets(as_json: AsJson = False) -> None:
         found = datasets.listed(connection)
     emit(found, as_json, _datasets_table)
     if not found and not as_json:
-        say("No dataset yet: [bold]tweetmill synthesize[/bold] builds one, [bold]tweetmill import[/bold] makes one of a file.")
+        say("No dataset yet: `tweetmill synthesize` builds one, `tweetmill import` makes one of a file.")
 
 
 def _datasets_table(found: list[dict[str, Any]]) -> RenderableType:
-    from rich.table import Table
-    from rich.text import Text
+    from producers.cli.listing import Column, Listing
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("dataset", "stage", "train", "test", "created"):
-        table.add_column(column, justify="right" if column in ("train", "test") else "left")
-    for each in found:
-        row = (each["name"], each["stage"] or "", f"{each['train']:,}", f"{each['test']:,}", f"{each['created_at']:%Y-%m-%d %H:%M}")
-        table.add_row(*map(Text, row))
-    return table
+    columns = (
+        Column("dataset", least=20),
+        Column("stage", 2),
+        Column("train", right=True),
+        Column("test", right=True),
+        Column("created", 1),
+    )
+    rows = [
+        (each["name"], each["stage"] or "", f"{each['train']:,}", f"{each['test']:,}", f"{each['created_at']:%Y-%m-%d %H:%M}")
+        for each in found
+    ]
+    return Listing(columns, rows)
 
 
 def show(
@@ -137,28 +141,27 @@ def show(
 def _dataset_page(seen: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
     facts.add_column()
-    facts.add_row("dataset", Text(seen["name"]))
+    facts.add_row("dataset", styled(seen["name"]))
     facts.add_row("built", f"{seen['created_at']:%Y-%m-%d %H:%M}")
     facts.add_row("fingerprint", seen["fingerprint"][:12])
     for key, value in seen["recipe"].items():
         if key != "dataset" and value is not None:
-            facts.add_row(f"recipe {key}", Text(str(value)))
+            facts.add_row(f"recipe {key}", styled(str(value)))
     for count in seen["counts"]:
         facts.add_row(f"{count['split']} {count['origin']}", f"{count['examples']:,}")
     flags = drops.flags_told(seen["flagged"]["reasons"], seen["flagged"]["examples"]).strip()
     if not seen["examples"]:
-        return Group(facts, Text(flags)) if flags else facts
+        return Group(facts, styled(flags)) if flags else facts
     examples = Table(show_lines=True, header_style="bold")
     for column in ("example", "split", "origin", "tweet", "target"):
         examples.add_column(column)
     for each in seen["examples"]:
-        examples.add_row(each["key"][:8], each["split"], each["origin"], Text(each["prompt"]), Text(each["target"]))
-    then = Text("`tweetmill why EXAMPLE` says where one came from.", style="dim")
+        examples.add_row(each["key"][:8], each["split"], each["origin"], styled(each["prompt"]), styled(each["target"]))
+    then = styled("`tweetmill why EXAMPLE` says where one came from.", style="dim")
     if not flags:
         return Group(facts, examples, then)
-    return Group(facts, examples, then, Text(f"{flags} `tweetmill review {seen['name']}` shows them first.", style="yellow"))
+    return Group(facts, examples, then, styled(f"{flags} `tweetmill review {seen['name']}` shows them first.", style="yellow"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,11 +30,13 @@ def demo(
 ) -> None:
     """Go the whole way on this machine: real tweets in, a fine-tuned model, summaries in Postgres. About 15 minutes."""
     from producers.demo import story
+    from workers import files
     from workers.settings import get_settings
 
     for file in filter(None, (report, picture)):
-        if not file.resolve().parent.is_dir():
-            raise typer.BadParameter(f"{file}: there is no such folder to write into")
+        files.check(file)
+    if picture is not None and os.path.realpath(report) == os.path.realpath(picture):
+        raise typer.BadParameter("--report and --picture are two files: name another one")
     folder = Path(__file__).resolve().parents[2] / "recipes"
     told = story.run(get_settings(), folder)
     told.figures["sample"] = story.sample(told.figures["summaries"]["job"], told.figures["model"])
@@ -49,21 +52,20 @@ def _draw(evaluation: dict[str, Any], picture: Path) -> None:
     import io
     import re
 
-    from rich.console import Console
-
     from producers.cli.evaluation import tables
+    from producers.cli.screen import Screen
+    from workers import files
 
-    console = Console(record=True, file=io.StringIO(), width=100)
+    console = Screen(record=True, file=io.StringIO(), width=100)
     console.print(tables(evaluation))
     drawn = console.export_svg(title="tweetmill demo")
     # Rich refers to a web font; a picture should need nothing but itself.
-    picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
+    files.write_text(picture, re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
 
 
 def _render(figures: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     from producers.cli.evaluation import tables
 
@@ -71,12 +73,12 @@ def _render(figures: dict[str, Any]) -> RenderableType:
     before_after.add_column("tweet", ratio=3)
     before_after.add_column("summary", ratio=2)
     for row in figures["sample"]:
-        before_after.add_row(Text(row["tweet"]), Text(row["summary"], style="bold"))
+        before_after.add_row(row["tweet"], output.styled(row["summary"], "bold"))
     summaries = figures["summaries"]
-    counts = Text(
+    counts = output.styled(
         f"{summaries['rows']} summaries by {summaries['workers']} workers; the guard tried {summaries['retried']} again "
         f"and replaced {summaries['fallbacks']} by the tweet's opening"
     )
-    seconds = Text("seconds: " + ", ".join(f"{phase} {value:g}" for phase, value in figures["seconds"].items()))
-    flower = Text(f"Flower: {figures['flower']}" if figures.get("flower") else "")
+    seconds = output.styled("seconds: " + ", ".join(f"{phase} {value:g}" for phase, value in figures["seconds"].items()))
+    flower = output.styled(f"Flower: {figures['flower']}" if figures.get("flower") else "")
     return Group(before_after, tables(figures["evaluation"]), counts, seconds, flower)

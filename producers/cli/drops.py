@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import AsJson, emit, say
+from producers.cli.output import AsJson, emit, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,15 +38,14 @@ def dropped(
 
 def _page(found: dict[str, Any]) -> RenderableType:
     from rich.console import Group
-    from rich.text import Text
 
     short = str(found["job"])[:8]
     built = "" if found["state"] == "done" else f" Job {short} is {found['state']}: `tweetmill job {short}` says why."
     if not found["total"]:
-        return Text(f"Nothing was dropped from {found['dataset']}.{built}")
+        return styled(f"Nothing was dropped from {found['dataset']}.{built}")
     origins = ", ".join(f"{rows:,} of {origin}" for origin, rows in found["origins"].items())
     parts: list[RenderableType] = [
-        Text(f"Dropped from {found['dataset']}: {found['total']:,} examples ({origins}).{built}"),
+        styled(f"Dropped from {found['dataset']}: {found['total']:,} examples ({origins}).{built}"),
         reasons_table(found["reasons"], found["total"]),
     ]
     if found["examples"]:
@@ -72,13 +71,12 @@ def reasons_table(reasons: dict[str, int], total: int) -> Table:
 
 def _examples(examples: list[dict[str, Any]]) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_lines=True, header_style="bold")
     for column in ("reasons", "origin", "tweet", "target"):
         table.add_column(column)
     for each in examples:
-        table.add_row("\n".join(each["reasons"]), each["origin"], Text(each["prompt"]), Text(each["target"]))
+        table.add_row("\n".join(each["reasons"]), each["origin"], styled(each["prompt"]), styled(each["target"]))
     return table
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.cli.asking import Wait
-from producers.cli.output import MODELS, AsJson, emit, example, say
+from producers.cli.output import MODELS, AsJson, emit, example, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 _COLUMNS = {"err": "ERR %", "sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
 _SHARES = ("err", "promise", "faithful")
@@ -80,31 +81,30 @@ def evaluate(
         return
     emit(ended(submitted).result or {}, as_json, tables)
     if not as_json:
-        say(f"[dim]Job {str(submitted.job)[:8]}[/dim]")
+        say(f"Job {str(submitted.job)[:8]}", "dim")
 
 
 def tables(result: dict[str, Any]) -> RenderableType:
     """An evaluation's result for people: a table for all tweets, one for long ones, and a sentence that says what they mean."""
     from rich.console import Group
-    from rich.text import Text
 
     parts: list[RenderableType] = [_table(result, "All tweets")]
     if "long" in result:
         parts.append(_table(result["long"], "Tweets of more than 20 words"))
     legend = "; ".join(f"{system}: {_meaning(system, result)}" for system in _SYSTEMS if system in result)
-    parts.append(Text(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
+    parts.append(styled(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
     if "words" in result:
         words = result["words"]
-        parts.append(Text(f"{words['needing']:,} of {words['scored']:,} words need normalisation."))
+        parts.append(styled(f"{words['needing']:,} of {words['scored']:,} words need normalisation."))
     guard = result.get("guard")
     if guard:
         parts.append(
-            Text(
+            styled(
                 f"The guard had {guard['retried']} of {guard['n']} written again and replaced {guard['fallbacks']} by the tweet's opening; "
                 f"{guard['tweets_per_second_guarded']:g} tweets/s with it, {guard['tweets_per_second_unguarded']:g} without."
             )
         )
-    parts.append(Text(verdict(result), style="bold"))
+    parts.append(styled(verdict(result), style="bold"))
     return Group(*parts)
 
 
@@ -152,10 +152,10 @@ def _table(result: dict[str, Any], title: str) -> Table:
     return table
 
 
-def _cell(figure: dict[str, Any], metric: str, best: float) -> str:
+def _cell(figure: dict[str, Any], metric: str, best: float) -> Text:
     value, half = _shown(figure, metric)
     cell = f"{value:.1f} ±{half:.1f}"
-    return f"[bold]{cell}[/bold]" if value == best else cell
+    return styled(cell, "bold" if value == best else "")
 
 
 def _shown(figure: dict[str, Any], metric: str) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import typer
 
 from producers.cli import drops
 from producers.cli.asking import Wait
-from producers.cli.output import DATA, AsJson, emit, example
+from producers.cli.output import DATA, AsJson, emit, example, styled
 from schemas.forms import Form
 
 if TYPE_CHECKING:
@@ -100,8 +100,6 @@ def built(submitted: Submitted, wait: bool, as_json: bool) -> None:
 
 
 def _built_line(answer: dict[str, Any]) -> RenderableType:
-    from rich.text import Text
-
     counts_of = answer["counts"]
     counts = ", ".join(f"{name} {count:,}" for name, count in counts_of.items() if not name.startswith("dropped_"))
     noise = answer.get("noise")
@@ -111,7 +109,7 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     name = answer["dataset"]
     then = f"`tweetmill dataset show {name}` shows some examples"
     then += f", `tweetmill review {name}` the flagged ones first." if answer.get("flagged") else "."
-    return Text(f"Dataset {name}: {counts}.{told}\n{then}")
+    return styled(f"Dataset {name}: {counts}.{told}\n{then}")
 
 
 def _taught_line(teacher: dict[str, Any] | None) -> str:
@@ -129,6 +127,9 @@ def export(
     form: FormOption,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files go; other datasets may be there.")],
     split: Annotated[str | None, typer.Option(metavar="train|test", help="Only this split; default: both.", show_default=False)] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="A CSV for a program: without the apostrophes before cells that a spreadsheet would compute.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset for other tools: a file a split, and an entry in LLaMA-Factory's dataset_info.json.
@@ -140,15 +141,15 @@ def export(
 
     if split is not None and split not in exports.SPLITS:
         raise typer.BadParameter(f"there are {' and '.join(exports.SPLITS)}", param_hint="--split")
+    if raw and form is not Form.CSV:
+        raise typer.BadParameter(f"{form} is exact as it is: --raw goes with --form csv", param_hint="--raw")
     with transaction() as connection:
         found = datasets.resolve(connection, name)
-        written = exports.write_dataset(connection, found.id, name, form, out, (split,) if split else exports.SPLITS)
+        written = exports.write_dataset(connection, found.id, name, form, out, (split,) if split else exports.SPLITS, raw)
     answer = {"dataset": name, "form": form, "files": written, "dataset_info": out / exports.DATASET_INFO}
     emit(answer, as_json, _export_lines)
 
 
 def _export_lines(answer: dict[str, Any]) -> RenderableType:
-    from rich.text import Text
-
     lines = [f"{each.file}: {each.rows:,} rows of {each.split}, sha256 {each.sha256[:12]}" for each in answer["files"]]
-    return Text("\n".join([*lines, f"{answer['dataset_info']}: their entries for LLaMA-Factory"]))
+    return styled("\n".join([*lines, f"{answer['dataset_info']}: their entries for LLaMA-Factory"]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from producers.cli.output import DATA, AsJson, console, emit, example, say
+from producers.cli.output import DATA, AsJson, console, emit, example, line, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,8 +48,6 @@ def ingest(
 
     An interrupted ingest goes on where it stood when the same command is given again.
     """
-    from rich.markup import escape
-
     from producers.cli.asking import say_rejected, told_names
     from producers.sources.names import FIELDS, Names
     from workers.errors import UserError
@@ -62,7 +60,7 @@ def ingest(
     if complaint:
         raise UserError(f"{file}: {complaint}")
     for field, path in names.not_found().items():
-        say(f"No row has {escape(path)}, which --map names for {field}; the first row's keys are {escape(names.seen or 'none')}.")
+        say(f"No row has {line(path)}, which --map names for {field}; the first row's keys are {line(names.seen or 'none')}.")
 
 
 def bring_in(file: str, source: str | None, names: Names | None = None) -> tuple[dict[str, Any], Counts]:
@@ -139,8 +137,6 @@ def _progress(file: str) -> Iterator[_Hooks]:
 
 def ingest_line(answer: dict[str, Any]) -> RenderableType:
     """What became of the rows, which adds up to those that were read; then what is to be known of the stored ones."""
-    from rich.text import Text
-
     parts = [f"{answer['inserted']:,} new tweets", f"{answer['duplicates']:,} known already"]
     parts += [f"{answer['collisions']:,} with a known id and another text"] if answer["collisions"] else []
     parts += [f"{answer['rejected']:,} rejected"]
@@ -151,7 +147,7 @@ def ingest_line(answer: dict[str, Any]) -> RenderableType:
     if answer["unusable"]:
         fields = ", ".join(f"{name} {number:,}" for name, number in answer["unusable"].items())
         told += f" Fields that could not be used and are left out: {fields}."
-    return Text(told)
+    return styled(told)
 
 
 def rejected(
@@ -160,8 +156,6 @@ def rejected(
     as_json: AsJson = False,
 ) -> None:
     """Show rows that could not be used: file or dataset, line or id, field and reason. Never their text."""
-    from rich.markup import escape
-
     from workers import rejected as rejected_rows
     from workers.store import transaction
 
@@ -171,16 +165,15 @@ def rejected(
     if found.total > len(found.rows):
         say(f"{found.total - len(found.rows):,} more: --limit {min(found.total, 100_000)} shows them.")
     elif not found.rows and not as_json:
-        say("Nothing was rejected" + (f" of {escape(origin)}." if origin else "."))
+        say("Nothing was rejected" + (f" of {line(origin)}." if origin else "."))
 
 
 def _rejected_table(found: list[dict[str, Any]]) -> RenderableType:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("origin", "row", "field", "reason"):
         table.add_column(column)
     for row in found:
-        table.add_row(*(Text(str(row[column] or "")) for column in ("origin", "row", "field", "reason")))
+        table.add_row(*(styled(str(row[column] or "")) for column in ("origin", "row", "field", "reason")))
     return table

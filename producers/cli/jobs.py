@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import JOBS, AsJson, emit, example, say
+from producers.cli import streams
+from producers.cli.output import JOBS, AsJson, emit, example, json_text, line, say, styled
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
     import uuid
 
     from rich.console import RenderableType
+    from rich.text import Text
 
     from workers.views import EventView, JobView
 
@@ -22,6 +24,7 @@ Reference = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, the b
 _COLOURS = {"queued": "dim", "running": "cyan", "done": "green", "failed": "red", "cancelled": "yellow", "quarantined": "bold red"}
 _FOLLOW_EVERY = 0.5
 _EVENTS_SHOWN = 12
+_NAMES = 18  # characters for the name of a fact
 
 
 def register(app: typer.Typer) -> None:
@@ -49,11 +52,11 @@ def jobs(
         quarantined = views.quarantined(connection)
     emit(found, as_json, _jobs_table)
     if not found and not as_json:
-        say("No such job." if state or kind else "No job yet. [bold]tweetmill demo[/bold] shows the way.")
+        say("No such job." if state or kind else "No job yet. `tweetmill demo` shows the way.")
     if quarantined and not as_json:
         say(
-            f"{quarantined} quarantined: [bold]tweetmill jobs --all --state quarantined[/bold] lists them, "
-            "[bold]tweetmill job JOB[/bold] says why, [bold]tweetmill retry --quarantined[/bold] runs them again."
+            f"{quarantined} quarantined: `tweetmill jobs --all --state quarantined` lists them, "
+            "`tweetmill job JOB` says why, `tweetmill retry --quarantined` runs them again."
         )
 
 
@@ -80,7 +83,6 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Show what happened to a job and its shards, oldest first. With --json one object a line."""
-    import json
     import time
 
     from workers import ledger, views
@@ -95,7 +97,7 @@ def logs(
             ended = views.job(connection, id_).final
             events = views.events(connection, id_, after=after)
         for event in events:
-            typer.echo(json.dumps(asdict(event), default=str, ensure_ascii=False) if as_json else _event_line(event, id_))
+            streams.write((json_text(asdict(event)) if as_json else _event_line(event, id_)) + "\n")
             after = event.id
         if not events and (ended or not follow):
             return
@@ -136,64 +138,102 @@ def retry(
 
 
 def _jobs_table(found: list[JobView]) -> RenderableType:
-    from rich.markup import escape
-    from rich.table import Table
+    from producers.cli.listing import Column, Listing
+    from producers.cli.watching import duration
 
-    from producers.cli.watching import duration, sight
+    columns = (Column("job"), Column("kind", 3), Column("state"), Column("created", 1), Column("took", 2), Column("progress", least=40))
+    rows = [
+        (
+            str(each.id)[:8],
+            each.kind.rpartition(".")[2],
+            _coloured(each.state),
+            f"{each.created_at:%Y-%m-%d %H:%M}",
+            duration(each.seconds),
+            _stands(each),
+        )
+        for each in found
+    ]
+    return Listing(columns, rows)
+
+
+def _stands(found: JobView) -> str:
+    """Why a job failed, or how far it is."""
+    from producers.cli.watching import sight
     from workers.views import ShardsView
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("job", "kind", "state", "created", "took", "progress"):
-        table.add_column(column, no_wrap=column != "progress")
-    for each in found:
-        what = str(each.error["message"]) if each.error and each.state is not JobState.DONE else sight(each, ShardsView()).line
-        table.add_row(
-            str(each.id)[:8], each.kind, _coloured(each.state), f"{each.created_at:%Y-%m-%d %H:%M}", duration(each.seconds), escape(what)
-        )
-    return table
+    if found.error and found.state is not JobState.DONE:
+        return str(found.error.get("message"))
+    return sight(found, ShardsView()).line
 
 
 def _job_page(found: JobView, seen: dict[str, Any]) -> RenderableType:
+    """One line a fact, cut where the terminal ends; what somebody must read whole, an error, is wrapped instead."""
     from rich.console import Group
-    from rich.markup import escape
-    from rich.table import Table
 
+    facts = _facts(found, seen)
+    parts: list[RenderableType] = [_one_line(f"{name:<{_NAMES}} ", value) for name, value in facts]
+    if found.error:
+        parts.append(_wrapped("error", f"{found.error.get('class')}: {found.error.get('message')}", "red"))
+    if seen["rejected"]:
+        parts.append(_wrapped("rejected", f"{seen['rejected']} rows, the first: {_reason(seen['rejected_rows'][0])}"))
+    if found.state in RETRIABLE:
+        parts.append(_wrapped("", f"`tweetmill retry {str(found.id)[:8]}` runs it again"))
+    parts += [line(each) for each in str((found.error or {}).get("log_tail", "")).splitlines()[-20:]]
+    parts.append("")
+    events = [_one_line("", _event_row(event, found.id)) for event in seen["events"]]
+    if len(events) == _EVENTS_SHOWN:
+        events[0] = styled(f"… tweetmill logs {str(found.id)[:8]} shows all", "dim")
+    return Group(*parts, *events)
+
+
+def _facts(found: JobView, seen: dict[str, Any]) -> list[tuple[str, str | Text]]:
     from producers.cli.watching import duration
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row("job", str(found.id))
-    table.add_row("kind", found.kind)
-    table.add_row("state", _coloured(found.state) + (f" (told to {found.orders})" if found.orders else ""))
-    table.add_row("tries", f"{found.attempt}, {found.failures} of {found.max_failures} failures, {found.preemptions} times given back")
-    table.add_row("worker", escape(found.owner or "none yet"))
-    table.add_row("took", duration(found.seconds))
-    for name in ("progress", "shards", "result"):
-        for key, value in (seen[name] or {}).items():
-            table.add_row(f"{name} {key}", escape(_short(value)))
+    state = _coloured(found.state)
+    facts: list[tuple[str, str | Text]] = [
+        ("job", str(found.id)),
+        ("kind", found.kind),
+        ("state", state + styled(f" (told to {found.orders})") if found.orders else state),
+        ("progress", _stands(found) if not found.error else ""),
+        ("tries", f"{found.attempt}, {found.failures} of {found.max_failures} failures, {found.preemptions} times given back"),
+        ("worker", found.owner or "none yet"),
+        ("took", duration(found.seconds)),
+    ]
+    if found.error and found.error.get("worker"):
+        facts.append(("happened on", f"{found.error['worker']}, host {found.error.get('host', 'unknown')}"))
     if seen["rows"]:
-        table.add_row("rows", f"{seen['rows_done']} of {seen['rows']} done")
-    if seen["rejected"]:
-        table.add_row("rejected", f"{seen['rejected']} rows, the first: {escape(_reason(seen['rejected_rows'][0]))}")
-    if found.error:
-        table.add_row("error", f"[red]{escape(str(found.error.get('class')))}: {escape(str(found.error.get('message')))}[/red]")
-        if found.error.get("worker"):
-            table.add_row("happened on", escape(f"{found.error['worker']}, host {found.error.get('host', 'unknown')}"))
-    if found.state in RETRIABLE:
-        table.add_row("", f"[bold]tweetmill retry {str(found.id)[:8]}[/bold] runs it again")
-    tail = [escape(line) for line in str((found.error or {}).get("log_tail", "")).splitlines()[-20:]]
-    events = [escape(_event_row(event, found.id)) for event in seen["events"]]
-    if len(events) == _EVENTS_SHOWN:
-        events[0] = f"[dim]… tweetmill logs {str(found.id)[:8]} shows all[/dim]"
-    return Group(table, *tail, "", *events)
+        facts.append(("rows", f"{seen['rows_done']} of {seen['rows']} done"))
+    for name in ("progress", "shards", "result"):
+        facts += [(f"{name} {key}", _short(value)) for key, value in (seen[name] or {}).items()]
+    return [(name, value) for name, value in facts if value]
 
 
-def _coloured(state: JobState) -> str:
-    return f"[{_COLOURS[state.value]}]{state.value}[/]"
+def _one_line(name: str, value: str | Text) -> Text:
+    told = styled(name, "bold") + (styled(line(value)) if isinstance(value, str) else value)
+    told.no_wrap, told.overflow = True, "ellipsis"
+    return told
+
+
+def _wrapped(name: str, value: str, style: str = "") -> RenderableType:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=_NAMES, style="bold")
+    table.add_column()
+    table.add_row(name, styled(value, style))
+    return table
+
+
+def _coloured(state: JobState) -> Text:
+    return styled(state.value, _COLOURS[state.value])
 
 
 def _short(value: Any) -> str:
+    """A value in few words; nested ones as `key value`, the telling part of a long one first."""
+    if isinstance(value, dict):
+        return " · ".join(f"{key} {_short(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -203,10 +243,10 @@ def _reason(row: dict[str, Any]) -> str:
 
 
 def _event_line(event: EventView, asked: uuid.UUID) -> str:
-    return _event_row(asdict(event), asked)
+    return line(_event_row(asdict(event), asked))
 
 
 def _event_row(event: dict[str, Any], asked: uuid.UUID) -> str:
     shard = "" if event["job"] == asked else f"{str(event['job'])[:8]} "
-    line = f"{event['at']:%Y-%m-%d %H:%M:%S} {shard}attempt {event['attempt']}: {event['event']}"
-    return f"{line}: {event['detail']}" if event["detail"] else line
+    told = f"{event['at']:%Y-%m-%d %H:%M:%S} {shard}attempt {event['attempt']}: {event['event']}"
+    return f"{told}: {event['detail']}" if event["detail"] else told

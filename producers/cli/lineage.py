@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import DATA, AsJson, emit, example
+from producers.cli.output import DATA, AsJson, emit, example, json_text, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,7 +46,6 @@ def why(
 
 def _page(seen: dict[str, Any]) -> RenderableType:
     from rich.table import Table
-    from rich.text import Text
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
@@ -64,7 +62,7 @@ def _page(seen: dict[str, Any]) -> RenderableType:
         rows["review"] = _review(seen["review"])
     rows |= {name: _plain(value) for name, value in seen["lineage"].items() if name not in _TOLD}
     for name, value in rows.items():
-        facts.add_row(name, Text(value))
+        facts.add_row(name, styled(value))
     return facts
 
 
@@ -107,4 +105,4 @@ def _operation(operation: Any) -> str:
 def _plain(value: Any) -> str:
     if value is None:
         return "none noted"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json_text(value)

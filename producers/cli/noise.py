@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from producers.cli import streams
 from producers.cli.asking import Wait
-from producers.cli.output import DATA, AsJson, emit, example, say
+from producers.cli.output import DATA, AsJson, emit, example, json_text, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,16 +49,17 @@ def fit(
     from producers.cli.asking import asked, ended, job_line
     from schemas.payloads import NoiseFitSpec
     from tasks import synthesis
+    from workers import files
 
-    if profile is not None and not profile.resolve().parent.is_dir():
-        raise typer.BadParameter(f"{profile}: there is no such folder to write into")
+    if profile is not None:
+        files.check(profile)
     submitted = synthesis.enqueue_fit(NoiseFitSpec(source=source, seed=seed), tweets=_count("tweet"))
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
     result = ended(submitted).result or {}
     if profile is not None:
-        profile.write_text(json.dumps(result["profile"]) + "\n", encoding="utf-8")
+        files.write_text(profile, json_text(result["profile"]) + "\n")
         say(f"Profile {result['fingerprint'][:12]} is in {profile}.")
     emit(result["profile"], as_json, _profile_page)
 
@@ -83,11 +84,11 @@ def apply(
         raise FileNotFoundError(2, "No such file", str(file))
     document = profile.read_text(encoding="utf-8")
     for row in synthesis.noised(_clean(curated.read(path, "sentences"), refused), document, str(profile), seed, copies):
-        typer.echo(json.dumps(row, ensure_ascii=False))
+        streams.write(json_text(row) + "\n")
     if refused:
         first = refused[0]
         lines = "line" if len(refused) == 1 else "lines"
-        say(f"[yellow]{len(refused)} {lines} could not be used, the first line {first.number}: {first.reason}[/yellow]")
+        say(f"{len(refused)} {lines} could not be used, the first line {first.number}: {first.reason}", "yellow")
 
 
 def _clean(lines: Iterable[Any], refused: list[BadLine]) -> Iterator[str]:
@@ -113,9 +114,10 @@ def gauge(
     from producers.cli.asking import asked, ended, job_line
     from schemas.payloads import NoiseGaugeSpec
     from tasks import synthesis
+    from workers import files
 
-    if plot is not None and not plot.resolve().parent.is_dir():
-        raise typer.BadParameter(f"{plot}: there is no such folder to write into")
+    if plot is not None:
+        files.check(plot, [pairs])
     spec = NoiseGaugeSpec(pairs=_collection(pairs), source=source, limit=limit, seed=seed)
     submitted = synthesis.enqueue_gauge(spec, tweets=_count("tweet"), pairs=_count("curated"))
     if not wait:
@@ -164,7 +166,6 @@ def _profile_page(profile: dict[str, Any]) -> RenderableType:
     from rich import box
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(title=f"{profile['tweets']:,} tweets", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("operation", no_wrap=True)
@@ -174,14 +175,13 @@ def _profile_page(profile: dict[str, Any]) -> RenderableType:
         quantiles = (f"{value:g}" for value in spread["quantiles"])
         table.add_row(name, f"{100 * spread['share']:.1f}", f"{spread['mean']:.3f}", f"{spread['deviation']:.3f}", *quantiles)
     told = [f"{each['one']} and {each['other']} {each['correlation']:+.2f}" for each in profile["together"][:_TOLD_TOGETHER]]
-    return Group(table, Text(f"Together more often than by chance, or less: {'; '.join(told)}." if told else ""))
+    return Group(table, styled(f"Together more often than by chance, or less: {'; '.join(told)}." if told else ""))
 
 
 def _gauge_page(result: dict[str, Any]) -> RenderableType:
     from rich import box
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("noise", "AUC", "95% interval", "n a side"):
@@ -191,9 +191,9 @@ def _gauge_page(result: dict[str, Any]) -> RenderableType:
         table.add_row(f"{name}: {meaning}", f"{auc['value']:.3f}", f"{auc['low']:.3f} to {auc['high']:.3f}", str(auc["n"]))
     parts: list[RenderableType] = [table]
     for name in NOISES:
-        parts.append(Text(f"What gives {name} away", style="bold"))
-        parts += [Text(f"  {telltale['says']}") for telltale in result[name]["telltales"]] or [Text("  nothing by itself")]
+        parts.append(styled(f"What gives {name} away", style="bold"))
+        parts += [styled(f"  {telltale['says']}") for telltale in result[name]["telltales"]] or [styled("  nothing by itself")]
     parts.append(
-        Text(f"The noise was fitted to {result['about']['fitted_to']:,} tweets that are not among the compared ones.", style="dim")
+        styled(f"The noise was fitted to {result['about']['fitted_to']:,} tweets that are not among the compared ones.", style="dim")
     )
     return Group(*parts)

@@ -1,12 +1,15 @@
 """What every verb says and how it ends.
 
 Messages for people go to standard error; a result goes to standard output, as text or, with `--json`, as JSON and nothing else.
+Text is never markup here: a string is shown as it stands, made showable, and what shall have a style says so with `styled`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from enum import Enum
@@ -15,10 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from producers.cli import streams
 from workers.redaction import first_line, redact
+from workers.showable import showable, showable_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 T = TypeVar("T")
 
@@ -37,17 +43,39 @@ _NO_ANSWER: dict[str, dict[str, tuple[str, ...]]] = {
 
 debug = False
 
+_LONGEST = 300  # characters of a foreign message
+_DEBUG = "`tweetmill --debug …` shows where"
+_COMMAND = r"`tweetmill [^`]*`"
+
 
 def console() -> Console:
     """Where messages for people go: standard error."""
-    from rich.console import Console
+    from producers.cli.screen import Screen
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Screen(stderr=True, soft_wrap=True)
 
 
-def say(message: str) -> None:
-    """Tell the person one thing. Rich markup works; escape what others wrote with `rich.markup.escape`."""
-    console().print(message)
+def say(message: str, style: str = "") -> None:
+    """Tell the person one thing. A command of ours in backticks stands out; nothing else in the message has a meaning."""
+    console().print(_told(message, style))
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Text in a style of Rich's, with what others wrote in it made showable."""
+    from rich.text import Text
+
+    return Text(showable(text), style=style)
+
+
+def line(text: str) -> str:
+    """The text in one line, for a place that holds one."""
+    return showable(text, one_line=True)
+
+
+def _told(message: str, style: str = "") -> Text:
+    told = styled(message, style)
+    told.highlight_regex(_COMMAND, "bold")
+    return told
 
 
 def emit(data: T, as_json: bool, render: Callable[[T], RenderableType]) -> None:
@@ -59,17 +87,36 @@ def emit(data: T, as_json: bool, render: Callable[[T], RenderableType]) -> None:
         render: makes the text or table for people.
     """
     if as_json:
-        sys.stdout.write(json.dumps(data, default=_plain, ensure_ascii=False, indent=2) + "\n")
+        streams.write(json_text(data, indent=2) + "\n", and_go_on=True)
         return
-    from rich.console import Console
+    from producers.cli.screen import Screen
 
     shown = render(data)
-    Console(highlight=False).print(shown, soft_wrap=isinstance(shown, str))
+    screen = Screen()
+    if not screen.is_terminal and "COLUMNS" not in os.environ:
+        # Whoever reads a pipe has all the room that a list needs.
+        screen.width = max(screen.width, getattr(shown, "natural_width", 0))
+    screen.print(_told(shown) if isinstance(shown, str) else shown, soft_wrap=isinstance(shown, str))
+
+
+def json_text(data: object, indent: int | None = None) -> str:
+    """JSON that a terminal shows and does not obey, and that any program reads as the same values."""
+    document = json.dumps(data, default=_plain, ensure_ascii=not streams.speaks_unicode(), indent=indent)
+    return showable_json(document)
 
 
 def example(*lines: str) -> str:
     """The epilog of a verb's help: commands that work when pasted."""
     return "[bold]Example[/bold]\n\n" + "\n\n".join(f"[cyan]{line}[/cyan]" for line in lines)
+
+
+class UsageError(Exception):
+    """What was typed can't be used."""
+
+
+def is_text(given: str) -> bool:
+    """Whether a string can be written in UTF-8, as every server and file wants it."""
+    return not any("\ud800" <= character <= "\udfff" for character in given)
 
 
 def exit_code_of(command: Callable[[], object]) -> int:
@@ -79,17 +126,26 @@ def exit_code_of(command: Callable[[], object]) -> int:
         Exception: what the command raised, when `--debug` was given.
     """
     try:
-        command()
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else (DONE if ended.code is None else FAILED)
+        code = _code_of(command)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        streams.reader_left(sys.stdout)
+        return DONE
     except Exception as error:
         if debug:
             raise
         code, message = explain(error)
         _complain(message)
-        return code
+    return code
+
+
+def _code_of(command: Callable[[], object]) -> int:
+    try:
+        command()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else (DONE if ended.code is None else FAILED)
     return DONE
 
 
@@ -101,14 +157,39 @@ def explain(error: Exception) -> tuple[int, str]:
 
         if isinstance(error, TweetmillError):
             return (BAD_USAGE if isinstance(error, SettingsError) else FAILED), redact(str(error))
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, UsageError):
+        return BAD_USAGE, str(error)
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
         return BAD_USAGE, f"{error.filename}: no such file"
     if isinstance(error, OSError) and error.filename is not None:
         return FAILED, f"{error.filename}: {error.strerror}"
     server = _server_of(type(error).__module__.partition(".")[0], type(error).__name__)
     if server is not None:
         return FAILED, f"{server} does not answer ({type(error).__name__}). Is the stack up? `tweetmill status` tells"
-    return FAILED, f"{type(error).__name__}: {first_line(error)}. `tweetmill --debug …` shows where"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+        streams.reader_left(sys.stdout)
+        return FAILED, f"{error.strerror}: what standard output leads to, or a disk of this machine, takes no more"
+    return FAILED, f"{type(error).__name__}: {first_line(error)[:_LONGEST]}. {_details_of(error)}"
+
+
+def _details_of(error: Exception) -> str:
+    """Where to read on: the calls that led to an error nobody foresaw are kept in the home, without a word of its message."""
+    import traceback
+
+    try:
+        from workers import files
+        from workers.settings import get_settings
+
+        kept = get_settings().home / "last-error.txt"
+        if not kept.parent.is_dir():
+            return _DEBUG
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        with files.written_text(kept) as out:
+            os.chmod(out.fileno(), 0o600)  # noqa: PTH101 - the file has no name yet
+            out.write(f"{type(error).__module__}.{type(error).__name__}\n{frames}")
+    except Exception:
+        return _DEBUG
+    return f"The calls that led there are in {kept}"
 
 
 def _server_of(package: str, name: str) -> str | None:
@@ -116,9 +197,7 @@ def _server_of(package: str, name: str) -> str | None:
 
 
 def _complain(message: str) -> None:
-    from rich.text import Text
-
-    console().print(Text("Error: ", style="bold red") + Text(message, style="red"))
+    console().print(styled("Error: ", "bold red") + styled(message, "red"))
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
@@ -44,6 +47,15 @@ def _averaged(values: Sequence[float], width: int) -> list[float]:
     return [sum(values[start:stop]) / (stop - start) for start, stop in itertools.pairwise(edges)]
 
 
+def _save(figure: Figure, path: Path) -> None:
+    """Write a picture whole or not at all, in the form that the ending names; without one, as to a device, in PNG."""
+    from workers import files
+
+    form = path.suffix.removeprefix(".").lower() or "png"
+    with files.written(path) as out:
+        figure.savefig(out, format=form, dpi=150)
+
+
 def save_curve(points: Sequence[Point], title: str, path: Path) -> None:
     """Write the curve as an image whose form the file's ending names.
 
@@ -58,7 +70,7 @@ def save_curve(points: Sequence[Point], title: str, path: Path) -> None:
     axes.plot([step for step, _ in points], [value for _, value in points], linewidth=1)
     axes.set(title=title, xlabel="step", ylabel="loss")
     axes.grid(visible=True, alpha=0.3)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def save_shares(measures: dict[str, dict[str, Any]], sides: Sequence[str], title: str, path: Path, shown: int = 28) -> None:
@@ -91,4 +103,4 @@ def save_shares(measures: dict[str, dict[str, Any]], sides: Sequence[str], title
     axes.set(title=title, xlabel="share of texts", xlim=(-0.02, 1.02))
     axes.grid(visible=True, alpha=0.3)
     axes.legend(loc="upper right")
-    figure.savefig(path)
+    _save(figure, path)

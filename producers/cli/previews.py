@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from producers.cli.drops import reasons_table
+from producers.cli.output import styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 def page(found: dict[str, Any]) -> RenderableType:
     """Some examples of each origin, then the figures, which stay in sight below them."""
     from rich.console import Group
-    from rich.text import Text
 
     parts: list[RenderableType] = []
     if found["examples"]:
@@ -22,20 +22,19 @@ def page(found: dict[str, Any]) -> RenderableType:
     parts.append(_facts(found))
     if found["dropped"]:
         parts.append(reasons_table(found["dropped"], max(1, found["counts"]["dropped"])))
-    parts += [Text(f"Note: {each}.", style="yellow") for each in found["notes"]]
-    parts += [Text(f"Not as expected: {each}", style="yellow") for each in found["unmet"]]
+    parts += [styled(f"Note: {each}.", style="yellow") for each in found["notes"]]
+    parts += [styled(f"Not as expected: {each}", style="yellow") for each in found["unmet"]]
     return Group(*parts)
 
 
 def _examples(examples: list[dict[str, Any]]) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_lines=True, header_style="bold")
     for column in ("origin", "split", "tweet", "target", "dropped or flagged for"):
         table.add_column(column)
     for each in examples:
-        told = (Text(each["prompt"]), Text(each["target"]))
+        told = (styled(each["prompt"]), styled(each["target"]))
         why = [*each["reasons"], *(f"{flag}, kept" for flag in each["flagged"])]
         table.add_row(each["origin"], "" if each["reasons"] else each["split"], *told, "\n".join(why))
     return table
@@ -43,7 +42,6 @@ def _examples(examples: list[dict[str, Any]]) -> Table:
 
 def _facts(found: dict[str, Any]) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
@@ -55,7 +53,7 @@ def _facts(found: dict[str, Any]) -> Table:
         part = "" if noise["tweets"] == noise["of"] else f" of the {noise['of']:,} that the run will read"
         facts.add_row("noise", f"{noise['profile']}, learnt from {noise['tweets']:,} tweets{part}")
     if teacher := found["teacher"]:
-        facts.add_row("teacher", Text(_teacher(teacher)))
+        facts.add_row("teacher", _teacher(teacher))
     counts = found["counts"]
     about = "about " if found["about"] else ""
     learnt = ", ".join(f"{number:,} of {origin}" for origin, number in counts["train"].items())

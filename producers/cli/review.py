@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import BAD_USAGE, DATA, AsJson, emit, example, say
+from producers.cli.output import BAD_USAGE, DATA, AsJson, emit, example, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,12 +81,10 @@ def _login() -> str:
 
 
 def _sit_down(name: str, reviewer: str, wanted: Wanted, limit: int | None, skipped: bool) -> None:
-    from rich.markup import escape
-
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         say(
-            f"A review needs a terminal with a keyboard, and this is none. Run [bold]tweetmill review {escape(name)}[/bold] in one; "
-            "[bold]--status[/bold], [bold]--decisions[/bold] and [bold]--apply[/bold] work everywhere."
+            f"A review needs a terminal with a keyboard, and this is none. Run `tweetmill review {name}` in one; "
+            "`--status`, `--decisions` and `--apply` work everywhere."
         )
         raise typer.Exit(BAD_USAGE)
     from workers import review
@@ -103,9 +101,9 @@ def _sit_down(name: str, reviewer: str, wanted: Wanted, limit: int | None, skipp
     tally = ReviewPage(Desk(dataset.id, name, reviewer, wanted), limit).run()
     if tally is None:
         return
-    say(f"{tally}. [bold]tweetmill review {escape(name)}[/bold] goes on, [bold]--apply[/bold] builds the dataset of it.")
+    say(f"{tally}. `tweetmill review {name}` goes on, `--apply` builds the dataset of it.")
     if tally.lost:
-        say(f"[yellow]{tally.lost} verdicts were not stored: those rows went to another reviewer.[/yellow]")
+        say(f"{tally.lost} verdicts were not stored: those rows went to another reviewer.", "yellow")
 
 
 def _opened(name: str) -> Dataset:
@@ -139,23 +137,22 @@ def _status(name: str, wanted: Wanted, as_json: bool) -> None:
 def _status_page(told: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     if not told["rows"]:
-        return Text(f"Nobody has begun yet: `tweetmill review {told['dataset']}` does.")
+        return styled(f"Nobody has begun yet: `tweetmill review {told['dataset']}` does.")
     given = ", ".join(f"{count:,} {verdict}" for verdict, count in told["verdicts"].items())
     pace = f"; {told['seconds_a_row']:.1f} s a row (median)" if told["seconds_a_row"] is not None else ""
     lines = [f"{told['left']:,} of {told['rows']:,} rows are left, {told['claimed']:,} of them before somebody.", f"{given}{pace}"]
     if not told["reviewers"]:
-        return Text("\n".join(lines))
+        return styled("\n".join(lines))
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("reviewer", "rows", "by rules", "s a row", "last"):
         table.add_column(column, justify="left" if column in ("reviewer", "last") else "right")
     for each in told["reviewers"]:
         seconds = "" if each["seconds_a_row"] is None else f"{each['seconds_a_row']:.1f}"
         row = (each["reviewer"] or "", f"{each['rows']:,}", f"{each['by_rules']:,}", seconds, f"{each['last']:%Y-%m-%d %H:%M}")
-        table.add_row(*map(Text, row))
-    return Group(Text("\n".join(lines)), table)
+        table.add_row(*row)
+    return Group(styled("\n".join(lines)), table)
 
 
 def _decisions(name: str, as_json: bool) -> None:
@@ -170,16 +167,15 @@ def _decisions(name: str, as_json: bool) -> None:
 def _decisions_table(found: list[dict[str, Any]]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_lines=True, header_style="bold")
     for column in ("example", "reviewer", "verdict", "tweet", "target"):
         table.add_column(column)
     for each in found[-_DECISIONS_SHOWN:]:
         target = each["target"] if each["edited"] is None else f"{each['target']}\n→ {each['edited']}"
-        table.add_row(*map(Text, (each["key"][:8], each["reviewer"] or "", each["verdict"], each["prompt"], target)))
+        table.add_row(each["key"][:8], each["reviewer"] or "", each["verdict"], each["prompt"], target)
     more = f"The last {_DECISIONS_SHOWN} of {len(found):,}; --json tells all." if len(found) > _DECISIONS_SHOWN else ""
-    return Group(table, Text(more, style="dim"))
+    return Group(table, styled(more, style="dim"))
 
 
 def _apply(name: str, new_name: str, wait: bool, as_json: bool) -> None:

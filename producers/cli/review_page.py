@@ -14,8 +14,10 @@ from typing import Any, ClassVar, TypeVar
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.events import Key
+from textual.notifications import SeverityLevel
 from textual.widgets import Footer, Static, TextArea
 
+from producers.cli.output import line
 from producers.cli.review_desk import Desk
 from producers.cli.review_pace import Stopwatch, Tally
 from producers.cli.review_row import Editor, RowView
@@ -25,6 +27,7 @@ from tasks.review import objections
 from workers.errors import Unavailable
 from workers.review import CLAIM_SECONDS, Claim, ClaimLost, Verdict
 from workers.review_rules import Rule, rules_of
+from workers.showable import showable
 
 T = TypeVar("T")
 
@@ -69,7 +72,7 @@ class ReviewPage(App[Tally]):
 
     def on_mount(self) -> None:
         """Claim the first rows."""
-        self.title = f"review of {self._desk.name}"
+        self.title = line(f"review of {self._desk.name}")
         self._show(None)
         self.set_interval(_RENEW_EVERY, self._renew)
         self.run_worker(self._begin())
@@ -139,10 +142,10 @@ class ReviewPage(App[Tally]):
         self._edit(False)
         self._show(self.row)
 
-    def on_text_area_changed(self, message: TextArea.Changed) -> None:
+    def on_text_area_changed(self, _: TextArea.Changed) -> None:
         """The checks read along."""
         if self.row is not None and self._editing:
-            self._view.judge(objections(self.row.prompt, message.text_area.text, self.row.stage))
+            self._view.judge(objections(self.row.prompt, self._view.editor.kept, self.row.stage))
 
     # What stands behind
 
@@ -269,6 +272,19 @@ class ReviewPage(App[Tally]):
                 await asyncio.sleep(_TRY_AGAIN)
 
     # What is seen
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a message for a while: as it stands, never as markup, since words of a row may be in it."""
+        del markup
+        super().notify(showable(message), title=title, severity=severity, timeout=timeout, markup=False)
 
     @property
     def _view(self) -> RowView:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
+from producers.cli.output import styled
 from producers.cli.review_text import came_from, reasons
 from workers.review import Claim
+from workers.showable import restored, showable
 
 
 class Editor(TextArea):
@@ -28,9 +29,23 @@ class Editor(TextArea):
     class Dropped(Message):
         """The text shall stay as it was."""
 
+    original = ""
+    """The target as it is stored."""
+
+    def begin(self, target: str) -> None:
+        """Put a target into the editor, showable, with the cursor behind it."""
+        self.original = target
+        self.text = showable(target)
+        self.move_cursor(self.document.end)
+
+    @property
+    def kept(self) -> str:
+        """What was typed, with each character that the target had and that is shown as an escape."""
+        return restored(self.text, self.original)
+
     async def _on_key(self, event: events.Key) -> None:
         if event.key in ("enter", "escape"):
-            self.post_message(self.Kept(" ".join(self.text.split())) if event.key == "enter" else self.Dropped())
+            self.post_message(self.Kept(" ".join(self.kept.split())) if event.key == "enter" else self.Dropped())
         elif event.key in self._bindings.key_to_bindings:
             # Left alone, a backspace would be done after the letters that came behind it, since letters take a shorter way.
             await self.run_action(self._bindings.key_to_bindings[event.key][0].action)
@@ -65,24 +80,23 @@ class RowView(VerticalScroll):
     def show(self, row: Claim) -> None:
         """Show a row."""
         self.remove_class("empty")
-        self._card("tweet").update(Text(row.prompt))
-        self._card("target").update(Text(row.target, "bold"))
+        self._card("tweet").update(styled(row.prompt))
+        self._card("target").update(styled(row.target, "bold"))
         self._card("why").update(reasons(row.reasons))
         self._card("facts").update(came_from(row))
 
     def tell(self, what: str) -> None:
         """Say why there is no row."""
         self.add_class("empty")
-        self._card("tweet").update(Text(what))
+        self._card("tweet").update(styled(what))
 
     def judge(self, found: Iterable[str]) -> None:
         """Show what the checks say against the text that is typed."""
         self._card("why").update(reasons([f"checks: the target {each}" for each in found]))
 
     def write(self, target: str) -> None:
-        """Put a text into the editor, with the cursor behind it."""
-        self.editor.text = target
-        self.editor.move_cursor(self.editor.document.end)
+        """Put a text into the editor."""
+        self.editor.begin(target)
 
     def edit(self, on: bool) -> None:
         """Show the editor, or the target."""

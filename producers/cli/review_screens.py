@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from producers.cli.output import styled
 from workers.review_rules import Change, Rule
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 STYLE = """
 #head { height: 1; padding: 0 1; background: $panel; }
@@ -51,7 +54,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """One box."""
-        box = Static(Text(HELP), id="box")
+        box = Static(styled(HELP), id="box")
         box.border_title = "help"
         box.border_subtitle = "Escape goes back"
         yield box
@@ -74,15 +77,15 @@ class RuleScreen(ModalScreen[bool]):
         """The rule, how many rows it changes, and the first of them."""
         rows = "1 more row" if self._found == 1 else f"{self._found:,} more rows"
         with VerticalScroll(id="box") as box:
-            yield Static(Text.assemble((str(self._rule), "bold"), f" in {rows}?"))
+            yield Static(styled(str(self._rule), "bold") + styled(f" in {rows}?"))
             yield Static(self._list())
         box.border_title = "fix one, apply to all"
         box.border_subtitle = "y applies it, n leaves the others as they are, arrows scroll"
 
     def _list(self) -> Text:
-        told = Text()
+        told = styled("")
         for change in self._changes:
-            told.append(f"\n- {change.before}\n", "red").append(f"+ {change.after}\n", "green")
+            told.append_text(styled(f"\n- {change.before}\n", "red")).append_text(styled(f"+ {change.after}\n", "green"))
         if self._found > len(self._changes):
             told.append(f"\nand {self._found - len(self._changes):,} more", "dim")
         return told

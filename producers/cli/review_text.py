@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from rich.text import Text
-
+from producers.cli.output import line, styled
 from producers.cli.review_pace import span
 from workers.review import Claim
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _BAR = 24
 
 
 def head(name: str, reviewer: str, rows: int, left: int, pace: float | None) -> Text:
     """Dataset, reviewer, progress, and what the pace makes of the rest; without rows nobody has counted them yet."""
-    told = Text.assemble((name, "bold"), f"  {reviewer}  ")
+    told = styled(line(name), "bold") + styled(f"  {line(reviewer)}  ")
     if not rows:
         return told
     left = max(0, left)
@@ -25,11 +28,12 @@ def head(name: str, reviewer: str, rows: int, left: int, pace: float | None) -> 
 
 def reasons(told: Iterable[str]) -> Text:
     """Why a row is shown, a line a reason."""
-    lines = Text()
+    lines = styled("")
     for each in told:
         source, _, what = each.partition(": ")
-        lines.append("\n" if lines else "").append(f"{source:<8}", "yellow" if source == "checks" else "cyan").append(what)
-    return lines or Text("the checks find nothing against it", "dim")
+        colour = "yellow" if source == "checks" else "cyan"
+        lines.append("\n" if lines else "").append_text(styled(f"{line(source):<8}", colour)).append_text(styled(line(what)))
+    return lines or styled("the checks find nothing against it", "dim")
 
 
 def came_from(row: Claim) -> Text:
@@ -37,7 +41,7 @@ def came_from(row: Claim) -> Text:
     told = [f"{row.origin}, {row.split}, stage {row.stage}", _source(row)]
     if row.lineage.get("licence"):
         told.append(f"licence {row.lineage['licence']}")
-    return Text("\n".join([" · ".join(filter(None, told)), f"tweetmill why {row.key[:12]}"]))
+    return styled("\n".join([" · ".join(filter(None, told)), f"tweetmill why {row.key[:12]}"]))
 
 
 def _source(row: Claim) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import DONE, FAILED, STACK, AsJson, emit, example, say
+from producers.cli.output import DONE, FAILED, STACK, AsJson, emit, example, line, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,15 +38,15 @@ def up(
     from deploy import local
     from workers.settings import get_settings
 
-    stack = local.up(get_settings(), local.Plan(workers, threads), detach, lambda message: say(f"[dim]·[/dim] {message}"))
+    stack = local.up(get_settings(), local.Plan(workers, threads), detach, lambda message: say(f"· {message}"))
     if "already" in stack:
         say(f"Already up, with {stack['workers']} worker(s)" + (f", {stack['already']} of them started now." if stack["already"] else "."))
         if workers is not None and stack["workers"] > workers:
-            say("To have fewer: [bold]tweetmill drain WORKER[/bold]")
+            say("To have fewer: `tweetmill drain WORKER`")
     if stack:
         settings = get_settings()
         where = f"Flower: {stack['flower']}, user {settings.flower_user}, password in {settings.flower_password_file}"
-        say(f"[bold green]Up.[/bold green] {where}")
+        say(f"Up. {where}")
 
 
 def down() -> None:
@@ -54,8 +54,8 @@ def down() -> None:
     from deploy import local
     from workers.settings import get_settings
 
-    ran = local.down(get_settings(), lambda message: say(f"[dim]·[/dim] {message}"))
-    say("[bold]Down.[/bold] The data stay." if ran else "Nothing was running.")
+    ran = local.down(get_settings(), lambda message: say(f"· {message}"))
+    say("Down. The data stay." if ran else "Nothing was running.")
 
 
 def status(as_json: AsJson = False) -> None:
@@ -68,7 +68,7 @@ def status(as_json: AsJson = False) -> None:
     reading = read(settings, Home(settings.home))
     emit(reading, as_json, _status_table)
     if not reading["ready"] and not as_json:
-        say("Not ready: [bold]tweetmill up[/bold] starts what is missing.")
+        say("Not ready: `tweetmill up` starts what is missing.")
     raise typer.Exit(DONE if reading["ready"] else FAILED)
 
 
@@ -108,10 +108,10 @@ def drain(
     if not asked:
         say("No worker is alive.")
     for worker in asked:
-        say(f"Asked [bold]{worker.name}[/bold] to leave" + (f": it gives {worker.jobs} job(s) back." if worker.jobs else "."))
+        say(f"Asked {line(worker.name)} to leave" + (f": it gives {worker.jobs} job(s) back." if worker.jobs else "."))
     if wait and asked:
         _wait_for_leave({(worker.name, worker.pid) for worker in asked})
-        say("[bold green]All have left.[/bold green]")
+        say("All have left.", "bold green")
 
 
 def _wait_for_leave(asked: set[tuple[str, int]]) -> None:
@@ -141,23 +141,22 @@ def migrate() -> None:
 
 
 def _status_table(reading: dict[str, Any]) -> RenderableType:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for server in ("redis", "postgres"):
-        table.add_row(server, escape(_server(reading[server])))
+        table.add_row(server, line(_server(reading[server])))
     if reading["postgres"]["answers"]:
         stands = reading["postgres"]
         table.add_row("tables", f"at {stands['revision']}" + ("" if stands["revision"] == stands["head"] else f", behind {stands['head']}"))
     for live in reading["workers"]:
-        table.add_row("worker", escape(_worker(live)))
+        table.add_row("worker", line(_worker(live)))
     for gone in (kept for kept in reading["processes"] if kept["left"]):
-        table.add_row("worker", f"{gone['name']} left, as it was asked to: [bold]tweetmill up[/bold] brings it back")
+        table.add_row("worker", f"{line(gone['name'])} left, as it was asked to: `tweetmill up` brings it back")
     if not reading["workers"]:
-        table.add_row("worker", "[red]none alive[/red]")
+        table.add_row("worker", styled("none alive", "red"))
     if reading["redis"]["answers"]:
         table.add_row("queues", ", ".join(f"{name} {count}" for name, count in reading["redis"]["queues"].items()))
     if reading["flower"]["url"]:
@@ -165,8 +164,8 @@ def _status_table(reading: dict[str, Any]) -> RenderableType:
             "flower", f"{reading['flower']['url']}  (user {reading['flower']['user']}, password in {reading['flower']['password_file']})"
         )
     for problem in reading["problems"]:
-        table.add_row("problem", f"[red]{escape(problem)}[/red]")
-    table.add_row("home", f"{reading['home']}  ({reading['disk_free_gib']} GiB free)")
+        table.add_row("problem", styled(problem, "red"))
+    table.add_row("home", f"{line(str(reading['home']))}  ({reading['disk_free_gib']} GiB free)")
     return table
 
 

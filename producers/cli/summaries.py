@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
 
-from producers.cli.output import SUMMARIES, AsJson, console, emit, example, say
+from producers.cli import streams
+from producers.cli.output import SUMMARIES, AsJson, console, emit, example, json_text, line, say
+from workers.showable import showable
 
 
 class Format(StrEnum):
@@ -80,8 +78,8 @@ def summarize(
 
 def _summarized_line(answer: dict[str, Any]) -> str:
     if not answer["tweets"]:
-        return "No tweet to summarise: [bold]tweetmill ingest[/bold] brings some in."
-    return f"{answer['tweets']:,} tweets have their summaries. [bold]tweetmill summaries --job {answer['job'][:8]}[/bold] prints them."
+        return "No tweet to summarise: `tweetmill ingest` brings some in."
+    return f"{answer['tweets']:,} tweets have their summaries. `tweetmill summaries --job {answer['job'][:8]}` prints them."
 
 
 def _source_name(source: str | None) -> str | None:
@@ -120,66 +118,62 @@ def summaries(
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many.")] = None,
     form: Annotated[Format, typer.Option("--format", "-f", help="One JSON object a line, or CSV with a header.")] = Format.JSONL,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of to standard output.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of to standard output, which is -.")
     ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="CSV for a program: without the apostrophes and escapes that make cells safe to open and to look at."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print summaries with their tweets, flags, model and worker, as they stand now. With --json one array."""
-    from workers import ledger, models
+    from workers import files, ledger, models
     from workers.store import transaction
     from workers.summaries import stream
 
     if as_json and form is Format.CSV:
         raise typer.BadParameter("--json and --format csv are two answers: choose one")
+    if raw and form is not Format.CSV:
+        raise typer.BadParameter("JSON is exact as it is: --raw goes with --format csv")
+    if output is not None and str(output) != streams.STANDARD:
+        files.check(output)
     with transaction() as connection:
         job_id = ledger.resolve(connection, job) if job is not None else None
         model_id = models.resolve(connection, model).id if model is not None else None
-        with _opened(output) as out:
+        with streams.destination(output) as out:
             rows = stream(connection, job=job_id, model=model_id, limit=limit)
-            count = _write_array(rows, out) if as_json else _write(rows, out, form)
-    if output is not None or not count:
-        say(f"{count:,} summaries" + (f" in {output}." if output is not None else ". [bold]tweetmill summarize[/bold] makes some."))
+            count = _write_array(rows, out) if as_json else _write(rows, out, form, raw)
+    to_a_file = output is not None and str(output) != streams.STANDARD
+    if to_a_file or not count:
+        say(f"{count:,} summaries" + (f" in {line(str(output))}." if to_a_file else ". `tweetmill summarize` makes some."))
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that is there only when it is whole."""
-    if path is None:
-        try:
-            yield sys.stdout
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever read, such as head, has enough. What is still buffered must not fail at the exit again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit from None
-        return
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _write(rows: Iterable[dict[str, Any]], out: TextIO, form: Format) -> int:
+def _write(rows: Iterable[dict[str, Any]], out: TextIO, form: Format, raw: bool) -> int:
     count = 0
     if form is Format.JSONL:
         for count, row in enumerate(rows, 1):  # noqa: B007
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(json_text(row) + "\n")
         return count
     from workers.summaries import COLUMNS
 
     table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     table.writeheader()
     for count, row in enumerate(rows, 1):  # noqa: B007
-        table.writerow({**row, "flags": " ".join(row["flags"])})
+        cells = {**row, "flags": " ".join(row["flags"])}
+        table.writerow(cells if raw else _for_people(cells))
     return count
+
+
+def _for_people(cells: dict[str, Any]) -> dict[str, Any]:
+    from workers.spreadsheets import harmless, harmless_id
+
+    shown = {name: harmless(showable(cell)) if isinstance(cell, str) else cell for name, cell in cells.items()}
+    return {**shown, "tweet": harmless_id(showable(str(cells["tweet"])))}
 
 
 def _write_array(rows: Iterable[dict[str, Any]], out: TextIO) -> int:
     count = 0
     for count, row in enumerate(rows, 1):
-        out.write(("[\n" if count == 1 else ",\n") + json.dumps(row, ensure_ascii=False))
+        out.write(("[\n" if count == 1 else ",\n") + json_text(row))
     out.write("\n]\n" if count else "[]\n")
     return count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.cli.asking import Overrides, RecipeFile, Wait
-from producers.cli.output import MODELS, AsJson, emit, example, say
+from producers.cli.output import MODELS, AsJson, emit, example, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,10 +53,8 @@ def train(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as
 
 
 def _trained_line(answer: dict[str, Any]) -> RenderableType:
-    from rich.text import Text
-
     loss = f", final loss {answer['final_loss']:.3f}" if "final_loss" in answer else ""
-    return Text(f"Model {answer['model']}{loss}.\n`tweetmill evaluate {answer['model']}` says what it is worth.")
+    return styled(f"Model {answer['model']}{loss}.\n`tweetmill evaluate {answer['model']}` says what it is worth.")
 
 
 _MODELS = """
@@ -76,16 +74,14 @@ def models(as_json: AsJson = False) -> None:
         found = [dict(row._mapping) for row in connection.execute(text(f"{_MODELS} ORDER BY model.id DESC"))]
     emit(found, as_json, _models_table)
     if not found and not as_json:
-        say("No model yet: [bold]tweetmill train[/bold] makes one.")
+        say("No model yet: `tweetmill train` makes one.")
 
 
 def _models_table(found: list[dict[str, Any]]) -> RenderableType:
-    from rich.table import Table
-    from rich.text import Text
+    from producers.cli.listing import Column, Listing
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("id", "model", "base", "method", "stage", "dataset", "created"):
-        table.add_column(column)
+    names = Column("id"), Column("model", least=16), Column("base", 4, least=12), Column("method", 1), Column("stage", 3)
+    rows = []
     for each in found:
         base = Path(each["base"]).name
         row = (
@@ -97,8 +93,8 @@ def _models_table(found: list[dict[str, Any]]) -> RenderableType:
             each["dataset"] or "",
             f"{each['created_at']:%Y-%m-%d %H:%M}",
         )
-        table.add_row(*map(Text, row))
-    return table
+        rows.append(row)
+    return Listing((*names, Column("dataset", 5, least=12), Column("created", 2)), rows)
 
 
 _SARI = """
@@ -138,10 +134,12 @@ def model(
 
 def _save(points: list[Point], name: str, path: Path) -> None:
     from producers.cli.plots import save_curve
+    from workers import files
     from workers.errors import SettingsError, UserError
 
     if not points:
         raise UserError(f"model {name} has no loss curve: it was not trained here")
+    files.check(path)
     try:
         save_curve(points, name, path)
     except ImportError:
@@ -154,7 +152,6 @@ def _save(points: list[Point], name: str, path: Path) -> None:
 def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     from producers.cli.plots import curve
 
@@ -162,17 +159,17 @@ def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
     facts.add_column(style="bold")
     facts.add_column()
     for name in ("name", "id", "base", "method", "stage", "dataset", "adapter", "job"):
-        facts.add_row(name, Text(str(seen[name] if seen[name] is not None else "none")))
+        facts.add_row(name, styled(str(seen[name] if seen[name] is not None else "none")))
     facts.add_row("made", f"{seen['created_at']:%Y-%m-%d %H:%M}")
     for name, value in seen["details"].items():
         if name not in ("adapter", "sha256") and isinstance(value, str | int | float):
-            facts.add_row(name, Text(f"{value:g}" if isinstance(value, float) else str(value)))
+            facts.add_row(name, styled(f"{value:g}" if isinstance(value, float) else str(value)))
     parts: list[RenderableType] = [facts]
     if points:
-        parts += [Text("\nloss over steps", style="bold"), Text(curve(points), no_wrap=True)]
+        parts += [styled("\nloss over steps", style="bold"), curve(points)]
     if seen["sari"]:
         scores = ", ".join(f"{each['system']} {each['value']:.1f} ({each['low']:.1f} to {each['high']:.1f})" for each in seen["sari"])
-        parts.append(Text(f"\nlast evaluation, SARI of {seen['sari'][0]['n']} rows: {scores}"))
+        parts.append(styled(f"\nlast evaluation, SARI of {seen['sari'][0]['n']} rows: {scores}"))
     else:
-        parts.append(Text(f"\nNot evaluated yet: `tweetmill evaluate {seen['name']}`"))
+        parts.append(styled(f"\nNot evaluated yet: `tweetmill evaluate {seen['name']}`"))
     return Group(*parts)

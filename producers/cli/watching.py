@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from producers.cli.output import console, say
+from producers.cli.output import console, line, say
 from schemas.states import JobState
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Sight:
 
     @property
     def line(self) -> str:
-        """The sight in one plain line."""
-        counted = f"{self.done:g}/{self.total:g} {self.unit}" if self.total else ""
-        return ", ".join(part for part in (counted, self.detail) if part)
+        """The sight in one plain line, the telling part first."""
+        counted = f"{self.done:.12g}/{self.total:.12g} {self.unit}".rstrip() if self.total else ""
+        return " · ".join(part for part in (counted, self.detail) if part)
 
 
 def watch(job_id: uuid.UUID) -> JobView:
@@ -63,7 +63,7 @@ def watch(job_id: uuid.UUID) -> JobView:
     except KeyboardInterrupt:
         if job is not None and not job.final:
             short = str(job_id)[:8]
-            say(f"Stopped watching; job {short} goes on. [bold]tweetmill logs {short} -f[/bold] watches, cancel {short} ends it.")
+            say(f"Stopped watching; job {short} goes on. `tweetmill logs {short} -f` watches, cancel {short} ends it.")
         raise
     return job
 
@@ -84,28 +84,29 @@ def sight(job: JobView, shards: ShardsView) -> Sight:
     if {"done", "total"} <= job.progress.keys():
         return Sight(job.progress["done"], job.progress["total"], "rows", "")
     words_first = sorted(job.progress.items(), key=lambda item: not isinstance(item[1], str))
-    return Sight(0, None, "", ", ".join(f"{name} {value}" for name, value in words_first))
+    return Sight(0, None, "", " · ".join(f"{name} {value}" for name, value in words_first))
 
 
 def _of_shards(shards: ShardsView) -> Sight:
     ended = shards.total - shards.states.get("queued", 0) - shards.states.get("running", 0)
     bad = ended - shards.states.get("done", 0)
-    parts = [f"{ended}/{shards.total} shards", f"{len(shards.workers)} workers busy"]
+    busy = len(shards.workers)
+    parts = [f"{ended}/{shards.total} shards", f"{busy} worker{'' if busy == 1 else 's'} busy"]
     if bad:
         parts.append(f"{bad} shards not done")
-    return Sight(shards.rows_done, shards.rows, "rows", ", ".join(parts))
+    return Sight(shards.rows_done, shards.rows, "rows", " · ".join(parts))
 
 
 def _of_training(job: JobView) -> Sight:
     progress = job.progress
     parts = []
     if "loss" in progress:
-        parts.append(f"loss {progress['loss']:.3f}")
+        parts.append(f"loss {progress['loss']:.3g}")
     if "tokens_per_second" in progress:
-        parts.append(f"{progress['tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"{progress['tokens_per_second']:,.0f} tok/s")
     if "eta_seconds" in progress and not job.final:
-        parts.append(f"{duration(progress['eta_seconds'])} left")
-    return Sight(progress.get("step", 0), progress["total_steps"], "steps", ", ".join(parts) or "loading")
+        parts.append(duration(progress["eta_seconds"]).replace(" min", " m"))
+    return Sight(progress.get("step", 0), progress["total_steps"], "", " · ".join(parts) or "loading")
 
 
 def _of_teaching(job: JobView) -> Sight:
@@ -121,7 +122,7 @@ def _of_teaching(job: JobView) -> Sight:
         parts.append(f"{duration(progress['seconds_left'])} left")
     if "rows" in progress:
         parts.append(f"{progress['rows']:,} rows made")
-    return Sight(progress["asked"] + progress.get("cached", 0), progress["of"], "tweets asked", ", ".join(parts))
+    return Sight(progress["asked"] + progress.get("cached", 0), progress["of"], "tweets asked", " · ".join(parts))
 
 
 def duration(seconds: float | None) -> str:
@@ -153,7 +154,9 @@ def _display() -> Iterator[_Show]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TaskProgressColumn())
     with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[line]}", markup=False), console=console()) as progress:
         task = progress.add_task("", total=None, line="")
-        yield lambda title, seen: progress.update(task, description=title, completed=seen.done, total=seen.total, line=seen.line)
+        yield lambda title, seen: progress.update(
+            task, description=line(title), completed=seen.done, total=seen.total, line=line(seen.line)
+        )
 
 
 class _Lines:
@@ -169,5 +172,4 @@ class _Lines:
         if title == self._title and (seen.line == self._line or now - self._at < _LINE_EVERY):
             return
         self._title, self._line, self._at = title, seen.line, now
-        sys.stderr.write(f"{title}: {seen.line}\n" if seen.line else f"{title}\n")
-        sys.stderr.flush()
+        say(line(f"{title}: {seen.line}" if seen.line else title))

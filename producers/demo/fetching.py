@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers import files
 from workers.errors import TweetmillError
 
 
@@ -109,8 +110,6 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 def _write_lines(target: Path, lines: Iterator[str]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_suffix(".part")
-    with aside.open("w", encoding="utf-8") as out:
+    with files.written_text(target) as out:
         out.writelines(line + "\n" for line in lines)
-    aside.replace(target)
     return target

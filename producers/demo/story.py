@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from schemas.payloads import EvaluationSpec, SummarizationSpec
 from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training
 from tasks.submission import Submitted
-from workers import intake, models
+from workers import files, intake, models
 from workers.errors import TweetmillError
 from workers.settings import Settings, get_settings
 from workers.store import transaction
@@ -46,7 +45,7 @@ class Report:
     @contextmanager
     def phase(self, name: str, title: str) -> Iterator[None]:
         """Say what begins, and time it."""
-        output.say(f"[bold cyan]{len(self.seconds) + 1}. {title}[/bold cyan]")
+        output.say(f"{len(self.seconds) + 1}. {title}", "bold cyan")
         started = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - started, 1)
@@ -57,12 +56,10 @@ class Report:
         output.say(f"   reused: {what} of an earlier run")
 
     def write(self, path: Path) -> None:
-        """Write the report aside and rename it."""
-        aside = path.with_name(f".{path.name}.part")
+        """Write the report, whole or not at all."""
         total = round(sum(self.seconds.values()), 1)
         body = {**self.figures, "seconds": {**self.seconds, "total": total}, "reused": self.reused}
-        aside.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        aside.replace(path)
+        files.write_text(path, output.json_text(body, indent=2) + "\n")
 
 
 def run(settings: Settings, recipes_folder: Path) -> Report:

@@ -308,9 +308,9 @@ def show(engine: Engine, held: ledger.Claim, **progress: Any) -> None:
 def test_a_training_is_seen_by_its_steps_loss_and_time_left(engine):
     held = claimed(engine, add(engine, kind="training.train"))
     show(engine, held, total_steps=200)
-    assert seen(engine, held.job) == "0/200 steps, loading"
+    assert seen(engine, held.job) == "0/200 · loading"
     show(engine, held, total_steps=200, step=50, loss=1.2345, tokens_per_second=1234.5, eta_seconds=200.0)
-    assert seen(engine, held.job) == "50/200 steps, loss 1.234, 1,234 tokens/s, 3 min 20 s left"
+    assert seen(engine, held.job) == "50/200 · loss 1.23 · 1,234 tok/s · 3 m 20 s"
 
 
 def test_shards_are_seen_by_their_rows_and_busy_workers(engine):
@@ -318,7 +318,7 @@ def test_shards_are_seen_by_their_rows_and_busy_workers(engine):
     shards = [add(engine, parent=parent, payload=ShardSpec(model_id=1, first=first, last=first + 100)) for first in (0, 100, 200)]
     finish(engine, claimed(engine, shards[0]))
     show(engine, claimed(engine, shards[1], "a@here"), done=32, total=100)
-    assert seen(engine, parent) == "132/300 rows, 1/3 shards, 1 workers busy"
+    assert seen(engine, parent) == "132/300 rows · 1/3 shards · 1 worker busy"
 
 
 def test_a_teacher_is_seen_by_its_tweets_cost_and_time_left(engine):
@@ -326,16 +326,16 @@ def test_a_teacher_is_seen_by_its_tweets_cost_and_time_left(engine):
     asked = {"phase": "teacher", "asked": 50, "cached": 10, "of": 200, "tokens": 12345, "usd": 0.25, "usd_projected": 0.95}
     show(engine, held, **asked, seconds_left=200.0, pairs=40)
     said = seen(engine, held.job)
-    assert said == "60/200 tweets asked, 10 known before, 12,345 tokens, 0.25 of about 0.95 USD, 3 min 20 s left"
+    assert said == "60/200 tweets asked · 10 known before · 12,345 tokens · 0.25 of about 0.95 USD · 3 min 20 s left"
     show(engine, held, **{**asked, "phase": "taught"}, seconds_left=0, rows=1000)
-    assert seen(engine, held.job) == "60/200 tweets asked, 10 known before, 12,345 tokens, 0.25 USD, 1,000 rows made"
+    assert seen(engine, held.job) == "60/200 tweets asked · 10 known before · 12,345 tokens · 0.25 USD · 1,000 rows made"
 
 
 def test_other_jobs_are_seen_by_their_phase(engine):
     job = add(engine, kind="evaluation.evaluate")
     assert seen(engine, job) == "waits for a worker"
     show(engine, claimed(engine, job), system="lead", rows=100)
-    assert seen(engine, job) == "system lead, rows 100"
+    assert seen(engine, job) == "system lead · rows 100"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(None, ""), (4.4, "4 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
@@ -360,7 +360,7 @@ def test_watching_survives_a_terminal(engine):
     def read() -> bool:
         nonlocal shown
         shown += os.read(main_end, 65536)
-        return b"5/10 steps" in shown
+        return "5/10 · loss 2".encode() in shown
 
     assert wait_for(read, 20)
     finish(engine, held)

@@ -73,7 +73,7 @@ def test_it_replaces_an_older_one_at_once_and_leaves_nothing_beside_it(report: R
 def test_one_that_cannot_be_written_leaves_the_older_one(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text('{"old": true}')
-    report.figures["model"] = object()
+    report.figures["model"] = {(1, 2): "no key of JSON"}
     with pytest.raises(TypeError):
         report.write(path)
     assert written(path) == {"old": True}
