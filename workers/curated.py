@@ -5,9 +5,8 @@ A line that can't be used costs that line alone: it comes back as a `BadLine` wi
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,12 +14,15 @@ from typing import Literal
 from pydantic import ValidationError
 
 from schemas.records import Pair, Reference, WordReference
-from workers import lines
 from workers.errors import NotFound, UserError
-from workers.lines import LONGEST_TEXT, LineError
+from workers.ingest import rows
+from workers.ingest.errors import RowError, SourceError
+from workers.ingest.row import Row, Unit
+from workers.ingest.rows import Reading
+from workers.ingest.tables import column_of
+from workers.ingest.text import LONGEST_TEXT, check_text, field_name
 
 Kind = Literal["pairs", "references", "sentences"]
-Unit = Literal["line", "item"]
 
 SENTENCE_COLUMNS = ("sentence", "clean", "text")
 """The columns of a CSV in which sentences are looked for, the first that is there."""
@@ -39,17 +41,23 @@ class CuratedLine:
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that can't be used, and why. `unit` is `item` for those of a JSON array."""
+    """A line that can't be used, and why. `unit` is `item` for those of a JSON array; `item` is the place among several on one line."""
 
     number: int
     field: str | None
     reason: str
     unit: Unit = "line"
+    item: int | None = None
+
+    @classmethod
+    def of(cls, row: Row, refused: RowError) -> BadLine:
+        """A row that was refused."""
+        return cls(row.number, refused.field, refused.reason, row.unit, row.item)
 
     @property
     def place(self) -> str:
-        """Where it stands: the line's number alone, or `item 7`."""
-        return str(self.number) if self.unit == "line" else f"{self.unit} {self.number}"
+        """Where it stands: the line's number alone, `item 7`, or `3, item 2`."""
+        return Row(self.number, unit=self.unit, item=self.item).place.removeprefix("line ")
 
 
 def collection_name(path: Path) -> str:
@@ -70,82 +78,92 @@ def collection_name(path: Path) -> str:
 def read(path: Path, kind: Kind) -> Iterator[CuratedLine | BadLine]:
     """Every line of the file that is not blank, in constant memory.
 
-    Pairs and references are JSON Lines; sentences are plain text, one a line, or a CSV with a column of `SENTENCE_COLUMNS`.
+    Pairs and references are JSON; sentences are plain text, one a line, or a table with a column of `SENTENCE_COLUMNS`.
 
     Raises:
-        UserError: a CSV names no such column.
+        UserError: the file can't be read as a whole, or a table names no such column.
     """
-    column = _sentence_column(path) if kind == "sentences" and path.suffix.lower() == ".csv" else None
-    for number, content in lines.numbered(path):
-        if column is not None and number == 1:
-            continue
-        try:
-            line = lines.decoded(content)
-            if line.strip():
-                yield _parsed(number, line.strip(), kind, column)
-        except LineError as refused:
-            yield BadLine(number, refused.field, refused.reason)
-
-
-def _parsed(number: int, line: str, kind: Kind, column: int | None) -> CuratedLine:
-    if kind == "sentences":
-        return CuratedLine(number, key="", clean=_sentence(line, column))
-    document = _document(line)
+    position = 0
     try:
-        if kind == "pairs":
-            pair = Pair.model_validate(document)
-            parsed = CuratedLine(number, key=pair.tweet_id, clean=pair.clean, summary=pair.summary)
-        elif "messy" in document and "summary" not in document:
-            of_words = WordReference.model_validate(document)
-            parsed = CuratedLine(number, key=of_words.id, text=of_words.messy, clean=of_words.clean)
-        else:
-            reference = Reference.model_validate(document)
-            parsed = CuratedLine(number, key=reference.id, text=reference.text, summary=reference.summary)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise LineError(lines.field_name(first["loc"]), first["msg"]) from None
-    _check_storable(parsed)
+        for row in _rows(path, kind):
+            try:
+                parsed = _parsed(row, kind)
+            except RowError as refused:
+                yield BadLine.of(row, refused)
+                continue
+            # Of several on one line each needs a position of its own.
+            position = max(position + 1, row.number)
+            yield CuratedLine(position, *parsed)
+    except SourceError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _rows(path: Path, kind: Kind) -> Iterator[Row]:
+    if kind != "sentences":
+        return rows.read(path, Reading(_no_table, kind="json"))
+    if rows.KINDS.get(rows.ending(path)) == "table":
+        return rows.read(path, Reading(_check_sentences, kind="table"))
+    return rows.read_lines(path)
+
+
+def _no_table(_: Sequence[str], number: int) -> None:
+    raise SourceError(f"line {number} must be JSON")
+
+
+def _check_sentences(names: Sequence[str], number: int) -> None:
+    if _sentence_column(names, number) is None:
+        raise SourceError(f"line {number} names no column {' or '.join(SENTENCE_COLUMNS)}: add such a header line")
+
+
+def _sentence_column(names: Sequence[str], number: int = 1) -> str | None:
+    return next((found for column in SENTENCE_COLUMNS if (found := column_of(column, names, number))), None)
+
+
+_Parsed = tuple[str, str | None, str | None, str | None]
+"""Key, text, clean text and summary."""
+
+
+def _parsed(row: Row, kind: Kind) -> _Parsed:
+    if row.refused is not None:
+        raise row.refused
+    parsed = ("", None, _sentence(row.value), None) if kind == "sentences" else _said(_document(row.value), kind)
+    for field, value in zip(("key", "text", "clean", "summary"), parsed, strict=True):
+        check_text(field, value or "")
     return parsed
 
 
-def _document(line: str) -> dict[str, object]:
+def _said(document: dict[str, object], kind: Kind) -> _Parsed:
+    try:
+        if kind == "pairs":
+            pair = Pair.model_validate(document)
+            return pair.tweet_id, None, pair.clean, pair.summary
+        if "messy" in document and "summary" not in document:
+            of_words = WordReference.model_validate(document)
+            return of_words.id, of_words.messy, of_words.clean, None
+        reference = Reference.model_validate(document)
+        return reference.id, reference.text, None, reference.summary
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise RowError(field_name(first["loc"]), first["msg"]) from None
+
+
+def _document(found: object) -> dict[str, object]:
+    if not isinstance(found, dict):
+        raise RowError(None, "it is JSON but no object")
     # X writes ids as strings, spreadsheets and people as numbers.
-    found = lines.document(line)
     return {key: str(value) if key in ("id", "tweet_id") and type(value) is int else value for key, value in found.items()}
 
 
-def _check_storable(parsed: CuratedLine) -> None:
-    for field in ("key", "text", "clean", "summary"):
-        lines.check_text(field, getattr(parsed, field) or "")
-
-
-def _sentence_column(path: Path) -> int:
-    content = next(lines.numbered(path), (1, b""))[1]
-    try:
-        header = next(csv.reader([lines.decoded(content)]), [])
-    except (LineError, csv.Error) as error:
-        raise UserError(f"{path}, line 1: {error}") from None
-    names = [cell.strip().lower() for cell in header]
-    for column in SENTENCE_COLUMNS:
-        if column in names:
-            return names.index(column)
-    raise UserError(f"{path}: its first line names no column {' or '.join(SENTENCE_COLUMNS)}: add such a header line")
-
-
-def _sentence(line: str, column: int | None) -> str:
-    sentence = line if column is None else _cell(line, column)
+def _sentence(value: object) -> str:
+    cell = value if isinstance(value, str) else ""
+    if isinstance(value, dict):
+        column = _sentence_column(list(value))
+        cell = str(value[column] or "") if column else ""
+    sentence = " ".join(cell.split()) if "\n" in cell or "\r" in cell else cell.strip()
+    if not sentence:
+        raise RowError(None, "the row has no sentence in its column")
     if sentence.startswith("{"):
-        raise LineError(None, "this is JSON, not a sentence: was the file meant as pairs?")
+        raise RowError(None, "this is JSON, not a sentence: was the file meant as pairs?")
     if len(sentence) > LONGEST_TEXT:
-        raise LineError(None, f"the sentence has {len(sentence)} characters, more than {LONGEST_TEXT}")
+        raise RowError(None, f"the sentence has {len(sentence)} characters, more than {LONGEST_TEXT}")
     return sentence
-
-
-def _cell(line: str, column: int) -> str:
-    try:
-        cells = next(csv.reader([line], strict=True))
-    except csv.Error:
-        raise LineError(None, "a quote is left open or closed in mid-cell: a sentence stands on one line") from None
-    if column >= len(cells) or not cells[column].strip():
-        raise LineError(None, "the row has no sentence in its column")
-    return cells[column].strip()

@@ -21,7 +21,7 @@ from workers.curated import BadLine, CuratedLine
 from workers.errors import NotFound, UserError
 from workers.exports import write_file
 from workers.imports import read
-from workers.lines import LONGEST_LINE
+from workers.ingest.text import LONGEST_LINE
 
 AS_IT_IS = Columns()
 INSTRUCTION = "Summarize the tweet."
@@ -191,7 +191,7 @@ class TestArrays:
 
     @pytest.mark.parametrize("chunk", [1, 2, 3, 7])
     def test_it_does_not_matter_where_a_read_ends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-        monkeypatch.setattr("workers.json_array._CHUNK", chunk)
+        monkeypatch.setattr("workers.ingest.text.LONGEST_PIECE", chunk)
         path = tmp_path / "a.json"
         path.write_text('[{"prompt": "a\\\\", "completion": "\\"],[{"},\n{"prompt": "é", "completion": "\\u00e9"}]')
         # Whether it is an array at all is asked of the first bytes.
@@ -215,7 +215,7 @@ class TestTables:
         path.write_bytes(b'prompt,completion\na,b\nonly\nbad \xff,c\n"over\nbad \xff lines",d\n ,e\nf,g\n')
         rows = list(read(path, Form.CSV, AS_IT_IS))
         assert good(rows) == [("line 2", "a", "b"), ("line 8", "f", "g")]
-        assert bad(rows) == [("3", "completion"), ("4", None), ("5", None), ("7", "prompt")]
+        assert bad(rows) == [("3", None), ("4", None), ("5", None), ("7", "prompt")]
 
     def test_a_quote_that_is_left_open_costs_no_more_than_a_cell_may_hold(self, tmp_path: Path) -> None:
         lines = [f"tweet {number},answer {number}" for number in range(20_000)]

@@ -1,0 +1,298 @@
+"""JSON in whatever way its documents stand in a file: one a line, one over many lines, one after the other, or as one array.
+
+Byte order marks, record separators (RFC 7464), commas between documents, and the assignment around a document that is a script
+(`window.YTD.tweets.part0 = […]`) are passed over. A document that is not valid costs itself. Memory is constant: an array's elements come
+one by one, and no document is longer than `LONGEST_LINE`. Cost is linear: the text of a document is decoded anew only when it has doubled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from workers.ingest.errors import RowError
+from workers.ingest.row import Row, Unit
+from workers.ingest.text import LONGEST_LINE, Piece, field_name, is_lost, not_valid
+
+_BETWEEN = re.compile("[\\s,\x1e\ufeff]*")
+_ASSIGNMENT = re.compile(r"(?:(?:var|let|const)\s+)?[A-Za-z_$][\w.$]*(?:\[[^\]\s]{0,100}\])?\s*=\s*(?=[\[{]|$)")
+_MARKS = re.compile(r'["{}\[\]]')
+_STRING_END = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_NEXT_ELEMENT = re.compile(r'\}\s*,\s*(?=\{")')
+_SCALAR_ENDS = re.compile(r"[,\]\r\n]")
+_LINE_ENDS = re.compile(r"[\r\n]")
+_INDENT = re.compile(r"[ \t]*")
+_LONGEST_TOKEN = 12  # characters: `-Infinity`, or an escape that the end of a piece cut
+# Reading on for the end of a document may be in vain: so many characters more than so many times what was read, and no more.
+_FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
+_TOO_LONG = f"it is longer than {LONGEST_LINE} characters: write its rows one a line, with jq -c"
+_OPENINGS = ("{", "[", "\x1e")
+
+
+def begins_like_json(line: str) -> bool:
+    """Whether a file whose first line this is holds JSON."""
+    line = line.lstrip("\ufeff \t")
+    return line.startswith(_OPENINGS) or _ASSIGNMENT.match(line.strip()) is not None
+
+
+def rows(pieces: Iterable[Piece], encoding: str | None = None) -> Iterator[Row]:
+    """Every document as a row. A file that begins with an array is counted by its elements, any other by its lines."""
+    return _Scanner(pieces, encoding).rows()
+
+
+class _InvalidError(Exception):
+    """A document that is not valid: why, and up to which character of the text it was looked at."""
+
+    def __init__(self, reason: str, at: int) -> None:
+        super().__init__(reason)
+        self.reason, self.at = reason, at
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen and seen[key] != value:
+                raise RowError(field_name((key,)), "the key stands twice with different values")
+            seen[key] = value
+    return found
+
+
+def _none(_: str) -> None:
+    """NaN and infinities, which JSON has not, are none."""
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_none)
+# Finds the end of what can be read but not be used.
+_LENIENT = json.JSONDecoder(parse_constant=_none, parse_int=_none, parse_float=_none)
+
+
+class _Scanner:
+    """Goes through the text of a file, of which it holds the document at `_place` and what was read with it."""
+
+    def __init__(self, pieces: Iterable[Piece], encoding: str | None) -> None:
+        self._pieces, self._encoding = iter(pieces), encoding
+        self._text, self._place = "", 0
+        # Where in the text each piece begins, and the number of its line.
+        self._starts, self._numbers = [0], [1]
+        self._ahead = _FREE_AHEAD
+        self._unit: Unit = "line"
+        self._in_array = False
+        self._counted, self._line, self._item = 0, 0, 0
+        self._recovered = False
+
+    def rows(self) -> Iterator[Row]:
+        """Every document or its refusal."""
+        if not self._begin():
+            return
+        while self._find_next():
+            mark = self._text[self._place]
+            if mark == "[" and not self._in_array:
+                self._in_array, self._item = True, 0
+                self._place += 1
+            elif mark == "]" and self._in_array:
+                self._in_array = False
+                self._place += 1
+            elif mark in "]}" and self._recovered:
+                self._place += 1  # it closes what was refused
+            else:
+                yield self._row()
+
+    def _begin(self) -> bool:
+        """Pass over an assignment and see what is counted; False for a file without content."""
+        if not self._find_next():
+            return False
+        if assigned := _ASSIGNMENT.match(self._text, self._place):
+            self._place = assigned.end()
+            self._find_next()
+        self._unit = "item" if self._text.startswith("[", self._place) else "line"
+        return True
+
+    def _find_next(self) -> bool:
+        """Go on to what is not blank; False at the end of the file."""
+        while True:
+            blank = _BETWEEN.match(self._text, self._place)
+            assert blank is not None
+            self._place = blank.end()
+            if self._place < len(self._text):
+                return True
+            if not self._read():
+                return False
+
+    def _read(self) -> bool:
+        """Take the next piece for the text that was passed; False at the end of the file."""
+        piece = next(self._pieces, None)
+        if piece is None:
+            return False
+        self._ahead += _AHEAD_FACTOR * len(piece[1])
+        self._text, self._place = piece[1], 0
+        self._starts, self._numbers = [0], [piece[0]]
+        return True
+
+    def _piece_of(self, place: int) -> int:
+        return bisect_right(self._starts, place) - 1
+
+    def _line_of(self, place: int) -> int:
+        return self._numbers[self._piece_of(place)]
+
+    def _row(self) -> Row:
+        """The document at this place, or why it can't be told; goes on behind it."""
+        line = self._line_of(self._place)
+        refused: RowError | None = None
+        value: object = None
+        try:
+            value = self._value()
+        except RowError as error:
+            refused = error
+        number, item = self._counts(line)
+        return Row(number, value, refused, self._unit, item)
+
+    def _counts(self, line: int) -> tuple[int, int | None]:
+        self._counted += 1
+        if self._unit == "item":
+            return self._counted, None
+        self._item = self._item + 1 if self._in_array or line == self._line else 1
+        self._line = line
+        return line, self._item if self._in_array or self._item > 1 else None
+
+    def _value(self) -> object:
+        try:
+            value, end = self._decoded()
+        except _InvalidError as invalid:
+            line = self._text[self._place : invalid.at + 1]
+            reason = RowError(None, f"the {self._unit} is not valid JSON: {invalid.reason}")
+            refused = not_valid(self._encoding) if is_lost(line) else reason
+            self._recover(invalid.at)
+            raise refused from None
+        except RowError:
+            self._place = _LENIENT.raw_decode(self._text, self._place)[1]
+            raise
+        begin, self._place = self._place, end
+        if end - begin > LONGEST_LINE:
+            raise RowError(None, _TOO_LONG)
+        if is_lost(self._text[begin:end]):
+            raise not_valid(self._encoding)
+        return value
+
+    def _decoded(self) -> tuple[object, int]:
+        """The document and where it ends; reads on as long as it is only incomplete."""
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._place)
+            except json.JSONDecodeError as error:
+                if self._is_cut(error) and self._read_on():
+                    continue
+                raise _InvalidError(self._told(error), min(error.pos, len(self._text))) from None
+            except RecursionError:
+                raise _InvalidError("the nesting is too deep", self._place) from None
+            except ValueError:
+                raise RowError(None, f"the {self._unit} is not valid JSON: a number is too long") from None
+            # A number may go on in the next piece of a long line.
+            if end == len(self._text) and not isinstance(value, (dict, list, str)) and not self._ends_a_line() and self._read_on():
+                continue
+            return value, end
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        """Whether more text could make this valid."""
+        if not self._text[error.pos :].strip():
+            return True
+        return not self._ends_a_line() and (error.msg.startswith("Unterminated") or len(self._text) - error.pos < _LONGEST_TOKEN)
+
+    def _ends_a_line(self) -> bool:
+        return self._text.endswith(("\n", "\r"))
+
+    def _read_on(self) -> bool:
+        """Read as much again as the document has by now; False at the end of the file, or where that was in vain too often."""
+        size = len(self._text) - self._place
+        if size > LONGEST_LINE:
+            raise _InvalidError(_TOO_LONG, len(self._text))
+        if self._ahead < 0:
+            return False
+        kept = self._piece_of(self._place)
+        dropped = self._starts[kept]
+        self._starts, self._numbers = [start - dropped for start in self._starts[kept:]], self._numbers[kept:]
+        parts = [self._text[dropped:]]
+        self._place -= dropped
+        length, wanted = len(parts[0]), len(parts[0]) + size
+        while length < wanted and (piece := next(self._pieces, None)) is not None:
+            self._ahead += _AHEAD_FACTOR * len(piece[1])
+            self._starts.append(length)
+            self._numbers.append(piece[0])
+            parts.append(piece[1])
+            length += len(piece[1])
+        self._text = "".join(parts)
+        return len(parts) > 1
+
+    def _told(self, error: json.JSONDecodeError) -> str:
+        """What is wrong and where, as an editor counts."""
+        at = min(error.pos, max(len(self._text) - 1, 0))
+        start = self._starts[self._piece_of(at)]
+        line, begun = self._line_of(at), self._line_of(self._place)
+        on = f" of line {line}" if line != begun or self._unit == "item" else ""
+        return f"{error.msg} at column {error.pos - start + 1}{on}"
+
+    def _recover(self, at: int) -> None:
+        """Go on behind a document that is not valid, or where the next one surely begins."""
+        self._recovered = True
+        begin, line_end = self._place, self._end_of_line(self._place)
+        self._ahead -= max(0, at - line_end)
+        if self._text[begin] not in '{["':
+            end = (_SCALAR_ENDS if self._in_array else _LINE_ENDS).search(self._text, begin)
+            self._place = max(end.start() if end else len(self._text), begin + 1)
+            self._in_array = self._in_array and (self._unit == "item" or self._place < line_end)
+            return
+        depth, closed = self._levels(begin, line_end, 0)
+        if closed is not None:
+            self._place = closed
+        elif not self._in_array and at <= line_end:
+            self._place = line_end
+        elif self._in_array and (following := _NEXT_ELEMENT.search(self._text, begin, line_end)):
+            self._place = following.end()
+        else:
+            self._skip_lines(line_end, depth, self._indent(self._starts[self._piece_of(begin)]))
+
+    def _skip_lines(self, place: int, depth: int, indent: int) -> None:
+        """Go on to where all that is open at `place` is closed, or to a line that begins an object no further in than this one did."""
+        while True:
+            end = _LINE_ENDS.search(self._text, place)
+            self._place = end.end() if end else len(self._text)
+            if self._place == len(self._text) and not self._read():
+                return
+            own = self._indent(self._place)
+            if own <= indent and self._text.startswith("{", self._place + own):
+                self._in_array = self._in_array and self._unit == "item"
+                return
+            line_end = self._end_of_line(self._place)
+            depth, closed = self._levels(self._place, line_end, depth)
+            if closed is not None:
+                self._place = closed
+                return
+            place = line_end
+
+    def _levels(self, begin: int, end: int, depth: int) -> tuple[int, int | None]:
+        """How many brackets are open at `end`, and where the last of them was closed."""
+        place = begin
+        while found := _MARKS.search(self._text, place, end):
+            place = found.end()
+            if found.group() == '"':
+                string = _STRING_END.match(self._text, found.start(), end)
+                if string is None:
+                    break
+                place = string.end()
+            else:
+                depth += 1 if found.group() in "{[" else -1
+            if depth <= 0:
+                return depth, place
+        return depth, None
+
+    def _end_of_line(self, place: int) -> int:
+        end = _LINE_ENDS.search(self._text, place)
+        return end.start() if end else len(self._text)
+
+    def _indent(self, place: int) -> int:
+        blank = _INDENT.match(self._text, place)
+        return blank.end() - place if blank else 0

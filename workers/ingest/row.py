@@ -1,0 +1,34 @@
+"""A row of a file: its place, and what it says or why it can't be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from workers.ingest.errors import RowError
+
+Unit = Literal["line", "item", "row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file.
+
+    Attributes:
+        number: of the line on which it begins; of the item, for the elements of an array; of the row in a Parquet file. From 1.
+        value: a JSON document, or the cells of a table by the names of its columns. It means nothing where the row is refused.
+        refused: why the row can't be told.
+        unit: what `number` counts.
+        item: the row's place among several that begin on one line, from 1; None for one that has its line alone.
+    """
+
+    number: int
+    value: object = None
+    refused: RowError | None = None
+    unit: Unit = "line"
+    item: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands: `line 7`, `item 7` of an array, `line 7, item 2`."""
+        return f"{self.unit} {self.number}" + (f", item {self.item}" if self.item is not None else "")

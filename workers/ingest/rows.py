@@ -1,0 +1,107 @@
+"""The one door to every kind of file: open it, find out what it is, stream its rows in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from workers.ingest import json_documents, parquet, tables, text
+from workers.ingest.containers import PARQUET, opened, peeked
+from workers.ingest.errors import RowError, SourceError
+from workers.ingest.row import Row
+from workers.ingest.tables import CheckHeader
+
+Kind = Literal["json", "table"]
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys((".csv", ".tsv", ".tab"), "table"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".js"), "json"),
+}
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_MARKUP = ("<?xml", "<rss", "<feed", "<!doctype", "<html")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is to be read.
+
+    Attributes:
+        check_header: raises `SourceError` for columns that are not what is needed.
+        kind: JSON or a table; None: the file's ending decides, and without a known one its first line.
+        encoding: of the text, where no mark tells it; None: UTF-8.
+        unknown: what is said of a file that is neither.
+        on_open: gets the open file, whose `tell()` says how far it is read; never called for standard input.
+    """
+
+    check_header: CheckHeader
+    kind: Kind | None = None
+    encoding: str | None = None
+    unknown: str = "it is neither JSON nor a table whose first line names the columns"
+    on_open: Callable[[BinaryIO], None] | None = None
+
+
+def read(path: str | Path, reading: Reading) -> Iterator[Row]:
+    """Every row of a file, or of standard input for `-`.
+
+    Raises:
+        SourceError: it can't be read as a whole.
+    """
+    with opened(path, reading.on_open) as stream:
+        head, stream = peeked(stream)
+        if head.startswith(PARQUET):
+            yield from parquet.rows(stream)
+            return
+        pieces = text.lines(stream, reading.encoding)
+        first = next((piece for piece in pieces if piece[1].strip()), None)
+        if first is None:
+            return
+        kind = reading.kind or KINDS.get(ending(path)) or _kind_of(first[1], reading)
+        every: Iterable[text.Piece] = chain([first], pieces)
+        if kind == "json":
+            yield from json_documents.rows(every, reading.encoding)
+        else:
+            yield from tables.rows(text.whole_lines(every), reading.check_header, reading.encoding)
+
+
+def read_lines(path: str | Path) -> Iterator[Row]:
+    """Every line of a plain text that is not blank, without the white space around it.
+
+    Raises:
+        SourceError: it can't be read as a whole.
+    """
+    with opened(path) as stream:
+        head, stream = peeked(stream)
+        if head.startswith(PARQUET):
+            raise SourceError("it is a Parquet file, not lines of text: write it as CSV")
+        for number, line in text.whole_lines(text.lines(stream)):
+            if line is None:
+                yield Row(number, refused=RowError(None, f"the line is longer than {text.LONGEST_LINE} characters"))
+            elif text.is_lost(line):
+                yield Row(number, refused=RowError(None, "the line is not valid UTF-8: save the file as UTF-8"))
+            elif line.strip():
+                yield Row(number, line.strip())
+
+
+def ending(path: str | Path) -> str:
+    """The ending of a file's name in lower case, without that of an archive."""
+    return Path(without_packing(path)).suffix.lower()
+
+
+def without_packing(path: str | Path) -> str:
+    """A file's name without the endings of the archives that it is packed in."""
+    name = Path(path).name
+    while name.lower().endswith(PACKED) and Path(name).stem:
+        name = Path(name).stem
+    return name
+
+
+def _kind_of(line: str, reading: Reading) -> Kind:
+    if json_documents.begins_like_json(line):
+        return "json"
+    if tables.is_header(line, reading.check_header):
+        return "table"
+    if line.lstrip().lower().startswith(_MARKUP):
+        raise SourceError("it is XML or HTML, such as a feed or a page: ask its source for JSON or CSV")
+    raise SourceError(reading.unknown)

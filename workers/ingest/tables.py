@@ -1,0 +1,234 @@
+"""CSV and its kin, read strictly: a row that can't be told apart costs itself, whatever a quote in it would swallow.
+
+The delimiter is the header's: comma, semicolon, tab or pipe. Cost is linear in the bytes: what was read ahead in vain is bounded by what
+was read.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from workers.ingest.errors import RowError, SourceError
+from workers.ingest.row import Row
+from workers.ingest.text import is_lost, not_valid
+
+LONGEST_RECORD = 120_000  # characters, below the csv module's own limit for a field
+DELIMITERS = ",;\t|"
+CheckHeader = Callable[[Sequence[str], int], None]
+"""Raises `SourceError` for names of columns, and the number of their line, that are not what is needed."""
+
+# Reading ahead for the end of a quoted cell may be in vain: so many characters more than so many times what was read, and no more.
+_FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
+# How far below a quote that was left open its other end may be taken for one.
+_NEAR = 25
+_SEP_LINE = re.compile(r'"?sep=(?P<delimiter>[^\r\n])"?', re.IGNORECASE)
+_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
+
+
+def rows(lines: Iterable[tuple[int, str | None]], check: CheckHeader, encoding: str | None = None) -> Iterator[Row]:
+    """Every row below the header, its cells by the names of their columns.
+
+    Raises:
+        SourceError: the first line that is not blank names no columns that `check` accepts.
+    """
+    pending = _Pushback(lines)
+    header = _Header.read(pending, check)
+    if header is None:
+        return
+    reader = _Reader(pending, header, encoding)
+    while (line := pending.take()) is not None:
+        row = reader.row(*line)
+        if row is not None:
+            yield row
+
+
+def column_of(wanted: str, names: Sequence[str], number: int) -> str | None:
+    """The column of that name, or of that name in other capitals; None where there is none.
+
+    Raises:
+        SourceError: two columns have it.
+    """
+    found = [name for name in names if name == wanted] or [name for name in names if name.casefold() == wanted.casefold()]
+    if len(found) > 1:
+        raise SourceError(f"line {number} names the column {wanted} {len(found)} times: give the others another name")
+    return found[0] if found else None
+
+
+def is_header(line: str, check: CheckHeader) -> bool:
+    """Whether a line names columns that `check` accepts, or says which character separates those of the next line."""
+    if _SEP_LINE.fullmatch(line.strip()):
+        return True
+    try:
+        _accepted(line, 1, check)
+    except SourceError:
+        return False
+    return True
+
+
+class _Pushback:
+    """Lines that can be handed back and taken again."""
+
+    def __init__(self, lines: Iterable[tuple[int, str | None]]) -> None:
+        self._lines = iter(lines)
+        self._returned: deque[tuple[int, str | None]] = deque()
+
+    def take(self) -> tuple[int, str | None] | None:
+        return self._returned.popleft() if self._returned else next(self._lines, None)
+
+    def put_back(self, lines: Sequence[tuple[int, str | None]]) -> None:
+        self._returned.extendleft(reversed(lines))
+
+
+class _Header:
+    """The columns of a table, and what separates them."""
+
+    def __init__(self, names: list[str], delimiter: str) -> None:
+        self.delimiter, self.columns = delimiter, len(names)
+        # Of columns with one name the first counts: those that are needed are there once.
+        self.places = [(name, at) for at, name in enumerate(names) if names.index(name) == at]
+
+    @classmethod
+    def read(cls, pending: _Pushback, check: CheckHeader) -> _Header | None:
+        """The header, below a line `sep=;` where there is one; None for a table without any line."""
+        told: str | None = None
+        while (line := pending.take()) is not None:
+            number, text = line
+            if text is not None and not text.strip():
+                continue
+            if text is None or len(text) > LONGEST_RECORD:
+                raise SourceError(f"line {number} must name the columns: it is longer than {LONGEST_RECORD} characters")
+            if told is None and (said := _SEP_LINE.fullmatch(text.strip())):
+                told = said["delimiter"]
+                continue
+            return cls(*_accepted(text, number, check, told))
+        return None
+
+
+def _accepted(line: str, number: int, check: CheckHeader, told: str | None = None) -> tuple[list[str], str]:
+    """The names of the columns, split where that gives what is needed, else where it gives most."""
+    refused: SourceError | None = None
+    for names, delimiter in _splits(line, told):
+        try:
+            check(names, number)
+        except SourceError as error:
+            refused = refused or error
+        else:
+            return names, delimiter
+    raise refused or SourceError(f"line {number} must name the columns: a quote in it is left open or closed in mid-cell")
+
+
+def _splits(line: str, told: str | None) -> list[tuple[list[str], str]]:
+    found: list[tuple[list[str], str]] = []
+    for delimiter in told or DELIMITERS:
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+        except (csv.Error, TypeError, ValueError):  # it is no character that can separate
+            continue
+        found.append(([cell.strip() for cell in cells], delimiter))
+    return sorted(found, key=lambda split: -len(split[0]))
+
+
+class _Reader:
+    """Rows one by one, each by a reader of its own."""
+
+    def __init__(self, pending: _Pushback, header: _Header, encoding: str | None) -> None:
+        self._pending, self._header, self._encoding = pending, header, encoding
+        self._ahead = _FREE_AHEAD
+        self._open_since: int | None = None
+
+    def row(self, number: int, line: str | None) -> Row | None:
+        """What begins on this line; None where that is nothing."""
+        if line is None or len(line) > LONGEST_RECORD:
+            return Row(number, refused=RowError(None, f"the row is longer than {LONGEST_RECORD} characters"))
+        if not line.strip():
+            return None
+        self._ahead += _AHEAD_FACTOR * len(line)
+        try:
+            cells = self._cells(number, line)
+        except RowError as refused:
+            return Row(number, refused=refused)
+        if any(map(is_lost, cells)):
+            return Row(number, refused=not_valid(self._encoding))
+        return Row(number, {name: cells[at] for name, at in self._header.places})
+
+    def _cells(self, number: int, line: str) -> list[str]:
+        if '"' not in line:
+            return self._counted(line.rstrip("\r\n").split(self._header.delimiter))
+        self._check_closing(number, line)
+        taken: list[tuple[int, str | None]] = []
+        try:
+            cells = next(csv.reader(self._from(line, taken), delimiter=self._header.delimiter, strict=True))
+        except (csv.Error, RowError) as error:
+            self._give_back(taken)
+            if line.count('"') % 2:
+                self._open_since = number
+            if isinstance(error, RowError):
+                raise
+            raise RowError(None, _reason(line)) from None
+        if taken:
+            self._check_continued(number, line, taken, cells)
+        return self._counted(cells)
+
+    def _from(self, line: str, taken: list[tuple[int, str | None]]) -> Iterator[str]:
+        """The line, and those after it as long as its last cell is open."""
+        yield line
+        size = len(line)
+        while (following := self._pending.take()) is not None:
+            taken.append(following)
+            size += len(following[1] or "") + 1
+            if following[1] is None or size > min(LONGEST_RECORD, self._ahead):
+                raise RowError(None, f"a quote is left open, or the row is longer than {LONGEST_RECORD} characters")
+            yield following[1]
+
+    def _give_back(self, taken: list[tuple[int, str | None]]) -> None:
+        self._ahead -= sum(len(text or "") for _, text in taken)
+        self._pending.put_back(taken)
+
+    def _counted(self, cells: list[str]) -> list[str]:
+        """As many cells as there are columns; empty ones beyond hold nothing."""
+        columns = self._header.columns
+        if len(cells) == columns:
+            return cells
+        if len(cells) > columns and not any(map(str.strip, cells[columns:])):
+            return cells[:columns]
+        advice = "" if len(cells) < columns else ": a cell that holds the separator must stand in quotes"
+        have = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+        raise RowError(None, f"the row has {have}, the header {columns} column{'s' if columns > 1 else ''}{advice}")
+
+    def _check_closing(self, number: int, line: str) -> None:
+        """Refuse a line with the other end of a quote that was left open a few lines above: it may belong to that."""
+        if self._open_since is None or line.count('"') % 2 == 0:
+            return
+        since, self._open_since = self._open_since, None
+        if number - since <= _NEAR and re.search(rf'[^"]"(?:{re.escape(self._header.delimiter)}|[\r\n]*$)', line):
+            raise RowError(None, f"a quote ends here that may be the one left open on line {since}")
+
+    def _check_continued(self, number: int, line: str, taken: list[tuple[int, str | None]], cells: list[str]) -> None:
+        """Refuse the first line alone where a quote swallowed rows: the lines under it read as whole rows themselves."""
+        within = [text or "" for _, text in taken]
+        if len(cells) == self._header.columns:
+            # A cell of several lines is what quotes are for: only what looks like rows from first to last is taken for rows.
+            swallowed = len(within) > 1 and all(map(self._looks_like_a_row, [line, *within]))
+        else:
+            swallowed = any(map(self._looks_like_a_row, within))
+        if swallowed:
+            self._give_back(taken)
+            self._open_since = number
+            raise RowError(
+                None, f"a quote opens here and swallows lines that read as rows, up to line {taken[-1][0]}: write it twice, in quotes"
+            )
+
+    def _looks_like_a_row(self, line: str) -> bool:
+        """Whether a line has as many cells as the header, separated as machines do it: people put a space after a comma."""
+        cells = line.rstrip("\r\n").split(self._header.delimiter)
+        tight = not any(cell[:1].isspace() for cell in cells[1:])
+        return len(cells) == self._header.columns > 1 and tight and not _THOUSANDS.search(line)
+
+
+def _reason(line: str) -> str:
+    if '\\"' in line:
+        return 'a quote in a cell is written as \\", which CSV does not know: write it twice, ""'
+    return "a quote is left open or closed in mid-cell"

@@ -1,0 +1,164 @@
+"""From bytes to numbered lines: the encoding by its mark or as it was told, the line ends of every system, a bound on what is held.
+
+A byte that the encoding doesn't know becomes a mark that no text has, so that it costs its row and not the file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+from workers.ingest.containers import peeked
+from workers.ingest.errors import DamagedError, RowError, SourceError
+
+LONGEST_PIECE = 2**20  # characters: a longer line comes in pieces of this length
+LONGEST_LINE = 16 * 2**20  # characters: a page of 100 tweets with its includes is below one MiB
+LONGEST_TEXT = 25_000  # characters, as for tweets
+
+Piece = tuple[int, str]
+"""The number of a line from 1, and the line with its end; a line that is longer than `LONGEST_PIECE` comes as several."""
+
+_MARKS = (
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_UNMARKED = (
+    (re.compile(rb"(?:[^\0]\0){4}"), "utf-16-le"),
+    (re.compile(rb"(?:\0[^\0]){4}"), "utf-16-be"),
+    (re.compile(rb"(?:[^\0]\0\0\0){2}"), "utf-32-le"),
+    (re.compile(rb"(?:\0\0\0[^\0]){2}"), "utf-32-be"),
+)
+_LINE_END = re.compile(rb"[\r\n]")
+_LOST = re.compile("[\ud800-\udfff]")
+_ERRORS = "tweetmill-marked"
+
+
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\udcff", error.end
+
+
+codecs.register_error(_ERRORS, _marked)
+
+
+def checked_encoding(name: str) -> str:
+    """The name of an encoding of text, as Python has it.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        found = None
+    if found is None or not found._is_text_encoding or found.name in ("idna", "punycode", "undefined"):
+        raise ValueError("there is no text encoding of that name: utf-8, utf-16, latin-1, cp1252, shift_jis, gb18030 are some")
+    return found.name
+
+
+def lines(stream: BinaryIO, encoding: str | None = None) -> Iterator[Piece]:
+    """Every line of `stream` with its end, blank ones included, so that numbers are those an editor shows.
+
+    LF, CRLF and a lone CR each end a line. A byte order mark tells the encoding and is left out; without one it is `encoding`, or UTF-8.
+
+    Raises:
+        SourceError: the bytes are no text, the mark contradicts `encoding`, or an archive around them is damaged.
+    """
+    head, stream = peeked(stream)
+    text = io.TextIOWrapper(cast("io.BufferedReader", stream), _encoding_of(head, encoding), errors=_ERRORS, newline="")
+    number = 1
+    try:
+        while piece := text.readline(LONGEST_PIECE):
+            if len(piece) == LONGEST_PIECE and piece.endswith("\r"):
+                piece += text.readline(1)  # a CRLF must not be read as two ends
+            if number == 1:
+                piece = piece.removeprefix("\ufeff")
+            yield number, piece
+            number += piece.endswith(("\n", "\r"))
+    except DamagedError as error:
+        raise SourceError(f"{error} after line {number - 1}: fetch it again") from error
+    except UnicodeError as error:
+        raise SourceError(f"it can't be read as {encoding}: name another encoding") from error
+    finally:
+        with suppress(ValueError):  # it was closed before the last line was taken
+            text.detach()
+
+
+def whole_lines(pieces: Iterable[Piece]) -> Iterator[tuple[int, str | None]]:
+    """Lines, each in one: None for one that is longer than `LONGEST_LINE`."""
+    parts: list[str] = []
+    size = 0
+    number = 1
+    for number, piece in pieces:
+        if not parts and not size and piece.endswith(("\n", "\r")):
+            yield number, piece
+            continue
+        size += len(piece)
+        if size <= LONGEST_LINE:
+            parts.append(piece)
+        if piece.endswith(("\n", "\r")):
+            yield number, "".join(parts) if size <= LONGEST_LINE else None
+            parts, size = [], 0
+    if size:
+        yield number, "".join(parts) if size <= LONGEST_LINE else None
+
+
+def is_lost(text: str) -> bool:
+    """Whether some of its bytes were not valid in the encoding."""
+    return not text.isascii() and _LOST.search(text) is not None
+
+
+def not_valid(encoding: str | None) -> RowError:
+    """Why a row with such bytes is refused."""
+    if encoding is not None:
+        return RowError(None, f"the row is not valid {encoding}: is the file in another encoding?")
+    return RowError(None, "the row is not valid UTF-8: if the file is in another encoding, name it, such as --encoding latin-1")
+
+
+def _encoding_of(head: bytes, told: str | None) -> str:
+    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    if marked is not None:
+        if told is not None and not told.replace("_", "-").startswith(marked.removesuffix("-sig")):
+            raise SourceError(
+                f"it begins with the mark of {marked.removesuffix('-sig').upper()}, so it is not {told}: leave --encoding out"
+            )
+        return marked
+    if told is not None:
+        return told
+    first = _LINE_END.split(head, maxsplit=1)[0]
+    for pattern, name in _UNMARKED:
+        if pattern.match(head):
+            raise SourceError(f"it looks like {name.upper()} without the mark that says so: give --encoding {name}")
+    if b"\0" in first:
+        raise SourceError("it is not text but of a kind that is not known: give JSON Lines or CSV")
+    return "utf-8"
+
+
+def field_name(location: tuple[int | str, ...]) -> str | None:
+    """The name of a field that a file chose, as Postgres can store it."""
+    name = ".".join(map(str, location))
+    return "".join(character for character in name if character.isprintable())[:100] or None
+
+
+def check_text(field: str, value: str) -> None:
+    """Whether Postgres can store a text and a model be shown it.
+
+    Raises:
+        RowError: it is too long, or holds a NUL or half a character.
+    """
+    if len(value) > LONGEST_TEXT:
+        raise RowError(field, f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
+    if "\x00" in value:
+        raise RowError(field, f"{field} contains a NUL character, which Postgres cannot store")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RowError(field, f"{field} contains half of a character (a lone surrogate), which is no text") from None
