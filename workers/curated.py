@@ -17,7 +17,7 @@ from schemas.records import Pair, Reference, WordReference
 from workers.errors import NotFound, UserError
 from workers.ingest import rows
 from workers.ingest.errors import RowError, SourceError
-from workers.ingest.row import Row, Unit
+from workers.ingest.row import Row, Unit, key
 from workers.ingest.rows import Reading
 from workers.ingest.tables import column_of
 from workers.ingest.text import LONGEST_TEXT, check_text, field_name
@@ -56,8 +56,8 @@ class BadLine:
 
     @property
     def place(self) -> str:
-        """Where it stands: the line's number alone, `item 7`, or `3, item 2`."""
-        return Row(self.number, unit=self.unit, item=self.item).place.removeprefix("line ")
+        """Where it stands: the line's number alone, `item 7`, or `3 item 2`."""
+        return key(self.number, self.unit, self.item)
 
 
 def collection_name(path: Path) -> str:

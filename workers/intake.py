@@ -24,6 +24,7 @@ from workers import curated, imports, rejected
 from workers.counts import Counts, Reasons
 from workers.curated import BadLine, CuratedLine, Kind
 from workers.errors import UserError
+from workers.ingest.row import Unit, key, place
 from workers.store import copy_rows, transaction
 
 _BATCH_LINES = 5_000
@@ -44,6 +45,8 @@ class Refused(Protocol):
     def reason(self) -> str: ...  # noqa: D102
     @property
     def item(self) -> int | None: ...  # noqa: D102
+    @property
+    def unit(self) -> Unit: ...  # noqa: D102
 
 
 class Line(Protocol):
@@ -61,6 +64,8 @@ class Line(Protocol):
     def unusable(self) -> Sequence[str]: ...  # noqa: D102
     @property
     def item(self) -> int | None: ...  # noqa: D102
+    @property
+    def unit(self) -> Unit: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -182,10 +187,10 @@ _COLLIDES = "its id is known with another text, which stays: were the ids rounde
 
 def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID | None) -> Counts:
     tweets = [line for line in batch if line.tweet is not None]
-    refused = [(_place(row.line, row.item), row.field, row.reason) for line in batch if (row := line.rejected) is not None]
+    refused = [row for line in batch if (row := line.rejected) is not None]
     inserted, same_text, collisions = _insert_tweets(connection, [line.tweet for line in tweets if line.tweet]) if tweets else (0, 0, [])
-    collided = [(_place(tweets[ordinal].number, tweets[ordinal].item), "id", _COLLIDES) for ordinal in collisions]
-    rejected.keep(connection, origin, [*refused, *collided], job)
+    collided = [(key(line.number, line.unit, line.item), "id", _COLLIDES) for line in (tweets[ordinal] for ordinal in collisions)]
+    rejected.keep(connection, origin, [*((key(row.line, row.unit, row.item), row.field, row.reason) for row in refused), *collided], job)
     return Counts(
         read=len(batch),
         inserted=inserted,
@@ -195,12 +200,8 @@ def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID
         same_text=same_text,
         notices=Counter(line.notice for line in batch if line.notice is not None),
         unusable=Counter(name for line in batch for name in line.unusable),
-        reasons=Reasons((f"line {place}", field, reason) for place, field, reason in refused),
+        reasons=Reasons((place(row.line, row.unit, row.item), row.field, row.reason) for row in refused),
     )
-
-
-def _place(line: int, item: int | None) -> str:
-    return str(line) if item is None else f"{line} item {item}"
 
 
 def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> tuple[int, int, Sequence[int]]:
@@ -272,7 +273,7 @@ def _bring_in(
         for row in rows:
             if isinstance(row, BadLine):
                 refused, unit = refused + 1, row.unit
-                reasons.note(f"{row.unit} {row.number}", row.field, row.reason)
+                reasons.note(place(row.number, row.unit, row.item), row.field, row.reason)
                 yield row.number, row.place, None, None, None, row.field, row.reason
             else:
                 yield row.number, row.key, row.text, row.clean, row.summary, None, None

@@ -1,4 +1,4 @@
-"""Tweets as they arrive: JSON Lines, X API pages, archives of the older API, CSV, plain or gzipped, from a file or standard input.
+"""Tweets as they arrive: JSON Lines, X API pages, dumps of many tools, tables, plain or packed, from a file or standard input.
 
 `read` streams: one line in memory at a time, whatever the size of the file.
 """

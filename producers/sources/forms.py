@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from schemas.records import Tweet
+from workers.ingest.errors import RowError, SourceError
+from workers.ingest.row import Unit
+
+__all__ = ["Fields", "Line", "Notice", "RefusalError", "Rejected", "SourceError"]
 
 Fields = dict[str, object]
 """What a row says of a tweet's `id`, `text`, `author`, `lang`, `created_at` and `conversation`, nothing checked yet."""
 
 
-class SourceError(ValueError):
-    """The source as a whole cannot be read; the message says what to do about it."""
-
-
 @dataclass(frozen=True)
 class Rejected:
-    """A tweet that was refused. `reason` never quotes the tweet; `item` is its place where several stand on one line, from 1."""
+    """A tweet that was refused. `reason` never quotes the tweet; its place is told as that of a `Line`."""
 
     line: int
     field: str | None
     reason: str
     item: int | None = None
+    unit: Unit = "line"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Line:
         notice: what it is that is no tweet.
         unusable: optional fields whose values could not be used.
         item: the tweet's place where several stand on one line, from 1.
+        unit: what `number` counts: lines, or the elements of an array that spans the file.
     """
 
     number: int
@@ -53,19 +55,15 @@ class Line:
     notice: str | None = None
     unusable: tuple[str, ...] = ()
     item: int | None = None
+    unit: Unit = "line"
 
-    def at(self, item: int) -> Line:
-        """The same, at this place on its line."""
-        return replace(self, item=item, rejected=replace(self.rejected, item=item) if self.rejected else None)
+    def at(self, item: int | None, unit: Unit = "line") -> Line:
+        """The same, at this place on its line, counted by this unit."""
+        return replace(self, item=item, unit=unit, rejected=replace(self.rejected, item=item, unit=unit) if self.rejected else None)
 
 
-class RefusalError(Exception):
+class RefusalError(RowError):
     """Why one tweet is refused: the field, and a reason that does not quote it."""
-
-    def __init__(self, field: str | None, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
-        self.reason = reason
 
     def on(self, number: int) -> Line:
         """This refusal as the outcome of line `number`."""

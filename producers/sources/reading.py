@@ -1,19 +1,24 @@
-"""The one door to every form of file: find out what it is, then stream its tweets."""
+"""The tweets of a file, whatever its form: the rows that `workers.ingest` reads, each asked what it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from producers.sources.csv import is_header, read_csv
-from producers.sources.forms import Line, SourceError
-from producers.sources.jsonl import OPENINGS, read_json
-from producers.sources.names import Names
-from producers.sources.streams import STDIN, RawLine, check_readable, lines, opened
+from producers.sources.fields import line_of
+from producers.sources.forms import Line, RefusalError, SourceError
+from producers.sources.names import Names, check_header
+from producers.sources.objects import lines_of
+from workers.ingest import rows
+from workers.ingest.containers import STDIN, check_readable
+from workers.ingest.row import Row
+from workers.ingest.tables import column_of
 
-READERS = {".csv": read_csv, ".json": read_json, ".jsonl": read_json, ".ndjson": read_json}
+UNKNOWN = (
+    "it holds no tweets in a form that is known: give JSON Lines with `id` and `text`, X API pages, or CSV whose first line names a column "
+    "`text`"
+)
 
 
 def read(
@@ -22,59 +27,76 @@ def read(
     skip: int = 0,
     on_open: Callable[[BinaryIO], None] | None = None,
     names: Names | None = None,
+    encoding: str | None = None,
 ) -> Iterator[Line]:
     """Stream the tweets of a file, or of standard input for `-`, in constant memory.
 
     Args:
-        path: JSON Lines, X API v2 pages, v1.1 objects or CSV, each also as `.gz`. The ending decides; without a known one
-            the first line does.
+        path: JSON, a table with a header, or Parquet; also packed. The ending decides; without a known one the first line does.
         source: the name that tweets carry; by default the file's name without endings, or `stdin`.
-        skip: this many lines were done before; tweets of later lines only.
+        skip: this many lines were done before; tweets of later lines only. Of a file that is one array: so many of its elements.
         on_open: gets the open file, whose `tell()` says how far it is read; never called for standard input.
         names: how the fields are called, where the table of names does not say it; learns what it finds.
+        encoding: of the text, where no mark tells it; by default UTF-8.
 
     Raises:
         SourceError: at once for what is no file; while reading, for a form that is not known.
     """
     check_readable(path)
-    return _read(path, source or name_of(path), skip, on_open, names or Names())
+    return _read(path, source or name_of(path), skip, on_open, names or Names(), encoding)
 
 
 def name_of(path: str | Path) -> str:
     """The source's name when none is given: `tweets.csv.gz` is `tweets`, `-` is `stdin`."""
-    return "stdin" if str(path) == STDIN else _endings_apart(path)[0][:200]
+    if str(path) == STDIN:
+        return "stdin"
+    name = rows.without_packing(path)
+    return (Path(name).stem or name)[:200]
 
 
-def _endings_apart(path: str | Path) -> tuple[str, str]:
-    """The name without `.gz` and its ending, and the ending in lower case."""
-    name = Path(path).name
-    if name.lower().endswith(".gz"):
-        name = name[:-3]
-    return Path(name).stem or name, Path(name).suffix.lower()
+def _read(
+    path: str | Path, source: str, skip: int, on_open: Callable[[BinaryIO], None] | None, names: Names, encoding: str | None
+) -> Iterator[Line]:
+    reading = rows.Reading(lambda header, number: _check(header, number, names), None, encoding, UNKNOWN, on_open)
+    last = Line(0)
+    for row in rows.read(path, reading):
+        if row.number > skip:
+            for line in _placed(row, last, _lines(row, source, names)):
+                yield line
+                last = line
 
 
-def _read(path: str | Path, source: str, skip: int, on_open: Callable[[BinaryIO], None] | None, names: Names) -> Iterator[Line]:
-    with opened(path, on_open) as stream:
-        reader = READERS.get(_endings_apart(path)[1])
-        if reader is not None:
-            yield from reader(lines(stream), source, skip, names)
-        else:
-            yield from _read_unknown(lines(stream), path, source, skip, names)
-
-
-def _read_unknown(numbered: Iterator[RawLine], path: str | Path, source: str, skip: int, names: Names) -> Iterator[Line]:
-    """Let the first line that is not blank tell the form."""
-    first = next((line for line in numbered if line.content is None or line.content.strip()), None)
-    if first is None:
+def _placed(row: Row, last: Line, found: Iterator[Line]) -> Iterator[Line]:
+    """Lines at the place of their row. Of several documents on one line, the tweets are counted through."""
+    if row.unit == "line" and row.item is None:
+        yield from found
         return
-    every: Iterable[RawLine] = chain([first], numbered)
-    if first.content is not None and first.content.strip().startswith(OPENINGS):
-        yield from read_json(every, source, skip, names)
-    elif first.content is not None and is_header(first.content, names):
-        yield from read_csv(every, source, skip, names)
+    before = (last.item or 1) if row.item is not None and last.number == row.number else 0
+    for each in found:
+        item = each.item if row.item is None else before + (each.item or 1)
+        yield each.at(item, row.unit)
+
+
+def _lines(row: Row, source: str, names: Names) -> Iterator[Line]:
+    if row.refused is not None:
+        yield RefusalError(row.refused.field, row.refused.reason).on(row.number)
+    elif not row.is_table:
+        yield from lines_of(row.value, row.number, source, names)
     else:
-        where = "standard input" if str(path) == STDIN else str(path)
-        raise SourceError(
-            f"{where} holds no tweets in a form that is known: give JSON Lines with `id` and `text`, X API pages, "
-            "or CSV whose first line names a column `text`"
-        )
+        assert isinstance(row.value, dict)
+        # A line end in a cell is the tweet's, not that of the system on which the table was written.
+        cells = {name: cell.replace("\r\n", "\n") for name, cell in row.value.items()}
+        try:
+            yield line_of(row.number, names.fields_of(cells), source)
+        except RefusalError as refusal:
+            yield refusal.on(row.number)
+
+
+def _check(header: Sequence[str], number: int, names: Names) -> None:
+    check_header(header, number, names)
+    for name in header:
+        if name in names.told.values() or Names().fields_of({name: name}):
+            column_of(name, header, number)
+
+
+__all__ = ["SourceError", "name_of", "read"]

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, Row, text
 from schemas.records import Tweet
 from workers import intake
 from workers.errors import NotFound, UserError
+from workers.ingest.row import Unit
 from workers.intake import Bookmark, Counts
 
 AWKWARD = "tab\there, newline\nhere, backslash \\ and \\N and \\., quote \" and ', emoji 🎉, e\u0301, \x07 bell"
@@ -26,6 +27,7 @@ class Refused:
     field: str | None
     reason: str
     item: int | None = None
+    unit: Unit = "line"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Line:
     notice: str | None = None
     unusable: tuple[str, ...] = ()
     item: int | None = None
+    unit: Unit = "line"
 
 
 def tweets(count: int, start: int = 1) -> list[Line]:

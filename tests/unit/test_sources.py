@@ -217,8 +217,8 @@ def test_a_quote_in_the_middle_of_an_unquoted_cell_is_a_character(write):
     [
         ("a.csv", "id,said\n1,x\n", "map text=COLUMN"),
         ("a.txt", "just some words\n", "JSON Lines"),
-        ("a.tsv", "id\ttext\n1\tx\n", "JSON Lines"),
-        ("a.jsonl", '{"id":"1","text":"x"}'.encode("utf-16"), "UTF-8"),
+        ("a.xml", "<rss><channel/></rss>", "XML"),
+        ("a.csv", "id,text\n1,x\n".encode("utf-16-le"), "encoding utf-16-le"),
         ("a.jsonl.gz", gzip.compress(b'{"id":"1","text":"x"}\n' * 1000, mtime=0)[:-20], "again"),
     ],
 )

@@ -91,8 +91,8 @@ class _Scanner:
             return
         while self._find_next():
             mark = self._text[self._place]
-            if mark == "[" and not self._in_array:
-                self._in_array, self._item = True, 0
+            if mark == "[" and self._unit == "item" and not self._in_array:
+                self._in_array = True
                 self._place += 1
             elif mark == "]" and self._in_array:
                 self._in_array = False
@@ -155,9 +155,9 @@ class _Scanner:
         self._counted += 1
         if self._unit == "item":
             return self._counted, None
-        self._item = self._item + 1 if self._in_array or line == self._line else 1
+        self._item = self._item + 1 if line == self._line else 1
         self._line = line
-        return line, self._item if self._in_array or self._item > 1 else None
+        return line, self._item if self._item > 1 else None
 
     def _value(self) -> object:
         try:
@@ -243,7 +243,6 @@ class _Scanner:
         if self._text[begin] not in '{["':
             end = (_SCALAR_ENDS if self._in_array else _LINE_ENDS).search(self._text, begin)
             self._place = max(end.start() if end else len(self._text), begin + 1)
-            self._in_array = self._in_array and (self._unit == "item" or self._place < line_end)
             return
         depth, closed = self._levels(begin, line_end, 0)
         if closed is not None:
@@ -264,7 +263,6 @@ class _Scanner:
                 return
             own = self._indent(self._place)
             if own <= indent and self._text.startswith("{", self._place + own):
-                self._in_array = self._in_array and self._unit == "item"
                 return
             line_end = self._end_of_line(self._place)
             depth, closed = self._levels(self._place, line_end, depth)

@@ -20,6 +20,7 @@ class Row:
         refused: why the row can't be told.
         unit: what `number` counts.
         item: the row's place among several that begin on one line, from 1; None for one that has its line alone.
+        is_table: the value is a row of a table, whose cells are all text.
     """
 
     number: int
@@ -27,8 +28,19 @@ class Row:
     refused: RowError | None = None
     unit: Unit = "line"
     item: int | None = None
+    is_table: bool = False
 
     @property
     def place(self) -> str:
-        """Where it stands: `line 7`, `item 7` of an array, `line 7, item 2`."""
-        return f"{self.unit} {self.number}" + (f", item {self.item}" if self.item is not None else "")
+        """Where it stands."""
+        return place(self.number, self.unit, self.item)
+
+
+def place(number: int, unit: Unit, item: int | None) -> str:
+    """Where a row stands: `line 7`, `item 7` of an array, `line 7 item 2` of several on one line."""
+    return f"{unit} {number}" + (f" item {item}" if item is not None else "")
+
+
+def key(number: int, unit: Unit, item: int | None) -> str:
+    """The same as the key of a rejected row, where lines are what is counted if nothing is said."""
+    return place(number, unit, item).removeprefix("line ")

@@ -152,7 +152,7 @@ class _Reader:
             return Row(number, refused=refused)
         if any(map(is_lost, cells)):
             return Row(number, refused=not_valid(self._encoding))
-        return Row(number, {name: cells[at] for name, at in self._header.places})
+        return Row(number, {name: cells[at] for name, at in self._header.places}, is_table=True)
 
     def _cells(self, number: int, line: str) -> list[str]:
         if '"' not in line:
