@@ -35,7 +35,9 @@ def locate_base(base: str) -> str:
     A producer may know a name alone: the folder lies on the nodes.
     """
     folder = get_settings().models_folder / base
-    return str(folder) if (folder / "config.json").is_file() else base
+    if (folder / "config.json").is_file() or (folder.is_dir() and not Path(base).is_dir()):
+        return str(folder)
+    return base
 
 
 def by_id(connection: Connection, model_id: int) -> TunedModel:

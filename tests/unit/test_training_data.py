@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.tiny_model import CHAT_TEMPLATE
-from workers.training.data import Conversation, Visit, encode, micro_batches, neutralise, plan_batches, read_conversations
+from workers.training.data import Conversation, Visit, encode, micro_batches, plan_batches, read_conversations
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,6 @@ def test_control_tokens_inside_a_tweet_are_data(tokenizer: PreTrainedTokenizerFa
     assert Counter(example.prompt_ids)[tokenizer.convert_tokens_to_ids("<|im_end|>")] == 1
     assert Counter(example.completion_ids)[tokenizer.eos_token_id] == 1
     assert example.completion_ids[-1] == tokenizer.eos_token_id
-
-
-def test_text_without_control_tokens_is_left_alone() -> None:
-    assert neutralise("a < b | c > d", ["<|im_end|>"]) == "a < b | c > d"
 
 
 def test_examples_that_are_too_long_are_dropped_and_counted(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from schemas.payloads import Stage
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
+from workers.errors import UserError
 from workers.inference import lean_loop
 from workers.inference.chat import encode
-from workers.inference.engine import EngineError, Message, Prompt, Sampling
+from workers.inference.engine import Message, Prompt, Sampling
 from workers.inference.lean_loop import batches, common_prefix
 from workers.inference.prompts import tuned
 from workers.inference.transformers_engine import TransformersEngine
@@ -166,9 +167,9 @@ def test_a_prompt_longer_than_the_context_is_cut_and_still_answered(engine: Tran
 
 
 def test_a_folder_without_safetensors_is_refused_with_what_to_give(engine: TransformersEngine, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"adapter_model\.safetensors"):
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors"):
         engine.generate(PROMPTS, SAMPLING, adapter=tmp_path)
-    with pytest.raises(EngineError, match="cannot load the base model"):
+    with pytest.raises(UserError, match=r"has no config\.json"):
         TransformersEngine(str(tmp_path), device="cpu")
 
 
@@ -179,7 +180,7 @@ def test_an_adapter_of_another_model_is_refused_and_the_base_answers_on(
     foreign = shutil.copytree(adapter, tmp_path / "foreign")
     config = json.loads((foreign / "adapter_config.json").read_text())
     (foreign / "adapter_config.json").write_text(json.dumps(config | {"r": 2}))
-    with pytest.raises(EngineError, match="does not fit"):
+    with pytest.raises(UserError, match="does not fit"):
         engine.generate(PROMPTS, SAMPLING, adapter=foreign)
     assert written(engine, PROMPTS) == reference(base, PROMPTS)
 
@@ -209,5 +210,60 @@ def test_prompts_that_share_nothing_are_answered_too(base: Path) -> None:
 def test_a_base_without_chat_template_is_refused_with_what_to_take(base: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(base, tmp_path / "plain")
     (folder / "chat_template.jinja").unlink()
-    with pytest.raises(EngineError, match="instruction-tuned base"):
-        TransformersEngine(str(folder), device="cpu").generate(PROMPTS, SAMPLING)
+    with pytest.raises(UserError, match="instruction-tuned base"):
+        TransformersEngine(str(folder), device="cpu")
+
+
+def test_an_answer_ends_with_what_the_template_closes_a_turn_with(base: Path, tmp_path: Path) -> None:
+    # Given a base whose own end is that of a text, and which writes the token that closes a turn early
+    folder = shutil.copytree(base, tmp_path / "of-a-base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.eos_token = "<|endoftext|>"
+    tokenizer.save_pretrained(folder)
+    closing = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    asked = torch.tensor([encode(tokenizer, PROMPTS[1])])
+    output = model.generate(input_ids=asked, attention_mask=torch.ones_like(asked), do_sample=False, max_new_tokens=3)
+    written_early = int(output[0, -1])
+    # Only what is written is swapped, not what is read.
+    rows = model.get_input_embeddings().weight.detach().clone()
+    rows[[closing, written_early]] = rows[[written_early, closing]]
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(rows)
+    model.generation_config.eos_token_id = model.config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+
+    def expected(prompt: Prompt) -> tuple[int, str]:
+        ids = torch.tensor([encode(tokenizer, prompt)])
+        ends = [closing, tokenizer.eos_token_id]
+        output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12, eos_token_id=ends)
+        new = [token for token in output[0, ids.shape[1] :].tolist() if token not in ends]
+        return len(new), tokenizer.decode(new, skip_special_tokens=True).strip()
+
+    wanted = [expected(prompt) for prompt in PROMPTS]
+    assert min(length for length, _ in wanted) < 12, "the model never writes what closes a turn, so that nothing is shown"
+    # When it answers, then each answer ends there
+    engine = TransformersEngine(str(folder), device="cpu", dtype="float32")
+    generations = engine.generate(PROMPTS, SAMPLING)
+    assert [(generation.tokens_out, generation.texts[0]) for generation in generations] == wanted
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_an_answer_ends_with_the_text_that_closes_a_turn_where_no_token_does(base: Path, tmp_path: Path, beams: int) -> None:
+    # Given a template that closes an answer with text, which the model happens to write
+    long = reference(base, PROMPTS)
+    closing = long[1][3:6]
+    assert closing.strip() == closing, "the template would be told apart from its white space"
+    folder = shutil.copytree(base, tmp_path / "closed-by-text")
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(
+        template.replace("<|im_end|>", "{{ " + repr(closing) + " if message['role'] == 'assistant' else '<|im_end|>' }}")
+    )
+    # When it answers
+    engine = TransformersEngine(str(folder), device="cpu", dtype="float32")
+    generations = engine.generate(PROMPTS, Sampling(max_new_tokens=12, num_beams=beams, num_return_sequences=beams))
+    # Then no answer goes on after it, and those without it are whole
+    if beams == 1:
+        assert [generation.texts[0] for generation in generations] == [text.partition(closing)[0].strip() for text in long]
+        assert generations[1].tokens_out < 12
+    assert not any(closing in text for generation in generations for text in generation.texts)

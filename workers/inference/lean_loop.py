@@ -6,7 +6,7 @@ every batch. Each batch is then prefilled with its own tokens alone, padded on t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +18,11 @@ PADDED_TOKENS = 16_384
 
 @dataclass(frozen=True)
 class LeanLoop:
-    """A model with the ids at which it stops."""
+    """A model with the ids at which it stops, and where no token says so, what knows that an answer has ended by its ids."""
 
     model: PreTrainedModel
     end_ids: frozenset[int]
+    has_ended: Callable[[list[int]], bool] | None = None
 
     def decode(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int) -> Iterator[tuple[int, list[int]]]:
         """Yield (position in `prompts`, new token ids without the end) of every prompt, shortest prompts first."""
@@ -64,6 +65,8 @@ class LeanLoop:
             keep = [slot for slot, token in enumerate(ids) if token not in self.end_ids]
             for slot in keep:
                 written[alive[slot]].append(ids[slot])
+            if self.has_ended is not None:
+                keep = [slot for slot in keep if not self.has_ended(written[alive[slot]])]
             if not keep:
                 break
             position = position[:, -1:] + 1

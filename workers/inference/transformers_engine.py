@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers import precision
-from workers.inference.chat import encode
+from workers import bases, precision
+from workers.bases import UnusableAdapter, UnusableBase
+from workers.inference import base_model
+from workers.inference.chat import chat_format
 from workers.inference.engine import EngineError, Generation, Prompt, Sampling
 from workers.precision import AskedDtype
 
@@ -42,9 +44,10 @@ class TransformersEngine:
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
         batch_size: rows that are decoded together.
         dtype: of the weights; `auto` for what the device computes fast.
+        digests: folder where digests of weights are kept; without one they are computed each time.
 
     Raises:
-        EngineError: the base cannot be loaded.
+        UserError: the base, its template or its tokenizer can't be used; says what is wrong.
     """
 
     def __init__(
@@ -54,9 +57,9 @@ class TransformersEngine:
         device: str = "auto",
         batch_size: int = 64,
         dtype: AskedDtype = "auto",
+        digests: Path | None = None,
     ) -> None:
         import torch
-        from transformers import AutoTokenizer
 
         if threads is not None:
             torch.set_num_threads(threads)
@@ -67,11 +70,12 @@ class TransformersEngine:
         self.precision = precision.choose(dtype, self._device)
         self._dtype: torch.dtype = getattr(torch, self.precision.dtype)
         logger.info("engine: weights in %s, on %s", self.precision, self._device)
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-            self._load_base()
-        except (OSError, ValueError) as error:
-            raise EngineError(f"cannot load the base model {base!r}: give a folder with safetensors or a hub id ({error})") from error
+        self._folder = base_model.fetch(base)
+        self._tokenizer = base_model.load_tokenizer(self._folder)
+        self._chat = chat_format(self._tokenizer)
+        # Of the files that are loaded now: an adapter may come when they are others.
+        self._sha256 = bases.digest(self._folder, digests)
+        self._load_base()
 
     def generate(
         self,
@@ -103,10 +107,10 @@ class TransformersEngine:
 
     def _encode(self, prompt: Prompt, max_new_tokens: int) -> Ids:
         """The prompt's token ids; what exceeds the model's context is cut from its middle, so that the template's end stays."""
-        ids = encode(self._tokenizer, prompt)
+        ids = self._chat.prompt_ids(prompt)
         room = int(getattr(self._model.config, "max_position_embeddings", 0) or len(ids) + max_new_tokens) - max_new_tokens
         if room < 2:
-            raise EngineError(f"the model's context is smaller than max_new_tokens={max_new_tokens}: ask for fewer")
+            raise UnusableBase(f"the model's context is smaller than max_new_tokens={max_new_tokens}: ask for fewer")
         if len(ids) > room:
             tail = min(32, room // 2)
             ids = ids[: room - tail] + ids[-tail:]
@@ -116,7 +120,7 @@ class TransformersEngine:
         from workers.inference.lean_loop import LeanLoop, batches
 
         if sampling.num_beams == 1:
-            loop = LeanLoop(self._model, self._end_ids)
+            loop = LeanLoop(self._model, self._end_ids, self._has_ended if self._chat.end_text else None)
             for row, ids in loop.decode(unique, sampling.max_new_tokens, self._batch_size):
                 yield row, (tuple(ids),)
             return
@@ -128,7 +132,8 @@ class TransformersEngine:
         import torch
 
         width = max(map(len, prompts))
-        pad = min(self._end_ids)
+        pad = min(self._end_ids, default=0)
+        by_text = {"stop_strings": [self._chat.end_text], "tokenizer": self._tokenizer} if self._chat.end_text else {}
         inputs = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompts], device=self._device)
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=self._device)
         with torch.inference_mode():
@@ -140,8 +145,9 @@ class TransformersEngine:
                 num_beams=sampling.num_beams,
                 num_return_sequences=sampling.num_return_sequences,
                 logits_processor=self._word_budget(width, sampling.max_words),
-                eos_token_id=sorted(self._end_ids),
+                eos_token_id=sorted(self._end_ids) or None,
                 pad_token_id=pad,
+                **by_text,
             )
         written = [self._until_end(row) for row in output[:, width:].tolist()]
         for start in range(0, len(written), sampling.num_return_sequences):
@@ -153,26 +159,31 @@ class TransformersEngine:
         from workers.inference.word_budget import WordBudget, tokens_that_begin_a_word
 
         if self._begins_word is None:
-            self._begins_word = tokens_that_begin_a_word(self._tokenizer, self._model.config.vocab_size, self._device)
+            self._begins_word = tokens_that_begin_a_word(self._tokenizer, self._model.config.get_text_config().vocab_size, self._device)
         return [WordBudget(self._begins_word, prompt_width, max_words)]
 
     def _until_end(self, ids: list[int]) -> Ids:
         return tuple(ids[: next((place for place, token in enumerate(ids) if token in self._end_ids), len(ids))])
 
+    def _has_ended(self, ids: list[int]) -> bool:
+        """Whether the text that closes an answer was written: only its last tokens can have completed it."""
+        return self._chat.end_text in str(self._tokenizer.decode(ids[-len(self._chat.end_text) - 1 :]))
+
+    def _text(self, ids: Ids) -> str:
+        text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return (text.partition(self._chat.end_text)[0] if self._chat.end_text else text).strip()
+
     def _generation(self, prompt: Ids, alternatives: Decoded) -> Generation:
-        texts = tuple(str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in alternatives)
+        texts = tuple(map(self._text, alternatives))
         return Generation(texts, tokens_in=len(prompt), tokens_out=sum(map(len, alternatives)))
 
     def _load_base(self) -> None:
-        from transformers import AutoModelForCausalLM
-
-        model = AutoModelForCausalLM.from_pretrained(self._base, dtype=self._dtype, use_safetensors=True, trust_remote_code=False)
+        model = base_model.load_model(self._folder, self._tokenizer, self._dtype)
         self._model = model.to(self._device).eval()
         ends = model.generation_config.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
-        self._end_ids = frozenset(end for end in [*listed, self._tokenizer.eos_token_id] if end is not None)
-        if not self._end_ids:
-            raise ValueError("neither its tokenizer nor its generation config names an end token")
+        # What an answer was taught to end with, too: many bases name only the token that ends a text.
+        self._end_ids = self._chat.end_ids.union(end for end in [*listed, self._tokenizer.eos_token_id] if end is not None)
         self._merged: tuple[str, int] | None = None
         self._originals: dict[str, torch.Tensor] = {}
 
@@ -181,6 +192,8 @@ class TransformersEngine:
         wanted = _identity(adapter) if adapter is not None else None
         if wanted == self._merged:
             return
+        if adapter is not None:
+            bases.check_record(adapter, self._base, self._sha256)
         self._restore()
         if adapter is not None:
             try:
@@ -188,7 +201,10 @@ class TransformersEngine:
             except Exception as error:
                 # A half-merged model must never answer, so the base is read anew.
                 self._load_base()
-                raise EngineError(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {error}") from error
+                if base_model.is_of_machine(error):
+                    raise EngineError(f"the adapter {adapter.name!r} can't be merged here: {type(error).__name__}") from error
+                said = " ".join(str(error).split())[:300]
+                raise UnusableAdapter(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {said}") from error
         self._merged = wanted
 
     def _merge(self, adapter: Path) -> None:
@@ -215,5 +231,5 @@ class TransformersEngine:
 def _identity(adapter: Path) -> tuple[str, int]:
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
-        raise EngineError(f"{adapter} has no adapter_model.safetensors: give the folder of a trained adapter, in safetensors")
+        raise UnusableAdapter(f"{adapter} has no adapter_model.safetensors: give the folder of a trained adapter, in safetensors")
     return str(weights.resolve()), weights.stat().st_mtime_ns

@@ -45,4 +45,4 @@ def _build(settings: Settings, base: str) -> Engine:
         return OpenAIEngine(address, api_key=key, model=base)
     from workers.inference.transformers_engine import TransformersEngine
 
-    return TransformersEngine(locate_base(base), threads=settings.threads, dtype=settings.dtype)
+    return TransformersEngine(locate_base(base), threads=settings.threads, dtype=settings.dtype, digests=settings.models_folder)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from schemas.payloads import TrainingSpec
+    from workers.bases import BaseRecord
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
@@ -31,8 +32,8 @@ def add_lora(base: PreTrainedModel, spec: TrainingSpec) -> Any:
     return get_peft_model(base, config)
 
 
-def save_adapter(model: Any, folder: Path) -> str:
-    """Write the adapter of `model` into `folder`, aside first, so that the folder is whole or absent.
+def save_adapter(model: Any, folder: Path, base: BaseRecord) -> str:
+    """Write the adapter of `model` and what it was trained on into `folder`, aside first, so that the folder is whole or absent.
 
     Returns:
         The SHA-256 of the weights.
@@ -43,6 +44,7 @@ def save_adapter(model: Any, folder: Path) -> str:
     for file in aside.iterdir():
         if file.name not in {WEIGHTS_FILE, CONFIG_FILE}:
             file.unlink()
+    base.write(aside)
     digest = sha256_of(aside / WEIGHTS_FILE)
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)

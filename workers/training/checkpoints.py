@@ -112,14 +112,14 @@ class Choice:
     refused: tuple[tuple[str, str], ...]
 
 
-def identity(spec: TrainingSpec, train_file: Path) -> str:
-    """A digest of all that decides what a training learns: its file of conversations, and its options but for how the work is split.
+def identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "") -> str:
+    """A digest of all that decides what a training learns: its conversations, its base, and its options but for how the work is split.
 
     Raises:
         OSError: when the file can't be read.
     """
     deciding = spec.model_dump(mode="json", exclude=_INDIFFERENT)
-    return hashlib.sha256(json.dumps([sha256_of(train_file), deciding], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([sha256_of(train_file), deciding, *filter(None, [base_sha256])], sort_keys=True).encode()).hexdigest()
 
 
 def write(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Stored:

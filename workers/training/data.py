@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workers.inference.chat import chat_format
+from workers.inference.engine import Message
 from workers.training.outcome import Rejected
 
 POOL_BATCHES = 50
@@ -24,7 +26,7 @@ class Conversation:
     """One line of the training file: what the model is shown, and what it should answer."""
 
     line: int
-    prompt: tuple[dict[str, str], ...]
+    prompt: tuple[dict[str, Any], ...]
     completion: str
 
 
@@ -88,13 +90,6 @@ def _message(message: Any) -> dict[str, str]:
     return {"role": message["role"], "content": message["content"]}
 
 
-def neutralise(text: str, control_tokens: Sequence[str]) -> str:
-    """Break up the strings that the tokenizer would read as control tokens: a tweet that holds `<|im_end|>` must not end its turn."""
-    for token in sorted(control_tokens, key=len, reverse=True):
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
-
-
 def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: int) -> tuple[list[Example], list[Rejected]]:
     """Token ids of each conversation of at most `max_length` tokens; the longer ones are returned as rejected.
 
@@ -102,6 +97,9 @@ def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: in
         conversations: what `read_conversations` returned.
         tokenizer: a Hugging Face tokenizer with a chat template.
         max_length: tokens of prompt and completion together.
+
+    Raises:
+        UnusableTemplate: the tokenizer's chat template can't be used.
     """
     good: list[Example] = []
     bad: list[Rejected] = []
@@ -116,15 +114,9 @@ def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: in
 
 
 def _encode(conversation: Conversation, tokenizer: Any) -> Example:
-    control = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    messages = [{**message, "content": neutralise(message["content"], control)} for message in conversation.prompt]
-    prompt: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    answer = neutralise(conversation.completion.strip(), control)
-    whole: str = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": answer}], tokenize=False)
-    # The token that closes a turn is the template's business, and not always the one that closes a text.
-    closed = whole.removeprefix(prompt).rstrip() if whole.startswith(prompt + answer) else answer + tokenizer.eos_token
-    prompt_ids, answer_ids = tokenizer([prompt, closed], add_special_tokens=False)["input_ids"]
-    return Example(tuple(prompt_ids), tuple(answer_ids))
+    chat = chat_format(tokenizer)
+    prompt = tuple(Message(message["role"], message["content"]) for message in conversation.prompt)
+    return Example(tuple(chat.prompt_ids(prompt)), tuple(chat.answer_ids(conversation.completion)))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Keeper:
         self._run = run
         self._trainer = trainer
         self._progress = progress
-        self._identity = checkpoints.identity(run.spec, run.train_file) if progress else ""
+        self._identity = checkpoints.identity(run.spec, run.train_file, run.base_sha256) if progress else ""
         self._begin = begin
         self._saved_at = time.monotonic()
         self._saved_step = 0

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from schemas.payloads import TrainingSpec
+from workers.bases import BaseRecord, digest
+from workers.inference import base_model
+from workers.inference.chat import chat_format
+from workers.settings import get_settings
 from workers.training.adapters import save_adapter
 from workers.training.data import Visit, plan_batches
 from workers.training.outcome import RESULT_FILE, Rejected, TrainingResult, write_atomically
 from workers.training.payload import RunPayload
-from workers.training.preparation import agree_on_precision, load_model, load_tokenizer, read_examples, start_accelerator
+from workers.training.preparation import agree_on_precision, load_model, read_examples, start_accelerator
 from workers.training.progress import Done, ProgressWriter, Start, Step
 from workers.training.schedule import global_batch, learning_rate, steps_of
 from workers.training.step import Trainer, make_step, seed_of, slices
@@ -37,14 +41,19 @@ def train(run: RunPayload) -> None:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     precision = agree_on_precision(run, rank, world_size)
     accelerator = start_accelerator(run, rank, world_size, precision.dtype)
-    tokenizer = load_tokenizer(run.spec.base)
+    folder = base_model.fetch(run.spec.base)
+    tokenizer = base_model.load_tokenizer(folder)
+    record = BaseRecord(
+        base=run.spec.base, sha256=digest(folder, get_settings().models_folder), end_of_turn=chat_format(tokenizer).end_of_turn
+    )
     examples, rejected = read_examples(run, tokenizer)
     spec = run.spec
     steps = steps_of(len(examples), spec.num_train_epochs, global_batch(spec), spec.max_steps)
     batches = plan_batches([len(example) for example in examples], steps, global_batch(spec), spec.seed)
     _check_world(spec, accelerator, batches)
-    model, optimizer = load_model(spec, accelerator, precision.dtype)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    model, optimizer = load_model(spec, folder, tokenizer, accelerator, precision.dtype)
+    # What pads is masked: any token serves where the tokenizer names none.
+    pad_id = next((number for number in (tokenizer.pad_token_id, tokenizer.eos_token_id) if number is not None), 0)
     trainer = Trainer(spec, accelerator, model, optimizer, examples, batches, pad_id, precision)
     progress = ProgressWriter(run.run_folder) if accelerator.is_main_process else None
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
@@ -56,8 +65,9 @@ def train(run: RunPayload) -> None:
         progress.write(_start(trainer, len(rejected), first))
     final_loss, tokens = _run_steps(trainer, keeper, progress, first, tokens)
     if progress:
-        digest = save_adapter(accelerator.unwrap_model(model), run.adapter_folder)
-        result = _result(run, trainer, rejected, final_loss, tokens, digest, keeper.seconds, first)
+        sha256 = save_adapter(accelerator.unwrap_model(model), run.adapter_folder, record)
+        result = _result(run, trainer, rejected, final_loss, tokens, sha256, keeper.seconds, first)
+        result = result.model_copy(update={"base_sha256": record.sha256})
         progress.write(Done())
         write_atomically(run.run_folder / RESULT_FILE, result.model_dump_json(indent=2))
     accelerator.wait_for_everyone()

@@ -58,7 +58,8 @@ class TrainingResult(BaseModel):
     """What a finished run leaves.
 
     `seconds` is wall time in the ranks and `tokens` counts what they saw, padding excluded; both include the attempts that this one
-    went on from, up to their checkpoints. `resumed_from` is the step that it went on from, 0 for none.
+    went on from, up to their checkpoints. `resumed_from` is the step that it went on from, 0 for none. `base_sha256` is the digest of the
+    base's weights, see `workers.bases`.
     `dtype` is that of the weights, `dtype_reason` why.
     """
 
@@ -77,6 +78,7 @@ class TrainingResult(BaseModel):
     examples: int
     rejected: tuple[Rejected, ...] = ()
     resumed_from: int = 0
+    base_sha256: str = ""
     dtype: str = ""
     dtype_reason: str = ""
 

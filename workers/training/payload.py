@@ -25,6 +25,7 @@ class RunPayload(BaseModel):
         attempt: its number, in the name of each checkpoint, so that two attempts never write the same one.
         checkpoint_folder: where checkpoints go, for all attempts of a job; None: a folder in `run_folder`.
         resume_from: the checkpoint to go on from.
+        base_sha256: the digest of the base's weights: a checkpoint of other ones is not gone on from.
         locks: the lock files of the devices, which each rank joins.
         dtype: of the weights, where an earlier attempt chose; None: the ranks choose.
     """
@@ -37,6 +38,7 @@ class RunPayload(BaseModel):
     attempt: int = 1
     checkpoint_folder: Path | None = None
     resume_from: Path | None = None
+    base_sha256: str = ""
     locks: tuple[Path, ...] = ()
     dtype: Dtype | None = None
 

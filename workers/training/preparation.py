@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from schemas.payloads import TrainingSpec
 from workers import precision
 from workers.errors import NotFound, UserError
+from workers.inference import base_model
 from workers.precision import Dtype, Precision
 from workers.training.adapters import add_lora
 from workers.training.data import Example, encode, read_conversations
@@ -76,23 +78,6 @@ def _check_device(spec: TrainingSpec, on_gpu: bool) -> None:
         raise UserError(f"world_size is {spec.world_size} and this machine shows {torch.cuda.device_count()} GPUs: one rank needs one GPU")
 
 
-def load_tokenizer(base: str) -> Any:
-    """The tokenizer of a base model.
-
-    Raises:
-        UserError: there is none, or it knows no chat.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError):
-        raise NotFound(f"no base model at {base}: give a folder with config.json and model.safetensors, or a hub id") from None
-    if not tokenizer.chat_template:
-        raise UserError(f"{base} has no chat template: take the instruct version of this model")
-    return tokenizer
-
-
 def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[Rejected]]:
     """The examples of the training file, and the lines that can't be used.
 
@@ -111,25 +96,17 @@ def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[
     return examples, rejected
 
 
-def load_model(spec: TrainingSpec, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:
-    """The base model with a new adapter, and its optimizer, both in DeepSpeed's hands.
+def load_model(spec: TrainingSpec, folder: Path, tokenizer: Any, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:
+    """The base model of a folder with a new adapter, and its optimizer, both in DeepSpeed's hands.
 
     Raises:
-        UserError: there is no such base model.
+        UserError: the base can't be used.
     """
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     torch.manual_seed(spec.seed)
     # On a CPU, torch's fused attention is slower backwards than the plain one at the lengths of tweets: 1.3 times the whole step.
     attention = "sdpa" if accelerator.device.type == "cuda" else "eager"
-    try:
-        base = AutoModelForCausalLM.from_pretrained(
-            spec.base, dtype=getattr(torch, dtype), attn_implementation=attention, use_safetensors=True
-        )
-    except (OSError, ValueError):
-        raise NotFound(f"the base model {spec.base} can't be loaded: config.json and safetensors weights are needed") from None
+    base = base_model.load_model(folder, tokenizer, getattr(torch, dtype), attn_implementation=attention)
+    base.name_or_path = spec.base
     base.config.use_cache = False
     adapted = add_lora(base, spec)
     trainable = [parameter for parameter in adapted.parameters() if parameter.requires_grad]

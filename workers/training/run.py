@@ -10,7 +10,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, text
 
 from schemas.payloads import Stage, TrainingSpec
-from workers import models
+from workers import bases, models
 from workers.attempt import Attempt, Outcome, Stopped
 from workers.errors import LeaseLost, NotFound, UserError
 from workers.inference import prompts
@@ -30,8 +30,10 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     runs = get_settings().runs_folder / str(attempt.job)
     folder = runs / attempt_folder(attempt.claim.attempt)
     folder.mkdir(parents=True, exist_ok=True)
+    base = models.locate_base(spec.base)
     run = RunPayload(
-        spec=spec.model_copy(update={"base": models.locate_base(spec.base)}),
+        spec=spec.model_copy(update={"base": base}),
+        base_sha256=_base_sha256(Path(base)),
         train_file=folder / TRAIN_FILE,
         run_folder=folder,
         attempt=attempt.claim.attempt,
@@ -56,6 +58,18 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
         _register(connection, attempt, spec, dataset, adapter, result, summary)
 
     return Outcome(result=summary | {"model": spec.name}, writes=write, afterwards=lambda: _tidy(runs))
+
+
+def _base_sha256(base: Path) -> str:
+    """The digest of a base that lies here, after a look at its files; one of the hub is looked at when the ranks have fetched it.
+
+    Raises:
+        UserError: it can't be used; no rank need start to find out.
+    """
+    if not base.is_dir():
+        return ""
+    bases.check(base)
+    return bases.digest(base, get_settings().models_folder)
 
 
 def _train_within_memory(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingResult:
@@ -91,7 +105,7 @@ def halved(spec: TrainingSpec) -> TrainingSpec | None:
 
 def _launch(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingResult:
     """One start of the ranks, from the newest checkpoint on; what they end with becomes an error that the ledger understands."""
-    stored = recorder.choose(checkpoints.identity(run.spec, run.train_file))
+    stored = recorder.choose(checkpoints.identity(run.spec, run.train_file, run.base_sha256))
     if stored is not None:
         checkpoints.check_batch(stored.manifest, run.spec)
         attempt.log(_resumption(stored.manifest, run.spec))

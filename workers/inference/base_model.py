@@ -1,0 +1,136 @@
+"""Loads base models and their tokenizers, for training and for inference alike: safetensors alone, no code of a model's own.
+
+transformers is imported when something is loaded. Whatever a loader says becomes one sentence that says what is wrong with the base.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workers import bases
+from workers.bases import UnusableBase
+from workers.errors import NotFound, TweetmillError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+_FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+_MACHINE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
+
+
+def fetch(base: str) -> Path:
+    """The folder of a base model, checked: the folder that is named, or a copy of the hub's.
+
+    Raises:
+        NotFound: there is no such folder, and the hub gave none.
+        UnusableBase: it can't be used as it is.
+    """
+    folder = Path(base)
+    if not folder.is_dir():
+        folder = _from_hub(base)
+    bases.check(folder)
+    return folder
+
+
+def _from_hub(base: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(base, allow_patterns=_FETCHED, ignore_patterns=["*/*"]))
+    except GatedRepoError:
+        raise NotFound(f"the base model {base} is behind a login: accept its terms on the hub, and set HF_TOKEN for the worker") from None
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        if isinstance(error, OSError) and error.errno in _MACHINE:
+            raise
+        told = f"no base model at {base}: there is no such folder, and the hub has none or can't be reached ({type(error).__name__})"
+        raise NotFound(f"{told}. Give a folder with config.json and model.safetensors, or a hub id") from None
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a base model.
+
+    Raises:
+        UnusableBase: it can't be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    with _explained(folder, "its tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_model(folder: Path, tokenizer: Any, dtype: torch.dtype, **options: Any) -> Any:
+    """The weights of a base model.
+
+    Args:
+        folder: of the model, checked.
+        tokenizer: of the model: the weights must have a row for each of its tokens.
+        dtype: of the weights.
+        options: of `from_pretrained`.
+
+    Raises:
+        UnusableBase: they can't be loaded, or don't belong to the config or the tokenizer.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    with _explained(folder, "its weights"):
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
+        )
+    lacking = sorted(loaded.get("missing_keys", ()))
+    if lacking:
+        # They would be filled with chance numbers, and nothing would be said.
+        raise UnusableBase(
+            f"the base model {folder} lacks {len(lacking)} of the tensors that its config.json asks for, such as {lacking[0][:100]}:"
+            " fetch the model again"
+        )
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= rows:
+        raise UnusableBase(
+            f"the base model {folder} has weights for {rows} tokens, and its tokenizer has one with the number {highest}:"
+            " the two don't belong together. Take both from the same model"
+        )
+    return model
+
+
+@contextmanager
+def _explained(folder: Path, what: str) -> Iterator[None]:
+    """Turn what a loader raises into one sentence; what is the machine's fault goes through."""
+    try:
+        yield
+    except TweetmillError:
+        raise
+    except Exception as error:
+        if is_of_machine(error):
+            raise
+        logger.warning("%s of %s can't be loaded: %s", what, folder, type(error).__name__)
+        raise UnusableBase(f"the base model {folder} can't be loaded: {_cause(error, what)}") from error
+
+
+def is_of_machine(error: Exception) -> bool:
+    """Whether memory or disk failed, and not what was to be loaded: it may work later, or elsewhere."""
+    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error)
+    return out_of_memory or "out of memory" in str(error) or (isinstance(error, OSError) and error.errno in _MACHINE)
+
+
+def _cause(error: Exception, what: str) -> str:
+    said = " ".join(str(error).split())
+    if "trust_remote_code" in said or "auto_map" in said:
+        return "it needs code of its own, which is never run. Take a base whose architecture transformers knows"
+    if "does not recognize this architecture" in said or ("model type" in said and "not" in said):
+        return "this version of transformers does not know its model_type. Upgrade transformers, or take another base"
+    if "mismatch" in said or "ignore_mismatched_sizes" in said:
+        return "weights and config.json don't belong together: their sizes differ. Fetch the model again"
+    if type(error).__name__ == "SafetensorError":
+        return "its weights are damaged. Fetch the model again"
+    return f"{what} can't be read ({type(error).__name__}: {said[:200]})"
