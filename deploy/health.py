@@ -6,15 +6,17 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy import flower
 from deploy.home import Home
 from schemas.payloads import Queue
-from workers import startup
+from workers import readiness, startup
 from workers.broker import connect as redis_client
 from workers.broker import connect_as_told
 from workers.errors import TweetmillError
+from workers.redaction import first_line, redact
 from workers.settings import Settings
 
 __all__ = ["broker_reading", "database_reading", "live_workers", "ready_workers", "redis_client", "status"]
@@ -37,23 +39,31 @@ def status(settings: Settings, home: Home) -> Reading:
     database = _asked(lambda: database_reading(settings))
     workers = _asked_list(lambda: live_workers(settings)) if database["answers"] else []
     stuck = idle_beside_messages(settings, workers) if broker["answers"] else []
+    machine = (finding.text for finding in readiness.machine_findings(settings))
+    problems = [*broker["problems"], *database["problems"], *machine, *stuck]
     stay = any(not worker["draining"] for worker in workers)
     return {
         "home": str(home.path),
         "supervisor": supervisor,
-        "ready": bool(broker["answers"] and database["answers"] and stay and not stuck and database["revision"] == database["head"]),
+        "ready": bool(broker["answers"] and database["answers"] and stay and not problems),
         "redis": broker,
         "postgres": database,
-        "problems": [*broker.get("problems", ()), *database.get("problems", ()), *stuck],
+        "problems": problems,
+        "warnings": broker.get("warnings", []),
         "workers": workers,
         "processes": stack.get("processes", []) if supervisor else [],
         "flower": {
             "url": stack.get("flower") if supervisor else None,
             "user": settings.flower_user,
-            "password_file": str(flower.password_file(settings, home)),
+            "password_file": _shown(flower.password_file(settings, home)),
         },
         "disk_free_gib": _free_gib(home),
     }
+
+
+def _shown(password_file: Path) -> str | None:
+    # What is no file may be the password itself.
+    return str(password_file) if password_file.is_file() else None
 
 
 def _free_gib(home: Home) -> float:
@@ -75,7 +85,7 @@ def _asked(ask: Callable[[], Reading]) -> Reading:
     try:
         return {"answers": True, **ask()}
     except Exception as error:  # whatever it is, it is the answer to "how is it?"
-        return {"answers": False, "error": _in_words(error)}
+        return {"answers": False, "error": redact(str(error)) if isinstance(error, TweetmillError) else first_line(error), "problems": []}
 
 
 def _asked_list(ask: Callable[[], list[Reading]]) -> list[Reading]:
@@ -85,25 +95,20 @@ def _asked_list(ask: Callable[[], list[Reading]]) -> list[Reading]:
         return []
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, TweetmillError):
-        return str(error)
-    return (str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def broker_reading(settings: Settings) -> Reading:
     """Version, time to answer in ms, what a start of a worker looks at, and how many messages each queue holds."""
+    reading = startup.ask_redis(settings)
     with connect_as_told(settings) as client:
         begun = time.perf_counter()
         client.ping()
         milliseconds = (time.perf_counter() - begun) * 1000
-        reading = startup.read_redis(client)
         return {
             **asdict(reading),
             "ms": round(milliseconds, 2),
             "clock_ahead": round(reading.clock_ahead, 3),
             "queues": _lengths(client),
-            "problems": [*startup.redis_problems(reading, settings), *_misplaced(client)],
+            "problems": [*(finding.text for finding in readiness.redis_findings(reading, settings)), *_misplaced(client)],
+            "warnings": readiness.redis_warnings(reading),
         }
 
 
@@ -149,7 +154,7 @@ def database_reading(settings: Settings) -> Reading:
 
     from workers.store import connect
 
-    reading = startup.read_database(settings)
+    reading = startup.ask_database(settings)
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
     try:
         with engine.connect() as connection:
@@ -162,7 +167,7 @@ def database_reading(settings: Settings) -> Reading:
         **asdict(reading),
         "ms": round(milliseconds, 2),
         "clock_ahead": round(reading.clock_ahead, 3),
-        "problems": startup.database_problems(reading),
+        "problems": [finding.text for finding in readiness.database_findings(reading, for_worker=False)],
     }
 
 

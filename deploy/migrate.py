@@ -50,20 +50,23 @@ def grant(settings: Settings) -> str | None:
 @contextmanager
 def owner(settings: Settings) -> Iterator[Engine]:
     """An engine for statements that change tables or roles, whose refusals are sentences."""
-    from sqlalchemy.exc import OperationalError, ProgrammingError
+    from sqlalchemy.exc import DBAPIError, OperationalError
 
+    from workers.server_errors import of_postgres
     from workers.store import connect
 
     engine = connect(settings.database(), statement_timeout=600, pool_size=1)
     try:
         yield engine
-    except OperationalError as error:
-        raise Unavailable(f"Postgres: {str(error.orig).strip().splitlines()[0]}. Is DATABASE_URL right, and the server up?") from None
-    except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) != _NOT_PERMITTED:
+    except DBAPIError as error:
+        reason = of_postgres(error)
+        if getattr(error.orig, "sqlstate", None) == _NOT_PERMITTED:
+            raise NotReady("Postgres: permission denied. `tweetmill migrate` needs a DATABASE_URL of the tables' owner") from None
+        if reason.for_good:
+            raise NotReady(reason.told_of("Postgres")) from None
+        if not isinstance(error, OperationalError):
             raise
-        reason = str(error.orig).strip().splitlines()[0]
-        raise NotReady(f"Postgres: {reason}. `tweetmill migrate` needs a DATABASE_URL of the tables' owner") from None
+        raise Unavailable(reason.told_of("Postgres")) from None
     finally:
         engine.dispose()
 

@@ -85,7 +85,7 @@ def owns_tables(connection: Connection) -> bool:
     """Whether this login owns the tables: Postgres lets anybody else give rights without an error and without an effect."""
     return bool(
         connection.execute(
-            text("SELECT coalesce(bool_and(pg_has_role(tableowner, 'USAGE')), true) FROM pg_tables WHERE schemaname = 'public'")
+            text("SELECT coalesce(bool_and(pg_has_role(tableowner, 'USAGE')), true) FROM pg_tables WHERE schemaname = current_schema()")
         ).scalar_one()
     )
 
@@ -95,17 +95,22 @@ def apply(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _GRANT_LOCK})
     for role in missing(connection):
         connection.execute(text(f"CREATE ROLE {role} NOLOGIN"))
-    for statement in statements():
+    for statement in statements(_schema(connection)):
         connection.execute(text(statement))
 
 
-def statements() -> Iterator[str]:
-    """What gives each role its rights and takes whatever else it was given."""
+def _schema(connection: Connection) -> str:
+    """The schema of the tables, quoted: the first of the search path."""
+    return str(connection.execute(text("SELECT quote_ident(current_schema())")).scalar_one())
+
+
+def statements(schema: str = "public") -> Iterator[str]:
+    """What gives each role its rights in the tables' schema, and takes whatever else it was given."""
     everyone = ", ".join(ROLES)
-    yield "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
-    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {everyone}"
-    yield f"GRANT USAGE ON SCHEMA public TO {everyone}"
-    yield f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {everyone}"
+    yield f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
+    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {everyone}"
+    yield f"GRANT USAGE ON SCHEMA {schema} TO {everyone}"
+    yield f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {everyone}"
     for role, tables in RIGHTS.items():
         for table, rights in tables.items():
             if rights.insert:

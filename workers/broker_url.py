@@ -15,8 +15,8 @@ _SCHEMES = {
     **dict.fromkeys(("unix", "redis+socket", "redis+unix", "valkey+socket", "valkey+unix"), SOCKET),
 }
 _REASONS = {
-    "sentinel": "Sentinel is not asked for a primary: name the Redis itself, or a proxy that leads to the primary",
-    "cluster": "a Redis Cluster can't hold Celery's queues, whose commands touch several keys at once: name a Redis without cluster mode",
+    "sentinel": "tweetmill asks no Sentinel for the primary: name the Redis itself, or a proxy that leads to the primary",
+    "cluster": "tweetmill takes no Redis Cluster, since its queues' commands touch several keys at once: name a Redis without cluster mode",
 }
 
 

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from workers import clock
 from workers.errors import Unavailable
+from workers.server_errors import of_postgres
+from workers.sessions import keep_settings, parse_options
 from workers.settings import Settings, get_settings
 
 # The server answered: it says that this statement takes too long, and it will the next time as well.
@@ -23,30 +25,37 @@ _STATEMENT_TIMEOUT = "57014"
 _READ_ONLY = "25006"
 _REST = 1.0  # seconds
 
+# In milliseconds; a statement's own timeout beside them.
+_PATIENCE = {"lock_timeout": "15000", "idle_in_transaction_session_timeout": "120000"}
+_CONNECTING = {
+    "connect_timeout": 5,
+    "application_name": "tweetmill",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
 
 def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) -> Engine:
     """An engine that never prints parameters (they may be tweets) and never waits for ever.
 
     Args:
-        url: SQLAlchemy URL, `postgresql+psycopg://…`.
+        url: SQLAlchemy URL, `postgresql+psycopg://…`; what it says of the session wins.
         statement_timeout: seconds that one statement may take.
         pool_size: connections kept open.
     """
-    options = f"-c statement_timeout={int(statement_timeout * 1000)} -c lock_timeout=15000 -c idle_in_transaction_session_timeout=120000"
+    address = make_url(url)
+    query = dict(address.query)
+    given = str(query.pop("options", ""))
     engine = create_engine(
-        url,
+        address.set(query=query),
         hide_parameters=True,
         pool_size=pool_size,
-        connect_args={
-            "options": options,
-            "connect_timeout": 5,
-            "application_name": "tweetmill",
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
-        },
+        connect_args={name: value for name, value in _CONNECTING.items() if name not in query},
     )
+    ours = {"statement_timeout": str(math.ceil(statement_timeout * 1000)), **_PATIENCE}
+    keep_settings(engine, ours | parse_options(given), at_start="service" not in query)
     _test_after_rest(engine)
     return engine
 
@@ -97,7 +106,7 @@ def transaction(engine: Engine | None = None) -> Iterator[Connection]:
     except DBAPIError as error:
         if not _may_pass(error):
             raise
-        raise Unavailable(f"Postgres: {_first_line(error)}. Is the stack up? `tweetmill status` tells") from error
+        raise Unavailable(of_postgres(error).told_of("Postgres")) from error
 
 
 def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -111,8 +120,3 @@ def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[An
 def _may_pass(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     return state == _READ_ONLY or (isinstance(error, OperationalError) and state != _STATEMENT_TIMEOUT)
-
-
-def _first_line(error: DBAPIError) -> str:
-    lines = str(error.orig).strip().splitlines()
-    return lines[0] if lines else type(error.orig).__name__

@@ -35,11 +35,9 @@ STACK, DATA, MODELS, SUMMARIES, JOBS = "Stack", "Data", "Models", "Summaries", "
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 
-# What the clients of the servers raise when no answer comes: by package, since importing them here would cost every verb.
-_NO_ANSWER: dict[str, dict[str, tuple[str, ...]]] = {
-    "Postgres": dict.fromkeys(("sqlalchemy", "psycopg"), ("OperationalError", "InterfaceError", "PoolTimeout", "TimeoutError")),
-    "Redis": {"redis": ("ConnectionError", "TimeoutError", "BusyLoadingError"), "kombu": ("OperationalError",)},
-}
+# The clients of the servers, and what they raise when no answer comes, by name: importing them here would cost every verb.
+_CLIENTS = {"Postgres": ("sqlalchemy", "psycopg"), "Redis": ("redis", "kombu")}
+_NO_ANSWER = ("OperationalError", "InterfaceError", "PoolTimeout", "TimeoutError", "ConnectionError", "BusyLoadingError")
 
 debug = False
 
@@ -163,9 +161,13 @@ def explain(error: Exception) -> tuple[int, str]:
         return BAD_USAGE, f"{error.filename}: no such file"
     if isinstance(error, OSError) and error.filename is not None:
         return FAILED, f"{error.filename}: {error.strerror}"
-    server = _server_of(type(error).__module__.partition(".")[0], type(error).__name__)
+    server = _server_of(type(error).__module__.partition(".")[0])
     if server is not None:
-        return FAILED, f"{server} does not answer ({type(error).__name__}). Is the stack up? `tweetmill status` tells"
+        from workers import server_errors
+
+        reason = server_errors.of_redis(error) if server == "Redis" else server_errors.of_postgres(error)
+        if reason.is_known or type(error).__name__ in _NO_ANSWER:
+            return FAILED, reason.told_of(server)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
         streams.reader_left(sys.stdout)
         return FAILED, f"{error.strerror}: what standard output leads to, or a disk of this machine, takes no more"
@@ -192,8 +194,8 @@ def _details_of(error: Exception) -> str:
     return f"The calls that led there are in {kept}"
 
 
-def _server_of(package: str, name: str) -> str | None:
-    return next((server for server, errors in _NO_ANSWER.items() if name in errors.get(package, ())), None)
+def _server_of(package: str) -> str | None:
+    return next((server for server, clients in _CLIENTS.items() if package in clients), None)
 
 
 def _complain(message: str) -> None:

@@ -63,12 +63,15 @@ def status(as_json: AsJson = False) -> None:
     from deploy.health import status as read
     from deploy.home import Home
     from workers.settings import get_settings
+    from workers.settings_sources import is_set
 
     settings = get_settings()
     reading = read(settings, Home(settings.home))
     emit(reading, as_json, _status_table)
     if not reading["ready"] and not as_json:
-        say("Not ready: `tweetmill up` starts what is missing.")
+        mended_by_up = not reading["problems"] and not any(is_set(name) for name in ("DATABASE_URL", "CELERY_BROKER_URL"))
+        cure = "`tweetmill up` starts what is missing." if mended_by_up else "what stands above keeps jobs from running."
+        say(f"Not ready: {cure}")
     raise typer.Exit(DONE if reading["ready"] else FAILED)
 
 
@@ -165,6 +168,8 @@ def _status_table(reading: dict[str, Any]) -> RenderableType:
         )
     for problem in reading["problems"]:
         table.add_row("problem", styled(problem, "red"))
+    for warning in reading["warnings"]:
+        table.add_row("warning", styled(warning, "yellow"))
     table.add_row("home", f"{line(str(reading['home']))}  ({reading['disk_free_gib']} GiB free)")
     return table
 

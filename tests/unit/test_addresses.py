@@ -74,8 +74,8 @@ def test_what_is_no_address_of_postgres_is_refused_with_an_example_or_a_cure_and
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (f"sentinel://:{SECRET}@host:26379", "Sentinel is not asked"),
-        (f"redis+sentinel://:{SECRET}@host:26379/0", "Sentinel is not asked"),
+        (f"sentinel://:{SECRET}@host:26379", "asks no Sentinel"),
+        (f"redis+sentinel://:{SECRET}@host:26379/0", "asks no Sentinel"),
         (f"sentinel://:{SECRET}@a:26379;sentinel://:{SECRET}@b:26379", "name one"),
         (f"redis+cluster://:{SECRET}@host:6379", "without cluster mode"),
         (f"rediscluster://:{SECRET}@host:6379", "without cluster mode"),

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from workers import startup
+from workers import readiness
+from workers.readiness import DatabaseReading, RedisReading
 from workers.settings import Settings
-from workers.startup import DatabaseReading, RedisReading
 
 GOOD = RedisReading(product="Valkey", version="9.1.2", append_only=True, eviction="noeviction", clock_ahead=0.0, visibility_timeout=600)
+
+
+def redis_problems(told: RedisReading, settings: Settings) -> list[str]:
+    return [finding.text for finding in readiness.redis_findings(told, settings)]
+
+
+def database_problems(told: DatabaseReading) -> list[str]:
+    return [finding.text for finding in readiness.database_findings(told, for_worker=True)]
 
 
 def reading(**changes: object) -> RedisReading:
@@ -25,7 +33,7 @@ def reading(**changes: object) -> RedisReading:
     ],
 )
 def test_a_mended_release_is_taken(product: str, version: str):
-    assert startup.old_release(reading(product=product, version=version)) is None
+    assert readiness.old_release(reading(product=product, version=version)) is None
 
 
 @pytest.mark.parametrize(
@@ -36,7 +44,7 @@ def test_a_mended_release_is_taken(product: str, version: str):
     ],
 )
 def test_an_open_release_is_named_with_the_cve_the_cure_and_the_way_round_it(product: str, version: str):
-    told = startup.old_release(reading(product=product, version=version))
+    told = readiness.old_release(reading(product=product, version=version))
     assert told is not None
     for part in (f"{product} {version}", "CVE-2025-49844", "8.0.", "TWEETMILL_ALLOW_OLD_REDIS=true"):
         assert part in told
@@ -44,12 +52,12 @@ def test_an_open_release_is_named_with_the_cve_the_cure_and_the_way_round_it(pro
 
 def test_an_old_release_is_allowed_where_the_operator_says_so():
     old = reading(product="Redis", version="7.0.15")
-    assert len(startup.redis_problems(old, Settings())) == 1
-    assert startup.redis_problems(old, Settings(allow_old_redis=True)) == []
+    assert len(redis_problems(old, Settings())) == 1
+    assert redis_problems(old, Settings(allow_old_redis=True)) == []
 
 
 def test_a_redis_that_tells_nothing_is_not_accused():
-    assert startup.redis_problems(reading(append_only=None, eviction=None, visibility_timeout=None), Settings()) == []
+    assert redis_problems(reading(append_only=None, eviction=None, visibility_timeout=None), Settings()) == []
 
 
 @pytest.mark.parametrize(
@@ -64,20 +72,20 @@ def test_a_redis_that_tells_nothing_is_not_accused():
     ],
 )
 def test_each_fault_of_redis_is_one_sentence_with_its_cure(changes: dict[str, object], told: str):
-    (sentence,) = startup.redis_problems(reading(**changes), Settings())
+    (sentence,) = redis_problems(reading(**changes), Settings())
     assert told in sentence
 
 
 def test_several_faults_are_all_told():
-    assert len(startup.redis_problems(reading(append_only=False, eviction="allkeys-lru", clock_ahead=9.0), Settings())) == 3
+    assert len(redis_problems(reading(append_only=False, eviction="allkeys-lru", clock_ahead=9.0), Settings())) == 3
 
 
 def test_tables_behind_or_ahead_and_a_wrong_clock_are_faults_of_postgres():
-    assert startup.database_problems(DatabaseReading("18.4", "0002", "0002", 0.2)) == []
-    behind, clock = startup.database_problems(DatabaseReading("18.4", "0001", "0002", -3.0))
+    assert database_problems(DatabaseReading("18.4", "0002", "0002", 0.2)) == []
+    behind, clock = database_problems(DatabaseReading("18.4", "0001", "0002", -3.0))
     assert "tweetmill migrate" in behind
     assert "3.0 s behind Postgres's" in clock
-    assert startup.database_problems(DatabaseReading("18.4", "0003", "0002", 0.0))
+    assert database_problems(DatabaseReading("18.4", "0003", "0002", 0.0))
 
 
 # The clock
@@ -103,18 +111,18 @@ class World:
 @pytest.mark.parametrize("ahead", [0.0, 2.0, -2.0, 7200.0, -7200.0])
 def test_a_shift_is_measured_and_a_quick_line_hides_nothing_of_it(ahead: float):
     world = World(ahead, there=0.001, back=0.001)
-    assert startup.clock_ahead(world.ask, world.clock) == pytest.approx(ahead, abs=0.002)
+    assert readiness.clock_ahead(world.ask, world.clock) == pytest.approx(ahead, abs=0.002)
 
 
 @pytest.mark.parametrize(("there", "back"), [(3.0, 0.0), (0.0, 3.0), (1.5, 1.5)])
 def test_a_slow_line_is_not_taken_for_a_wrong_clock(there: float, back: float):
     world = World(0.0, there, back)
-    assert abs(startup.clock_ahead(world.ask, world.clock)) <= startup.CLOCK_TOLERANCE
+    assert abs(readiness.clock_ahead(world.ask, world.clock)) <= readiness.CLOCK_TOLERANCE
 
 
 def test_a_wrong_clock_is_seen_through_a_slow_line():
     world = World(7200.0, there=2.0, back=0.0)
-    assert startup.clock_of("Redis", startup.clock_ahead(world.ask, world.clock)) is not None
+    assert readiness.clock_of("Redis", readiness.clock_ahead(world.ask, world.clock)) is not None
 
 
 def test_the_quickest_of_three_answers_counts():
@@ -125,4 +133,4 @@ def test_the_quickest_of_three_answers_counts():
         world.there = next(delays)
         return world.ask()
 
-    assert startup.clock_ahead(ask, world.clock) == pytest.approx(2.0, abs=0.02)
+    assert readiness.clock_ahead(ask, world.clock) == pytest.approx(2.0, abs=0.02)
