@@ -90,7 +90,9 @@ def bring_in_imports(source: ImportSource, folder: Path, on_file: Callable[[Path
     """
     file = _find(source.file, folder)
     told = (lambda counts: on_file(file, counts)) if on_file else None
-    return source.model_copy(update={"file": intake.bring_in_imports(file, source.form, source.map or Columns(), told)})
+    columns = source.map or Columns()
+    brought = intake.bring_in_imports(file, source.form, columns, told, strip_instruction=source.strip_instruction)
+    return source.model_copy(update={"file": brought})
 
 
 def read_training(path: Path | str, overrides: Sequence[str] = ()) -> TrainingSpec:

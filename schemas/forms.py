@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
+
+from schemas.paths import names_in, unwrapped, value_at
 
 
 class Form(StrEnum):
@@ -30,6 +32,11 @@ class Form(StrEnum):
 MAPPED = (Form.PROMPT_COMPLETION, Form.CSV)
 """The forms whose columns may bear other names."""
 
+_NO_INPUT = ("<noinput>", "<no input>", "<no_input>", "<none>")
+"""What stands in place of an input where Alpaca's generator had none."""
+
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_THOUGHT_PARTS = ("thinking", "redacted_thinking", "reasoning", "thought", "summary_text")
 _SPEAKERS = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 
 
@@ -55,8 +62,8 @@ def read_row(form: Form, row: Mapping[str, Any], prompt: str = "prompt", complet
     Args:
         form: how the row says it.
         row: a JSON object, or a row of a CSV by its header.
-        prompt: the column of the tweet, in the forms of `MAPPED`.
-        completion: the column of its answer, likewise.
+        prompt: the column or the dotted path of the tweet, in the forms of `MAPPED`.
+        completion: that of its answer, likewise.
 
     Raises:
         FormError: the row is not in this form, or holds more or less than one tweet and one answer.
@@ -68,10 +75,8 @@ def read_row(form: Form, row: Mapping[str, Any], prompt: str = "prompt", complet
             pair = _turns("conversations", _list(row, "conversations"), "from", "value")
         case Form.ALPACA:
             pair = _alpaca(row)
-        case _ if isinstance(row.get(prompt), list) and isinstance(row.get(completion), list):
-            pair = _turns(prompt, [*row[prompt], *row[completion]], "role", "content")
         case _:
-            pair = PromptAndAnswer(_text(row, prompt), _text(row, completion))
+            pair = _prompt_and_completion(row, prompt, completion)
     return pair
 
 
@@ -106,11 +111,35 @@ def dataset_info(form: Form, file_name: str) -> dict[str, Any]:
             return {"file_name": file_name, "formatting": "alpaca", "columns": {"prompt": "prompt", "response": "completion"}}
 
 
+def _prompt_and_completion(row: Mapping[str, Any], prompt: str, completion: str) -> PromptAndAnswer:
+    asked, answered = value_at(row, prompt), value_at(row, completion)
+    if answered is None and row.get("chosen") is not None and row.get("rejected") is not None:
+        raise FormError(completion, "it is missing; of a row of preferences `--map completion=chosen` learns the answer that was chosen")
+    if asked is None or answered is None:
+        lacking = prompt if asked is None else completion
+        raise FormError(
+            lacking, f"it is missing: the row's keys are {names_in(row)}. `--map` says which hold the prompt and the completion"
+        )
+    if _is_turns(asked) and _is_turns(answered):
+        return _turns(prompt, [*asked, *answered], "role", "content")
+    if _is_turns(answered):
+        # A chosen answer may repeat the whole conversation, or be its last turn.
+        said = answered if len(answered) > 1 else [{"role": "user", "content": asked}, *answered]
+        return _turns(completion, said, "role", "content")
+    if _is_turns(asked):
+        return _turns(prompt, [*asked, {"role": "assistant", "content": answered}], "role", "content")
+    return PromptAndAnswer(_said(asked, prompt), _said(answered, completion))
+
+
+def _is_turns(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) and "role" in turn for turn in value)
+
+
 def _alpaca(row: Mapping[str, Any]) -> PromptAndAnswer:
     if row.get("history"):
         raise FormError("history", "earlier turns can't be learnt here: one tweet and one answer are needed")
     given = row.get("input")
-    with_input = isinstance(given, str) and given.strip() != ""
+    with_input = isinstance(given, str) and given.strip() != "" and given.strip().lower() not in _NO_INPUT
     return PromptAndAnswer(_text(row, "input" if with_input else "instruction"), _text(row, "output"))
 
 
@@ -137,9 +166,31 @@ def _list(row: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def _text(row: Mapping[str, Any], field: str, name: str | None = None) -> str:
-    value = row.get(field)
+    return _said(unwrapped(row.get(field)), name or field)
+
+
+def _said(value: object, name: str) -> str:
+    """A text, or the text of a list of parts."""
+    if isinstance(value, list) and value:
+        value = _joined(value, name)
     if not isinstance(value, str):
-        raise FormError(name or field, "text is needed" if value is not None else "it is missing")
+        raise FormError(name, "text is needed" if value is not None else "it is missing")
     if not value.strip():
-        raise FormError(name or field, "there is only white space")
+        raise FormError(name, "there is only white space")
     return value
+
+
+def _joined(parts: Sequence[Any], name: str) -> str:
+    """The text of content parts, without a thinking model's thoughts, with a space where two would run together."""
+    joined = ""
+    for number, part in enumerate(parts):
+        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        if kind in _THOUGHT_PARTS:
+            continue
+        text = part.get("text") if isinstance(part, dict) else part
+        if kind not in _TEXT_PARTS or not isinstance(text, str):
+            what = f"of the type {kind}" if isinstance(kind, str) and kind.isidentifier() and len(kind) < 40 else "of another type"
+            raise FormError(f"{name}.{number}", f"a part of text is needed, and this one is {what}")
+        apart = joined and text and not joined[-1].isspace() and not text[0].isspace()
+        joined += f" {text}" if apart else text
+    return joined

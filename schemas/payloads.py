@@ -85,7 +85,7 @@ class NoiseGaugeSpec(Payload):
 
 
 class Columns(Payload):
-    """Under which names a file keeps the tweet and what should become of it."""
+    """Under which names a file keeps the tweet and what should become of it; `user.text` is a key in an object."""
 
     prompt: str = Field(default="prompt", min_length=1, max_length=200)
     completion: str = Field(default="completion", min_length=1, max_length=200)
@@ -96,7 +96,8 @@ class ImportSource(Payload):
 
     file: str = Field(min_length=1, description="collection of pairs of a prompt and its answer")
     form: Form
-    map: Columns | None = Field(default=None, description="columns of another name, for csv and prompt-completion")
+    map: Columns | None = Field(default=None, description="columns of another name or dotted paths, for csv and prompt-completion")
+    strip_instruction: bool = Field(default=False, description="take off what every prompt begins with and ends in")
     stage: Stage | None = Field(default=None, description="what the answers are; default: the recipe's stage, which must not be both then")
     human: bool = Field(default=False, description="a person wrote the answers: they may be held back for the test")
     limit: int | None = Field(default=None, ge=1, description="at most this many rows, drawn by the dataset's seed")

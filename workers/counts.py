@@ -54,6 +54,7 @@ class Counts:
         same_text: of the new ones, those whose text is stored under another id.
         unusable: optional fields that can't be used; their tweets are stored without them.
         reasons: of the rejected ones.
+        remarks: sentences about what was changed on the way in, or should be known.
     """
 
     read: int = 0
@@ -65,6 +66,7 @@ class Counts:
     notices: Counter[str] = field(default_factory=Counter)
     unusable: Counter[str] = field(default_factory=Counter)
     reasons: Reasons = field(default_factory=Reasons, compare=False)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     def __add__(self, other: Counts) -> Counts:
         """Both together."""

@@ -37,6 +37,7 @@ class CuratedLine:
     text: str | None = None
     clean: str | None = None
     summary: str | None = None
+    thoughts: bool = False  # were taken off the answer
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,20 @@ from workers.ingest.rows import Reading
 from workers.ingest.tables import column_of
 from workers.ingest.text import check_text, field_name
 from workers.spreadsheets import cell_of
+from workers.text.thoughts import split_thoughts
+
+_READING = 2
+"""Counts up whenever the same file comes to other rows, so that it is brought in anew."""
 
 
-def collection(path: Path, form: Form, columns: Columns, encoding: str | None = None) -> str:
-    """The name of the rows of a file: another content, form, mapping or encoding is another collection.
+def collection(path: Path, form: Form, columns: Columns, encoding: str | None = None, *, strip_instruction: bool = False) -> str:
+    """The name of the rows of a file: another content, form, mapping, encoding or reading is another collection.
 
     Raises:
         NotFound: there is no such file.
         UserError: it is a folder.
     """
-    told = f"{form} {columns.model_dump_json()}" + (f" {encoding}" if encoding else "")
+    told = f"{form} {columns.model_dump_json()} {encoding or ''} {'bare' if strip_instruction else ''} {_READING}"
     how = hashlib.sha256(told.encode()).hexdigest()[:8]
     return f"{collection_name(path)}+{how}"
 
@@ -57,13 +61,13 @@ def read(path: Path, form: Form, columns: Columns, encoding: str | None = None) 
     try:
         for row in rows.read(path, reading):
             try:
-                prompt, completion = _pair(row, form, columns)
+                pair, thoughts = _pair(row, form, columns)
             except RowError as refused:
                 yield BadLine.of(row, refused)
                 continue
             # Of several on one line each needs a position of its own.
             position = max(position + 1, row.number)
-            yield CuratedLine(position, key=row.place, text=prompt, summary=completion)
+            yield CuratedLine(position, key=row.place, text=pair.prompt, summary=pair.completion, thoughts=thoughts)
     except SourceError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -75,7 +79,8 @@ def _check(names: Sequence[str], number: int, columns: Columns) -> None:
             raise SourceError(f"its first line names no column {column}, but {there}. --map prompt=COLUMN,completion=COLUMN says which")
 
 
-def _pair(row: Row, form: Form, columns: Columns) -> tuple[str, str]:
+def _pair(row: Row, form: Form, columns: Columns) -> tuple[PromptAndAnswer, bool]:
+    """What the row says, and whether thoughts were taken off its answer."""
     if row.refused is not None:
         raise row.refused
     if not isinstance(row.value, dict):
@@ -86,9 +91,14 @@ def _pair(row: Row, form: Form, columns: Columns) -> tuple[str, str]:
         raise RowError(field_name((error.field,)), error.reason) from None
     if row.is_table:
         pair = PromptAndAnswer(cell_of(pair.prompt), cell_of(pair.completion))
+    spoken = split_thoughts(pair.completion)
+    if spoken.thought and not spoken.text:
+        raise RowError("completion", "the answer is nothing but thoughts")
+    if spoken.thought:  # any other is taken to the letter
+        pair = PromptAndAnswer(pair.prompt, spoken.text)
     check_text("prompt", pair.prompt)
     check_text("completion", pair.completion)
-    return pair.prompt, pair.completion
+    return pair, spoken.thought
 
 
 def _named(row: Mapping[str, Any], form: Form, columns: Columns) -> tuple[str, str]:

@@ -10,7 +10,8 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -20,7 +21,7 @@ from sqlalchemy import Connection, text
 from schemas.forms import Form
 from schemas.payloads import Columns
 from schemas.records import Tweet
-from workers import curated, imports, rejected
+from workers import curated, imports, rejected, shared_ends
 from workers.counts import Counts, Reasons
 from workers.curated import BadLine, CuratedLine, Kind
 from workers.errors import UserError
@@ -256,38 +257,55 @@ def bring_in_collection(path: Path | str, kind: Kind, on_done: Callable[[Counts]
     return _bring_in(path, curated.collection_name(path), curated.read(path, kind), kind, on_done)
 
 
-def bring_in_imports(path: Path | str, form: Form, columns: Columns, on_done: Callable[[Counts], None] | None = None) -> str:
-    """The same for pairs from elsewhere, in a form of the field; a file read in another way is another collection."""
+def bring_in_imports(
+    path: Path | str, form: Form, columns: Columns, on_done: Callable[[Counts], None] | None = None, *, strip_instruction: bool = False
+) -> str:
+    """The same for pairs from elsewhere, in a form of the field; a file read in another way is another collection.
+
+    Marks of older formats that every row bears are taken off; with `strip_instruction` so is what every prompt begins with.
+    """
     path = Path(path)
-    return _bring_in(path, imports.collection(path, form, columns), imports.read(path, form, columns), f"rows of {form}", on_done)
+    collection = imports.collection(path, form, columns, strip_instruction=strip_instruction)
+    strip = partial(shared_ends.strip, strip_instruction=strip_instruction)
+    return _bring_in(path, collection, imports.read(path, form, columns), f"rows of {form}", on_done, strip)
 
 
 def _bring_in(
-    path: Path, collection: str, rows: Iterable[CuratedLine | BadLine], what: str, on_done: Callable[[Counts], None] | None
+    path: Path,
+    collection: str,
+    rows: Iterable[CuratedLine | BadLine],
+    what: str,
+    on_done: Callable[[Counts], None] | None,
+    strip: Callable[[Connection], list[str]] | None = None,
 ) -> str:
-    refused, unit = 0, "line"
+    unit, thoughts = "line", 0
     reasons = Reasons()
 
     def told() -> Iterator[tuple[Any, ...]]:
-        nonlocal refused, unit
+        nonlocal unit, thoughts
         for row in rows:
             if isinstance(row, BadLine):
-                refused, unit = refused + 1, row.unit
+                unit = row.unit
                 reasons.note(place(row.number, row.unit, row.item), row.field, row.reason)
                 yield row.number, row.place, None, None, None, row.field, row.reason
             else:
+                thoughts += row.thoughts
                 yield row.number, row.key, row.text, row.clean, row.summary, None, None
 
     with transaction() as connection:
         connection.execute(text(_INCOMING_CURATED))
         copy_rows(connection, "COPY incoming_curated FROM STDIN", told())
-        read = connection.execute(text("SELECT count(*) FROM incoming_curated")).scalar_one()
+        remarks = strip(connection) if strip else []
+        read, refused = connection.execute(text("SELECT count(*), count(reason) FROM incoming_curated")).one()
         inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount
         connection.execute(text(_INSERT_REFUSED), {"origin": str(path)})
     if read == refused:
         raise UserError(_nothing_usable(path, what, f"{refused:,} {unit}s" if refused else None, reasons))
+    if thoughts:
+        remarks.append(f"{thoughts:,} answers held a model's thoughts, which were taken off.")
     if on_done is not None:
-        on_done(Counts(read=read, inserted=inserted, duplicates=read - refused - inserted, rejected=refused, reasons=reasons))
+        told_counts = Counts(read=read, inserted=inserted, duplicates=read - refused - inserted, rejected=refused, reasons=reasons)
+        on_done(replace(told_counts, remarks=tuple(remarks)))
     return collection
 
 

@@ -91,9 +91,11 @@ def told_names(told: str | None, known: Collection[str], example: str) -> dict[s
 
 
 def say_rejected(origin: str, counts: Counts) -> None:
-    """Tell of lines that could not be used, and where they are kept."""
+    """Tell what should be known of the lines of a file, of those that could not be used, and where they are kept."""
     from shlex import quote
 
+    for remark in counts.remarks:
+        say(f"{line(origin)}: {line(remark)}")
     unused = counts.rejected + counts.collisions
     if unused:
         told = f"{unused} {'line' if unused == 1 else 'lines'} of {line(origin)} could not be used."

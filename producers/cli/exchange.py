@@ -36,7 +36,11 @@ def import_(
     dataset: Annotated[str, typer.Option(metavar="NAME", help="The name of the dataset to make.")],
     columns: Annotated[
         str | None,
-        typer.Option("--map", metavar="prompt=COLUMN,completion=COLUMN", help="Columns of another name, for csv and prompt-completion."),
+        typer.Option(
+            "--map",
+            metavar="prompt=COLUMN,completion=COLUMN",
+            help="Columns of another name or dotted paths, for csv and prompt-completion.",
+        ),
     ] = None,
     stage: Annotated[
         str, typer.Option(metavar="summary|clean", help="What the answers are: summaries, or the whole message in standard English.")
@@ -45,6 +49,9 @@ def import_(
         int, typer.Option(min=0, help="Hold so many rows back for the test; only right where a person wrote the answers.")
     ] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many rows, drawn by the seed.", show_default=False)] = None,
+    strip_instruction: Annotated[
+        bool, typer.Option("--strip-instruction", help="Take off what every prompt begins with and ends in, such as an instruction.")
+    ] = False,
     licence: Annotated[str | None, typer.Option(help="Under which the rows came; `why` tells it.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Draws the test and the limit.")] = 0,
     wait: Wait = True,
@@ -59,7 +66,7 @@ def import_(
     from tasks import synthesis
 
     source = {"file": str(file), "form": form, "map": _columns(columns), "stage": stage, "human": test_size > 0, "limit": limit}
-    source["licence"] = licence
+    source |= {"licence": licence, "strip_instruction": strip_instruction}
     spec = _spec({"dataset": dataset, "stage": stage, "imports": source, "test_size": test_size, "seed": seed})
     assert spec.imports is not None
     brought = bring_in_imports(spec.imports, Path(), lambda path, counts: say_rejected(str(path), counts))

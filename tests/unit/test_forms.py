@@ -48,7 +48,7 @@ def said(*turns: str, by: tuple[str, str] = ("from", "value")) -> list[dict[str,
     return [dict(zip(by, turn.split(": "), strict=True)) for turn in turns]
 
 
-def turns(*said: tuple[str, str]) -> dict[str, Any]:
+def turns(*said: tuple[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": content} for role, content in said]}
 
 
@@ -118,6 +118,27 @@ class TestWhatARowSays:
             (Form.ALPACA, {"instruction": "Do it.", "input": "so late", "output": "It is late."}),
             (Form.ALPACA, {"instruction": "so late", "input": "", "output": "It is late."}),
             (Form.ALPACA, {"instruction": "so late", "output": "It is late.", "history": []}),
+            (Form.ALPACA, {"instruction": "so late", "input": "<noinput>", "output": "It is late."}),
+            (Form.ALPACA, {"instruction": "so late", "input": float("nan"), "output": "It is late."}),
+            (
+                Form.MESSAGES,
+                turns(("user", [{"type": "text", "text": "so late"}]), ("assistant", [{"type": "text", "text": "It is late."}])),
+            ),
+            (Form.MESSAGES, turns(("user", ["so", "late"]), ("assistant", [{"text": "It is "}, {"type": "output_text", "text": "late."}]))),
+            (Form.MESSAGES, turns(("user", "so late"), ("assistant", [{"type": "thinking", "thinking": "x"}, {"text": "It is late."}]))),
+            (
+                Form.MESSAGES,
+                {
+                    "messages": [
+                        {"role": "user", "content": "so late"},
+                        {"role": "assistant", "content": "It is late.", "reasoning_content": "hm"},
+                    ]
+                },
+            ),
+            (Form.MESSAGES, turns(("user", "so late"), ("assistant", "<think>hm</think>\n\nIt is late."))),
+            (Form.PROMPT_COMPLETION, {"prompt": "so late", "completion": "hm</think>It is late."}),
+            (Form.PROMPT_COMPLETION, {"prompt": "so late", "completion": said("assistant: It is late.", by=("role", "content"))}),
+            (Form.PROMPT_COMPLETION, {"prompt": said("user: so late", by=("role", "content")), "completion": "It is late."}),
             (Form.SHAREGPT, {"conversations": said("human: so late", "gpt: It is late.")}),
             (Form.SHAREGPT, {"conversations": said("system: x", "user: so late", "assistant: It is late.")}),
         ],
@@ -136,7 +157,12 @@ class TestWhatARowSays:
             (Form.MESSAGES, turns(("assistant", "secret"), ("user", "b")), "messages"),
             (Form.MESSAGES, turns(("user", "secret"), ("assistant", "b"), ("user", "c"), ("assistant", "d")), "messages"),
             (Form.MESSAGES, turns(("user", "secret"), ("assistant", " \n")), "messages.1.content"),
-            (Form.MESSAGES, {"messages": [{"role": "user", "content": ["secret"]}]}, "messages.0.content"),
+            (Form.MESSAGES, {"messages": [{"role": "user", "content": [["secret"]]}]}, "messages.0.content.0"),
+            (Form.MESSAGES, turns(("user", [{"type": "image_url", "image_url": {}}]), ("assistant", "secret")), "messages.0.content.0"),
+            (Form.MESSAGES, turns(("user", "secret"), ("assistant", [{"type": "thinking", "thinking": "secret"}])), "messages.1.content"),
+            (Form.MESSAGES, turns(("user", "secret"), ("assistant", "<think>secret")), "completion"),
+            (Form.PROMPT_COMPLETION, {"prompt": "secret", "chosen": "secret", "rejected": "secret"}, "completion"),
+            (Form.PROMPT_COMPLETION, {"prompt": float("nan"), "completion": "secret"}, "prompt"),
             (Form.PROMPT_COMPLETION, {"prompt": "secret"}, "completion"),
             (Form.PROMPT_COMPLETION, {"prompt": "secret", "completion": 7}, "completion"),
             (Form.PROMPT_COMPLETION, {"prompt": "secret", "completion": "\ud83d"}, "completion"),
@@ -159,6 +185,12 @@ class TestWhatARowSays:
         assert good(rows) == [("line 1", "a", "b"), ("line 4", "a", "b")]
         assert bad(rows) == [("3", field)]
         assert not any("secret" in row.reason for row in rows if isinstance(row, BadLine))
+
+    @pytest.mark.parametrize("answered", ["b", said("user: a", "assistant: b", by=("role", "content"))])
+    def test_maps_lead_into_objects_and_lists(self, tmp_path: Path, answered: Any) -> None:
+        columns = Columns(prompt="input.tweets.0", completion="chosen")
+        rows = written(tmp_path / "a.jsonl", {"input": {"tweets": ["a", "c"]}, "chosen": answered, "rejected": "d"})
+        assert good(list(read(rows, Form.PROMPT_COMPLETION, columns))) == [("line 1", "a", "b")]
 
     def test_columns_of_another_name_are_mapped(self, tmp_path: Path) -> None:
         columns = Columns(prompt="tweet", completion="short one")

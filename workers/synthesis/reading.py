@@ -26,7 +26,9 @@ WITH RECURSIVE up (id, thread, steps) AS (
     UNION ALL
     SELECT up.id, above.conversation, up.steps + 1 FROM up JOIN tweet AS above ON above.id = up.thread
     WHERE above.conversation <> up.thread AND up.steps < 500)
-SELECT DISTINCT ON (up.id) up.id, up.thread, tweet.text, tweet.author, tweet.created_at
+SELECT DISTINCT ON (up.id) up.id, up.thread, tweet.text, tweet.author,
+    -- Postgres holds dates that Python can't, as years before 1 and infinity: a tweet with one has none.
+    CASE WHEN tweet.created_at BETWEEN '0002-01-01 00:00+00' AND '9998-12-31 00:00+00' THEN tweet.created_at END AS created_at
 FROM up JOIN tweet ON tweet.id = up.id ORDER BY up.id, up.steps DESC
 """
 _UNPAIRED = """
@@ -104,6 +106,5 @@ def _unpaired(connection: Connection, teacher: TeacherSource, paired: list[str])
 
 def tweets(connection: Connection, ids: list[str]) -> Iterator[Ingested]:
     """Those of these tweets that are ingested, in the order of their ids, each with its thread."""
-    """The tweets of these ids that are there, with their threads."""
     for row in connection.execute(text(_THREADS), {"ids": ids}):
         yield Ingested(row.id, row.text, row.author, row.created_at, row.thread)
