@@ -9,23 +9,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from producers import recipe_file
+from producers.recipe_file import Document, RecipeError, Values
 from schemas.payloads import Columns, ImportSource, Payload, SynthesisSpec, TeacherSource, TrainingSpec
 from workers import intake, templates
 from workers.counts import Counts
-from workers.errors import NotFound, SettingsError
+from workers.errors import NotFound
 from workers.settings import get_settings
 
 P = TypeVar("P", bound=Payload)
-Values = dict[str, Any]
 
 _NOTHING = ("null", "none", "~")
-
-
-class RecipeError(SettingsError):
-    """The recipe can't be used as it is."""
 
 
 def read(path: Path | str, overrides: Sequence[str], spec: type[P]) -> P:
@@ -40,7 +36,9 @@ def read(path: Path | str, overrides: Sequence[str], spec: type[P]) -> P:
         RecipeError: naming the file, the key and the reason.
     """
     path = Path(path)
-    return _checked(path, _overridden(_mapping(path), overrides, spec), spec)
+    annotations = _annotations(spec)
+    document = recipe_file.read(path, lambda name: name in annotations and _takes_text(annotations[name]))
+    return _checked(path, document, _overridden(document.values, overrides, spec), overrides, spec)
 
 
 def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Callable[[Path, Counts], None] | None = None) -> SynthesisSpec:
@@ -129,29 +127,11 @@ def _find(named: str, folder: Path) -> Path:
     return beside_the_recipe if beside_the_recipe.exists() else path
 
 
-def _mapping(path: Path) -> Values:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: there is no such recipe") from None
-    except IsADirectoryError:
-        raise RecipeError(f"{path} is a folder: name a recipe in it") from None
-    except UnicodeDecodeError:
-        raise RecipeError(f"{path} is not UTF-8: is it a recipe?") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise RecipeError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or 'unreadable'})") from None
-    if not isinstance(document, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of `key: value` lines")
-    return {str(key): value for key, value in document.items()}
-
-
 def _overridden(values: Values, overrides: Sequence[str], spec: type[BaseModel]) -> Values:
     annotations = _annotations(spec)
     for override in overrides:
         key, equals, value = (part.strip() for part in override.partition("="))
-        if not equals:
+        if not equals or not key:
             raise RecipeError(f"{override}: write overrides as key=value, such as {next(iter(annotations))}=…")
         if key not in annotations:
             raise RecipeError(f"{key}: there is no such key{_meant(key, annotations)}")
@@ -188,21 +168,29 @@ def _typed(value: str, annotation: Any) -> object:
     choices = _choices(annotation)
     if type(None) in choices and value.lower() in _NOTHING:
         return None
-    if any(isinstance(choice, type) and issubclass(choice, str) for choice in choices):
-        return value
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
+    return value if _takes_text(annotation) else recipe_file.value_of(value)
 
 
-def _checked(path: Path, values: Values, spec: type[P]) -> P:
+def _takes_text(annotation: Any) -> bool:
+    return any(isinstance(choice, type) and issubclass(choice, str) for choice in _choices(annotation))
+
+
+def _checked(path: Path, document: Document, values: Values, overrides: Sequence[str], spec: type[P]) -> P:
     try:
         return spec.model_validate(values)
     except ValidationError as error:
         known = _annotations(spec)
-        reasons = (_reason(one["type"], one["loc"], one["msg"], known) for one in error.errors(include_url=False, include_input=False))
+        given = {override.partition("=")[0].strip() for override in overrides}
+        lines = {name: line for name, line in document.lines.items() if name not in given}
+        wrong = error.errors(include_url=False, include_input=False)
+        reasons = (_reason(one["type"], one["loc"], one["msg"], known) + _where(one["loc"], lines) for one in wrong)
         raise RecipeError(f"{path}: {'; '.join(reasons)}") from None
+
+
+def _where(location: tuple[int | str, ...], lines: dict[str, int]) -> str:
+    """The line of a key, or of what it stands in; nothing for what came from the command line or is missing."""
+    line = lines.get(".".join(map(str, location)))
+    return f" (line {line})" if line else ""
 
 
 def _reason(kind: str, location: tuple[int | str, ...], message: str, known: Iterable[str]) -> str:

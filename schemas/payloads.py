@@ -7,12 +7,14 @@ holds a tweet or a path. The names of training options are those of Hugging Face
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from schemas import addresses
+from schemas import addresses, bounds
+from schemas.bounds import Name, Seed
 from schemas.forms import Form
+from schemas.numbers import LARGEST_OF_32
 
 
 class Queue(StrEnum):
@@ -35,7 +37,22 @@ class Stage(StrEnum):
 class Payload(BaseModel):
     """Frozen, and an unknown field is an error, so that a typo in a recipe never passes silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_flag(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true and false where a number belongs: Python takes them for 1 and 0."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        choices = get_args(annotation) or (annotation,)
+        if isinstance(value, bool) and bool not in choices and {int, float} & set(choices):
+            raise ValueError("a number belongs here, not true or false")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_be_kept(cls, value: object) -> object:
+        return bounds.kept(value)
 
 
 def _count_or_auto(value: object) -> object:
@@ -64,14 +81,14 @@ class NoiseSource(Payload):
     limit: int | None = Field(default=None, ge=1, description="at most this many pairs, drawn by the seed")
     profile: Literal["fitted", "fixed"] = Field(default="fitted", description="one observed style a text, or operations at mean rates")
     source: str | None = Field(default=None, description="only tweets of this source are imitated; default: all")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class NoiseFitSpec(Payload):
     """Learn a noise profile from ingested tweets."""
 
     source: str | None = Field(default=None, description="only tweets of this source; default: all")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class NoiseGaugeSpec(Payload):
@@ -80,8 +97,8 @@ class NoiseGaugeSpec(Payload):
     pairs: str | None = Field(default=None, description="collection of curated pairs; default: all that were brought in")
     source: str | None = Field(default=None, description="the noise is fitted to tweets of this source; default: all")
     limit: int = Field(default=2000, ge=50, description="texts a side, drawn by the seed")
-    resamples: int = Field(default=1000, ge=100)
-    seed: int = 0
+    resamples: int = Field(default=1000, ge=100, le=1_000_000)
+    seed: Seed = Field(default=0, le=LARGEST_OF_32)
 
 
 class Columns(Payload):
@@ -118,14 +135,14 @@ class TeacherSource(Payload):
     temperature: float = Field(default=0.7, ge=0, le=2, description="of the candidates after the first, which is greedy")
     structured: bool = Field(default=True, description="ask for JSON of a schema; a server that has none is asked for plain text")
     answer_tokens: int = Field(default=256, ge=8, le=32_768, description="of one answer at most; a teacher that thinks first needs more")
-    timeout: float = Field(default=120.0, gt=0, description="seconds for one request")
+    timeout: float = Field(default=120.0, gt=0, le=86_400, description="seconds for one request")
     concurrency: int = Field(default=8, ge=1, le=256, description="requests open at once at most; a 429 lowers it for a while")
     usd_per_million_in: float = Field(default=0.0, ge=0, description="price of a million prompt tokens")
     usd_per_million_out: float = Field(default=0.0, ge=0, description="price of a million answer tokens")
     max_usd: float | None = Field(default=None, gt=0, description="ask no more once so much is spent")
     max_tokens: int | None = Field(default=None, ge=1, description="ask no more after so many tokens, of prompts and answers")
-    max_minutes: float | None = Field(default=None, gt=0, description="ask no more after so long")
-    seed: int = 0
+    max_minutes: float | None = Field(default=None, gt=0, le=10_000_000, description="ask no more after so long")
+    seed: Seed = 0
 
     @field_validator("base_url")
     @classmethod
@@ -190,7 +207,7 @@ class Expectations(Payload):
 class SynthesisSpec(Payload):
     """Build a dataset: curated pairs, imports, a teacher's answers, noise applied to clean texts; filtered, and split without leaks."""
 
-    dataset: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    dataset: Name
     stage: Literal["summary", "clean", "both"] = Field(default="summary", description="what is learnt; both: of each pair both answers")
     pairs: str | None = Field(default=None, description="collection of curated pairs {tweet_id, clean, summary}")
     sentences: str | None = Field(default=None, description="collection of clean sentences for noise")
@@ -203,9 +220,9 @@ class SynthesisSpec(Payload):
     test_size: CountOrAuto = Field(default="auto", description="pairs held back; auto: a fifth, from 30 to 200, and never more than half")
     near_duplicate: float = Field(default=0.7, gt=0, le=1, description="Jaccard similarity of word 3-shingles")
     thread_minutes: float = Field(
-        default=60.0, ge=0, description="tweets of one author no further apart than this are one thread; 0: never"
+        default=60.0, ge=0, le=100_000_000, description="tweets of one author no further apart than this are one thread; 0: never"
     )
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _has_a_source(self) -> SynthesisSpec:
@@ -229,31 +246,31 @@ class ReviewedSpec(Payload):
     """Build the dataset that a review makes of another one."""
 
     dataset: str = Field(min_length=1, description="the one that was reviewed")
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$", description="of the new one")
+    name: Name = Field(description="of the new one")
 
 
 class TrainingSpec(Payload):
     """One fine-tuning run."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+    name: Name
     base: str = Field(min_length=1, description="folder or hub id of the base model")
     dataset: str = Field(min_length=1)
     stage: Stage = Stage.SUMMARY
     method: Literal["lora"] = "lora"
     world_size: int = Field(default=1, ge=1, le=1024, description="ranks: one a GPU, or CPU processes")
     zero_stage: Literal[0, 1, 2] = 2
-    per_device_train_batch_size: int = Field(default=4, ge=1)
-    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    per_device_train_batch_size: int = Field(default=4, ge=1, le=1_000_000)
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1_000_000)
     learning_rate: float = Field(default=4e-4, gt=0)
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    num_train_epochs: float = Field(default=1.0, gt=0)
+    num_train_epochs: float = Field(default=1.0, gt=0, le=100_000)
     max_steps: int = Field(default=-1, ge=-1, description="-1: as many as the epochs need")
-    max_length: int = Field(default=256, ge=16, description="tokens; longer examples are dropped and counted")
+    max_length: int = Field(default=256, ge=16, le=10_000_000, description="tokens; longer examples are dropped and counted")
     human_repeats: int = Field(default=1, ge=1, le=20, description="times a curated pair is seen for each synthetic one")
-    lora_r: int = Field(default=16, ge=1)
+    lora_r: int = Field(default=16, ge=1, le=65_536)
     lora_alpha: int = Field(default=32, ge=1)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     lora_target_modules: Literal["all-linear"] = "all-linear"
@@ -261,10 +278,10 @@ class TrainingSpec(Payload):
         default="auto", description="of the weights; auto: what the machine computes fast"
     )
     bf16: bool | None = Field(default=None, description="the same in Hugging Face's words: true is bfloat16, false float32")
-    seed: int = 0
+    seed: Seed = 0
     logging_steps: int = Field(default=1, ge=1)
     save_steps: int = Field(default=50, ge=0, description="steps between two checkpoints; 0: only when asked to stop")
-    stall_timeout: float = Field(default=900.0, gt=0, description="seconds without a new step before the ranks are stopped")
+    stall_timeout: float = Field(default=900.0, gt=0, le=10_000_000, description="seconds without a new step before the ranks are stopped")
 
     @model_validator(mode="after")
     def _names_one_dtype(self) -> TrainingSpec:
@@ -290,8 +307,8 @@ class EvaluationSpec(Payload):
     train_references: str | None = Field(default=None, description="collection of {id, messy, clean} that the dictionary is learnt from")
     limit: int | None = Field(default=None, ge=1)
     few_shot: int = Field(default=4, ge=1, le=16)
-    resamples: int = Field(default=2000, ge=100)
-    seed: int = 0
+    resamples: int = Field(default=2000, ge=100, le=1_000_000)
+    seed: Seed = 0
 
 
 class SummarizationSpec(Payload):
@@ -303,7 +320,7 @@ class SummarizationSpec(Payload):
     exclude_dataset: str | None = Field(default=None, description="leave out tweets that this dataset learnt from or tests on")
     shard_size: int = Field(default=256, ge=1, le=10_000)
     guard: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ShardSpec(Payload):

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from schemas.bounds import STORED
 from schemas.payloads import Payload
 from schemas.states import JobState
 from workers import clock, ledger, logs
@@ -212,7 +213,7 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
 
 def _payload(attempt: Attempt, payload_type: type[P]) -> P:
     try:
-        return payload_type.model_validate(attempt.claim.payload)
+        return payload_type.model_validate(attempt.claim.payload, context=STORED)
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, wrong["loc"])) for wrong in error.errors(include_input=False, include_url=False))
         raise UserError(f"the payload does not fit this version of tweetmill: {fields}") from None

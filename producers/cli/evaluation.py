@@ -10,6 +10,7 @@ import typer
 
 from producers.cli.asking import Wait
 from producers.cli.output import MODELS, AsJson, emit, example, say, styled
+from schemas.numbers import LARGEST
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -55,7 +56,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE.jsonl", help="Lines of id, messy, clean: the dictionary to beat learns of them.", show_default=False),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Score only the first so many.", show_default=False)] = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:

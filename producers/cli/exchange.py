@@ -11,6 +11,7 @@ from producers.cli import drops
 from producers.cli.asking import Wait
 from producers.cli.output import DATA, AsJson, emit, example, styled
 from schemas.forms import Form
+from schemas.numbers import LARGEST
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,14 +47,16 @@ def import_(
         str, typer.Option(metavar="summary|clean", help="What the answers are: summaries, or the whole message in standard English.")
     ] = "summary",
     test_size: Annotated[
-        int, typer.Option(min=0, help="Hold so many rows back for the test; only right where a person wrote the answers.")
+        int, typer.Option(min=0, max=LARGEST, help="Hold so many rows back for the test; only right where a person wrote the answers.")
     ] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many rows, drawn by the seed.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST, help="At most so many rows, drawn by the seed.", show_default=False)
+    ] = None,
     strip_instruction: Annotated[
         bool, typer.Option("--strip-instruction", help="Take off what every prompt begins with and ends in, such as an instruction.")
     ] = False,
     licence: Annotated[str | None, typer.Option(help="Under which the rows came; `why` tells it.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(help="Draws the test and the limit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Draws the test and the limit.")] = 0,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +89,7 @@ def _spec(values: dict[str, Any]) -> SynthesisSpec:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         option = f"--{str(first['loc'][-1]).replace('_', '-')}" if first["loc"] else None
-        raise typer.BadParameter(first["msg"], param_hint=option) from None
+        raise typer.BadParameter(first["msg"].removeprefix("Value error, "), param_hint=option) from None
 
 
 def _columns(told: str | None) -> dict[str, str] | None:

@@ -72,12 +72,15 @@ def bring_in(file: str, source: str | None, names: Names | None = None) -> tuple
     """
     from producers.sources import SourceError, read
     from producers.sources.reading import name_of
+    from schemas.bounds import usable_source
     from workers import intake
     from workers.errors import UserError
 
     source = source or name_of(file)
-    if not source.strip() or len(source) > 200 or "\x00" in source:
-        raise typer.BadParameter("a source's name has 1 to 200 characters", param_hint="--source")
+    try:
+        usable_source(source)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--source") from None
     bookmark = intake.Bookmark.of(Path(file)) if file != STDIN and Path(file).is_file() else None
     done = bookmark.position() if bookmark else 0
     if done:

@@ -155,6 +155,8 @@ def explain(error: Exception) -> tuple[int, str]:
 
         if isinstance(error, TweetmillError):
             return (BAD_USAGE if isinstance(error, SettingsError) else FAILED), redact(str(error))
+    if type(error).__module__.startswith("pydantic") and hasattr(error, "errors"):
+        return BAD_USAGE, _wrong_fields(error)
     if isinstance(error, UsageError):
         return BAD_USAGE, str(error)
     if isinstance(error, FileNotFoundError) and error.filename is not None:
@@ -196,6 +198,12 @@ def _details_of(error: Exception) -> str:
 
 def _server_of(package: str) -> str | None:
     return next((server for server, clients in _CLIENTS.items() if package in clients), None)
+
+
+def _wrong_fields(error: Any) -> str:
+    wrong = error.errors(include_url=False, include_input=False, include_context=False)
+    told = (f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in wrong)
+    return redact("; ".join(told))
 
 
 def _complain(message: str) -> None:

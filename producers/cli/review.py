@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.cli.output import BAD_USAGE, DATA, AsJson, emit, example, say, styled
+from schemas.numbers import LARGEST
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,7 +40,7 @@ def review(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With --apply: watch the job until it ends.")] = True,
     reviewer: Annotated[str | None, typer.Option(metavar="NAME", help="Who reviews; default: your login.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Rows of this sitting.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Rows of this sitting.", show_default=False)] = None,
     origin: Annotated[str | None, typer.Option(metavar="human|noise|teacher|import", help="Only these rows.", show_default=False)] = None,
     stage: Annotated[str | None, typer.Option(metavar="summary|clean", help="Only these rows.", show_default=False)] = None,
     skipped: Annotated[bool, typer.Option("--skipped", help="Let the rows that were skipped wait again.")] = False,
@@ -186,6 +187,7 @@ def _apply(name: str, new_name: str, wait: bool, as_json: bool) -> None:
 
     try:
         submitted = review.enqueue_apply(name, new_name)
-    except ValidationError:
-        raise typer.BadParameter(f"{new_name}: letters, digits, _, . and - make a name", param_hint="--as") from None
+    except ValidationError as error:
+        said = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(f"{new_name}: {said}", param_hint="--as") from None
     exchange.built(submitted, wait, as_json)

@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 def up(
     workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, max=64, help="Workers; default: 1, or all that left.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of each worker; default: the cores, shared out.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="CPU threads of each worker; default: its share of the cores.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the workers are ready.")] = False,
 ) -> None:
     """Start Redis, Postgres, workers and Flower on this machine; no Docker, no root.
@@ -79,7 +81,7 @@ def worker(
     queues: Annotated[str, typer.Option("--queues", "-Q", help="Queues to serve, with commas between them.")] = _ALL_QUEUES,
     gpu: Annotated[str | None, typer.Option(help="GPUs that it may use, such as 0 or 0,1.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name; the host is added.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Jobs at a time.")] = 1,
 ) -> None:
     """Run one worker here, against the servers of CELERY_BROKER_URL and DATABASE_URL or of the stack that is up."""
     import os

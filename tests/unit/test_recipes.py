@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 
 import pytest
+from pydantic import ValidationError
 
 from producers import recipes
 from producers.recipes import RecipeError
-from schemas.payloads import NoiseSource, Stage, SynthesisSpec, TrainingSpec
+from schemas.bounds import STORED, usable_source
+from schemas.payloads import NoiseSource, ReviewedSpec, Stage, SynthesisSpec, TrainingSpec
 from workers.errors import NotFound
 from workers.settings import get_settings
 
@@ -93,6 +96,74 @@ class TestOverrides:
         assert "key=value" in complaint(recipe, "learning_rate")
 
 
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{key}: &{key} [{', '.join([f'*{before}'] * 10)}]\n" for before, key in itertools.pairwise("abcdefghij")
+)
+
+
+class TestPlainWords:
+    """What YAML 1.1 would make something else of."""
+
+    @pytest.mark.parametrize(
+        ("line", "field", "value"),
+        [
+            ("name: no", "name", "no"),
+            ("name: 007", "name", "007"),
+            ("name: 1e5", "name", "1e5"),
+            ("name: 2026-01-02", "name", "2026-01-02"),
+            ("name: 1_000", "name", "1_000"),
+            ("name: true", "name", "true"),
+            ("bf16: yes", "bf16", True),
+            ("bf16: off", "bf16", False),
+            ("max_steps: 010", "max_steps", 10),
+            ("learning_rate: 1e-4", "learning_rate", 1e-4),
+            ("seed: 9223372036854775807", "seed", 2**63 - 1),
+        ],
+    )
+    def test_are_what_a_person_means(self, recipe: pathlib.Path, line: str, field: str, value: object) -> None:
+        kept = "".join(f"{old}\n" for old in TRAINING.splitlines() if not old.startswith(line.partition(":")[0]))
+        recipe.write_text(kept + line + "\n")
+
+        assert getattr(changed(recipe), field) == value
+
+    def test_small_aliases_and_merges_work(self, recipe: pathlib.Path) -> None:
+        recipe.write_text("name: &it demo\nbase: tiny\ndataset: *it\n<<: {seed: 4}\n")
+
+        assert (changed(recipe).dataset, changed(recipe).seed) == ("demo", 4)
+
+    def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(self, recipe: pathlib.Path) -> None:
+        recipe.write_bytes(b"\xef\xbb\xbf" + TRAINING.replace("\n", "\r\n").encode())
+
+        assert changed(recipe).seed == 0
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["-rf", "--help", "..", ".", ".hidden", "a/b", "a b", "a\x1bb", "", "x" * 101, "a\n", "\u202ea"])
+    def test_that_a_command_or_a_file_could_not_take_are_refused(self, name: str) -> None:
+        for spec in (TrainingSpec, ReviewedSpec):
+            with pytest.raises(ValidationError):
+                spec.model_validate({"name": name, "base": "b", "dataset": "d"} if spec is TrainingSpec else {"name": name, "dataset": "d"})
+        with pytest.raises(ValidationError):
+            SynthesisSpec.model_validate({"dataset": name, "pairs": "p"})
+
+    @pytest.mark.parametrize("name", ["a", "A", "_", "007", "2026-01-02", "v1.2", "x" * 100, "d\u00e9j\u00e0", "3f2a9c10"])
+    def test_others_are_taken(self, name: str) -> None:
+        assert SynthesisSpec.model_validate({"dataset": name, "pairs": "p"}).dataset == name
+
+    @pytest.mark.parametrize("name", ["", "  ", "-rf", "--", "a\x1b[2J", "a\nb", "\u202ea", " a", "x" * 201, "a\0"])
+    def test_of_sources_that_could_not_be_seen_or_typed_are_refused(self, name: str) -> None:
+        with pytest.raises(ValueError, match="a source's name"):
+            usable_source(name)
+
+    @pytest.mark.parametrize("name", ["a b", ".", "..", "Caf\u00e9 #1", "[bold]", "a/b", "\U0001f468\u200d\U0001f469"])
+    def test_of_sources_may_be_any_text_else(self, name: str) -> None:
+        assert usable_source(name) == name
+
+    def test_jobs_of_before_keep_theirs(self) -> None:
+        stored = {"dataset": "-rf", "pairs": "p", "seed": -1}
+        assert SynthesisSpec.model_validate(stored, context=STORED).dataset == "-rf"
+
+
 class TestMistakesInARecipe:
     @pytest.mark.parametrize(
         ("text", "told"),
@@ -102,9 +173,36 @@ class TestMistakesInARecipe:
             ("base: tiny\ndataset: d\n", "name: it is missing"),
             ("name: [\n", "line 2: not valid YAML"),
             ("- a list\n", "a recipe is a mapping"),
-            ("", "a recipe is a mapping"),
+            ("", "it is empty; a recipe is a mapping"),
+            ("hello\n", "it is a single value; a recipe is a mapping"),
+            ("# nothing\n", "it is empty"),
             (TRAINING + "world_size: 0\nseed: x\n", r"world_size: .*; seed: "),
-            ("name: !!python/object/apply:os.system [id]\n", "not valid YAML"),
+            ("name: !!python/object/apply:os.system [id]\n", "line 1: not valid YAML .*leave tags"),
+            ("name: !!python/name:os.system ''\n", "leave tags"),
+            ("name: !secret x\n", "leave tags"),
+            (TRAINING + "seed: 1\nseed: 2\n", r"line \d+: not valid YAML \(the key seed stands twice, first in line \d+\)"),
+            (TRAINING + "---\nseed: 1\n", "a second document begins"),
+            (TRAINING + "\tseed: 1\n", "a tab stands there: indent with spaces"),
+            (TRAINING + "? [a]\n: x\n", "a key is one word"),
+            (TRAINING + "seed: *nothing\n", "undefined alias"),
+            ("name: &a [*a]\n", "an alias stands within what it stands for"),
+            (BOMB, "with its aliases it has more than 100,000 values"),
+            ("name: " + "[" * 5000, "nested too deeply"),
+            (TRAINING + "\x1b\n", "a control character stands there"),
+            (TRAINING + "# " + "x" * (1 << 20), "is larger than 1 MiB"),
+            (TRAINING + "learning_rate: .inf\n", r"learning_rate: Input should be a valid number.* \(line \d+\)"),
+            (TRAINING + "learning_rate: inf\n", "learning_rate: Input should be a finite number"),
+            (TRAINING + "learning_rate: 1e400\n", "learning_rate: Input should be a finite number"),
+            (TRAINING + "learning_rate: nan\n", "learning_rate: Input should be a finite number"),
+            (TRAINING + f"seed: {2**63}\n", "seed: the number is too large: at most 9223372036854775807"),
+            (TRAINING + f"seed: {10**400}\n", "seed: the number is too large"),
+            (TRAINING + f"seed: 1{'0' * 5000}\n", "the number of seed has too many digits"),
+            (TRAINING + "seed: -1\n", "seed: a seed is a whole number from 0 to"),
+            (TRAINING + "seed: 0x10\n", "seed: Input should be a valid integer"),
+            (TRAINING + "seed: true\n", "seed: a number belongs here, not true or false"),
+            (TRAINING + "max_steps: 1:30\n", "max_steps: Input should be a valid integer"),
+            (TRAINING + "num_train_epochs: 1e300\n", "num_train_epochs: Input should be less than"),
+            ('name: n\ndataset: d\nbase: "a\\0b"\n', "base: the text holds a NUL"),
         ],
     )
     def test_are_told_with_file_key_and_reason(self, recipe: pathlib.Path, text: str, told: str) -> None:
