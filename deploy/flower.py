@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import sys
 from pathlib import Path
 
-from deploy.home import Home, write_private
+from deploy.environment import CODE, python
+from deploy.home import Home
 from workers.errors import SettingsError
+from workers.private import discard, write_private
 from workers.settings import Settings, get_settings, read_password
 
 _GENERATED = "flower_password"
@@ -52,14 +53,13 @@ def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1
         "port": port,
         "basic_auth": [f"{settings.flower_user}:{password}"],
         "cookie_secret": home.secret("flower_cookie").read_text().strip(),
-        "db": str(home.run / "flower.db"),
-        "persistent": True,
-        "state_save_interval": 60_000,
         "purge_offline_workers": 60,
     }
     configuration = home.run / "flower.conf.py"
     write_private(configuration, "".join(f"{name} = {value!r}\n" for name, value in options.items()))
-    return [sys.executable, "-m", "celery", "-A", "workers.app:app", "flower", f"--conf={configuration}"]
+    for kept in home.run.glob("flower.db*"):  # pickles, of an earlier version
+        discard(kept)
+    return python("-m", "celery", "-A", "workers.app:app", "flower", f"--conf={configuration}")
 
 
 def free_port(wanted: int, address: str = "127.0.0.1") -> int:
@@ -83,6 +83,7 @@ def main() -> None:
     home = Home(settings.home)
     home.prepare()
     arguments = command(settings, home, settings.flower_port, parser.parse_args().address)
+    os.chdir(CODE)
     os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
 
 

@@ -72,12 +72,11 @@ def _free_gib(home: Home) -> float:
 
 
 def _supervisor(home: Home) -> int | None:
-    record = home.run / "supervisor.json"
-    if not record.exists():
+    if not home.lock_file.exists():
         return None
-    from deploy.processes import find  # a node without a stack of its own needs none of this
+    from deploy.supervisor import supervisor_of  # a node without a stack of its own needs none of this
 
-    process = find(record)
+    process = supervisor_of(home)
     return process.pid if process else None
 
 

@@ -6,17 +6,28 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workers.errors import SettingsError
+from workers.private import FILE, FOLDER, close_to_others, make_private, write_private
 from workers.settings import STACK_FILE
 
 # The kernel's limit on the path of a Unix socket, the longest of ours taken off.
 _LONGEST_SOCKET_FOLDER = 103 - len("/postgres/.s.PGSQL.5432")
+
+# What needs no quotes in a URL, in a list of hosts, or in the configuration of a server.
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
+_MOST_WORKERS = 64
+# All that lies in a home, ever.
+_OURS = frozenset(
+    {*("run", "secrets", "valkey", "logs", "postgres", ".postgres.new", "models", "runs", "downloads", "demo", "locks"), STACK_FILE}
+)
 
 
 @dataclass(frozen=True)
@@ -26,12 +37,36 @@ class Home:
     path: Path
 
     def prepare(self) -> None:
-        """Create the folders; secrets, data and logs are for their owner alone."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.run.mkdir(exist_ok=True)
-        for private in (self.secrets, self.valkey, self.logs):
-            private.mkdir(exist_ok=True)
-            private.chmod(0o700)
+        """Create the folders, for their owner alone whatever the umask.
+
+        Raises:
+            SettingsError: it can't be a home.
+            OSError: a folder can't be made.
+        """
+        self._refuse_unusable()
+        for folder in (self.path, self.run, self.secrets, self.valkey, self.logs):
+            make_private(folder)
+
+    def close(self) -> None:
+        """Close to other users what an earlier version left open. What else lies in the folder, or is linked to, keeps its mode."""
+        is_ours = {entry.name for entry in self.path.iterdir()} <= _OURS
+        found = self.path.stat()
+        is_open = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+        if found.st_uid == os.geteuid() and (is_ours or is_open):
+            self.path.chmod(FOLDER)
+        for name in sorted(_OURS - {self.postgres.name}):
+            if (self.path / name).exists():
+                close_to_others(self.path / name)
+
+    def _refuse_unusable(self) -> None:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError:
+            raise SettingsError("TWEETMILL_HOME is not valid UTF-8: name a folder whose name is") from None
+        if self.path == Path("/"):
+            raise SettingsError("TWEETMILL_HOME is the root of the file system: name a folder of its own")
+        if self.path.is_dir() and self.path.stat().st_mode & 0o1002 == 0o002 and self.path.stat().st_uid != os.geteuid():
+            raise SettingsError(f"others may write into {self.path}, and it is not yours: set TWEETMILL_HOME to a folder of your own")
 
     @property
     def logs(self) -> Path:
@@ -65,18 +100,25 @@ class Home:
 
     @property
     def sockets(self) -> Path:
-        """Where the sockets lie: in `run`, unless the kernel would refuse so long a path.
+        """Where the sockets lie: in `run`, unless the kernel would refuse so long a path, or a client could misread it.
+
+        Postgres's clients take a comma for a list of hosts; a URL has its own reading of other characters.
 
         Raises:
             SettingsError: when somebody else owns the short folder that would be used instead.
         """
-        if len(os.fsencode(self.run)) <= _LONGEST_SOCKET_FOLDER:
+        if len(os.fsencode(self.run)) <= _LONGEST_SOCKET_FOLDER and _PLAIN.fullmatch(str(self.run)):
             return self.run
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
         short = Path(tempfile.gettempdir()) / f"tweetmill-{os.geteuid()}-{digest}"
-        short.mkdir(mode=0o711, exist_ok=True)
+        if len(os.fsencode(short)) > _LONGEST_SOCKET_FOLDER or not _PLAIN.fullmatch(str(short)):
+            raise SettingsError(
+                f"no socket can lie in {self.run} or {short.parent}: set TWEETMILL_HOME or TMPDIR to a short and plain path"
+            )
+        make_private(short)
         if short.is_symlink() or short.stat().st_uid != os.geteuid():
             raise SettingsError(f"{short} belongs to somebody else: set TWEETMILL_HOME to a shorter path than {self.path}")
+        short.chmod(FOLDER)
         return short
 
     def secret(self, name: str) -> Path:
@@ -86,9 +128,28 @@ class Home:
             write_private(path, secrets.token_urlsafe(24) + "\n")
         return path
 
-    def lock(self) -> int | None:
-        """A file descriptor that holds this home until it and its copies are closed; None when another process has it."""
-        descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    @property
+    def lock_file(self) -> Path:
+        """What a supervisor holds from its first moment to its last."""
+        return self.run / "lock"
+
+    @property
+    def valkey_lock_file(self) -> Path:
+        """What a Valkey holds that uses the append-only file, and the children that write it."""
+        return self.run / "valkey.lock"
+
+    @property
+    def supervisor_file(self) -> Path:
+        """Which process the supervisor is."""
+        return self.run / "supervisor.json"
+
+    def lock(self, file: Path | None = None) -> int | None:
+        """A file descriptor that holds this home until it and its copies are closed; None when another process has it.
+
+        Args:
+            file: another of the locks than that of the whole home.
+        """
+        descriptor = os.open(file or self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,31 +162,34 @@ class Home:
         write_private(self.run / "wish", str(count))
 
     def take_wish(self) -> int | None:
-        """How many workers somebody wishes for; None when nobody has since it was last asked."""
+        """How many workers somebody wishes for; None when nobody has since it was last asked, or what lies there is no number."""
         wish = self.run / "wish"
         try:
-            count = int(wish.read_text())
-        except FileNotFoundError:
+            said = wish.read_text()
+            wish.unlink()
+            return min(_MOST_WORKERS, int(said))
+        except (OSError, ValueError):
             return None
-        wish.unlink(missing_ok=True)
-        return count
 
     def read_stack(self) -> dict[str, Any]:
-        """What `stack.json` says; empty when there is none."""
+        """What `stack.json` says; empty when there is none, or it says nothing that can be believed."""
         try:
-            return dict(json.loads(self.stack_file.read_text()))
-        except (FileNotFoundError, ValueError):
+            said = json.loads(self.stack_file.read_text())
+        except (OSError, ValueError, RecursionError):
             return {}
+        return said if isinstance(said, dict) and _is_sound(said) else {}
 
     def write_stack(self, stack: dict[str, Any]) -> None:
         """Replace `stack.json` at once, so that no reader sees half of it."""
         write_private(self.stack_file, json.dumps(stack, indent=2) + "\n")
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, in one step."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    aside.replace(path)
+def _is_sound(stack: dict[str, Any]) -> bool:
+    processes = stack.get("processes", [])
+    kept = {"name": str, "pid": int | None, "restarts": int, "left": bool}
+    return (
+        isinstance(stack.get("settings", {}), dict)
+        and isinstance(stack.get("workers", 0), int)
+        and isinstance(processes, list)
+        and all(isinstance(each, dict) and all(isinstance(each.get(name), kind) for name, kind in kept.items()) for each in processes)
+    )

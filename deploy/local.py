@@ -7,21 +7,39 @@ a folder. What a killed supervisor left behind is found by `up`, which goes on w
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from deploy import flower
+from deploy.environment import CODE, for_worker
+from deploy.finding import holders
 from deploy.health import ready_workers
 from deploy.health import status as health
 from deploy.home import Home
 from deploy.migrate import migrate
-from deploy.processes import find, spawn
+from deploy.processes import spawn
 from deploy.processes import stop as stop_processes
 from deploy.servers import Server, last_line
-from deploy.supervisor import Supervisor, command, servers_of, stop_children, take_down
+from deploy.supervisor import (
+    ENDING,
+    SIGNALS,
+    Supervisor,
+    command,
+    leftovers,
+    servers_of,
+    stop_children,
+    supervisor_of,
+    take_down,
+    undisturbed,
+)
 from workers.errors import Unavailable
+from workers.private import UMASK
 from workers.settings import Settings, get_settings
 
 Report = Callable[[str], None]
@@ -67,24 +85,86 @@ def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str
     Raises:
         Unavailable: a server or a worker does not come up. Nothing is left running then.
     """
-    home = Home(settings.home)
-    home.prepare()
-    held = home.lock()
-    if held is None:
-        return _add_workers(home, plan, report)
+    home, report = Home(settings.home), undisturbed(report)
+    os.umask(UMASK)
+    with _no_surprises(home):
+        home.prepare()
+        held = _held(home)
+        if held is None:
+            return _add_workers(home, plan, report)
+        home.close()
     try:
-        stop_children(home, report)
-        _start_servers(settings, home, plan, report)
-        if detach:
-            return _start_supervisor(home, plan, held, report)
-        Supervisor(get_settings(), home, plan.count, plan.threads_each(), report).run()
-        return {}
+        with _ended_by_signals(), _no_surprises(home):
+            stop_children(home, report)
+            _start_servers(settings, home, plan, report)
+            if detach:
+                return _start_supervisor(home, plan, held, report)
+            Supervisor(get_settings(), home, plan.count, plan.threads_each(), report).run()
+            return {}
     except BaseException:
-        report("not up: stopping what was started")
-        take_down(home, report)
+        with _deaf():
+            report("not up: stopping what was started")
+            take_down(home, report)
         raise
     finally:
         os.close(held)
+
+
+def _held(home: Home) -> int | None:
+    """The home's lock; None when a stack is up that has it. One that is ending, or is only being started, is waited for."""
+    deadline = time.monotonic() + _UP_PATIENCE
+    while (held := home.lock()) is None:
+        stack = home.read_stack()
+        if stack.get("supervisor") and not stack.get(ENDING) and supervisor_of(home) is not None:
+            return None
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"another `tweetmill up` has been at work on {home.path} for {_UP_PATIENCE:.0f} s: see {home.logs}, or `tweetmill down`"
+            )
+        time.sleep(0.2)
+    return held
+
+
+@contextmanager
+def _no_surprises(home: Home) -> Iterator[None]:
+    """Say in a sentence what the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename and str(error.filename) != str(home.path) else ""
+        raise Unavailable(f"no stack can run in {home.path}: {error.strerror or error}{where}") from error
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let what asks a process to end raise an error, so that what was started is stopped."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise Unavailable(f"told to end by {signal.Signals(number).name} before the stack was up")
+
+    with _handled({number: leave for number in SIGNALS if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN}):
+        yield
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Heed no signal while things are put in order."""
+    with _handled(dict.fromkeys(SIGNALS, signal.SIG_IGN)):
+        yield
+
+
+@contextmanager
+def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # nobody else may say what a signal does
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _start_servers(settings: Settings, home: Home, plan: Plan, report: Report) -> None:
@@ -111,24 +191,25 @@ def _is_external(settings: Settings, home: Home, name: str) -> bool:
 
 
 def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict[str, Any]:
-    log, environment = home.logs / "supervisor.log", {"TWEETMILL_HOME": str(home.path)}
-    process = spawn(command(plan.count, plan.threads_each()), log, environment=environment, folder=home.run, survives=True, keep=(held,))
+    log, environment = home.logs / "supervisor.log", for_worker(home.path, "supervisor")
+    process = spawn(command(plan.count, plan.threads_each()), log, environment=environment, folder=CODE, survives=True, keep=(held,))
     try:
         return _wait_until_ready(home, plan.count, report, lambda: process.poll() is None)
     except BaseException:
-        process.terminate()
-        process.wait(_DOWN_PATIENCE)
+        with _deaf():
+            process.terminate()
+            process.wait(_DOWN_PATIENCE)
         raise
 
 
 def _add_workers(home: Home, plan: Plan, report: Report) -> dict[str, Any]:
-    stack = _running_stack(home)
+    stack = home.read_stack()
     had = stack["workers"]
     wanted = plan.workers or sum(kept["name"].startswith("worker") for kept in stack["processes"])
     if wanted <= had:
         return stack | {"already": 0}
     home.wish_for_workers(wanted)
-    return _wait_until_ready(home, wanted, report, lambda: find(home.run / "supervisor.json") is not None) | {"already": wanted - had}
+    return _wait_until_ready(home, wanted, report, lambda: supervisor_of(home) is not None) | {"already": wanted - had}
 
 
 def _wait_until_ready(home: Home, workers: int, report: Report, is_supervised: Callable[[], bool]) -> dict[str, Any]:
@@ -163,32 +244,46 @@ def _refuse_failing(stack: dict[str, Any], home: Home, before: dict[str, int]) -
             raise Unavailable(f"{name} does not start: {last_line(log)}. {log} has the rest")
 
 
-def _running_stack(home: Home) -> dict[str, Any]:
-    deadline = time.monotonic() + _UP_PATIENCE
-    while time.monotonic() < deadline:
-        stack = home.read_stack()
-        if stack.get("supervisor"):
-            return stack
-        time.sleep(0.2)
-    raise Unavailable(
-        f"another `tweetmill up` has been at work on {home.path} for {_UP_PATIENCE:.0f} s: see {home.logs}, or `tweetmill down`"
-    )
-
-
 def down(settings: Settings, report: Report) -> bool:
-    """Stop everything that belongs to this home and leave its data; return whether anything ran."""
-    home = Home(settings.home)
-    if not home.run.exists():
+    """Stop everything that belongs to this home and leave its data; return whether anything ran.
+
+    Raises:
+        Unavailable: something runs still, or somebody has begun to start the stack anew.
+    """
+    home, report = Home(settings.home), undisturbed(report)
+    if not home.run.is_dir():
         return False
-    supervisor = find(home.run / "supervisor.json")
-    stack = home.read_stack()
-    if supervisor is not None:
-        report("asking the supervisor to stop: workers finish the step they are at")
-        # It takes the workers and servers along, within their time; a supervisor that hangs is killed, and the rest done here.
-        stop_processes({"the stack": supervisor}, report, ((0.0, 15), (_DOWN_PATIENCE, 9)))
-    ran = supervisor is not None or bool(stack)
-    take_down(home, report)
+    with _no_surprises(home):
+        supervisor, known = supervisor_of(home), {process.pid for process in holders(home.lock_file)}
+        if supervisor is not None:
+            report("asking the supervisor to stop: workers finish the step they are at")
+            # It takes the workers and servers along, within their time; a supervisor that hangs is killed, and the rest done here.
+            stop_processes({"the stack": supervisor}, report, ((0.0, 15), (_DOWN_PATIENCE, 9)))
+        held = _held_after(home, known)
+        try:
+            ran = supervisor is not None or bool(home.read_stack()) or _runs(home)
+            with _deaf():
+                take_down(home, report)
+        finally:
+            os.close(held)
     return ran
+
+
+def _held_after(home: Home, known: set[int]) -> int:
+    """The home's lock, once those who had it are gone."""
+    deadline = time.monotonic() + _DOWN_PATIENCE
+    while (held := home.lock()) is None:
+        others = {process.pid for process in holders(home.lock_file)} - known
+        if others or time.monotonic() > deadline:
+            raise Unavailable(
+                f"another `tweetmill up` is at work on {home.path}: what it starts is not stopped. `tweetmill down` again does"
+            )
+        time.sleep(0.2)
+    return held
+
+
+def _runs(home: Home) -> bool:
+    return bool(leftovers(home)) or any(server.process() is not None for server in servers_of(home).values())
 
 
 def status(settings: Settings) -> dict[str, Any]:

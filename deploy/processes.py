@@ -10,10 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+from workers.identity import Identity, identify, is_alive
+from workers.private import UMASK, discard, write_private
 
 _PR_SET_PDEATHSIG = 1
 _HEALTHY_AFTER = 60.0
@@ -24,21 +28,24 @@ STOPPING = ((0.0, signal.SIGTERM), (30.0, signal.SIGQUIT), (40.0, signal.SIGKILL
 
 
 def find(record: Path) -> psutil.Process | None:
-    """The live process that `record` names. Its start time is compared too: process ids are used again."""
+    """The live process that `record` names; None when it names none, or can't be read."""
     try:
         noted = json.loads(record.read_text())
-        process = psutil.Process(noted["pid"])
-        same = abs(process.create_time() - noted["started"]) < 1.0
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        named = Identity(int(noted["pid"]), int(noted["started"]), str(noted["boot"]))
+        return psutil.Process(named.pid) if is_alive(named) else None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, OverflowError, psutil.Error):
         return None
 
 
 def note(record: Path, pid: int) -> None:
-    """Write down that `pid` runs, for `find`."""
-    aside = record.with_name(f".{record.name}")
-    aside.write_text(json.dumps({"pid": pid, "started": psutil.Process(pid).create_time()}))
-    aside.replace(record)
+    """Write down that `pid` runs, for `find`. One that has ended already is not noted.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    process = identify(pid)
+    if process is not None:
+        write_private(record, json.dumps(asdict(process)))
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
@@ -56,30 +63,51 @@ def _die_with_parent(parent: int) -> Callable[[], None] | None:
 
 
 def spawn(
-    command: Sequence[str], log: Path, *, environment: Mapping[str, str], folder: Path, survives: bool = False, keep: Iterable[int] = ()
+    command: Sequence[str],
+    log: Path,
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    survives: bool = False,
+    keep: Iterable[int] = (),
+    user: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own (Ctrl-C is for the supervisor alone) with its output appended to `log`.
 
     Args:
         command: program and arguments.
-        log: a file.
-        environment: what differs from this process's own.
+        log: a file. One that can't be written to costs the output alone.
+        environment: all of it.
         folder: where it runs.
         survives: whether it outlives this process.
         keep: file descriptors that it inherits.
+        user: the id of another user, and of a group alike, that it runs as.
     """
-    with log.open("ab") as output:
+    output = _opened(log)
+    identity: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    try:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={**os.environ, **environment},
+            env=dict(environment),
             start_new_session=True,
             pass_fds=tuple(keep),
+            umask=UMASK,
             preexec_fn=None if survives else _die_with_parent(os.getpid()),
+            **identity,
         )
+    finally:
+        os.close(output)
+
+
+def _opened(log: Path) -> int:
+    try:
+        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def stop(processes: Mapping[str, psutil.Process], report: Callable[[str], None], plan: Sequence[tuple[float, int]] = STOPPING) -> None:
@@ -148,24 +176,40 @@ class Kept:
         return self.process.pid if self.process is not None else None
 
     def keep(self) -> bool:
-        """Start the process if it should run and does not; return whether anything changed."""
+        """Start the process if it should run and does not; return whether anything changed.
+
+        Raises:
+            OSError: it can't be started, or not be noted; the next call tries again when its time has come.
+        """
         now = time.monotonic()
         if self.process is not None:
             code = self.process.poll()
             if code is None:
                 return False
             self.process = None
-            self.record.unlink(missing_ok=True)
+            discard(self.record)
             self.has_left = self.may_leave and code == 0
             if not self.has_left:
                 self._plan_restart(now)
             return True
         if self.has_left or now < self._not_before:
             return False
-        self.process = spawn(self.command, self.log, environment=self.environment, folder=self.folder)
         self._started = now
-        note(self.record, self.process.pid)
+        try:
+            self.process = spawn(self.command, self.log, environment=self.environment, folder=self.folder)
+        except OSError:
+            self._plan_restart(now)
+            raise
         return True
+
+    def write_down(self) -> None:
+        """Note which process it is, for whoever looks after a crash.
+
+        Raises:
+            OSError: it can't be written; the mark in the process's environment tells as much.
+        """
+        if self.process is not None:
+            note(self.record, self.process.pid)
 
     def bring_back(self) -> None:
         """Have it started again though it left."""

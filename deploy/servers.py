@@ -5,9 +5,11 @@ They outlive the process that starts them, so `start` first looks for one that r
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +18,18 @@ from urllib.parse import quote
 import psutil
 
 from deploy import postgres
+from deploy.environment import for_server
+from deploy.finding import at_work_in, listener
 from deploy.home import Home
 from deploy.processes import find, note, spawn
 from deploy.processes import stop as stop_processes
 from workers.errors import SettingsError, Unavailable
+from workers.private import discard
 
 _PATIENCE = 20.0
+_RECOVERY = 90.0  # after a crash Postgres reads again what it had not written yet
+_ROUNDS = 5
+_VALKEY, _POSTGRES = "valkey-server", "postgres"
 _STOPPING = ((0.0, 15), (20.0, 9))
 
 
@@ -74,20 +82,38 @@ class Valkey:
         return self.home.run / "valkey.json"
 
     def process(self) -> psutil.Process | None:
-        """The running server."""
-        return find(self.record)
+        """The running server, by its record or, where that tells nothing, by its socket and its folder."""
+        return find(self.record) or listener(self.socket) or at_work_in(self.home.valkey, _VALKEY)
 
     def start(self) -> None:
         """Start it, or find it running; return when it answers.
 
         Raises:
-            Unavailable: it does not come up.
+            Unavailable: it does not come up, or something else uses its append-only file.
         """
-        if self.process() is None:
-            command = [str(_valkey_binary()), *_arguments(self.home, self.socket)]
-            log = self.home.logs / "valkey.log"
-            note(self.record, spawn(command, log, environment={}, folder=self.home.valkey, survives=True).pid)
-        _until(self._answers, "Valkey", self.home.logs / "valkey.log", alive=lambda: self.process() is not None)
+        running = self.process()
+        if running is None:
+            self._start()
+        else:
+            _note(self.record, running.pid)
+        _until(self._answers, "Valkey", self.home.logs / "valkey.log", alive=lambda: self.process() is not None, patience=_PATIENCE)
+
+    def _start(self) -> None:
+        command = [str(_valkey_binary()), *_arguments(self.socket)]
+        # It keeps the lock, and so do its children: nobody else ever writes to the same append-only file.
+        held = self.home.lock(self.home.valkey_lock_file)
+        if held is None:
+            raise Unavailable(f"{self.home.valkey} is in use by a process that holds {self.home.valkey_lock_file}: end that one first")
+        try:
+            environment = for_server(self.home.path, self.name)
+            started = spawn(
+                command, self.home.logs / "valkey.log", environment=environment, folder=self.home.valkey, survives=True, keep=(held,)
+            )
+        except OSError as error:
+            raise Unavailable(f"Valkey can't be started: {error.strerror}") from error
+        finally:
+            os.close(held)
+        _note(self.record, started.pid)
 
     def _answers(self) -> bool:
         from redis import Redis
@@ -100,10 +126,8 @@ class Valkey:
 
     def stop(self) -> None:
         """Stop it: at SIGTERM it writes its file to disk."""
-        process = self.process()
-        if process is not None:
-            stop_processes({self.name: process}, lambda _: None, _STOPPING)
-        self.record.unlink(missing_ok=True)
+        _end(self, _STOPPING)
+        discard(self.record)
 
 
 def _valkey_binary() -> Path:
@@ -114,8 +138,9 @@ def _valkey_binary() -> Path:
     return Path(get_binary_path())
 
 
-def _arguments(home: Home, socket: Path) -> list[str]:
-    options: dict[str, Any] = {"port": 0, "unixsocket": socket, "unixsocketperm": 700, "dir": home.valkey, "daemonize": "no"}
+def _arguments(socket: Path) -> list[str]:
+    # Its data lie where it runs: the path of a home may hold what a configuration reads otherwise.
+    options: dict[str, Any] = {"port": 0, "unixsocket": socket, "unixsocketperm": 700, "dir": ".", "daemonize": "no"}
     # Without the append-only file a restart loses every queue; evicting would lose them silently.
     options |= {"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
@@ -138,9 +163,14 @@ class Postgres:
         """The folder of its socket."""
         return self.home.sockets / "postgres"
 
+    @property
+    def record(self) -> Path:
+        """Who it is."""
+        return self.home.run / "postgres.json"
+
     def process(self) -> psutil.Process | None:
-        """The running server: Postgres keeps the record itself."""
-        return postgres.running(self.home.postgres)
+        """The running server, by its record or, where that tells nothing, by its socket and its folder."""
+        return find(self.record) or listener(self.sockets / postgres.SOCKET) or at_work_in(self.home.postgres, _POSTGRES)
 
     def start(self) -> None:
         """Start it, or find it running; return when it answers.
@@ -149,22 +179,36 @@ class Postgres:
             Unavailable: it does not come up.
             SettingsError: it can't be run on this machine.
         """
-        if self.process() is None:
-            postgres.start(self.home.postgres, self.sockets, self.home.logs / "postgres.log")
-        _until(
-            lambda: postgres.answers(self.sockets), "Postgres", self.home.logs / "postgres.log", alive=lambda: self.process() is not None
-        )
+        log, running = self.home.logs / "postgres.log", self.process()
+        environment = for_server(self.home.path, self.name)
+        pid = running.pid if running else postgres.start(self.home.postgres, self.sockets, log, environment)
+        _note(self.record, pid)
+        _until(lambda: postgres.answers(self.sockets), "Postgres", log, alive=lambda: self.process() is not None, patience=_RECOVERY)
         postgres.create_database(self.sockets)
 
     def stop(self) -> None:
         """Stop it: open transactions are rolled back, everything committed is kept."""
-        process = self.process()
-        if process is not None:
-            stop_processes({self.name: process}, lambda _: None, postgres.STOPPING)
+        _end(self, postgres.STOPPING)
+        discard(self.record)
 
 
-def _until(answers: Callable[[], bool], what: str, log: Path, alive: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _note(record: Path, pid: int) -> None:
+    """Write down who it is. Where that can't be done, it is found by its socket."""
+    with contextlib.suppress(OSError):
+        note(record, pid)
+
+
+def _end(server: Server, plan: Sequence[tuple[float, int]]) -> None:
+    """Stop a server, and whatever is left in its folder by one that was killed."""
+    for _ in range(_ROUNDS):
+        process = server.process()
+        if process is None:
+            return
+        stop_processes({server.name: process}, lambda _: None, plan)
+
+
+def _until(answers: Callable[[], bool], what: str, log: Path, alive: Callable[[], bool], patience: float) -> None:
+    deadline = time.monotonic() + patience
     while not answers():
         if time.monotonic() > deadline or not alive():
             raise Unavailable(f"{what} does not come up; the end of {log} says why: {last_line(log)}")
@@ -177,6 +221,6 @@ def last_line(log: Path) -> str:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))
             lines = file.read().decode(errors="replace").strip().splitlines()
-    except FileNotFoundError:
-        return "it is empty"
+    except OSError:
+        return "it can't be read"
     return lines[-1][:200] if lines else "it is empty"

@@ -2,39 +2,94 @@
 
     python -m deploy.supervisor --workers 2 --threads 1
 
-`tweetmill up` runs it in the foreground, `tweetmill up -d` in a session of its own.
+`tweetmill up` runs it in the foreground, `tweetmill up -d` in a session of its own. It goes on whatever the disk or a file in `run/`
+does to it: what can't be done now is said once, and tried again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import psutil
 
 from deploy import flower
+from deploy.environment import CODE, for_flower, for_worker, python
+from deploy.finding import holders, marked
 from deploy.health import ready_workers
 from deploy.home import Home
 from deploy.processes import Kept, find, note, stop
 from deploy.servers import Postgres, Server, Valkey, last_line
 from deploy.worker import worker_command
 from schemas.payloads import Queue
+from workers.errors import Unavailable
+from workers.private import UMASK, discard
 from workers.settings import Settings, get_settings
 
 Report = Callable[[str], None]
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""What asks a stack to end. All of it does, in order."""
+
+ENDING = "ending"
+
 _ROUND = 0.25
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 def servers_of(home: Home) -> dict[str, Server]:
     """The servers that a stack can have of its own, by the setting that holds their address."""
     return {"broker_url": Valkey(home), "database_url": Postgres(home)}
+
+
+def supervisor_of(home: Home) -> psutil.Process | None:
+    """The process that has this home: by its record or, where that tells nothing, by the lock that it holds."""
+    return find(home.supervisor_file) or next(iter(holders(home.lock_file)), None)
+
+
+class Steps:
+    """Does things that may fail, again and again: a failure is told once, and the next try waits ever longer."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._failing: dict[str, str] = {}
+        self._pause: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
+
+    def attempt(self, name: str, step: Callable[[], object]) -> bool:
+        """Do `step`, unless it failed a moment ago; return whether it was done."""
+        now = time.monotonic()
+        if now < self._not_before.get(name, 0.0):
+            return False
+        try:
+            step()
+        except Exception as error:
+            message = _in_words(error)
+            if self._failing.get(name) != message:
+                self._report(f"{name}: {message}; trying again")
+            self._failing[name] = message
+            self._pause[name] = min(_LONGEST_PAUSE, 2 * self._pause.get(name, _FIRST_PAUSE / 2))
+            self._not_before[name] = time.monotonic() + self._pause[name]
+            return False
+        self._failing.pop(name, None)
+        self._pause.pop(name, None)
+        self._not_before.pop(name, None)
+        return True
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
 
 
 class Supervisor:
@@ -43,14 +98,17 @@ class Supervisor:
     def __init__(self, settings: Settings, home: Home, workers: int, threads: int, report: Report) -> None:
         self.settings = settings
         self.home = home
-        self.report = report
+        self.report = undisturbed(report)
         ours = home.read_stack().get("settings", {})
         self.servers = [server for name, server in servers_of(home).items() if name in ours]
         self.flower_port = flower.free_port(settings.flower_port)
         self.threads = threads
         self.workers = [self._worker(number) for number in range(1, workers + 1)]
         flower_command = flower.command(settings, home, self.flower_port)
-        self.kept = [*self.workers, self._keep_as("flower", flower_command, {"TWEETMILL_HOME": str(home.path)})]
+        self.kept = [*self.workers, self._keep_as("flower", flower_command, for_flower(home.path, "flower"))]
+        self._steps = Steps(self.report)
+        # What a later `up` and `status` read, should the file be lost while this runs.
+        self._stack = home.read_stack()
         self._ended = threading.Event()
         self._rounds = 0
         self._announced = False
@@ -63,23 +121,22 @@ class Supervisor:
 
     def _worker(self, number: int) -> Kept:
         name = f"worker{number}"
-        environment = {"TWEETMILL_HOME": str(self.home.path), "TWEETMILL_THREADS": str(self.threads)}
         # Workers share this machine's cores: threads that spin while they wait take them from the others.
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+        environment = for_worker(self.home.path, name) | {"TWEETMILL_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
         kept = self._keep_as(name, worker_command(name, list(Queue)), environment)
         kept.may_leave = True
         return kept
 
     def _keep_as(self, name: str, command: Sequence[str], environment: dict[str, str]) -> Kept:
         log, record = self.home.logs / f"{name}.log", self.home.run / f"{name}.json"
-        return Kept(name=name, command=command, environment=environment, folder=self.home.run, log=log, record=record)
+        return Kept(name=name, command=command, environment=environment, folder=CODE, log=log, record=record)
 
     def run(self) -> None:
-        """Until SIGTERM or Ctrl-C; then everything ends, servers last."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._told_to_end)
+        """Until SIGTERM, SIGHUP, SIGQUIT or Ctrl-C; then everything ends, servers last."""
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+                signal.signal(number, self._told_to_end)
         self.home.take_wish()  # one that an earlier supervisor did not hear
-        note(self.home.run / "supervisor.json", os.getpid())
         try:
             while not self._ended.is_set():
                 self._round()
@@ -92,13 +149,13 @@ class Supervisor:
         self._ended.set()
 
     def _round(self) -> None:
+        if find(self.home.supervisor_file) is None:
+            self._steps.attempt("supervisor.json", lambda: note(self.home.supervisor_file, os.getpid()))
         for server in self.servers:
-            if server.process() is None:
-                self.report(f"{server.name} stopped: starting it again")
-                self._try_start(server)
+            self._steps.attempt(server.name, partial(self._keep_server, server))
         self._heed_wish()
-        changed = [kept for kept in self.kept if kept.keep()]
-        self._announce()
+        changed = [kept for kept in self.kept if self._keep(kept)]
+        self._steps.attempt("workers", self._announce)
         for kept in changed:
             if kept.process is not None:
                 self.report(f"{kept.name} started (pid {kept.pid})")
@@ -107,8 +164,21 @@ class Supervisor:
             else:
                 self.report(f"{kept.name} ended: {last_line(kept.log)}")
         if changed:
-            self._write_down()
             self._flower_informed = False
+        if self._described() != self.home.read_stack():
+            self._steps.attempt("stack.json", lambda: self.home.write_stack(self._described()))
+
+    def _keep(self, kept: Kept) -> bool:
+        changed: list[bool] = []
+        self._steps.attempt(kept.name, lambda: changed.append(kept.keep()))
+        if kept.process is not None and find(kept.record) is None:
+            self._steps.attempt(kept.record.name, kept.write_down)
+        return changed == [True]
+
+    def _keep_server(self, server: Server) -> None:
+        if server.process() is None:
+            self.report(f"{server.name} stopped: starting it again")
+            server.start()
 
     def _heed_wish(self) -> None:
         """Bring back workers that left, and add new ones, until there are as many as a later `up` asks for."""
@@ -131,7 +201,7 @@ class Supervisor:
         if self._announced:
             self._inform_flower()
             return
-        if 0 < len(self.staying) == len(ready_workers(self.settings, self.home.read_stack())):
+        if 0 < len(self.staying) == len(ready_workers(self.settings, self._described())):
             self._announced = True
             self.report(f"ready; Flower: http://127.0.0.1:{self.flower_port}, password in {flower.password_file(self.settings, self.home)}")
 
@@ -140,38 +210,56 @@ class Supervisor:
         if not self._flower_informed:
             self._flower_informed = flower.ask_for_workers(self.settings, self.home, self.flower_port) >= len(self.staying)
 
-    def _try_start(self, server: Server) -> None:
-        try:
-            server.start()
-        except Exception as error:  # the next round tries again
-            self.report(f"{server.name}: {error}")
-            self._ended.wait(2)
-
-    def _write_down(self) -> None:
+    def _described(self) -> dict[str, Any]:
         processes = [{"name": kept.name, "pid": kept.pid, "restarts": kept.restarts, "left": kept.has_left} for kept in self.kept]
-        stack = self.home.read_stack() | {"processes": processes, "flower": f"http://127.0.0.1:{self.flower_port}"}
-        self.home.write_stack(stack | {"supervisor": os.getpid(), "workers": len(self.staying)})
+        told = {"processes": processes, "flower": f"http://127.0.0.1:{self.flower_port}"}
+        return self._stack | told | {"supervisor": os.getpid(), "workers": len(self.staying)}
 
     def end(self) -> None:
         """Stop everything that belongs to this home."""
+        for number in SIGNALS:
+            signal.signal(number, self._told_to_end)  # once is enough
+        with contextlib.suppress(OSError):
+            self.home.write_stack(self._described() | {ENDING: True})
         take_down(self.home, self.report)
 
 
+def undisturbed(report: Report) -> Report:
+    """Where nobody can be told, on a full disk or a terminal that is gone, the work goes on all the same."""
+
+    def tell(message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            report(message)
+
+    return tell
+
+
 def leftovers(home: Home) -> dict[str, psutil.Process]:
-    """Live workers and Flower of this home, whoever started them."""
-    records = {path.stem: find(path) for path in sorted(home.run.glob("*.json")) if path.stem not in ("supervisor", "valkey")}
-    return {name: process for name, process in records.items() if process is not None}
+    """Live workers and Flower of this home, whoever started them, whether or not they are on record."""
+    servers = {server.name for server in servers_of(home).values()}
+    recorded = {path.stem: find(path) for path in sorted(home.run.glob("*.json")) if path.stem.startswith(("worker", "flower"))}
+    by_mark = {name: process for name, process in marked(home.path).items() if name not in servers and not name.startswith("supervisor")}
+    known = {process.pid for process in by_mark.values()}
+    return by_mark | {name: process for name, process in recorded.items() if process is not None and process.pid not in known}
 
 
 def take_down(home: Home, report: Report) -> None:
-    """Stop workers and Flower, then the servers; the data stay."""
+    """Stop workers and Flower, then the servers; the data stay.
+
+    Raises:
+        Unavailable: something runs still.
+    """
     stop_children(home, report)
     for server in servers_of(home).values():
         if server.process() is not None:
             report(f"stopping {server.name}")
             server.stop()
-    home.stack_file.unlink(missing_ok=True)
-    (home.run / "supervisor.json").unlink(missing_ok=True)
+    for record in (home.stack_file, home.supervisor_file):
+        discard(record)
+    running = leftovers(home) | {server.name: process for server in servers_of(home).values() if (process := server.process()) is not None}
+    if running:
+        named = ", ".join(f"{name} (process {process.pid})" for name, process in running.items())
+        raise Unavailable(f"still running, and not to be stopped: {named}")
 
 
 def stop_children(home: Home, report: Report) -> None:
@@ -181,13 +269,13 @@ def stop_children(home: Home, report: Report) -> None:
         report(f"stopping {', '.join(left)}")
         stop(left, report)
     for record in home.run.glob("worker*.json"):
-        record.unlink(missing_ok=True)
-    (home.run / "flower.json").unlink(missing_ok=True)
+        discard(record)
+    discard(home.run / "flower.json")
 
 
 def command(workers: int, threads: int) -> list[str]:
     """What starts this module as a process."""
-    return [sys.executable, "-m", "deploy.supervisor", "--workers", str(workers), "--threads", str(threads)]
+    return python("-m", "deploy.supervisor", "--workers", str(workers), "--threads", str(threads))
 
 
 def main(arguments: Any = None) -> None:
@@ -196,6 +284,7 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args(arguments)
+    os.umask(UMASK)
     settings = get_settings()
     home = Home(settings.home)
     Supervisor(settings, home, options.workers, options.threads, _log).run()

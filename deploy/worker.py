@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
+from deploy.environment import CODE, python
 from deploy.home import Home
 from schemas.payloads import Queue
 from workers import startup
@@ -16,7 +16,7 @@ from workers.settings import Settings
 def worker_command(name: str, queues: Sequence[str], concurrency: int = 1) -> list[str]:
     """What starts one Celery worker."""
     options = ["-n", f"{name}@%h", "-Q", ",".join(queues), "--concurrency", str(concurrency), "--loglevel", "INFO", "--without-mingle"]
-    return [sys.executable, "-m", "celery", "-A", "workers.app:app", "worker", *options]
+    return python("-m", "celery", "-A", "workers.app:app", "worker", *options)
 
 
 def check(settings: Settings, queues: Sequence[str]) -> None:
@@ -45,8 +45,7 @@ def become(settings: Settings, name: str, queues: Sequence[str], concurrency: in
     """
     home = Home(settings.home)
     home.prepare()
-    # Celery puts the working folder on the import path: ours holds no modules that could pass for the real ones.
-    os.chdir(home.run)
+    os.chdir(CODE)
     command = worker_command(name, queues, concurrency)
     devices = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    os.execve(command[0], command, {**os.environ, **devices})  # noqa: S606 - no shell is wanted
+    os.execve(command[0], command, {**os.environ, "PYTHONSAFEPATH": "1", **devices})  # noqa: S606 - no shell is wanted

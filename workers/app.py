@@ -19,6 +19,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from schemas.payloads import Queue
 from workers import logs
+from workers.private import UMASK
 from workers.settings import Settings, get_settings
 
 # However the broker's URL is written, and by whatever tool.
@@ -120,6 +121,8 @@ def _set_up_logging(**_: object) -> None:
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _check_before_work(**_: object) -> None:
     from workers import startup
+
+    os.umask(UMASK)  # what a worker writes is for its owner alone; the processes that it starts do as it does
 
     startup.pass_or_exit(get_settings())
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.identity import started
+
 MARK = "NEMESIS_WORKER"
 # The first that fits: the launcher's command names the rank's module, too.
 _ROLES = (
@@ -52,13 +54,13 @@ class Census:
     def take(self) -> list[Found]:
         """The marked processes that lived at one and the same moment: each was seen before and after that moment."""
         found = [one for one in map(self._look, _pids()) if one is not None]
-        return [one for one in found if _started(one.pid) == one.started]
+        return [one for one in found if started(one.pid) == one.started]
 
     def _look(self, pid: int) -> Found | None:
-        started = _started(pid)
-        if started is None:
+        begun = started(pid)
+        if begun is None:
             return None
-        name = (pid, started)
+        name = (pid, begun)
         if name not in self._known:
             self._known[name] = self._marked(pid)
         marked = self._known[name]
@@ -68,7 +70,7 @@ class Census:
         command = _command(pid)
         role = role_of(command)
         run = _RUN.search(command) if role == "rank" else None
-        return Found(pid, started, worker, role, f"{run[1]}/{run[2]}" if run else "", device)
+        return Found(pid, begun, worker, role, f"{run[1]}/{run[2]}" if run else "", device)
 
     def _marked(self, pid: int) -> tuple[str, str] | None:
         try:
@@ -98,15 +100,6 @@ def role_of(command: str) -> str:
 
 def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _started(pid: int) -> int | None:
-    """Its start time; None when it is gone or a zombie, which holds nothing and waits for its parent alone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _command(pid: int) -> str:

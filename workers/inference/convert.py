@@ -14,6 +14,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from workers.private import make_private
+
 
 def convert(source: Path, out: Path) -> bool:
     """Write the model, its tokenizer and its chat template to `out`; False if `out` was complete already.
@@ -23,7 +25,7 @@ def convert(source: Path, out: Path) -> bool:
     """
     if is_complete(out):
         return False
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_private(out.parent)
     aside = out.with_name(out.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:

@@ -10,6 +10,7 @@ from typing import Any
 from schemas.payloads import NoiseSource, Stage, SynthesisSpec
 from workers.attempt import Attempt, Outcome
 from workers.errors import UserError
+from workers.private import make_private
 from workers.settings import get_settings
 from workers.store import transaction
 from workers.synthesis import expectations, reading, storing, teaching
@@ -76,7 +77,7 @@ def _planned(attempt: Attempt, spec: SynthesisSpec, inputs: Inputs, folder: Path
 def _scratch() -> Path:
     """Where rows wait: beside the runs, which are on a disk; a system's folder for such files may be memory."""
     folder = get_settings().runs_folder / "scratch"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     return folder
 
 

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schemas.payloads import TrainingSpec
 from workers.errors import TweetmillError, UserError
 from workers.precision import Dtype
+from workers.private import make_private
 from workers.training.adapters import sha256_of
 from workers.training.schedule import global_batch
 
@@ -128,7 +129,7 @@ def write(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Store
     Raises:
         OSError: the disk is full, or worse. Nothing is left behind, and earlier checkpoints are as they were.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    make_private(parent)
     folder = parent / manifest.folder_name
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)

@@ -21,6 +21,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from workers.errors import Unavailable
+from workers.identity import boot_id
+from workers.private import make_private
 from workers.training.processes import descendants
 
 _POLL_SECONDS = 0.1
@@ -35,11 +37,7 @@ def lock_folder(home: Path) -> Path:
     that all workers of a user agree on. Nodes may share it, though, and number their GPUs alike: hence the kernel's boot id, which
     is one for a machine and all of its containers. Containers that share a GPU and no state folder do not see each other's locks.
     """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = os.uname().nodename
-    return home / "locks" / boot
+    return home / "locks" / boot_id()
 
 
 def visible(named: str | None) -> tuple[str, ...]:
@@ -95,7 +93,7 @@ def held(devices: Sequence[str], folder: Path, patience: float, job: str = "") -
     Raises:
         Unavailable: naming a device and who has it. Nothing is held then.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     deadline = time.monotonic() + patience
     with ExitStack() as opened:
         locks: list[int] = []

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.payloads import TrainingSpec
+from workers.private import make_private
 from workers.settings import get_settings
 from workers.training import devices, leash
 from workers.training.outcome import (
@@ -105,7 +106,7 @@ def _start(payload: RunPayload, locks: tuple[int, ...], held_until: Callable[[],
 def _clear(payload: RunPayload) -> None:
     """Make the run's folder as new: ranks that met in the store file of an earlier attempt would wait for its dead."""
     folder = payload.run_folder
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     own = (payload.store_file, payload.precision_file, payload.rendezvous_file, payload.stop_file, payload.leash_file)
     for file in (*own, *(folder / name for name in (RESULT_FILE, FAILURE_FILE, PROGRESS_FILE))):
         file.unlink(missing_ok=True)

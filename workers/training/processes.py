@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from workers.identity import started
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -81,10 +83,7 @@ def kill(pids: Iterable[int]) -> None:
 
 def is_running(pid: int) -> bool:
     """Whether process `pid` is there and no zombie: a zombie holds nothing and waits for its parent alone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (OSError, IndexError):
-        return False
+    return started(pid) is not None
 
 
 def _reaped_all() -> bool:

@@ -14,6 +14,7 @@ from workers import bases, models
 from workers.attempt import Attempt, Outcome, Stopped
 from workers.errors import LeaseLost, NotFound, UserError
 from workers.inference import prompts
+from workers.private import make_private
 from workers.settings import get_settings
 from workers.store import transaction
 from workers.training import checkpoints, launch
@@ -29,7 +30,7 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
     """Fine-tune as `spec` says; the adapter's files are complete before the `model` row is written."""
     runs = get_settings().runs_folder / str(attempt.job)
     folder = runs / attempt_folder(attempt.claim.attempt)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     base = models.locate_base(spec.base)
     run = RunPayload(
         spec=spec.model_copy(update={"base": base}),

@@ -1,0 +1,66 @@
+"""What a child gets of this process's environment: what it needs, by name. Whatever else lies there is not its business.
+
+A server gets what any program needs. Flower gets its settings and the broker's address too, and a worker the keys and what the libraries
+that compute read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+PROCESS = "TWEETMILL_PROCESS"
+"""Marks a process of a stack, by the name that the stack has for it. Its home is in `TWEETMILL_HOME`."""
+
+CODE = Path(__file__).resolve().parents[1]
+"""Where our packages lie, and where children run: Celery puts the working folder on the import path."""
+
+# A name that ends with `_` means all that begin so.
+_ANY = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_", "TZ", "TZDIR", "TMPDIR", "LD_LIBRARY_PATH")
+_PYTHON = ("PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER")
+_NETWORK = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_OWN = ("TWEETMILL_", "CELERY_BROKER_URL")
+_WORK = ("DATABASE_URL", "OPENAI_", "PGSSL_", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE", "PGSSLMODE", "PGSSLROOTCERT", "PGPASSWORD")
+_COMPUTING = (
+    *("CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "HIP_", "ROCR_", "HSA_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "XDG_"),
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "TORCHINDUCTOR_", "PYTORCH_"),
+    *("TRITON_", "DS_", "DEEPSPEED_", "ACCELERATE_", "MALLOC_", "LD_PRELOAD"),
+)
+
+
+def for_server(home: Path, name: str) -> dict[str, str]:
+    """For a server."""
+    return _chosen(_ANY) | _marks(home, name)
+
+
+def for_flower(home: Path, name: str) -> dict[str, str]:
+    """For Flower. What it is told lies in a file; `FLOWER_…` could open its doors."""
+    return _chosen((*_ANY, *_PYTHON, *_NETWORK, *_OWN)) | _python() | _marks(home, name)
+
+
+def for_worker(home: Path, name: str) -> dict[str, str]:
+    """For a worker, or for what starts workers."""
+    return _chosen((*_ANY, *_PYTHON, *_NETWORK, *_OWN, *_WORK, *_COMPUTING)) | _python() | _marks(home, name)
+
+
+def _chosen(names: tuple[str, ...], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    exact = {name for name in names if not name.endswith("_")}
+    beginnings = tuple(name for name in names if name.endswith("_"))
+    return {name: value for name, value in environment.items() if name.upper() in exact or name.upper().startswith(beginnings)}
+
+
+def _python() -> dict[str, str]:
+    """Modules come from where ours come from, never from the folder that a process happens to run in."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
+    return {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
+def _marks(home: Path, name: str) -> dict[str, str]:
+    return {"TWEETMILL_HOME": str(home), PROCESS: name}
+
+
+def python(*arguments: str) -> list[str]:
+    """A command of this interpreter that imports nothing from the working folder."""
+    return [sys.executable, "-P", *arguments]
