@@ -89,7 +89,7 @@ def bring_in_imports(source: ImportSource, folder: Path, on_file: Callable[[Path
     file = _find(source.file, folder)
     told = (lambda counts: on_file(file, counts)) if on_file else None
     columns = source.map or Columns()
-    brought = intake.bring_in_imports(file, source.form, columns, told, strip_instruction=source.strip_instruction)
+    brought = intake.bring_in_imports(file, source.form, columns, told, source.encoding, strip_instruction=source.strip_instruction)
     return source.model_copy(update={"file": brought})
 
 

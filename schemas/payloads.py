@@ -115,6 +115,7 @@ class ImportSource(Payload):
     form: Form
     map: Columns | None = Field(default=None, description="columns of another name or dotted paths, for csv and prompt-completion")
     strip_instruction: bool = Field(default=False, description="take off what every prompt begins with and ends in")
+    encoding: str | None = Field(default=None, max_length=40, description="of the file's text; default: by its mark, else UTF-8")
     stage: Stage | None = Field(default=None, description="what the answers are; default: the recipe's stage, which must not be both then")
     human: bool = Field(default=False, description="a person wrote the answers: they may be held back for the test")
     limit: int | None = Field(default=None, ge=1, description="at most this many rows, drawn by the dataset's seed")

@@ -145,7 +145,7 @@ class SourceCursor(SQLModel, table=True):
     __tablename__ = "source_cursor"
 
     source: str = Field(primary_key=True, sa_type=Text)
-    fingerprint: str = Field(sa_type=Text, description="of the file's first bytes: another file starts anew")
+    fingerprint: str = Field(sa_type=Text, description="how many bytes were read, and their SHA-256: another file starts anew")
     position: int = Field(sa_type=BigInteger, description="lines done")
     updated_at: datetime | None = Field(default=None, sa_column=_moment(now=True))
 

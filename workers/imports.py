@@ -19,7 +19,7 @@ from workers.ingest.errors import RowError, SourceError
 from workers.ingest.row import Row
 from workers.ingest.rows import Reading
 from workers.ingest.tables import column_of
-from workers.ingest.text import check_text, field_name
+from workers.ingest.text import check_text, checked_encoding, field_name
 from workers.spreadsheets import cell_of
 from workers.text.thoughts import split_thoughts
 
@@ -32,8 +32,13 @@ def collection(path: Path, form: Form, columns: Columns, encoding: str | None = 
 
     Raises:
         NotFound: there is no such file.
-        UserError: it is a folder.
+        UserError: it is a folder, or there is no such encoding.
     """
+    if encoding is not None:
+        try:
+            encoding = checked_encoding(encoding)
+        except ValueError as error:
+            raise UserError(f"encoding {encoding!r}: {error}") from None
     told = f"{form} {columns.model_dump_json()} {encoding or ''} {'bare' if strip_instruction else ''} {_READING}"
     how = hashlib.sha256(told.encode()).hexdigest()[:8]
     return f"{collection_name(path)}+{how}"

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from workers import curated, imports, rejected, shared_ends
 from workers.counts import Counts, Reasons
 from workers.curated import BadLine, CuratedLine, Kind
 from workers.errors import UserError
+from workers.ingest.bookmark import Bookmark
 from workers.ingest.row import Unit, key, place
 from workers.store import copy_rows, transaction
 
@@ -32,7 +33,6 @@ _BATCH_LINES = 5_000
 _BATCH_CHARACTERS = 4_000_000
 # A slow stream is stored as it comes: no tweet waits longer for its batch than until the next one after this many seconds.
 _BATCH_SECONDS = 1.0
-_FINGERPRINTED = 64 * 1024  # bytes
 
 
 class Refused(Protocol):
@@ -67,45 +67,6 @@ class Line(Protocol):
     def item(self) -> int | None: ...  # noqa: D102
     @property
     def unit(self) -> Unit: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Bookmark:
-    """Where in a file an interrupted ingest goes on. The fingerprint makes another file of the same name start anew."""
-
-    file: str
-    fingerprint: str
-
-    @classmethod
-    def of(cls, path: Path) -> Bookmark:
-        """The bookmark for this file: its name and first 64 KiB tell it from others."""
-        with path.open("rb") as file:
-            digest = hashlib.sha256(path.name.encode() + b"\0" + file.read(_FINGERPRINTED))
-        return cls(str(path.resolve()), digest.hexdigest())
-
-    def position(self) -> int:
-        """Lines that are done: 0 unless an ingest of this very file was interrupted."""
-        with transaction() as connection:
-            found = connection.execute(
-                text("SELECT position FROM source_cursor WHERE source = :file AND fingerprint = :fingerprint"),
-                {"file": self.file, "fingerprint": self.fingerprint},
-            ).scalar()
-        return int(found or 0)
-
-    def advance(self, connection: Connection, position: int) -> None:
-        """Remember, in the transaction that stores the rows, that this many lines are done."""
-        connection.execute(
-            text(
-                "INSERT INTO source_cursor (source, fingerprint, position) VALUES (:file, :fingerprint, :position) "
-                "ON CONFLICT (source) DO UPDATE SET fingerprint = excluded.fingerprint, position = excluded.position, updated_at = now()"
-            ),
-            {"file": self.file, "fingerprint": self.fingerprint, "position": position},
-        )
-
-    def reset(self) -> None:
-        """Back to the beginning: the file was read to its end, and reading it again must look at every line."""
-        with transaction() as connection:
-            connection.execute(text("UPDATE source_cursor SET position = 0, updated_at = now() WHERE source = :file"), {"file": self.file})
 
 
 def copy_tweets(
@@ -258,16 +219,22 @@ def bring_in_collection(path: Path | str, kind: Kind, on_done: Callable[[Counts]
 
 
 def bring_in_imports(
-    path: Path | str, form: Form, columns: Columns, on_done: Callable[[Counts], None] | None = None, *, strip_instruction: bool = False
+    path: Path | str,
+    form: Form,
+    columns: Columns,
+    on_done: Callable[[Counts], None] | None = None,
+    encoding: str | None = None,
+    *,
+    strip_instruction: bool = False,
 ) -> str:
     """The same for pairs from elsewhere, in a form of the field; a file read in another way is another collection.
 
     Marks of older formats that every row bears are taken off; with `strip_instruction` so is what every prompt begins with.
     """
     path = Path(path)
-    collection = imports.collection(path, form, columns, strip_instruction=strip_instruction)
+    collection = imports.collection(path, form, columns, encoding, strip_instruction=strip_instruction)
     strip = partial(shared_ends.strip, strip_instruction=strip_instruction)
-    return _bring_in(path, collection, imports.read(path, form, columns), f"rows of {form}", on_done, strip)
+    return _bring_in(path, collection, imports.read(path, form, columns, encoding), f"rows of {form}", on_done, strip)
 
 
 def _bring_in(

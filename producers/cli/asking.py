@@ -21,6 +21,26 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What shall differ from the recipe, such as seed=3.", show_default=False)
 ]
 _ENDED = {JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled", JobState.QUARANTINED: "failed too often"}
+
+
+def _encoding(name: str | None) -> str | None:
+    from workers.ingest.text import checked_encoding
+
+    try:
+        return None if name is None else checked_encoding(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        callback=_encoding,
+        help="Of the file's text, such as latin-1; default: by its mark, else UTF-8.",
+        show_default=False,
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the job until it ends, or return once it is queued.")]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.cli import drops
-from producers.cli.asking import Wait
+from producers.cli.asking import Encoding, Wait
 from producers.cli.output import DATA, AsJson, emit, example, styled
 from schemas.forms import Form
 from schemas.numbers import LARGEST
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines, a JSON array, or a CSV with a header.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, a CSV with a header, or Parquet; also packed.")],
     form: FormOption,
     dataset: Annotated[str, typer.Option(metavar="NAME", help="The name of the dataset to make.")],
     columns: Annotated[
@@ -57,6 +57,7 @@ def import_(
     ] = False,
     licence: Annotated[str | None, typer.Option(help="Under which the rows came; `why` tells it.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Draws the test and the limit.")] = 0,
+    encoding: Encoding = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +70,7 @@ def import_(
     from tasks import synthesis
 
     source = {"file": str(file), "form": form, "map": _columns(columns), "stage": stage, "human": test_size > 0, "limit": limit}
-    source |= {"licence": licence, "strip_instruction": strip_instruction}
+    source |= {"licence": licence, "strip_instruction": strip_instruction, "encoding": encoding}
     spec = _spec({"dataset": dataset, "stage": stage, "imports": source, "test_size": test_size, "seed": seed})
     assert spec.imports is not None
     brought = bring_in_imports(spec.imports, Path(), lambda path, counts: say_rejected(str(path), counts))

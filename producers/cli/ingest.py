@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from producers.cli.asking import Encoding
 from producers.cli.output import DATA, AsJson, console, emit, example, line, say, styled
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def ingest(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, dumps, API pages or CSV, also as .gz; - is standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON, dumps, API pages, CSV or Parquet, also packed; - is standard input.")],
     source: Annotated[str | None, typer.Option(help="The name that the tweets get; default: the file's.", show_default=False)] = None,
     columns: Annotated[
         str | None,
@@ -42,6 +43,7 @@ def ingest(
             help="Which keys or columns hold the fields; user.name is a key in an object.",
         ),
     ] = None,
+    encoding: Encoding = None,
     as_json: AsJson = False,
 ) -> None:
     """Store tweets. Known ids are left as they are; lines that can't be used are kept with their reason.
@@ -53,7 +55,7 @@ def ingest(
     from workers.errors import UserError
 
     names = Names(told_names(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))
-    answer, counts = bring_in(file, source, names)
+    answer, counts = bring_in(file, source, names, encoding)
     emit(answer, as_json, ingest_line)
     say_rejected(file, counts)
     complaint = _complaint(counts)
@@ -63,7 +65,7 @@ def ingest(
         say(f"No row has {line(path)}, which --map names for {field}; the first row's keys are {line(names.seen or 'none')}.")
 
 
-def bring_in(file: str, source: str | None, names: Names | None = None) -> tuple[dict[str, Any], Counts]:
+def bring_in(file: str, source: str | None, names: Names | None = None, encoding: str | None = None) -> tuple[dict[str, Any], Counts]:
     """Store the tweets of a file or of standard input; the answer is what `ingest --json` prints.
 
     Raises:
@@ -75,19 +77,26 @@ def bring_in(file: str, source: str | None, names: Names | None = None) -> tuple
     from schemas.bounds import usable_source
     from workers import intake
     from workers.errors import UserError
+    from workers.ingest.bookmark import Bookmark
 
     source = source or name_of(file)
     try:
         usable_source(source)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--source") from None
-    bookmark = intake.Bookmark.of(Path(file)) if file != STDIN and Path(file).is_file() else None
+    bookmark = Bookmark(Path(file)) if file != STDIN and Path(file).is_file() else None
     done = bookmark.position() if bookmark else 0
     if done:
         say(f"An ingest of this file was interrupted: going on after line {done}.")
     with _progress(file) as (on_open, on_progress):
+
+        def watched(raw: BinaryIO) -> None:
+            on_open(raw)
+            if bookmark:
+                bookmark.watch(raw)
+
         try:
-            lines = read(file, source, done, on_open, names)
+            lines = read(file, source, done, watched, names, encoding)
         except SourceError as error:
             raise typer.BadParameter(str(error), param_hint="FILE") from None
         try:

@@ -243,9 +243,37 @@ def test_rejected_rows_are_found_by_any_path_to_their_file(
         assert answer(capsys, "rejected", "--origin", typed, "--json") == []
 
 
+def test_a_file_in_an_encoding_of_its_own_is_read_when_it_is_named(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tweets.csv"
+    path.write_bytes("id,text\n1,the café is closed\n2,plain\n".encode("latin-1"))
+    assert answer(capsys, "ingest", path, "--json")["rejected"] == 1
+    (refused,) = answer(capsys, "rejected", "--json")
+    assert "--encoding latin-1" in refused["reason"]
+
+    assert answer(capsys, "ingest", path, "--encoding", "latin-1", "--json")["inserted"] == 1
+
+    with clean_database.connect() as connection:
+        assert connection.execute(text("SELECT text FROM tweet WHERE id = '1'")).scalar_one() == "the café is closed"
+
+
+def test_refused_elements_of_one_array_are_rows_of_their_own(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tweets.json"
+    path.write_text('[{"id": "1", "text": "a"}, {"id": "2"}, {"id": "3", "text": "c"}, {"id": "4"}]')
+
+    assert answer(capsys, "ingest", path, "--json")["rejected"] == 2
+
+    assert [row["row"] for row in answer(capsys, "rejected", "--json")] == ["item 2", "item 4"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["-", "--encoding", "klingon"], "no text encoding of that name"),
+        (["-", "--encoding", "base64"], "no text encoding of that name"),
         (["/nowhere/tweets.jsonl"], "does not exist"),
         (["/tmp"], "is a folder"),
         (["-", "--source", " "], "1 to 200 characters"),

@@ -15,8 +15,10 @@ from sqlalchemy import Engine, Row, text
 from schemas.records import Tweet
 from workers import intake
 from workers.errors import NotFound, UserError
+from workers.ingest.bookmark import Bookmark
 from workers.ingest.row import Unit
-from workers.intake import Bookmark, Counts
+from workers.intake import Counts
+from workers.store import get_engine
 
 AWKWARD = "tab\there, newline\nhere, backslash \\ and \\N and \\., quote \" and ', emoji 🎉, e\u0301, \x07 bell"
 
@@ -122,33 +124,77 @@ class TestBookmark:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            intake.copy_tweets(killed(), origin="file", bookmark=Bookmark.of(file))
+            intake.copy_tweets(killed(), origin="file", bookmark=Bookmark(file))
 
         # The last line may have held more tweets than one: it is looked at again.
-        assert Bookmark.of(file).position() == 4_999
+        assert Bookmark(file).position() == 4_999
 
     def test_the_bookmark_and_the_rows_are_one_transaction(self, clean_database: Engine, file: Path) -> None:
         unstorable = Line(5_001, Tweet.model_construct(id="x", text="nul \x00", source="s", author=None, lang=None, created_at=None))
 
         with pytest.raises(Exception, match="NUL"):
-            intake.copy_tweets([*tweets(5_000), unstorable], origin="file", bookmark=Bookmark.of(file))
+            intake.copy_tweets([*tweets(5_000), unstorable], origin="file", bookmark=Bookmark(file))
 
         assert count(clean_database, "tweet") == 5_000
-        assert Bookmark.of(file).position() == 4_999
+        assert Bookmark(file).position() == 4_999
 
     def test_a_file_read_to_its_end_is_read_from_its_beginning_next_time(self, clean_database: Engine, file: Path) -> None:
-        intake.copy_tweets(tweets(10), origin="file", bookmark=Bookmark.of(file))
+        intake.copy_tweets(tweets(10), origin="file", bookmark=Bookmark(file))
 
-        assert Bookmark.of(file).position() == 0
+        assert Bookmark(file).position() == 0
 
     def test_another_file_under_the_same_name_starts_anew(self, clean_database: Engine, file: Path) -> None:
         with clean_database.begin() as connection:
-            Bookmark.of(file).advance(connection, 42)
-        assert Bookmark.of(file).position() == 42
+            Bookmark(file).advance(connection, 42)
+        assert Bookmark(file).position() == 42
 
         file.write_text('{"id": "2", "text": "another"}\n')
 
-        assert Bookmark.of(file).position() == 0
+        assert Bookmark(file).position() == 0
+
+    def interrupted(self, path: Path, read: int) -> None:
+        """An ingest that was killed when so many bytes of the file were read."""
+        bookmark = Bookmark(path)
+        with path.open("rb", buffering=0) as raw, get_engine().begin() as connection:
+            bookmark.watch(raw)
+            raw.read(read)
+            bookmark.advance(connection, 7)
+
+    @pytest.mark.parametrize(
+        ("after", "position"),
+        [
+            (b"a" * 100_000 + b"b" * 100_000, 7),
+            (b"a" * 100_000 + b"b" * 100_000 + b"more", 7),
+            # Not read yet, so nothing of it is done.
+            (b"a" * 100_000 + b"b" * 50_000 + b"c" * 80_000, 7),
+            (b"a" * 100_000 + b"b" * 49_999 + b"c" * 50_001, 0),
+            (b"a" * 100_000 + b"c" + b"b" * 99_999, 0),
+            (b"a" * 100_000, 0),
+            (b"", 0),
+        ],
+    )
+    def test_what_was_read_must_still_stand_there(self, clean_database: Engine, tmp_path: Path, after: bytes, position: int) -> None:
+        path = tmp_path / "tweets.jsonl"
+        path.write_bytes(b"a" * 100_000 + b"b" * 100_000)
+        self.interrupted(path, 150_000)
+
+        path.write_bytes(after)
+
+        assert Bookmark(path).position() == position
+
+    def test_how_far_it_was_read_is_known_when_an_error_has_closed_the_file(self, clean_database: Engine, file: Path) -> None:
+        file.write_bytes(b"a" * 100_000)
+        bookmark = Bookmark(file)
+        with file.open("rb", buffering=0) as raw:
+            bookmark.watch(raw)
+            raw.read(90_000)
+        with clean_database.begin() as connection:
+            bookmark.advance(connection, 7)
+        assert Bookmark(file).position() == 7
+
+        file.write_bytes(b"a" * 80_000 + b"b" * 20_000)
+
+        assert Bookmark(file).position() == 0
 
 
 PAIR = {"tweet_id": "1", "clean": "I am late.", "summary": "I am late."}
