@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from workers.text.thoughts import split_thoughts
 
 _READING = 2
 """Counts up whenever the same file comes to other rows, so that it is brought in anew."""
+
+_OWN_KEYS = ("messages", "conversations", "instruction", "output")
+_LISTS = ("data", "rows", "train", "examples", "instances", "samples", "items")
+"""Under which an object holds rows, where it is none itself."""
 
 
 def collection(path: Path, form: Form, columns: Columns, encoding: str | None = None, *, strip_instruction: bool = False) -> str:
@@ -64,7 +69,7 @@ def read(path: Path, form: Form, columns: Columns, encoding: str | None = None) 
     reading = Reading(lambda names, number: _check(names, number, columns), "table" if form is Form.CSV else "json", encoding)
     position = 0
     try:
-        for row in rows.read(path, reading):
+        for row in (each for read in rows.read(path, reading) for each in _inside(read, columns)):
             try:
                 pair, thoughts = _pair(row, form, columns)
             except RowError as refused:
@@ -75,6 +80,18 @@ def read(path: Path, form: Form, columns: Columns, encoding: str | None = None) 
             yield CuratedLine(position, key=row.place, text=pair.prompt, summary=pair.completion, thoughts=thoughts)
     except SourceError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _inside(row: Row, columns: Columns) -> Iterator[Row]:
+    """The rows that one object holds, as some tools write a whole file and Hugging Face answers; the row itself where it holds none."""
+    value = row.value
+    if not isinstance(value, dict) or row.is_table or not value.keys().isdisjoint((*_OWN_KEYS, columns.prompt.partition(".")[0])):
+        yield row
+        return
+    held = next((held for key in _LISTS if isinstance(held := value.get(key), list) and held and isinstance(held[0], dict)), None)
+    for item, each in enumerate(held if held is not None else [value], 1):
+        inner = each.get("row") if isinstance(each, dict) else None
+        yield replace(row, value=inner if isinstance(inner, dict) else each, item=item if held is not None else row.item)
 
 
 def _check(names: Sequence[str], number: int, columns: Columns) -> None:

@@ -269,7 +269,7 @@ def _bring_in(
     if read == refused:
         raise UserError(_nothing_usable(path, what, f"{refused:,} {unit}s" if refused else None, reasons))
     if thoughts:
-        remarks.append(f"{thoughts:,} answers held a model's thoughts, which were taken off.")
+        remarks.append(f"A model's thoughts were taken off {thoughts:,} {'answer' if thoughts == 1 else 'answers'}.")
     if on_done is not None:
         told_counts = Counts(read=read, inserted=inserted, duplicates=read - refused - inserted, rejected=refused, reasons=reasons)
         on_done(replace(told_counts, remarks=tuple(remarks)))

@@ -78,7 +78,7 @@ def strip(connection: Connection, *, strip_instruction: bool) -> list[str]:
 def _of_instruction(shared: Shared, *, stripped: bool) -> str:
     begins = f"begins with the same {shared.instruction} characters" if shared.instruction else ""
     ends = f"ends in the same {shared.closing} characters" if shared.closing else ""
-    what = f"Every prompt ({shared.rows:,} rows) {' and '.join(filter(None, (begins, ends)))}"
+    what = f"Every prompt (of {shared.rows:,}) {' and '.join(filter(None, (begins, ends)))}"
     if stripped:
         return f"{what}: they were taken off."
     return f"{what}. Where that is an instruction it is learnt as a part of the tweet: --strip-instruction takes it off."

@@ -120,6 +120,8 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     name = answer["dataset"]
     then = f"`tweetmill dataset show {name}` shows some examples"
     then += f", `tweetmill review {name}` the flagged ones first." if answer.get("flagged") else "."
+    if counts_of.get("rejected"):
+        then += f" `tweetmill rejected --origin {name}` says why rows were rejected."
     return styled(f"Dataset {name}: {counts}.{told}\n{then}")
 
 

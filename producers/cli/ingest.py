@@ -52,15 +52,12 @@ def ingest(
     """
     from producers.cli.asking import say_rejected, told_names
     from producers.sources.names import FIELDS, Names
-    from workers.errors import UserError
 
     names = Names(told_names(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))
     answer, counts = bring_in(file, source, names, encoding)
     emit(answer, as_json, ingest_line)
     say_rejected(file, counts)
-    complaint = _complaint(counts)
-    if complaint:
-        raise UserError(f"{file}: {complaint}")
+    check_gained(file, counts)
     for field, path in names.not_found().items():
         say(f"No row has {line(path)}, which --map names for {field}; the first row's keys are {line(names.seen or 'none')}.")
 
@@ -111,16 +108,22 @@ def bring_in(file: str, source: str | None, names: Names | None = None, encoding
     return {"source": source, **answer, **more, "resumed_after_line": done}, counts
 
 
-def _complaint(counts: Counts) -> str | None:
-    """Why nothing was gained, where nothing was."""
+def check_gained(file: str, counts: Counts) -> None:
+    """Whether a file held a tweet at all.
+
+    Raises:
+        UserError: it held none that can be used; says why.
+    """
+    from workers.errors import UserError
+
     if counts.usable:
-        return None
+        return
     if not counts.read:
-        return "it is empty: there is no tweet in it"
+        raise UserError(f"{file}: it is empty: there is no tweet in it")
     told = [f"none of {counts.read:,} rows can be used"]
-    told += [f"{counts.collisions:,} have a known id and another text"] if counts.collisions else []
-    told += [f"{number:,} are no tweets ({name})" for name, number in counts.notices.most_common(3)]
-    return ", ".join(told) + (f". {counts.reasons.commonest()}" if counts.rejected else "")
+    told += [f"{counts.collisions:,} with a known id and another text"] if counts.collisions else []
+    told += [f"{number:,} no tweets ({name})" for name, number in counts.notices.most_common(3)]
+    raise UserError(f"{file}: {', '.join(told)}" + (f". {counts.reasons.commonest()}" if counts.rejected else ""))
 
 
 _Hooks = tuple[Callable[[BinaryIO], None], Callable[["Counts"], None]]

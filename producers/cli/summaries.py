@@ -88,11 +88,12 @@ def _source_name(source: str | None) -> str | None:
     if source is None or (source != "-" and not Path(source).is_file()):
         return source
     from producers.cli.asking import say_rejected
-    from producers.cli.ingest import bring_in, ingest_line
+    from producers.cli.ingest import bring_in, check_gained, ingest_line
 
     answer, counts = bring_in(source, None)
     console().print(ingest_line(answer))
     say_rejected(source, counts)
+    check_gained(source, counts)
     return str(answer["source"])
 
 

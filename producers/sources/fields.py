@@ -16,13 +16,13 @@ LONGEST_TEXT = 25_000  # characters, X's own limit for long posts
 LONGEST_ID = 200
 LONGEST_LANG = 35
 # How tables write that a cell holds nothing.
-NOTHING = ("", "nan", "NaN", "NaT", "None", "null", "<NA>")
+NOTHING = frozenset({"", "nan", "NaN", "NaT", "None", "null", "<NA>"})
 WHOLE_MARKUP = re.compile(r"\s*<(?:p|div|span|html)\b[^<>]*>", re.IGNORECASE)
 EXACT_BELOW = 2**53  # whole numbers up to here survive a floating-point number
 ROUNDED_ID = re.compile(r"[+-]?\d+([.,]\d+)?[eE]\+?\d+")
 FLOAT_ID = re.compile(r"(\d+)[.,]0*")
-# How spreadsheets are made to leave a number alone.
-QUOTED_ID = re.compile(r"""(?:'|=")(\d+)"?""")
+# How spreadsheets are made to leave a number alone; the x is rtweet's.
+QUOTED_ID = re.compile(r"""(?:'|="|x(?=\d{15}))(\d+)"?""")
 
 
 def line_of(number: int, fields: Fields, source: str) -> Line:
@@ -45,9 +45,9 @@ def make_tweet(fields: Fields, source: str) -> tuple[Tweet, tuple[str, ...]]:
     unusable: list[str] = []
     for name, usable in _OPTIONAL.items():
         value = fields.get(name)
-        said = value is not None and value not in (*NOTHING, {}, [])
-        optional[name] = usable(value) if said else None
-        if said and optional[name] is None:
+        nothing = value is None or (value in NOTHING if isinstance(value, str) else value in ({}, []))
+        optional[name] = None if nothing else usable(value)
+        if not nothing and optional[name] is None:
             unusable.append(name)
     tweet_id = checked_id(fields["id"]) if "id" in fields else id_of_text(text)
     return Tweet.model_validate({"id": tweet_id, "text": text, "source": source, **optional}), tuple(unusable)
@@ -78,7 +78,7 @@ def _without_markup(value: str) -> str:
 
 def checked_id(value: object) -> str:
     """The id as a string, or a `RefusalError`. Whole numbers become strings; those that went through a float may have lost digits."""
-    if value is None or (value in NOTHING and value != ""):
+    if value is None or (isinstance(value, str) and value and value in NOTHING):
         raise RefusalError("id", "the id is missing")
     if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW:
         value = int(value)

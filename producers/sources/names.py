@@ -18,10 +18,12 @@ from schemas.paths import LONGEST_NAME, names_in, unwrapped, value_at
 NAMES: Mapping[str, tuple[str, ...]] = {
     "text": (
         "extended_tweet.full_text", "note_tweet.text", "note_tweet.note_tweet_results.result.text", "full_text", "raw_content", "text",
-        "tweet_text", "tweet_full_text", "original_tweet", "tweet", "tweet_content", "content", "body", "post_text", "rendered_content",
+        "tweet_text", "tweet_full_text", "original_tweet", "tweet", "tweet_content", "tweet_body", "content", "body", "post_text",
+        "post_content", "core.text", "post", "tweets", "rendered_content",
     ),
     "id": (
-        "id_str", "tweet_id_str", "status_id_str", "rest_id", "tweet_id", "status_id", "id", "post_id", "ids", "uri", "_id",
+        "id_str", "tweet_id_str", "status_id_str", "rest_id", "tweet_id", "status_id", "id", "post_id", "ids", "note_tweet_id",
+        "uri", "_id",
     ),
     "author": (
         "author_id_str", "author_id", "user_id_str", "user.id_str", "from_user_id_str", "author.id_str", "author.id", "author.did",
@@ -44,8 +46,11 @@ _SEPARATORS = str.maketrans("", "", "_- \t\ufeff")
 # One plan a set of keys: rows of a file mostly have the same. Wide or odd objects are planned each time, so that memory is bounded.
 _PLANS, _WIDEST = 256, 300
 
-Plan = Mapping[str, tuple[tuple[str, tuple[str, ...]], ...]]
-"""Of each field the keys that may hold it, in order, each with the steps below it."""
+Place = tuple[str, tuple[tuple[str, str], ...]]
+"""A key of a row, and the steps below it: as the table writes each, and as names are compared."""
+
+Plan = Mapping[str, tuple[Place, ...]]
+"""Of each field the places that may hold it, in order."""
 
 
 @dataclass
@@ -123,13 +128,16 @@ def plain_name(name: str) -> str:
     return f"_{plain}" if name.startswith("_") else plain
 
 
-_ORDER = {
-    name: [tuple(plain_name(step) for step in path.split(".")) for path in paths] for name, paths in NAMES.items()
-}  # fmt: skip
+@lru_cache(4096)
+def _cached_plain(name: str) -> str:
+    return plain_name(name)
+
+
+_ORDER = {name: [tuple((step, plain_name(step)) for step in path.split(".")) for path in paths] for name, paths in NAMES.items()}
 
 
 def _plan_of(row: Mapping[str, object]) -> Plan:
-    keys = tuple(key for key in row if isinstance(key, str))
+    keys = tuple(row)
     if len(keys) > _WIDEST or sum(map(len, keys)) > 20 * _WIDEST:
         return _planned.__wrapped__(keys)
     return _planned(keys)
@@ -140,13 +148,14 @@ def _planned(keys: tuple[str, ...]) -> Plan:
     there: dict[str, str] = {}
     for key in keys:
         there.setdefault(plain_name(key), key)
-    plan: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
+    plan: dict[str, tuple[Place, ...]] = {}
     for name, paths in _ORDER.items():
-        places: list[tuple[str, tuple[str, ...]]] = []
-        for first, *below in paths:
+        places: list[Place] = []
+        for (_, first), *below in paths:
             # `user.screen_name` may be a column of that name, or a key in an object.
-            if below and ".".join((first, *below)) in there:
-                places.append((there[".".join((first, *below))], ()))
+            flat = ".".join((first, *(plain for _, plain in below)))
+            if below and flat in there:
+                places.append((there[flat], ()))
             if first in there:
                 places.append((there[first], tuple(below)))
         if places:
@@ -154,24 +163,34 @@ def _planned(keys: tuple[str, ...]) -> Plan:
     return plan
 
 
-def _chosen(name: str, row: Mapping[str, object], places: Sequence[tuple[str, tuple[str, ...]]]) -> object:
+def _chosen(name: str, row: Mapping[str, object], places: Sequence[Place]) -> object:
     """The first value that is something: for a date one that can be read, else text or a number rather than an object."""
-    found = [value for key, below in places if (value := _inner(row[key], below)) is not None]
-    if name == "created_at":
-        moments = (moment for value in found if (moment := dates.parsed(value)) is not None)
-        return next(moments, None) or next((value for value in found if not _is_blank(value)), None)
-    said = [value for value in found if not _is_blank(value)]
-    return next((value for value in said if not isinstance(value, (Mapping, list))), next(iter(said or found), None))
+    empty: object = None
+    other: object = None
+    for key, below in places:
+        value = unwrapped(row[key])
+        for step in below:
+            value = _inner(value, step)
+        if isinstance(value, (str, dict, list)) and (not value.strip() if isinstance(value, str) else not value):
+            empty = value if empty is None else empty
+        elif value is not None and name == "created_at":
+            moment = dates.parsed(value)
+            if moment is not None:
+                return moment
+            other = value if other is None else other
+        elif value is not None and not isinstance(value, (dict, list)):
+            return value
+        elif value is not None:
+            other = value if other is None else other
+    return empty if other is None else other
 
 
-def _is_blank(value: object) -> bool:
-    return not value.strip() if isinstance(value, str) else value in ({}, [])
-
-
-def _inner(value: object, below: Sequence[str]) -> object:
-    value = unwrapped(value)
-    for step in below:
-        if not isinstance(value, Mapping):
-            return None
-        value = unwrapped(next((inner for key, inner in value.items() if isinstance(key, str) and plain_name(key) == step), None))
-    return value
+def _inner(value: object, step: tuple[str, str]) -> object:
+    if not isinstance(value, dict):
+        return None
+    written, plain = step
+    if written in value:
+        return unwrapped(value[written])
+    if len(value) > _WIDEST:
+        return None
+    return unwrapped(next((inner for key, inner in value.items() if len(key) <= LONGEST_NAME and _cached_plain(key) == plain), None))

@@ -16,11 +16,27 @@ Found = Fields | RefusalError | Notice
 
 DEEPEST = 12  # wrappers and lists around a tweet
 
-# One object around the tweet: X's archive, feeds, Hugging Face's rows, Elasticsearch, CouchDB, the web client.
-_WRAPPERS = ("tweet", "post", "row", "_source", "doc", "result", "status", "node", "like", "record", "value")
+# One object around the tweet: X's archive, feeds, Hugging Face's rows, Elasticsearch, CouchDB, tweepy, the web client.
+_WRAPPERS = (
+    "tweet",
+    "post",
+    "row",
+    "_source",
+    "doc",
+    "_json",
+    "result",
+    "status",
+    "node",
+    "like",
+    "thread",
+    "noteTweet",
+    "record",
+    "value",
+)
 # Lists of tweets under a name, as APIs answer and tools export.
 _LISTS = (
     "statuses", "feed", "posts", "records", "orderedItems", "rows", "tweets", "items", "results", "hits", "docs", "timeline", "entries",
+    "ancestors", "descendants", "replies",
 )  # fmt: skip
 _FOREIGN = {
     "subreddit": "a Reddit post",
@@ -93,7 +109,8 @@ def _inside(document: Fields, names: Names, included: Mapping[str, Fields], deep
     elif (inner := _held(document, names)) is not None:
         yield from _rows(inner, names, included, deepest)
     else:
-        yield x.notice(document) or document, included
+        notice, results = x.notice(document), [] if names.told else list(x.results_in(document))
+        yield from _rows(results, names, included, deepest) if results and not notice else iter(((notice or document, included),))
 
 
 def _page(page: Fields, names: Names, deepest: int) -> Rows:
@@ -115,21 +132,32 @@ def _page(page: Fields, names: Names, deepest: int) -> Rows:
 
 
 def _held(document: Fields, names: Names) -> object:
-    """The list or the object inside in which tweets may be; None where there is none."""
+    """The object and the lists inside in which tweets may be; None where there are none."""
+    inside: list[object] = []
+    empty = False
+    wrapper = next((key for key in _WRAPPERS if isinstance(document.get(key), dict)), None)
+    if wrapper is not None:
+        # A database may keep the id beside what it keeps.
+        outer = {"_id": document["_id"]} if "_id" in document else {}
+        inside.append({**outer, **_object(document[wrapper])})
     for key in _LISTS:
         value = unwrapped(document.get(key))
-        if isinstance(value, list) and (not value or isinstance(value[0], (dict, list))):
-            return value
         if key == "hits" and isinstance(value, dict):
             return value
-    for key in _WRAPPERS:
-        if isinstance(document.get(key), dict):
-            return document[key]
+        if isinstance(value, list) and (not value or isinstance(value[0], (dict, list))):
+            inside += value
+            empty = not value
+    if inside:
+        return inside[0] if len(inside) == 1 else inside
     # By index, as pandas writes it, or by id.
-    inner = list(document.values())
-    if inner and all(isinstance(value, dict) for value in inner) and isinstance(names.text_in(inner[0]), str):
+    values = list(document.values())
+    if values and all(isinstance(value, dict) for value in values) and isinstance(names.text_in(values[0]), str):
         return [_of_index(key, value) for key, value in document.items()]
-    return None
+    return [] if empty else None
+
+
+def _object(value: object) -> Fields:
+    return value if isinstance(value, dict) else {}
 
 
 def _of_index(key: str, value: object) -> object:
@@ -147,13 +175,11 @@ def _fields(row: Fields, names: Names, included: Mapping[str, Fields]) -> Found:
         fields = x.with_whole_retweet(names.fields_of(row), row, included)
     except RefusalError as refusal:
         return refusal
-    if "text" not in fields:
-        return _without_text(row)
-    return fields
+    return _without_text(row) if "text" not in fields or isinstance(fields["text"], dict) else fields
 
 
 def _without_text(row: Fields) -> RefusalError:
     if "errors" in row or "error" in row:
-        return RefusalError(None, "the line is an error that the X API answered, not a tweet")
+        return RefusalError(None, "the line is an error that an API answered, not a tweet")
     foreign = next((f"this looks like {what}; " for key, what in _FOREIGN.items() if key in row), "")
     return RefusalError("text", f"the text is missing: {foreign}the keys are {names_in(row)}. `--map text=KEY` says which holds the text")

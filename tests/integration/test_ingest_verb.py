@@ -192,7 +192,7 @@ def test_two_texts_under_one_rounded_id_are_never_lost_silently(
     [
         (['{"id": "1"}', '{"id": "2"}', "no json"], "none of 3 rows can be used. line 1, text: the text is missing: the keys are id."),
         (['{"id": "1"}', '{"id": "2"}', "no json"], "says which holds the text (2 rows); line 3: the line is not valid JSON"),
-        (['{"delete": {}}', '{"delete": {}}'], "none of 2 rows can be used, 2 are no tweets (deletion)"),
+        (['{"delete": {}}', '{"delete": {}}'], "none of 2 rows can be used, 2 no tweets (deletion)"),
         ([], "it is empty: there is no tweet in it"),
     ],
 )

@@ -115,7 +115,7 @@ def test_thoughts_are_taken_off_and_counted(brought_in) -> None:
     given = [*rows("{}", "<think>short, then</think>\n\n{}"), *rows("{}!", "{}"), {"prompt": "x", "completion": "<think>and so on"}]
     found, told = brought_in(given)
     assert found == [*pairs(), *[(f"{tweet}!", answer) for tweet, answer in pairs()]]
-    assert (told.rejected, told.remarks) == (1, ("4 answers held a model's thoughts, which were taken off.",))
+    assert (told.rejected, told.remarks) == (1, ("A model's thoughts were taken off 4 answers.",))
 
 
 def test_a_person_is_told(clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +126,7 @@ def test_a_person_is_told(clean_database: Engine, tmp_path: Path, capsys: pytest
     assert main(asked) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "Every row bears a stop of 4 characters after the answer, as older training formats want it: it was taken off." in said
-    assert "Every prompt (4 rows) begins with the same 19 characters. Where that is an instruction" in said
+    assert "Every prompt (of 4) begins with the same 19 characters. Where that is an instruction" in said
     assert main([*asked, "--strip-instruction"]) == 0
     assert "begins with the same 19 characters: they were taken off." in " ".join(capsys.readouterr().err.split())
     path.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')

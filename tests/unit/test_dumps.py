@@ -139,6 +139,24 @@ DUMPS = {
         {"_id": {"$oid": "5a68"}, "text": "no milk again", "created_at": {"$date": {"$numberLong": f"{EPOCH_NOON}000"}}},
         ("5a68", "no milk again", None, None, NOON, None),
     ),
+    "tweepy": (
+        {"_api": None, "_json": {"id_str": "11", "text": "no milk again", "user": {"id_str": "31"}}, "id": 1},
+        ("11", "no milk again", "31", None, None, None),
+    ),
+    "X's archive, long posts": (
+        {"noteTweet": {"noteTweetId": "11", "createdAt": ISO_NOON, "core": {"text": "no milk again"}}},
+        ("11", "no milk again", None, None, NOON, None),
+    ),
+    "rtweet": (
+        {"status_id": "x1290000000000000001", "user_id": "x1000000000000000031", "text": "no milk"},
+        ("1290000000000000001", "no milk", "1000000000000000031", None, None, None),
+    ),
+    "elasticdump": ({"_index": "t", "_id": "11", "_source": {"text": "no milk"}}, ("11", "no milk", None, None, None, None)),
+    "CouchDB": (
+        {"rows": [{"id": "11", "key": "11", "value": {"rev": "1-a"}, "doc": {"_id": "11", "text": "no milk"}}]},
+        ("11", "no milk", None, None, None, None),
+    ),
+    "Weibo": ({"statuses": [{"idstr": "11", "text": 'no <a href="/t">#milk#</a>'}]}, ("11", "no #milk#", None, None, None, None)),
     "Elasticsearch": (
         {"hits": {"total": 1, "hits": [{"_index": "t", "_source": {"id_str": "11", "text": "no milk again", "user": {"id_str": "31"}}}]}},
         ("11", "no milk again", "31", None, None, None),
@@ -225,7 +243,7 @@ def test_what_is_no_tweet_is_named(document: Any, notice: str) -> None:
         ({"headline": "secret", "meta": {"lede": "secret"}}, "the keys are headline, meta.lede. `--map text=KEY`"),
         ({"subreddit": "x", "selftext": "secret"}, "looks like a Reddit post"),
         ({"so tired of secret things": 1, "n": 2}, "the keys are n. "),
-        ({"errors": [{"title": "Not Found"}]}, "an error that the X API answered"),
+        ({"errors": [{"title": "Not Found"}]}, "an error that an API answered"),
         ({"text": ["secret", "b"], "label": [1]}, "not of one length"),
         ({"type": "Create", "actor": "a", "object": "https://m.example/1"}, "names the post"),
         ("secret", "no object"),
@@ -236,6 +254,13 @@ def test_an_unknown_shape_is_refused_with_its_keys_and_without_a_value(document:
     assert told is not None
     assert reason in told
     assert "secret" not in told
+
+
+def test_what_stands_beside_a_tweet_is_read_too() -> None:
+    post = {"post": at_bluesky(), "replies": [{"post": at_bluesky("and the stairs are wet")}]}
+    assert [row[1] for row in values({"thread": post})] == ["the lift is stuck", "and the stairs are wet"]
+    around = {"ancestors": [{"id": "1", "text": "above"}], "descendants": [{"id": "2", "text": "below"}]}
+    assert [row[1] for row in values(around)] == ["above", "below"]
 
 
 def test_each_tweet_of_a_line_has_its_own_place() -> None:

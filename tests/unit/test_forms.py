@@ -186,6 +186,18 @@ class TestWhatARowSays:
         assert bad(rows) == [("3", field)]
         assert not any("secret" in row.reason for row in rows if isinstance(row, BadLine))
 
+    @pytest.mark.parametrize(
+        "document",
+        [
+            {"version": "1", "data": [{"prompt": "a", "completion": "b"}, {"prompt": "c"}, {"prompt": "d", "completion": "e"}]},
+            {"rows": [{"row": {"prompt": "a", "completion": "b"}}, {"row": {}}, {"row": {"prompt": "d", "completion": "e"}}]},
+        ],
+    )
+    def test_rows_inside_an_object_are_read_each_with_its_place(self, tmp_path: Path, document: dict[str, Any]) -> None:
+        rows = list(read(written(tmp_path / "a.json", json.dumps(document, indent=1)), Form.PROMPT_COMPLETION, AS_IT_IS))
+        assert good(rows) == [("line 1 item 1", "a", "b"), ("line 1 item 3", "d", "e")]
+        assert [place for place, _ in bad(rows)] == ["1 item 2"]
+
     @pytest.mark.parametrize("answered", ["b", said("user: a", "assistant: b", by=("role", "content"))])
     def test_maps_lead_into_objects_and_lists(self, tmp_path: Path, answered: Any) -> None:
         columns = Columns(prompt="input.tweets.0", completion="chosen")

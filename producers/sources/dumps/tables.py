@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from producers.sources.forms import Fields, RefusalError
 
@@ -12,11 +12,16 @@ def rows_of(document: Fields, text: object) -> Iterator[Fields | RefusalError] |
     columns, data = document.get("columns"), document.get("data")
     if isinstance(columns, list) and isinstance(data, list):
         return _split(columns, data)
-    if isinstance(text, list) and text and all(isinstance(value, str | None) for value in text):
+    if isinstance(text, list) and _are_texts(text):
         return _by_list(document, len(text))
-    if isinstance(text, Mapping) and text and all(isinstance(value, str | None) for value in text.values()) and "0" in text:
+    if isinstance(text, Mapping) and _are_texts(text.values()) and all(key.isdecimal() for key in text):
         return _by_index(document, list(text))
     return None
+
+
+def _are_texts(values: Collection[object]) -> bool:
+    """Whether they may be a column of texts, some of which are missing: NaN is a number."""
+    return any(isinstance(value, str) for value in values) and all(isinstance(value, str | float | None) for value in values)
 
 
 def _split(columns: list[object], data: list[object]) -> Iterator[Fields | RefusalError]:
