@@ -76,13 +76,12 @@ class BaseRecord(BaseModel):
             ) from None
 
 
-def check_record(adapter: Path, base: str, sha256: str) -> None:
+def check_record(adapter: Path, record: BaseRecord | None, base: str, sha256: str) -> None:
     """Make sure that an adapter goes on the base that it was trained on. One that does not say is taken, and the log says so.
 
     Raises:
-        UnusableAdapter: the base's weights are others by now.
+        UnusableAdapter: the base's weights are others than then.
     """
-    record = BaseRecord.read(adapter)
     if record is None:
         logger.warning(
             "the adapter %s is of an earlier version and does not say which weights it was trained on: not checked", adapter.name

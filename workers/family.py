@@ -28,6 +28,10 @@ UPDATE job SET state = :state, finished_at = now(), error = cast(:error AS jsonb
 WHERE id = :parent AND state = ANY(:sources)
 RETURNING 1
 """
+# Equal causes have equal words: the first that failed tells of all, mostly.
+_WHY = """
+SELECT error->>'message' FROM job WHERE parent = :parent AND state <> 'done' AND error IS NOT NULL ORDER BY finished_at, id LIMIT 1
+"""
 
 
 def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, failed: int) -> None:
@@ -45,7 +49,9 @@ def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, f
     state, error = JobState.DONE, None
     if row.failed:
         state = JobState.FAILED
-        message = f"{row.failed} shards did not finish: `tweetmill retry {parent}` runs them again"
+        why = connection.execute(text(_WHY), {"parent": parent}).scalar()
+        told = f": {why.rstrip('.')}" if why else ""
+        message = f"{row.failed} shards did not finish{told}. `tweetmill retry {parent}` runs them again"
         error = json.dumps({"class": "ShardsFailed", "message": message})
     values = {"parent": parent, "state": state.value, "error": error, "sources": list(sources_of(state, PARENT_MOVES))}
     if connection.execute(text(_CLOSE), values).one_or_none():

@@ -52,7 +52,7 @@ def test_two_ranks_learn_and_leave_an_adapter_that_loads(base: Path, train_file:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    assert sorted(path.name for path in result.adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in result.adapter.iterdir()) == ["adapter_config.json", "adapter_model.safetensors", "base.json"]
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), result.adapter)
     learnt = [float(weight.abs().sum()) for name, weight in adapted.named_parameters() if "lora_B" in name]
     assert len(learnt) == 2 * 7

@@ -242,6 +242,9 @@ def test_an_adapter_is_not_put_on_weights_that_changed_under_it(base: Path, adap
     # Then it answers by itself, and what was loaded before goes on: its weights are those of then
     assert after.generate(PROMPTS, Sampling(8))[0].texts
     assert before.generate(PROMPTS, Sampling(8), adapter)[0] == answer
+    # And once those weights are back, they are read
+    save_file(tensors, base / WEIGHTS, {"format": "pt"})
+    assert after.generate(PROMPTS, Sampling(8), adapter)[0] == answer
 
 
 def test_an_adapter_of_an_earlier_version_is_taken_with_a_warning(base: Path, adapter: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -65,17 +65,13 @@ class TransformersEngine:
             torch.set_num_threads(threads)
         self._base = base
         self._batch_size = batch_size
-        self._begins_word: torch.Tensor | None = None
+        self._begins_word: torch.Tensor | None
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.precision = precision.choose(dtype, self._device)
         self._dtype: torch.dtype = getattr(torch, self.precision.dtype)
         logger.info("engine: weights in %s, on %s", self.precision, self._device)
-        self._folder = base_model.fetch(base)
-        self._tokenizer = base_model.load_tokenizer(self._folder)
-        self._chat = chat_format(self._tokenizer)
-        # Of the files that are loaded now: an adapter may come when they are others.
-        self._sha256 = bases.digest(self._folder, digests)
-        self._load_base()
+        self._digests = digests
+        self._read_base()
 
     def generate(
         self,
@@ -177,6 +173,15 @@ class TransformersEngine:
         texts = tuple(map(self._text, alternatives))
         return Generation(texts, tokens_in=len(prompt), tokens_out=sum(map(len, alternatives)))
 
+    def _read_base(self) -> None:
+        self._folder = base_model.fetch(self._base)
+        self._tokenizer = base_model.load_tokenizer(self._folder)
+        self._chat = chat_format(self._tokenizer)
+        self._begins_word = None
+        # Of the files that are loaded now: an adapter may come when they are others.
+        self._sha256 = bases.digest(self._folder, self._digests)
+        self._load_base()
+
     def _load_base(self) -> None:
         model = base_model.load_model(self._folder, self._tokenizer, self._dtype)
         self._model = model.to(self._device).eval()
@@ -193,7 +198,7 @@ class TransformersEngine:
         if wanted == self._merged:
             return
         if adapter is not None:
-            bases.check_record(adapter, self._base, self._sha256)
+            self._match_base(adapter)
         self._restore()
         if adapter is not None:
             try:
@@ -206,6 +211,14 @@ class TransformersEngine:
                 said = " ".join(str(error).split())[:300]
                 raise UnusableAdapter(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {said}") from error
         self._merged = wanted
+
+    def _match_base(self, adapter: Path) -> None:
+        """Make sure that the adapter goes on these weights; where the base's files are others by now, on those."""
+        record = bases.BaseRecord.read(adapter)
+        if record is not None and record.sha256 != self._sha256 != bases.digest(base_model.fetch(self._base), self._digests):
+            logger.info("engine: the weights of the base %s are others by now: reading them", self._base)
+            self._read_base()
+        bases.check_record(adapter, record, self._base, self._sha256)
 
     def _merge(self, adapter: Path) -> None:
         from peft import PeftModel
