@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
 from pathlib import Path
 
 from deploy.environment import CODE, python
 from deploy.home import Home
-from workers.errors import SettingsError
+from workers.errors import SettingsError, TweetmillError
 from workers.private import discard, write_private
 from workers.settings import Settings, get_settings, read_password
 
@@ -79,10 +80,15 @@ def main() -> None:
     """Become Flower."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--address", default="127.0.0.1")
-    settings = get_settings()
-    home = Home(settings.home)
-    home.prepare()
-    arguments = command(settings, home, settings.flower_port, parser.parse_args().address)
+    address = parser.parse_args().address
+    try:
+        settings = get_settings()
+        home = Home(settings.home)
+        home.prepare()
+        arguments = command(settings, home, settings.flower_port, address)
+    except TweetmillError as error:
+        sys.stderr.write(f"tweetmill: {error}\n")
+        raise SystemExit(1) from None
     os.chdir(CODE)
     os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
 

@@ -11,15 +11,20 @@ attempts. Each setting's reason is in `docs/adr/0002-the-row-is-the-truth.md`.
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from typing import Any
 
 from celery import Celery, signals
+from celery.app.amqp import AMQP
+from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 from schemas.payloads import Queue
 from workers import logs
+from workers.errors import SettingsError, tell_last_error
 from workers.private import UMASK
+from workers.redaction import redact
 from workers.settings import Settings, get_settings
 
 # However the broker's URL is written, and by whatever tool.
@@ -87,11 +92,32 @@ def configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
+class QuietConnection(Connection):  # type: ignore[misc]
+    """A connection to the broker that tells those who watch workers no secret: a socket's whole URL is its host's name to kombu."""
+
+    def info(self) -> dict[str, Any]:
+        """What `celery inspect stats` and Flower show; Celery itself leaves the password out."""
+        return {name: redact(value) if isinstance(value, str) else value for name, value in super().info().items()}
+
+
+class QuietAMQP(AMQP):  # type: ignore[misc]
+    """Celery's sending side, with such connections."""
+
+    Connection = QuietConnection
+
+
 class LazyCelery(Celery):  # type: ignore[misc]
     """Reads the settings when Celery first needs its configuration, so that importing this module needs no server."""
 
+    amqp_cls = QuietAMQP
+
     def _load_config(self) -> Any:
-        self._preconf.update(configuration(get_settings()))
+        try:
+            self._preconf.update(configuration(get_settings()))
+        except SettingsError:
+            # Celery's commands let it through, whose traceback says nothing that helps.
+            sys.excepthook = tell_last_error
+            raise
         return super()._load_config()
 
 

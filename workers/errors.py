@@ -11,6 +11,9 @@ TweetmillError
 
 from __future__ import annotations
 
+import sys
+from types import TracebackType
+
 
 class TweetmillError(Exception):
     """Something went wrong in tweetmill."""
@@ -41,3 +44,13 @@ class Unavailable(TweetmillError):
 
 class LeaseLost(TweetmillError):
     """Another attempt holds this job now, so this one stops and writes nothing."""
+
+
+def tell_last_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line what ended the process, or show how it came to what nobody foresaw; for `sys.excepthook`."""
+    from workers.redaction import show_traceback
+
+    if isinstance(error, TweetmillError):
+        sys.stderr.write(f"tweetmill: {error}\n")
+    else:
+        show_traceback(kind, error, trace)
