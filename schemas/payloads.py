@@ -143,6 +143,15 @@ class TeacherSource(Payload):
     max_usd: float | None = Field(default=None, gt=0, description="ask no more once so much is spent")
     max_tokens: int | None = Field(default=None, ge=1, description="ask no more after so many tokens, of prompts and answers")
     max_minutes: float | None = Field(default=None, gt=0, le=10_000_000, description="ask no more after so long")
+    give_up_after: int | None = Field(
+        default=24,
+        ge=1,
+        le=1_000_000,
+        description="paid answers in a row of which none can be learnt from: ask no more, and fail; null: never",
+    )
+    ask_again: Literal["unanswered"] | None = Field(
+        default=None, description="unanswered: ask once more about tweets whose refusal an earlier job kept for good"
+    )
     seed: Seed = 0
 
     @field_validator("base_url")

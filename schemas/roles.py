@@ -31,6 +31,8 @@ class Rights:
 
 # The columns by which a job moves. Neither what it is (kind, queue, payload, key, parent) nor how often it may fail.
 _MOVES = ("state", "remaining", "failures", "run_after", "published_at", "finished_at", "progress", "error", "orders")
+# What a teacher says when a tweet that it refused is asked about again.
+_ANSWER = ("answers", "error", "tokens_in", "tokens_out", "seconds", "job", "answered_at")
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     PRODUCER: {
@@ -43,7 +45,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "curated": Rights(insert=True),
         "selection": Rights(insert=True),
         # A preview keeps what it asked a teacher.
-        "teaching": Rights(insert=True),
+        "teaching": Rights(insert=True, update=_ANSWER),
         "review": Rights(
             insert=True,
             update=("value", "reasons", "reviewer", "claimed_until", "verdict", "target_text", "rule", "seconds", "reviewed_at"),
@@ -60,7 +62,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "dataset": Rights(insert=True, update=("name", "recipe", "created_at")),
         "example": Rights(insert=True),
         "dropped": Rights(insert=True),
-        "teaching": Rights(insert=True),
+        "teaching": Rights(insert=True, update=_ANSWER),
         "model": Rights(insert=True),
         "metric": Rights(insert=True, update=("value",)),
         "summary": Rights(insert=True),

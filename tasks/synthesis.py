@@ -25,9 +25,10 @@ WHERE job.idempotency_key = :key AND job.state = 'done' AND job.result->>'finger
 """
 
 
-# Whether the job of this key ended though its teacher had no answer to some tweets.
+# Whether the job of this key ended though its teacher had no answer to some tweets, or is to be asked again.
 _LEFT_OPEN = """
-SELECT true FROM job WHERE idempotency_key = :key AND state = 'done' AND (result->'teacher'->>'unanswered')::int > 0
+SELECT true FROM job WHERE idempotency_key = :key AND state = 'done'
+AND ((result->'teacher'->>'unanswered')::int > 0 OR payload->'teacher'->>'ask_again' IS NOT NULL)
 """
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from workers.inference import dialect
+
 Request = dict[str, Any]
 
 
@@ -72,6 +74,7 @@ class Server:
 def serving(script: Script) -> Iterator[Server]:
     """A server while the block runs."""
     server = Server(script)
+    dialect.forget()  # a port may be that of a server of before
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -60,6 +60,12 @@ def synthesize(
         int | None,
         typer.Option("--preview", metavar="N", min=1, max=100, help="Only show what it would give, N of each origin; no worker is needed."),
     ] = None,
+    ask_again: Annotated[
+        str | None,
+        typer.Option(
+            "--ask-again", metavar="unanswered", help="Ask the teacher once more about tweets that it refused for good.", show_default=False
+        ),
+    ] = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +80,8 @@ def synthesize(
     from tasks import synthesis
     from workers.store import transaction
 
-    spec = read_synthesis(recipe, overrides or [], lambda path, counts: say_rejected(str(path), counts))
+    again = [] if ask_again is None else [f"teacher.ask_again={ask_again}"]
+    spec = read_synthesis(recipe, [*(overrides or []), *again], lambda path, counts: say_rejected(str(path), counts))
     if preview is not None:
         emit(synthesis.previewed(spec, preview), as_json, previews.page)
         return

@@ -132,7 +132,12 @@ def _taught_line(teacher: dict[str, Any] | None) -> str:
     told += f", {teacher['accepted']:,} answers learnt from, {teacher['rejected']:,} dropped" if "accepted" in teacher else ""
     told += "".join(f", {number:,} not asked because of {budget}" for budget, number in teacher["not_asked"].items())
     told += f", {teacher['unanswered']:,} without an answer" if teacher["unanswered"] else ""
-    return f"{told}; {teacher['usd']:.4g} USD and {teacher['seconds']:,.0f} s."
+    told += f"; {teacher['usd']:.4g} USD and {teacher['seconds']:,.0f} s"
+    if estimated := teacher.get("tokens_estimated"):
+        told += f", with the tokens of {estimated:,} requests estimated, since the server told none"
+    if without := teacher.get("asked_without"):
+        told += f". The server takes no {', '.join(without)}: it was asked without"
+    return f"{told}."
 
 
 def export(

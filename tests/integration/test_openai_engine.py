@@ -62,7 +62,7 @@ def test_a_slow_answer_is_given_up_and_asked_for_again() -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', '{"choices": [{"message": {"content": null}}]}', "[1]"])
+@pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', "[1]", "[" * 100_000, '{"error": null}'])
 def test_a_malformed_answer_costs_its_own_prompt_alone_and_says_what_to_do(body: str) -> None:
     def script(_: int, request: dict[str, Any]) -> Answer:
         return Answer(body=body if "bad" in request["messages"][-1]["content"] else None)
@@ -122,7 +122,7 @@ def test_alternatives_are_the_greedy_answer_and_then_sampled_ones() -> None:
 
 def test_a_bound_on_words_is_left_out_since_no_server_knows_it() -> None:
     with serving(always(Answer())) as server:
-        bounded = Sampling(max_new_tokens=20, num_beams=2, num_return_sequences=2, max_words=15)
+        bounded = Sampling(max_new_tokens=20, num_beams=3, num_return_sequences=3, max_words=15)
         engine(server).generate([prompt("hello")], bounded)
     assert {field for request in server.requests for field in request} == {"model", "messages", "max_tokens", "temperature", "n", "path"}
 

@@ -152,7 +152,7 @@ class TestAccess:
         get_settings.cache_clear()
         teacher = teach_access.teacher_of(source(base_url=asked))
         assert isinstance(teacher, ServerTeacher)
-        assert teacher._server._client.headers.get("authorization") == key
+        assert teacher.authorization == key
         teacher.close()
         get_settings.cache_clear()
 

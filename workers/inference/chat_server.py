@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import httpx
-from pydantic import BaseModel, ValidationError
-
-from workers import clock
+from workers.inference.chat_reading import MOST_TOKENS, Completion, ErrorBody, Nonsense, Usage, read
+from workers.inference.chat_refusals import AccountEmpty, Complaint, PromptError, Refusal, complaint, refused
+from workers.inference.chat_transport import Hung, LedAway, Reply, Transport, Unreachable, Unreadable
+from workers.inference.dialect import Dialect, Request, Talk, dialect_of
 from workers.inference.engine import EngineError
 from workers.inference.gate import Gate
+
+__all__ = ["AccountEmpty", "Backoff", "ChatServer", "Completion", "Meter", "Passing", "PromptError", "Refusal", "Request"]
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, whatever Retry-After says; the teacher waits longer."""
 
-_LONGEST_ANSWER = 4 * 1024 * 1024  # bytes: no completion is that long, and a broken server must not fill the memory
-_BUSY = {429, 503}
-
-
-class Message(BaseModel):
-    """What a choice says."""
-
-    content: str
-
-
-class Choice(BaseModel):
-    """One of the answers."""
-
-    message: Message
-
-
-class Usage(BaseModel):
-    """What the server says that it cost."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class Completion(BaseModel):
-    """A chat completion, as far as it matters here."""
-
-    choices: list[Choice]
-    usage: Usage | None = None
-
-    @property
-    def texts(self) -> list[str]:
-        """What the choices say."""
-        return [choice.message.content.strip() for choice in self.choices]
+_BUSY = {429, 503, 529}
+_MAY_PASS = {408, 409, 425}
+_CHARACTERS_A_TOKEN = 4  # of servers that do not count
 
 
 @dataclass(frozen=True)
@@ -69,20 +43,26 @@ class Backoff:
         return min(self.first * 2.0**attempt, LONGEST_WAIT) * random.uniform(0.75, 1.25)
 
 
-class PromptError(Exception):
-    """This prompt alone can't be answered, and asking again does not help. `status` is the server's, 0 without one."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class Passing(EngineError):
     """This request failed at every try while others went through: later it may be answered."""
 
 
-class Refusal(EngineError):
-    """The server will not work as it is asked to: somebody must change the key, the model or the address."""
+@dataclass
+class Meter:
+    """What some requests cost, whatever came of them. `estimated` counts those of which the server said no usable figure."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    estimated: int = 0
+
+    def add(self, usage: Usage | None, body: dict[str, object], written: int) -> None:
+        """Count one request in; a server that does not count is counted for."""
+        if usage is None or (written and not usage.tokens_out):
+            self.estimated += 1
+            asked = len(json.dumps(body["messages"], ensure_ascii=False))
+            usage = Usage(min(MOST_TOKENS, asked // _CHARACTERS_A_TOKEN), min(MOST_TOKENS, -(-written // _CHARACTERS_A_TOKEN)))
+        self.tokens_in += usage.tokens_in
+        self.tokens_out += usage.tokens_out
 
 
 @dataclass
@@ -95,14 +75,25 @@ class _Tries:
     failed: int = 0
     hung: int = 0
     problem: str = ""
+    nonsense: str = ""
 
     @property
     def spent(self) -> bool:
         return self.failed >= self.backoff.tries or self.hung >= self.backoff.hangs
 
+    def fail(self, problem: str) -> None:
+        """Note a failure of the server."""
+        self.failed, self.problem, self.nonsense = self.failed + 1, problem, ""
+
+    def misread(self, why: str) -> None:
+        """Note an answer that is none."""
+        self.failed, self.problem, self.nonsense = self.failed + 1, "", why
+
 
 class ChatServer:
     """Chat completions of one server; overload, server errors, nonsense and time-outs are tried again.
+
+    What it does not take, such as a temperature or a system's turn, is found out on the way and done without from then on.
 
     Args:
         base_url: with its version, such as `http://localhost:8000/v1`.
@@ -110,92 +101,124 @@ class ChatServer:
         concurrency: connections.
         timeout: seconds for one request, from its first byte to the answer's last.
         backoff: between tries.
+
+    Raises:
+        Refusal: the key is none that a request can carry.
     """
 
     def __init__(self, base_url: str, api_key: str, concurrency: int, timeout: float, backoff: Backoff) -> None:
+        if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            raise Refusal("OPENAI_API_KEY holds a blank or another character that no key has: set it anew")
         self._timeout = timeout
         self._backoff = backoff
-        self._client = httpx.Client(
-            base_url=base_url.rstrip("/") + "/",
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=timeout,
-            limits=httpx.Limits(max_connections=concurrency),
-        )
+        self._transport = Transport(base_url, api_key, concurrency, timeout)
+        self._base_url = str(self._transport.base_url)
+        self._version = ""
 
     @property
     def host(self) -> str:
         """The server's name, without credentials and path."""
-        port = self._client.base_url.port
-        return self._client.base_url.host + (f":{port}" if port else "")
+        url = self._transport.base_url
+        return url.host + (f":{url.port}" if url.port else "")
+
+    @property
+    def authorization(self) -> str | None:
+        """What it is told of the key."""
+        return self._transport.authorization
+
+    def dialect(self, model: str) -> Dialect:
+        """What is known of how a model wants to be asked."""
+        return dialect_of(self._base_url, model)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        """End what is under way and close the connections."""
+        self._transport.close()
 
     def is_there(self) -> bool:
         """Whether it tells its models, or at least that it will not: the question costs nothing."""
         try:
-            return self._client.get("models").status_code < 500
-        except httpx.HTTPError:
+            return self._transport.send("models").status < 500
+        except (Hung, Unreachable, Unreadable, LedAway):
             return False
 
-    def complete(self, body: dict[str, object], gate: Gate) -> Completion:
-        """One chat completion. The server's own words stay out of every error: they may quote a tweet.
+    def complete(self, request: Request, gate: Gate, meter: Meter) -> Completion:
+        """One chat completion, paid for in `meter` even where nothing of it can be used.
 
         Raises:
-            PromptError: the server refuses this prompt, or its answers stay malformed.
+            PromptError: the server refuses this prompt, or its answers are no completions.
             Passing: only this request fails.
-            Refusal: the server refuses the key or the model.
+            Refusal: the server refuses the key, the model or the address, or the account is used up.
             EngineError: it can't be reached, or stays overloaded or broken.
             Closed: the gate was closed in between.
         """
         tries = _Tries(self._backoff, gate.passed, gate.passed)
+        talk = Talk(self.dialect(request.model), request)
         while True:
+            body, structured = talk.body()
             with gate.entered() as began:
-                response = self._sent(body, tries)
+                version = self._version
+                reply = self._sent(f"{version}chat/completions", body, tries, meter)
+            answer = None if reply is None else self._read(reply, request)
             rest = None
-            if response is not None and response.is_success:
+            if isinstance(answer, Completion):
                 gate.went_through()
-                completion = _parsed(response)
-                if completion is not None:
-                    return completion
-                tries.failed, tries.problem = tries.failed + 1, ""
-            elif response is not None:
-                rest = self._pushed_back(response, str(body["model"]), began, tries, gate)
+                meter.add(answer.usage, body, answer.written)
+                talk.taken()
+                return replace(answer, structured=structured)
+            if isinstance(answer, Complaint):
+                if talk.adapts(answer) or self._finds_version(answer, version):
+                    continue
+                rest = self._pushed_back(answer, _retry_after(reply), request.model, began, tries, gate)
+            elif isinstance(answer, Nonsense):
+                gate.went_through()
+                if answer.paid:
+                    meter.add(answer.usage, body, 0)
+                tries.misread(answer.why)
             if tries.spent:
                 raise self._given_up(tries, gate)
             if rest is None:
                 gate.sleep(self._backoff.delay(max(0, tries.failed - 1)))
 
-    def _sent(self, body: dict[str, object], tries: _Tries) -> httpx.Response | None:
-        """The response, read to its end; None when none came, which is noted."""
-        deadline = clock.now() + self._timeout
+    def _read(self, reply: Reply, request: Request) -> Completion | Complaint | Nonsense:
+        if reply.status >= 300:
+            return complaint(reply.status, reply.content, request.texts())
+        answer = read(reply.content, request.number, stream=reply.is_stream)
+        return complaint(answer.status, answer.document, request.texts()) if isinstance(answer, ErrorBody) else answer
+
+    def _sent(self, path: str, body: dict[str, object], tries: _Tries, meter: Meter) -> Reply | None:
+        """The reply, read to its end; None when none came, which is noted."""
         try:
-            with self._client.stream("POST", "chat/completions", json=body) as response:
-                content = bytearray()
-                for part in response.iter_bytes():
-                    content += part
-                    if len(content) > _LONGEST_ANSWER:
-                        return httpx.Response(response.status_code, headers={"content-type": "text/plain"})
-                    if clock.now() > deadline:
-                        raise httpx.ReadTimeout("the answer drips")
-                kept = {name: value for name in ("retry-after",) if (value := response.headers.get(name))}
-                return httpx.Response(response.status_code, headers=kept, content=bytes(content))
-        except httpx.TimeoutException as error:
+            return self._transport.send(path, body)
+        except Hung:
             tries.hung += 1
-            tries.problem = f"does not answer in {self._timeout:g} s ({type(error).__name__}): check that it runs, or give it more time"
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            tries.problem = f"cannot be reached ({type(error).__name__}): check OPENAI_BASE_URL and that the server runs"
-        tries.failed += 1
+            tries.fail(f"does not answer in {self._timeout:g} s: check that it runs, or give it more time")
+            meter.add(None, body, 0)  # it may have been at work
+        except Unreachable as error:
+            tries.fail(f"cannot be reached ({error}): check OPENAI_BASE_URL and that the server runs")
+        except Unreadable as error:
+            tries.misread(str(error))
+            meter.add(None, body, 0)
+        except LedAway as error:
+            raise Refusal(
+                f"the server at {self.host} sends requests on to {error}; neither the key nor a tweet goes there."
+                " If that is where the server is, make it the address"
+            ) from None
         return None
 
-    def _pushed_back(self, response: httpx.Response, model: str, began: float, tries: _Tries, gate: Gate) -> float | None:
+    def _finds_version(self, found: Complaint, tried: str) -> bool:
+        """Whether to try below /v1, since the address has no path and there is nothing at its root."""
+        if found.status not in {404, 405} or tried or self._transport.base_url.path.strip("/"):
+            return False
+        self._version = "v1/"
+        return True
+
+    def _pushed_back(self, found: Complaint, rest: float | None, model: str, began: float, tries: _Tries, gate: Gate) -> float | None:
         """Note a refusal that may pass; the seconds of its Retry-After, which the gate makes every thread wait."""
-        status = response.status_code
-        if status not in {408, 409, 425, *_BUSY} and status < 500:
-            raise _refused(status, model)
-        tries.problem = f"keeps answering {status}: lower the concurrency, or try again later"
-        rest = _retry_after(response.headers.get("retry-after", ""))
+        status = found.status
+        if found.is_account or (status not in _MAY_PASS | _BUSY and status < 500):
+            raise refused(found, model, self._tried)
+        reason = f" ({found.quoted})" if found.words else ""
+        tries.fail(f"keeps answering {status}{reason}: lower the concurrency, or try again later")
         if rest is not None and rest > self._backoff.longest:
             if self._backoff.longest > LONGEST_WAIT:
                 raise EngineError(f"the server at {self.host} wants to be left alone for {rest / 60:.0f} minutes: try again after that")
@@ -207,44 +230,34 @@ class ChatServer:
         # While others go through, waiting for one's turn is no failure.
         busy_with_others = status in _BUSY and gate.passed != tries.passed
         tries.passed = gate.passed
-        tries.failed += 0 if busy_with_others else 1
+        tries.failed -= 1 if busy_with_others else 0
         return rest
 
+    @property
+    def _tried(self) -> str:
+        """Where requests went, without the address's own path, which may be anything."""
+        path = "…" if self._transport.base_url.path.strip("/") else ""
+        also = f" and before at {self.host}/chat/completions" if self._version else ""
+        return f"tried at {self.host}/{path + '/' if path else ''}{self._version}chat/completions{also}"
+
     def _given_up(self, tries: _Tries, gate: Gate) -> Exception:
-        if not tries.problem:
-            advice = "check that OPENAI_BASE_URL ends in its API version, such as /v1"
-            return PromptError(f"the server's answer is no chat completion: {advice}")
+        if tries.nonsense:
+            advice = f"check that OPENAI_BASE_URL or teacher.base_url ends in its API version, such as /v1 ({self._tried})"
+            return PromptError(f"the server's answer {tries.nonsense}, and no chat completion: {advice}")
         told = f"the server at {self.host} {tries.problem} (after {tries.failed} tries)"
         return Passing(told) if gate.passed != tries.before else EngineError(told)
 
 
-def _parsed(response: httpx.Response) -> Completion | None:
-    try:
-        completion = Completion.model_validate_json(response.content)
-    except ValidationError:
-        return None
-    return completion if completion.choices else None
-
-
-def _refused(status: int, model: str) -> Exception:
-    if status in {401, 403}:
-        return Refusal(f"the server refuses the key ({status}): set OPENAI_API_KEY to one that may use {model!r}")
-    if status in {404, 405}:
-        return Refusal(
-            f"the server has no model {model!r} or no chat completions here ({status}): check OPENAI_BASE_URL, and serve an adapter under"
-            " its name (vLLM: --enable-lora --lora-modules NAME=FOLDER)"
-        )
-    return PromptError(f"the server refuses this prompt ({status}): it may exceed the model's context, so serve with a longer one", status)
-
-
-def _retry_after(value: str) -> float | None:
+def _retry_after(reply: Reply | None) -> float | None:
     """Seconds of a Retry-After header, which is a number or a date; None without one."""
+    value = "" if reply is None else reply.headers.get("retry-after", "")
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+        return max(0.0, (date - datetime.now(date.tzinfo or UTC)).total_seconds()) if date.tzinfo else None
+    except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, (date - datetime.now(date.tzinfo or UTC)).total_seconds()) if date.tzinfo else None

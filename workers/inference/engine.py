@@ -67,6 +67,8 @@ class Engine(Protocol):
     ) -> list[Generation]:
         """Answer `prompts` with the base model or with `adapter` on it; `on_progress` gets the number of prompts newly done.
 
+        A server's engine calls it with 0 while it waits, so that what it raises ends a slow answer too.
+
         Raises:
             EngineError: nothing can be generated, and the message says what to do.
         """

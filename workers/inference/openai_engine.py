@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from workers.inference.chat_server import Backoff, ChatServer, PromptError, Usage
+from workers.inference.chat_reading import Completion, Problem, sentence
+from workers.inference.chat_server import Backoff, ChatServer, Meter, PromptError, Refusal, Request
+from workers.inference.dialect import Feature
 from workers.inference.engine import Generation, Prompt, Sampling
 from workers.inference.flow import as_they_come
 from workers.inference.gate import Gate
@@ -14,6 +18,10 @@ __all__ = ["Backoff", "OpenAIEngine"]
 
 ALTERNATIVES_TEMPERATURE = 0.7
 """The servers have no beams in common: after the greedy answer, alternatives are sampled at this temperature."""
+
+_SERVE_WITHOUT = "serve it without thinking (for Qwen3: enable_thinking false), or name a model that answers at once"
+_LEAST = 8  # tokens of an answer, below which nobody could answer
+_MOST_THOUGHTS = 4  # prompts, the first that a model gets, of which none was answered because it thought to the limit
 
 
 class OpenAIEngine:
@@ -44,6 +52,9 @@ class OpenAIEngine:
         self._model = model
         self._adapters = dict(adapters or {})
         self._concurrency = concurrency
+        self._answers: set[str] = set()  # models that have answered
+        self._thoughts: dict[str, int] = {}
+        self._noting = threading.Lock()
         self._server = ChatServer(base_url, api_key, concurrency, timeout, backoff or Backoff())
 
     def close(self) -> None:
@@ -69,30 +80,65 @@ class OpenAIEngine:
         def answered(prompt: Prompt) -> Generation:
             return self._answer(prompt, sampling, model, gate)
 
-        for done in as_they_come(answered, prompts, gate, self._concurrency):
+        # Whoever hears of the progress may stop it by what it raises, also while an answer is slow.
+        tick = (lambda: on_progress(0)) if on_progress else (lambda: None)
+        for done in as_they_come(answered, prompts, gate, self._concurrency, tick):
             for place, generation in done:
                 results[place] = generation
                 if on_progress:
                     on_progress(1)
+        if model in self._thoughts and model not in self._answers:
+            raise _only_thinks(model, sampling.max_new_tokens)
         return [result for result in results if result is not None]
 
     def _answer(self, prompt: Prompt, sampling: Sampling, model: str, gate: Gate) -> Generation:
-        body: dict[str, object] = {
-            "model": model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt],
-            "max_tokens": sampling.max_new_tokens,
-        }
+        meter = Meter()
+        greedy = Request(model, prompt, sampling.max_new_tokens)
         try:
-            completions = [self._server.complete(body | {"temperature": 0.0}, gate)]
+            completions = [self._server.complete(greedy, gate, meter)]
             more = sampling.num_return_sequences - 1
             if more:
-                completions.append(self._server.complete(body | {"temperature": ALTERNATIVES_TEMPERATURE, "n": more}, gate))
+                completions += self._more(replace(greedy, temperature=ALTERNATIVES_TEMPERATURE), more, gate, meter)
         except PromptError as error:
-            return Generation((), tokens_in=0, tokens_out=0, error=str(error))
+            return Generation((), tokens_in=meter.tokens_in, tokens_out=meter.tokens_out, error=str(error))
         texts = [text for completion in completions for text in completion.texts]
-        usages = [completion.usage or Usage() for completion in completions]
+        problem = next((choice.problem for completion in completions for choice in completion.choices if choice.problem), None)
+        self._note(model, texts, problem, sampling.max_new_tokens)
         return Generation(
             texts=tuple(dict.fromkeys(texts)),
-            tokens_in=sum(usage.prompt_tokens for usage in usages),
-            tokens_out=sum(usage.completion_tokens for usage in usages),
+            tokens_in=meter.tokens_in,
+            tokens_out=meter.tokens_out,
+            error=None if texts else sentence(problem or Problem.EMPTY, sampling.max_new_tokens, _SERVE_WITHOUT),
         )
+
+    def _more(self, request: Request, number: int, gate: Gate, meter: Meter) -> list[Completion]:
+        """Further completions: by one request, or one by one where the server gives no more at a time."""
+        dialect = self._server.dialect(request.model)
+        found: list[Completion] = []
+        got = 0
+        while got < number:
+            several = 1 if Feature.SEVERAL in dialect.lacks else number - got
+            completion = self._server.complete(replace(request, number=several), gate, meter)
+            if len(completion.choices) < several:
+                dialect.drop(Feature.SEVERAL)
+            found.append(completion)
+            got += len(completion.choices)
+        return found
+
+    def _note(self, model: str, texts: list[str], problem: Problem | None, limit: int) -> None:
+        """Give up on a model that has only thought so far: every tweet would get a stand-in.
+
+        Raises:
+            Refusal: it has.
+        """
+        with self._noting:
+            if texts:
+                self._answers.add(model)
+            elif problem is Problem.THOUGHT and model not in self._answers and limit >= _LEAST:
+                self._thoughts[model] = self._thoughts.get(model, 0) + 1
+                if self._thoughts[model] >= _MOST_THOUGHTS:
+                    raise _only_thinks(model, limit)
+
+
+def _only_thinks(model: str, limit: int) -> Refusal:
+    return Refusal(f"the model {model!r} thinks for all of the {limit} tokens that an answer may have, and never answers: {_SERVE_WITHOUT}")

@@ -56,7 +56,8 @@ def summarize(attempt: Attempt, spec: ShardSpec) -> Outcome:
         engine = engine or get_engine(model.base)
         part = wanted[start : start + _FLUSH]
         texts = [row.text for row in part]
-        results = guarded(engine, texts, model.adapter, stage) if spec.guard else unguarded(engine, texts, model.adapter, stage)
+        write = guarded if spec.guard else unguarded
+        results = write(engine, texts, model.adapter, stage, on_progress=lambda _: attempt.check())
         with attempt.flush() as connection:
             done += _store(connection, attempt, spec.model_id, part, results)
         counts["fallbacks"] += sum("fallback" in result.flags for result in results)

@@ -58,6 +58,7 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
     if gathered.flagged:
         result["flagged"] = gathered.flagged
     if taught:
+        _check_taught(attempt, planned, gathered, taught)
         result["teacher"] = taught.told
     return Outcome(
         result=result,
@@ -114,6 +115,19 @@ def _looking(attempt: Attempt, what: str) -> Callable[[int], None]:
                 attempt.progress(**{what: number})
 
     return look
+
+
+def _check_taught(attempt: Attempt, planned: Plan, gathered: Gathered, taught: Taught) -> None:
+    """Fail where a teacher was asked and nothing of what it says can be learnt from, and keep what was dropped."""
+    if taught.told.get("accepted") or not taught.told.get("refused"):
+        return
+    with attempt.flush() as connection:
+        storing.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
+    counts = ", ".join(f"{reason} {number}" for reason, number in taught.told["refused"].items())
+    raise UserError(
+        f"none of the teacher's answers can be learnt from ({counts}; {taught.bill()}), and the dataset was not stored."
+        f" {taught.advice()}`tweetmill dataset dropped {planned.spec.dataset}` shows them"
+    )
 
 
 def _check(attempt: Attempt, planned: Plan, gathered: Gathered, told: expectations.Told) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 from schemas.payloads import Stage, TeacherSource
 from workers import clock
-from workers.inference.chat_server import Backoff, ChatServer, Completion, Passing, PromptError
-from workers.inference.engine import Sampling
+from workers.inference.chat_reading import Completion, Problem, sentence
+from workers.inference.chat_server import Backoff, ChatServer, Meter, Passing, PromptError, Request
+from workers.inference.dialect import Feature
+from workers.inference.engine import Generation, Sampling
 from workers.inference.flow import as_they_come
 from workers.inference.gate import Gate
 from workers.inference.guard import MAX_NEW_TOKENS
 from workers.inference.promise import MAX_WORDS
 from workers.inference.warm import get_engine
 from workers.synthesis.teach_prompt import SCHEMA, Lesson
-from workers.synthesis.teach_reading import bare, text_of
+from workers.synthesis.teach_reading import REPEATED, holds_json, text_of
+from workers.text.thoughts import split_thoughts
 
 PATIENCE = Backoff(tries=8, first=1.0, longest=600.0, hangs=3)
 """About two minutes for a server that restarts, ten for one that asks to be left alone."""
@@ -26,9 +28,10 @@ PATIENCE = Backoff(tries=8, first=1.0, longest=600.0, hangs=3)
 GRACE = 5.0
 """Seconds that requests under way are waited for when the job must stop: their answers are paid for."""
 
+RAISE = "raise teacher.answer_tokens"
+
 _MALFORMED_TRIES = 3
 _FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
-_REFUSED = frozenset({400, 422})  # how servers say that they do not know a field
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Answer:
         tokens_in: of all requests that it took.
         tokens_out: of all candidates.
         seconds: from the first request to the last answer.
+        reason: the same as `error` in a word, to count by.
+        estimated: of how many requests the server told no usable figure.
     """
 
     texts: tuple[str, ...]
@@ -60,6 +65,8 @@ class Answer:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    reason: str | None = None
+    estimated: int = 0
 
 
 class Teacher(Protocol):
@@ -80,27 +87,10 @@ class Teacher(Protocol):
         ...
 
 
-@dataclass
-class _Tally:
-    """What one tweet has cost so far."""
-
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    def add(self, completion: Completion, body: Mapping[str, object]) -> None:
-        """A server that does not count is counted for: four characters a token."""
-        if completion.usage is not None:
-            self.tokens_in += completion.usage.prompt_tokens
-            self.tokens_out += completion.usage.completion_tokens
-        else:
-            self.tokens_in += len(json.dumps(body["messages"], ensure_ascii=False)) // 4
-            self.tokens_out += sum(len(text) for text in completion.texts) // 4 + 1
-
-
 class ServerTeacher:
     """A teacher behind the OpenAI chat API.
 
-    What the server can't do, structured output or several candidates at once, is found out on the way and done without from then on.
+    What the server can't do, such as structured output or several candidates at once, is found out on the way and done without.
 
     Args:
         source: the recipe's.
@@ -112,16 +102,30 @@ class ServerTeacher:
     def __init__(self, source: TeacherSource, base_url: str, api_key: str, backoff: Backoff = PATIENCE) -> None:
         self._source = source
         self._server = ChatServer(base_url, api_key, source.concurrency, source.timeout, backoff)
-        self.host = self._server.host
-        self.structured = source.structured
+        self._dialect = self._server.dialect(source.model)
         self._structured_before = False
-        self._several = True
+        self.host = self._server.host
+
+    @property
+    def structured(self) -> bool:
+        """Whether it is asked for JSON of a schema."""
+        return self._source.structured and Feature.SCHEMA not in self._dialect.lacks
+
+    @property
+    def asked_without(self) -> list[str]:
+        """What of the chat API it turned out not to take."""
+        return self._dialect.told
+
+    @property
+    def authorization(self) -> str | None:
+        """What it is told of the key."""
+        return self._server.authorization
 
     def answers(self, questions: Iterable[Asked], tick: Callable[[], None]) -> Iterator[list[tuple[Asked, Answer]]]:
         """See `Teacher.answers`.
 
         Raises:
-            EngineError: the server can't be reached, stays overloaded, or refuses the key or the model.
+            EngineError: the server can't be reached, stays overloaded, refuses the key or the model, or the account is used up.
         """
         gate = Gate(self._source.concurrency)
         under_way: dict[int, Asked] = {}
@@ -146,86 +150,77 @@ class ServerTeacher:
         self._server.close()
 
     def _answer(self, question: Asked, gate: Gate) -> Answer:
-        began, tally = clock.now(), _Tally()
-        error, lasting = None, True
+        began, meter = clock.now(), Meter()
+        error, reason, lasting = None, None, True
         texts: list[str] = []
         try:
-            texts = self._candidates(question, tally, gate)
-            if not texts:
-                error = "the teacher's answers are malformed, however often it was asked"
+            texts, problem = self._candidates(question, meter, gate)
+            if not texts and problem is not None:
+                error, reason = sentence(problem, self._source.answer_tokens, RAISE), problem.value
         except PromptError as refusal:
-            error = str(refusal)
+            error, reason = str(refusal), "refused"
         except Passing as failure:
-            error, lasting = str(failure), False
-        return Answer(tuple(texts), error, lasting, tally.tokens_in, tally.tokens_out, clock.now() - began)
+            error, reason, lasting = str(failure), "no_answer", False
+        took = clock.now() - began
+        return Answer(tuple(texts), error, lasting, meter.tokens_in, meter.tokens_out, took, reason, meter.estimated)
 
-    def _candidates(self, question: Asked, tally: _Tally, gate: Gate) -> list[str]:
+    def _candidates(self, question: Asked, meter: Meter, gate: Gate) -> tuple[list[str], Problem | None]:
         """The greedy answer, and sampled ones: by one request, or one by one where the server gives no more at a time."""
-        texts = self._well_formed(question, 1, 0.0, 0, tally, gate)
-        missing = self._source.candidates - 1
-        if missing > 1 and self._several:
-            together = self._together(question, missing, tally, gate)
-            texts += together
-            missing = 0 if self._several else missing - len(together)
-        for number in range(missing):
-            texts += self._well_formed(question, 1, self._source.temperature, number + 1, tally, gate)
-        return texts
+        texts, problem = self._well_formed(question, 1, 0.0, 0, meter, gate)
+        if not texts:
+            return texts, problem
+        asked, wanted = 0, self._source.candidates - 1
+        while asked < wanted:
+            number = 1 if Feature.SEVERAL in self._dialect.lacks else wanted - asked
+            more, _ = self._well_formed(question, number, self._source.temperature, asked + 1, meter, gate)
+            texts += more
+            asked += number if Feature.SEVERAL not in self._dialect.lacks else max(1, len(more))
+        return texts, None
 
-    def _together(self, question: Asked, number: int, tally: _Tally, gate: Gate) -> list[str]:
-        try:
-            return self._well_formed(question, number, self._source.temperature, 1, tally, gate)
-        except PromptError as refusal:
-            # It took the same prompt a moment ago, so that it is the number which it refuses.
-            if refusal.status not in _REFUSED:
-                raise
-            self._several = False
-            return []
-
-    def _well_formed(self, question: Asked, number: int, temperature: float, seed: int, tally: _Tally, gate: Gate) -> list[str]:
-        """The well-formed ones of `number` candidates; when there is none, others are asked for a few times."""
+    def _well_formed(
+        self, question: Asked, number: int, temperature: float, seed: int, meter: Meter, gate: Gate
+    ) -> tuple[list[str], Problem | None]:
+        """The well-formed ones of `number` candidates; when there is none, others are asked for a few times, if that may help."""
+        problem: Problem | None = None
         for again in range(_MALFORMED_TRIES):
             # The same greedy request would be answered the same.
             warmth = temperature if again == 0 else max(temperature, 0.5)
-            structured, completion = self._completed(question, number, warmth, 1000 * again + seed, tally, gate)
+            asked = self._request(question, number, warmth, 1000 * again + seed)
+            completion = self._server.complete(asked, gate, meter)
             if number > 1 and len(completion.choices) < number:
-                self._several = False
-            contents = [bare(text) for text in completion.texts]
-            if structured and not self._structured_before and not any(content.startswith("{") for content in contents):
-                self.structured = False  # it ignores what it does not know
-                structured, completion = self._completed(question, number, warmth, 1000 * again + seed, tally, gate)
-                contents = [bare(text) for text in completion.texts]
-            texts = [text for content in contents if (text := text_of(content, structured))]
-            self._structured_before = self._structured_before or (structured and bool(texts))
+                self._dialect.drop(Feature.SEVERAL)
+            if completion.structured and not self._structured_before and _ignores_schemas(completion):
+                self._dialect.drop(Feature.SCHEMA)  # it ignores what it does not know
+                completion = self._server.complete(asked, gate, meter)
+            read = [text_of(choice, structured=completion.structured) for choice in completion.choices]
+            texts = [text for text in read if not isinstance(text, Problem)]
+            self._structured_before = self._structured_before or (completion.structured and bool(texts))
             if texts:
-                return texts
-        return []
+                return texts, None
+            problem = next((each for each in read if isinstance(each, Problem)), Problem.EMPTY)
+            if problem not in REPEATED:
+                break
+        return [], problem
 
-    def _completed(self, question: Asked, number: int, temperature: float, seed: int, tally: _Tally, gate: Gate) -> tuple[bool, Completion]:
-        """One request, as structured as the server takes it, and whether it was."""
-        structured = self.structured
-        try:
-            return structured, self._sent(question, structured, number, temperature, seed, tally, gate)
-        except PromptError as refusal:
-            if not structured or self._structured_before or refusal.status not in _REFUSED:
-                raise
-        plain = self._sent(question, False, number, temperature, seed, tally, gate)
-        self.structured = False  # it takes the prompt without the schema
-        return False, plain
+    def _request(self, question: Asked, number: int, temperature: float, seed: int) -> Request:
+        prompt = question.lesson.prompt
+        structured = self._source.structured
+        return Request(
+            model=self._source.model,
+            prompt=prompt(question.text, structured=False),
+            max_tokens=self._source.answer_tokens,
+            temperature=temperature,
+            number=number,
+            seed=(self._source.seed + seed) % 2**31 if temperature else None,
+            schema=_FORMAT if structured else None,
+            structured=prompt(question.text, structured=True) if structured else None,
+        )
 
-    def _sent(self, question: Asked, structured: bool, number: int, temperature: float, seed: int, tally: _Tally, gate: Gate) -> Completion:
-        prompt = question.lesson.prompt(question.text, structured=structured)
-        body: dict[str, object] = {
-            "model": self._source.model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt],
-            "max_tokens": self._source.answer_tokens,
-            "temperature": temperature,
-        }
-        body |= {"response_format": _FORMAT} if structured else {}
-        body |= {"n": number} if number > 1 else {}
-        body |= {"seed": (self._source.seed + seed) % 2**31} if temperature else {}
-        completion = self._server.complete(body, gate)
-        tally.add(completion, body)
-        return completion
+
+def _ignores_schemas(completion: Completion) -> bool:
+    """Whether there is plain text where JSON was asked for. A limit that cut the answer, or a refusal, tells nothing of that."""
+    usable = [choice for choice in completion.choices if choice.problem is None]
+    return bool(usable) and not any(choice.cut or holds_json(choice) for choice in usable)
 
 
 class LocalTeacher:
@@ -260,10 +255,7 @@ class LocalTeacher:
             sampling = Sampling(longest, num_beams=beams, num_return_sequences=beams, max_words=words if beams > 1 else None)
             generations = engine.generate(prompts, sampling)
             took = clock.now() - began
-            yield [
-                (question, Answer(generation.texts, _silent(generation.texts), True, generation.tokens_in, generation.tokens_out, took))
-                for question, generation in zip(window, generations, strict=True)
-            ]
+            yield [(question, _spoken(generation, longest, took)) for question, generation in zip(window, generations, strict=True)]
             together = min(256, together * 2) if took < 0.5 else max(1, together // 2) if took > 2 else together
 
     def is_there(self) -> bool:
@@ -274,5 +266,12 @@ class LocalTeacher:
         """Nothing to close: the engine stays warm."""
 
 
-def _silent(texts: tuple[str, ...]) -> str | None:
-    return None if any(texts) else "the teacher said nothing"
+def _spoken(generation: Generation, longest: int, took: float) -> Answer:
+    """The answer of a model of ours, without its thoughts."""
+    spoken = [split_thoughts(text) for text in generation.texts]
+    texts = tuple(each.text for each in spoken if each.text)
+    error = reason = None
+    if not texts:
+        problem = Problem.THOUGHT if any(each.unfinished for each in spoken) else Problem.EMPTY
+        error, reason = sentence(problem, longest, RAISE), problem.value
+    return Answer(texts, error, True, generation.tokens_in, generation.tokens_out, took, reason)

@@ -1,33 +1,98 @@
-"""Reading what a teacher wrote: the text of an answer, as JSON or plain, with thoughts before it or a fence around it."""
+"""Reading what a teacher wrote: the text of an answer, as JSON of the schema or plain, with a fence, a lead-in or remarks around it."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 
-_THOUGHTS = re.compile(r"^\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
-_FENCE = re.compile(r"\A```\w*\s*(.*?)\s*```\Z", re.DOTALL)
+from workers.inference.chat_reading import Choice, Problem
+
+_FENCE = re.compile(r"\A```[\w-]*[ \t]*\n?(.*?)\s*```\Z", re.DOTALL)
+# "Sure! Here is the summary:" and "Summary:" stand before an answer and are none of it.
+_LEAD_IN = re.compile(
+    r"\A(?:(?:sure|certainly|of course|okay|ok|absolutely)[!,.:]?\s+)?here(?:'s|’s| is| you go)[^:\n]{0,80}:\s*"
+    r"|\A[*_#\s]{0,4}(?:summary|answer|rewritten tweet|rewrite|text)[*_]{0,2}:[*_]{0,2}\s*",
+    re.IGNORECASE,
+)
+_SINGLE_QUOTED = re.compile(r"\{\s*'text'\s*:\s*('(?:[^'\\\n]|\\.){1,4000}')\s*,?\s*\}")
+_LONGEST = 200_000  # characters that are searched for JSON
+_MOST_STARTS = 64
+_DECODER = json.JSONDecoder(strict=False)
+
+LIMIT, REPEATED = frozenset({Problem.THOUGHT, Problem.CUT}), frozenset({Problem.EMPTY, Problem.CONTROLS, Problem.MALFORMED})
+"""Problems that a higher limit mends; and those that another answer may not have."""
 
 
-def bare(content: str) -> str:
-    """An answer without the thoughts before it and the fence around it."""
-    content = _THOUGHTS.sub("", content).strip()
-    fenced = _FENCE.match(content)
-    return fenced.group(1).strip() if fenced else content
+def text_of(choice: Choice, *, structured: bool) -> str | Problem:
+    """The answer's text, or why there is none.
 
-
-def text_of(content: str, structured: bool) -> str | None:
-    """The answer's text; None for what is malformed. A server that was asked for plain text may answer with JSON all the same."""
-    if content.startswith("{"):
-        try:
-            told = json.loads(content)
-        except ValueError:
-            return None
-        text = told.get("text") if isinstance(told, dict) and told.keys() == {"text"} else None
+    JSON may stand in a fence or between remarks and have more keys than the schema: what counts is one `text`. Where several objects
+    give different ones, none is taken. A server that was asked for plain text may answer with JSON all the same.
+    """
+    if choice.problem is not None:
+        return choice.problem
+    content = _bare(choice.text)
+    if content.startswith(("{", "[")) or structured:
+        text = _from_json(content)
     else:
-        text = None if structured else _unquoted(content)
-    return text.strip() or None if isinstance(text, str) else None
+        text = None if choice.cut else _unquoted(_LEAD_IN.sub("", content, count=1).strip())
+    if text and not any(
+        "\ud800" <= each <= "\udfff" or (ord(each) < 32 and each not in "\t\n\r") or "\x7f" <= each <= "\x9f" for each in text
+    ):
+        return text
+    if choice.cut:
+        return Problem.CUT
+    return Problem.CONTROLS if text else Problem.MALFORMED
+
+
+def holds_json(choice: Choice) -> bool:
+    """Whether there is any object in an answer, so that the server may have followed a schema."""
+    return "{" in choice.text
+
+
+def _bare(content: str) -> str:
+    """An answer without the fence around it."""
+    fenced = _FENCE.match(content.strip())
+    return (fenced.group(1) if fenced else content).strip()
+
+
+def _from_json(content: str) -> str | None:
+    """The one `text` of the objects in an answer; None without one, or where they differ."""
+    found = dict.fromkeys(_texts(content[:_LONGEST]))
+    if not found:
+        quoted = _SINGLE_QUOTED.search(content[:_LONGEST])
+        return _literal(quoted.group(1)) if quoted else None
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _texts(content: str) -> Iterator[str]:
+    """The `text` of each object in an answer, outermost first; an object without one is looked into."""
+    place = -1
+    for _ in range(_MOST_STARTS):
+        place = content.find("{", place + 1)
+        if place < 0:
+            return
+        try:
+            told, end = _DECODER.raw_decode(content, place)
+        except (ValueError, RecursionError):
+            continue
+        text = told.get("text") if isinstance(told, dict) else None
+        if isinstance(text, str):
+            yield text.strip()
+            place = end - 1
+
+
+def _literal(quoted: str) -> str | None:
+    try:
+        return str(ast.literal_eval(quoted)).strip()
+    except (ValueError, SyntaxError):
+        return None
 
 
 def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1] else text
+    for first, last in (('"', '"'), ("“", "”")):
+        if len(text) > 1 and text[0] == first and text[-1] == last and not {first, last} & set(text[1:-1]):
+            return text[1:-1].strip()
+    return text

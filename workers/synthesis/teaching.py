@@ -12,10 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from schemas.payloads import Stage, SynthesisSpec, TeacherSource
 from workers import clock
 from workers.attempt import Attempt
-from workers.errors import Unavailable, UserError
+from workers.errors import Unavailable
 from workers.inference.chat_server import Refusal
 from workers.inference.engine import EngineError
 from workers.store import transaction
@@ -47,7 +49,8 @@ def teach(attempt: Attempt, spec: SynthesisSpec, questions: Sequence[Question], 
         pairs: by stage, tweets and targets of curated pairs of the training side, to be shown.
 
     Raises:
-        UserError: the prompt, the address, the key or the model is wrong, or the server refuses all prompts.
+        UserError: the prompt, the address, the key or the model is wrong, the account is used up, the server refuses all prompts, or
+            nothing that it says can be learnt from; what was answered is kept.
         EngineError: the server is down, or the model can't be loaded; what was answered is kept for the next attempt.
     """
     assert spec.teacher is not None
@@ -57,8 +60,6 @@ def teach(attempt: Attempt, spec: SynthesisSpec, questions: Sequence[Question], 
     teacher = teacher_of(spec.teacher)
     try:
         taught.ask(teacher)
-    except Refusal as refusal:
-        raise UserError(str(refusal)) from None
     finally:
         teacher.close()
     return taught
@@ -75,6 +76,8 @@ class Taught:
         self._lessons = {stage: Lesson(teacher, stage, pairs.get(stage, ())) for stage in stages}
         self._host = ""
         self._unanswered: dict[str, str] = {}
+        self._estimated = 0
+        self._errors = Counter[str]()
         self._before = Spent()
         self._now = Spent()
         self._began = 0.0
@@ -96,7 +99,7 @@ class Taught:
         with transaction() as connection:
             self._before = teach_cache.spent(connection, job)
         self._count()
-        asking = Asking(self, teacher)
+        asking = Asking(self, teacher, self._teacher.give_up_after)
         self._began = clock.now()
         try:
             asking.round(self._unknown())
@@ -118,7 +121,7 @@ class Taught:
 
         A tweet without a usable answer is such a row too, with an empty target. One that no budget was left for is not.
         """
-        counts = Counter[str]()
+        counts, refused = Counter[str](), Counter[str]()
         for batch in self._batches():
             with transaction() as connection:
                 stored = teach_cache.known(connection, [asked.fingerprint for asked, _ in batch])
@@ -126,8 +129,10 @@ class Taught:
                 row, reasons = self._row(asked, question, stored.get(asked.fingerprint))
                 if row is not None:
                     counts["rejected" if reasons else "accepted"] += 1
+                    refused.update(reason for reason in reasons if reason != "teacher_wordless")
+                    self._errors.update([str(row.lineage["error"])] if "error" in row.lineage else ())
                     yield row, reasons
-        self.told |= {"accepted": counts["accepted"], "rejected": counts["rejected"]}
+        self.told |= {"accepted": counts["accepted"], "rejected": counts["rejected"], "refused": dict(refused.most_common())}
 
     def keep(self, answered: Sequence[tuple[Asked, Answer]]) -> None:
         """Commit answers; while Postgres is away, wait for as long as the lease may hold: they are paid for."""
@@ -141,12 +146,26 @@ class Taught:
                     raise
                 time.sleep(0.5)
 
-    def count_in(self, answered: Sequence[tuple[Asked, Answer]]) -> None:
-        """Add to what is spent, and show it."""
+    def spend(self, answered: Sequence[tuple[Asked, Answer]]) -> None:
+        """Add what answers cost to what is spent, whatever becomes of them."""
         tokens_in = sum(answer.tokens_in for _, answer in answered)
         tokens_out = sum(answer.tokens_out for _, answer in answered)
-        self._now = Spent(self._now.asked + len(answered), self._now.tokens_in + tokens_in, self._now.tokens_out + tokens_out)
+        self._now += Spent(0, tokens_in, tokens_out)
+        self._estimated += sum(answer.estimated for _, answer in answered)
+
+    def count_in(self, answered: Sequence[tuple[Asked, Answer]]) -> None:
+        """Count answers that are kept, and show it."""
+        self._now += Spent(len(answered))
         self._show()
+
+    def bill(self) -> str:
+        """What was spent, in words."""
+        spent = self.spent
+        return f"{spent.tokens_in + spent.tokens_out:,} tokens, {usd(self._teacher, spent):.4g} USD by the recipe's prices"
+
+    def advice(self) -> str:
+        """What was said most often of tweets without an answer, as a sentence; empty where all had one."""
+        return "".join(f"{error}. " for error, _ in self._errors.most_common(1))
 
     def check(self) -> None:
         """Stop where the job is told to."""
@@ -173,7 +192,7 @@ class Taught:
             new = {asked.fingerprint for asked, _ in batch if is_wordy(asked.text)} - seen
             seen |= new
             with transaction() as connection:
-                answered += len(teach_cache.known(connection, list(new)))
+                answered += len(self._standing(connection, list(new)))
         self._of = len(seen)
         self._to_ask = self._of - answered
         self._cached = max(0, answered - self._before.asked)
@@ -185,13 +204,20 @@ class Taught:
             new = {asked.fingerprint: asked for asked, _ in batch if is_wordy(asked.text) and asked.fingerprint not in seen}
             seen |= new.keys()
             with transaction() as connection:
-                stored = teach_cache.known(connection, list(new))
+                stored = self._standing(connection, list(new))
             for fingerprint, asked in new.items():
                 if fingerprint in stored:
                     continue
                 if not self.budget_left():
                     return
                 yield asked
+
+    def _standing(self, connection: Connection, fingerprints: Sequence[str]) -> dict[str, teach_cache.Stored]:
+        """What is stored of these and not to be asked again: this job asks for nothing twice."""
+        known = teach_cache.known(connection, fingerprints)
+        if self._teacher.ask_again is None:
+            return known
+        return {name: stored for name, stored in known.items() if stored.answers or stored.job == self._attempt.job}
 
     def _batches(self) -> Iterator[list[tuple[Asked, Question]]]:
         for start in range(0, len(self._questions), _TOGETHER):
@@ -233,6 +259,8 @@ class Taught:
             "engine": self._teacher.engine,
             "host": self._host,
             "structured": getattr(teacher, "structured", False),
+            "asked_without": getattr(teacher, "asked_without", []),
+            "tokens_estimated": self._estimated,
             "prompt_sha256": {stage.value: lesson.prompt_sha256 for stage, lesson in self._lessons.items()},
             "tweets": self._of,
             "cached": self._cached,

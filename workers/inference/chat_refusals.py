@@ -1,0 +1,275 @@
+"""What a chat server means by an error: that the account is empty, that the key or the model is wrong, or that it can't take this prompt.
+
+Its own words are shown, since nobody knows the reason better; cut, on one line, and without anything that it quotes of a prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from workers.errors import UserError
+from workers.inference.chat_reading import loaded
+from workers.inference.engine import EngineError
+from workers.redaction import redact
+from workers.showable import showable
+
+_LONGEST_WORDS = 240  # characters that are shown
+_READ = 8000  # and that are looked at
+_QUOTED = 8  # characters that also stand in the prompt are a quotation of it
+_HIDDEN = "…"
+_MESSAGES = ("message", "msg", "detail", "error_description", "title", "reason")
+_NAMES = frozenset(
+    ("temperature", "max_tokens", "max_completion_tokens", "response_format", "json_schema", "stream_options", "streaming", "structured")
+)
+"""Names of the API that a tweet may happen to hold as well."""
+
+_ACCOUNT_CODES = frozenset(
+    (
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "insufficient_funds",
+        "insufficient_balance",
+        "insufficient_credits",
+        "payment_required",
+        "credit_balance_too_low",
+        "exceeded_current_quota_error",
+        "credits_exhausted",
+        "quota_exhausted",
+        "arrearage",
+        "budget_exceeded",
+        "spend_limit_reached",
+    )
+)
+# Words of an account that has no money or no allowance left, whatever the status.
+_ACCOUNT = re.compile(
+    r"insufficient[ _-](?:\w+ )?(?:quota|funds?|credits?|balance)|credit balance|(?:account|prepaid|remaining) balance"
+    r"|(?:out of|no|not enough|never purchased|used up|ran out of)(?: \w+){0,4} credits?\b|(?:purchase|add|buy) (?:more )?credits"
+    r"|billing hard limit|billing (?:is )?not (?:active|enabled)|payment required|in arrears|arrearage|overdue (?:payment|balance)"
+    r"|spend(?:ing)? (?:limit|cap)|budget (?:has been |was |is )?(?:exceeded|exhausted|used up|reached)|hard limit|top[ -]?up|recharge"
+    r"|(?:exceeded|exhausted|reached|used up)(?: \w+){0,5} (?:quota|credits?|budget|allowance)"
+    r"|quota (?:has been |was |is )?(?:exceeded|exhausted|used up|reached)"
+    r"|free (?:tier|quota|credits?)\b.{0,40}(?:exhausted|used up|expired)",
+    re.IGNORECASE,
+)
+_ACCOUNT_403 = re.compile(r"\b(?:quota|credits?|billing|balance|payment|budget|funds?|subscription|spend(?:ing)?)\b", re.IGNORECASE)
+# What passes by itself is no empty account, though it may speak of billing.
+_PASSING = re.compile(
+    r"rate.?limit|per[ -](?:min|minute|second|hour|day)|requests? per|tokens? per|(?:re)?try (?:again )?(?:in|after)"
+    r"|too many (?:requests|concurrent)|\b(?:RPM|TPM|RPD|TPD)\b",
+    re.IGNORECASE,
+)
+_FILTER = re.compile(
+    r"content.{0,3}(?:filter|polic|management)|moderation|flagged|safety (?:system|polic|filter)|responsible ai|data.?inspection",
+    re.IGNORECASE,
+)
+_CONTEXT = re.compile(
+    r"context.{0,3}(?:length|window|size)|maximum context|(?:prompt|input|request|message)s? (?:is|are|was)? ?too (?:long|large)"
+    r"|\btoo long\b|too many (?:input )?tokens|reduce the length"
+    r"|exceeds? the (?:model'?s? )?(?:max|limit|context)|longer than the (?:model|max)",
+    re.IGNORECASE,
+)
+_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+
+
+class PromptError(Exception):
+    """This prompt alone can't be answered, and asking again does not help. `status` is the server's, 0 without one."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Refusal(EngineError, UserError):
+    """The server will not work as it is asked to: somebody must change the key, the model, the address or the account first."""
+
+
+class AccountEmpty(Refusal):
+    """The account at the server has no money or no allowance left."""
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """An error of a server.
+
+    Attributes:
+        status: of the response, or what an error inside a successful one says of itself.
+        words: what it says, as it may be shown; empty where it says nothing, or a page of HTML.
+        codes: what it calls itself, in lower case.
+        parameter: the field that it names as the culprit.
+        page: it is a page for people.
+    """
+
+    status: int
+    words: str
+    codes: frozenset[str] = frozenset()
+    parameter: str = ""
+    page: bool = False
+
+    @property
+    def is_account(self) -> bool:
+        """Whether the account is empty, so that every further request would be refused as well."""
+        if self.status == 402 or self.codes & _ACCOUNT_CODES:
+            return True
+        if self.status == 429:
+            return bool(_ACCOUNT.search(self.words)) and not _PASSING.search(self.words)
+        if self.status == 403:
+            return bool(_ACCOUNT.search(self.words) or _ACCOUNT_403.search(self.words)) and not self.is_filter
+        return 400 <= self.status < 500 and bool(_ACCOUNT.search(self.words)) and not self.is_filter
+
+    @property
+    def is_filter(self) -> bool:
+        """Whether a filter of contents took offence at the prompt."""
+        return any("content" in code and ("filter" in code or "policy" in code) for code in self.codes) or bool(_FILTER.search(self.words))
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the prompt is longer than the model takes."""
+        return "context_length_exceeded" in self.codes or self.status == 413 or bool(_CONTEXT.search(self.words))
+
+    @property
+    def quoted(self) -> str:
+        """The server's words for the end of a sentence."""
+        if self.words:
+            return f'it says "{self.words}"'
+        return "it answers with a page for people and no reason" if self.page else "it gives no reason"
+
+
+def complaint(status: int, content: bytes | object, sent: Iterable[str]) -> Complaint:
+    """What an error says.
+
+    Args:
+        status: of the response.
+        content: its body, or the JSON in it.
+        sent: texts of the prompt, which are not to be shown.
+    """
+    page = False
+    document = content
+    if isinstance(content, bytes):
+        said = content[: _READ * 8].decode("utf-8-sig", "replace")
+        page = bool(_PAGE.match(said))
+        document = loaded(content.decode("utf-8-sig", "replace"))
+        if document is None:
+            document = {} if page else {"message": said}
+    error = _error(document)
+    words = next(
+        (found for name in ("message", "msg", "detail", "error_description", "title", "reason") if (found := _words(error.get(name)))), ""
+    )
+    raw = error.get("metadata")
+    raw_words = _words(raw.get("raw")) if isinstance(raw, dict) else ""
+    codes = frozenset(str(error[name])[:80].lower() for name in ("code", "type", "status", "error_code") if error.get(name) is not None)
+    parameter = _words(error.get("param"))[:80] or _located(error.get("detail"))
+    told = f"{words}: {raw_words}" if raw_words and raw_words not in words else words
+    return Complaint(status, shown(told, sent), codes, parameter, page)
+
+
+def shown(words: str, sent: Iterable[str]) -> str:
+    """Words of a server for people: on one line, cut, controls visible, without secrets and without what they quote of `sent`."""
+    line = " ".join(redact(words[:_READ]).split())
+    line = _unquoted(line, [" ".join(text.split()) for text in sent])
+    line = showable(line, one_line=True).replace('"', "'")
+    return line if len(line) <= _LONGEST_WORDS else f"{line[:_LONGEST_WORDS].rstrip()}{_HIDDEN}"
+
+
+def refused(found: Complaint, model: str, tried: str) -> Exception:
+    """The error that a complaint is, if it does not pass by itself.
+
+    Args:
+        found: what the server said.
+        model: that was asked for.
+        tried: where the request went, for people.
+    """
+    status, quoted = found.status, found.quoted
+    if found.is_account:
+        return AccountEmpty(
+            f"the account at the server is used up ({status}): {quoted}. Top it up or raise its limit, then `tweetmill retry` goes on"
+        )
+    if found.is_filter and status != 401:
+        return PromptError(f"the server's filter of contents refuses this prompt ({status}): {quoted}", status)
+    if status == 401:
+        return Refusal(f"the server refuses the key (401): set OPENAI_API_KEY to one that may use {model!r}; {quoted}")
+    if status == 403:
+        return Refusal(f"the key may not use {model!r} here (403): set OPENAI_API_KEY to one that may, or name another model; {quoted}")
+    if status in {404, 405}:
+        return Refusal(
+            f"the server has no model {model!r} or no chat completions here ({status}; {tried}): {quoted}. Check the address, which ends"
+            " in its API version such as /v1, and serve an adapter under its name (vLLM: --enable-lora --lora-modules NAME=FOLDER)"
+        )
+    if 300 <= status < 400:
+        return Refusal(f"the server answers {status} and does not say where to go ({tried}): check the address")
+    if found.is_too_long:
+        return PromptError(f"the prompt is longer than the model's context ({status}): {quoted}", status)
+    return PromptError(f"the server refuses this prompt ({status}): {quoted}", status)
+
+
+def _error(document: object) -> Mapping[str, Any]:
+    """The innermost object that tells of the error, with a message under one of its usual names."""
+    for _ in range(4):
+        if isinstance(document, list) and document:
+            document = document[0]
+        elif isinstance(document, str):
+            return {"message": document}
+        elif isinstance(document, dict):
+            inner = document.get("error") or document.get("errors")
+            if not isinstance(inner, (dict, list, str)) or not inner:
+                return document
+            if isinstance(inner, str):
+                return {"message": inner, **document, "error": None} if "message" not in document else document
+            document = inner
+        else:
+            break
+    return document if isinstance(document, dict) else {}
+
+
+def _words(value: object) -> str:
+    """The text of a message, which may be a list of a validator's complaints."""
+    if isinstance(value, str):
+        return value[:_READ]
+    if isinstance(value, list):
+        told = [(_place(each), _words(each.get("msg", each.get("message")))) for each in value[:5] if isinstance(each, dict)]
+        return "; ".join(f"{place}: {words}" if place else words for place, words in told)
+    if isinstance(value, dict):
+        return _words(value.get("message", value.get("msg")))
+    return ""
+
+
+def _place(each: Mapping[str, Any]) -> str:
+    place = each.get("loc")
+    return ".".join(str(part)[:80] for part in place[:5] if part != "body") if isinstance(place, list) else ""
+
+
+def _located(detail: object) -> str:
+    """The field that a validator's first complaint is about."""
+    first = detail[0] if isinstance(detail, list) and detail else None
+    return _place(first).partition(".")[0] if isinstance(first, dict) else ""
+
+
+def _unquoted(line: str, sent: list[str]) -> str:
+    """The line with every stretch that also stands in `sent` hidden."""
+    folded = _folded(line)
+    pieces: set[str] = set()
+    for text in map(_folded, sent):
+        size = min(_QUOTED, len(text))
+        if size >= 3:
+            pieces.update(text[at : at + size] for at in range(len(text) - size + 1))
+    hidden = [False] * len(line)
+    for size in {len(piece) for piece in pieces}:
+        for at in range(len(folded) - size + 1):
+            if folded[at : at + size] in pieces:
+                hidden[at : at + size] = [True] * size
+    stretches = groupby(range(len(line)), key=hidden.__getitem__)
+    return "".join(_seen("".join(line[at] for at in stretch), is_hidden=is_hidden) for is_hidden, stretch in stretches)
+
+
+def _seen(stretch: str, *, is_hidden: bool) -> str:
+    """What is shown of a stretch: a name of the API that a tweet happens to hold as well is no quotation."""
+    return stretch if not is_hidden or stretch.strip(" .,:;'`()").lower() in _NAMES else _HIDDEN
+
+
+def _folded(text: str) -> str:
+    """The text in small letters, each in its place."""
+    return "".join(folded if len(folded := each.lower()) == 1 else each for each in text)

@@ -1,0 +1,225 @@
+"""One HTTP request to a chat server, bounded in time, in bytes and in where it may lead.
+
+Requests run on an event loop of their own, so that a deadline ends them wherever they are: in the headers as well as in the body, and
+however steadily they drip. Content encodings are undone here, since a few kilobytes may become gigabytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import threading
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+LONGEST_BODY = 4 * 1024 * 1024
+"""Bytes of an answer, decoded: no completion is that long, and a broken server must not fill the memory."""
+
+LONGEST_STREAM = 32 * 1024 * 1024
+"""Bytes of an answer that comes in pieces, each of which repeats who says it."""
+
+_MOST_REDIRECTS = 5
+_MOST_ENCODINGS = 3
+_MOST_MEMBERS = 16  # of a gzip file
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEPT_HEADERS = ("content-type", "content-encoding", "location", "retry-after")
+
+
+class Hung(Exception):
+    """No whole answer came in time."""
+
+
+class Unreachable(Exception):
+    """No connection came about, or it broke off; the message is the error's kind."""
+
+
+class Unreadable(Exception):
+    """An answer came, and its bytes can't be taken; the message completes "the answer …"."""
+
+
+class LedAway(Exception):
+    """The server sends on to another one; the message says to which."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response: its status, the headers that matter in lower case, and the decoded body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is a stream of server-sent events."""
+        return is_stream(self.headers)
+
+
+class Transport:
+    """Requests to one server.
+
+    Args:
+        base_url: with its version, such as `http://localhost:8000/v1`.
+        api_key: empty for servers that ask for none.
+        concurrency: connections.
+        timeout: seconds for one request, from its first byte to the answer's last.
+    """
+
+    def __init__(self, base_url: str, api_key: str, concurrency: int, timeout: float) -> None:
+        self._timeout = timeout
+        self.base_url = httpx.URL(base_url.rstrip("/").removesuffix("/chat/completions").rstrip("/"))
+        headers = {"Accept-Encoding": "gzip, deflate", "Content-Type": "application/json"}
+        headers |= {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        limits = httpx.Limits(max_connections=concurrency)
+        self._client = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(timeout), limits=limits)
+        self._moved: dict[httpx.URL, httpx.URL] = {}
+        self._loop = asyncio.new_event_loop()
+        self._running = threading.Thread(target=self._loop.run_forever, name="chat-requests", daemon=True)
+        self._running.start()
+
+    @property
+    def authorization(self) -> str | None:
+        """What every request tells of the key."""
+        told = self._client.headers.get("authorization")
+        return None if told is None else str(told)
+
+    def send(self, path: str, body: Mapping[str, object] | None = None) -> Reply:
+        """Post `body` to a path below the base, or get the path without one.
+
+        Raises:
+            Hung: no whole answer came in time.
+            Unreachable: no connection came about, or it broke off.
+            Unreadable: the answer is too long, or encoded as nobody asked.
+            LedAway: the server sends on to another one.
+        """
+        if self._loop.is_closed() or not self._running.is_alive():
+            raise Unreachable("Closed")
+        asking = asyncio.run_coroutine_threadsafe(self._in_time(path, body), self._loop)
+        try:
+            return asking.result()
+        except concurrent.futures.CancelledError:
+            raise Unreachable("Closed") from None
+
+    def close(self) -> None:
+        """End what is under way and close the connections."""
+        if self._loop.is_closed() or not self._running.is_alive():
+            return
+        closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+        try:
+            closing.result(timeout=5)
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._running.join(timeout=5)
+        if not self._running.is_alive():
+            self._loop.close()
+
+    async def _close(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.aclose()
+
+    async def _in_time(self, path: str, body: Mapping[str, object] | None) -> Reply:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._followed(self.base_url.copy_with(path=f"{self.base_url.path.rstrip('/')}/{path}"), body)
+        except (TimeoutError, httpx.TimeoutException):
+            raise Hung from None
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unreachable(type(error).__name__) from None
+
+    async def _followed(self, asked: httpx.URL, body: Mapping[str, object] | None) -> Reply:
+        """The reply where redirects on the same host end; the next request goes there at once."""
+        url = self._moved.get(asked, asked)
+        for _ in range(_MOST_REDIRECTS):
+            reply = await self._once(url, body)
+            if reply.status not in _REDIRECTS or "location" not in reply.headers:
+                if url != asked and reply.status < 400:
+                    self._moved[asked] = url
+                return reply
+            url = onward(url, reply.headers["location"])
+        raise LedAway("itself, round and round")
+
+    async def _once(self, url: httpx.URL, body: Mapping[str, object] | None) -> Reply:
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        async with self._client.stream("GET" if body is None else "POST", url, content=content) as response:
+            headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+            most = LONGEST_STREAM if is_stream(headers) else LONGEST_BODY
+            raw = bytearray()
+            async for part in response.aiter_raw():
+                raw += part
+                if len(raw) > most:
+                    raise Unreadable(f"is longer than {most // 2**20} MiB")
+        return Reply(response.status_code, headers, decoded(bytes(raw), headers.get("content-encoding", ""), most))
+
+
+def is_stream(headers: Mapping[str, str]) -> bool:
+    """Whether a response with these headers is a stream of server-sent events."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
+
+
+def onward(url: httpx.URL, location: str) -> httpx.URL:
+    """Where a redirect leads, if that is the same server: its host and port, or its own encrypted door.
+
+    Raises:
+        LedAway: it is another server, which gets neither the key nor a tweet.
+    """
+    try:
+        target = url.join(location)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        raise LedAway("an address that is none") from None
+    same = (target.scheme, target.port) == (url.scheme, url.port)
+    safer = (url.scheme, target.scheme) == ("http", "https") and target.port in (url.port, None)
+    if target.host != url.host or target.userinfo or not (same or safer):
+        raise LedAway(f"{target.scheme[:10]}://{target.host[:100]}" + (f":{target.port}" if target.port else ""))
+    return target
+
+
+def decoded(content: bytes, encodings: str, most: int) -> bytes:
+    """A body without its content encodings, the last of which was applied last.
+
+    Raises:
+        Unreadable: it is longer than `most` after one of them, broken, or encoded in a way that was not asked for.
+    """
+    named = [each.strip().lower() for each in encodings.split(",")]
+    applied = [each for each in named if each not in ("", "identity")]
+    if len(applied) > _MOST_ENCODINGS:
+        raise Unreadable(f"is encoded {len(applied)} times over")
+    for each in reversed(applied):
+        if each in ("gzip", "x-gzip"):
+            content = _inflated(content, (31,), most)
+        elif each == "deflate":
+            content = _inflated(content, (15, -15), most)  # many leave the zlib header out
+        else:
+            raise Unreadable("is encoded in a way that was not asked for")
+    return content
+
+
+def _inflated(content: bytes, ways: tuple[int, ...], most: int) -> bytes:
+    for way in ways:
+        try:
+            return _members(content, way, most)
+        except zlib.error:
+            continue
+    raise Unreadable("is not encoded as it says")
+
+
+def _members(content: bytes, way: int, most: int) -> bytes:
+    whole = bytearray()
+    for _ in range(_MOST_MEMBERS):
+        inflating = zlib.decompressobj(way)
+        whole += inflating.decompress(content, most + 1 - len(whole))
+        if len(whole) > most:
+            raise Unreadable(f"is longer than {most // 2**20} MiB once it is decoded")
+        if not inflating.eof:
+            raise Unreadable("breaks off")
+        content = inflating.unused_data
+        if way != 31 or not content.startswith(b"\x1f\x8b"):
+            return bytes(whole)
+    raise Unreadable("is encoded in too many pieces")
