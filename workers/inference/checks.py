@@ -6,7 +6,6 @@ tweet's own opening.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
@@ -15,7 +14,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from schemas.payloads import Stage
-from workers.inference.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, NEGATION, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
+from workers.inference import negation
+from workers.inference.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
 from workers.inference.promise import promise
 from workers.inference.prompts import prepare
 from workers.inference.text import EMOJI, EMOTICON, HANDLE, LINK, plain
@@ -31,9 +31,6 @@ from workers.inference.words import (
     undo_elongation,
     vocabulary,
 )
-
-_CLAUSE_BREAK = re.compile(r"[,.;:!?]\s|\b(?:but|and|because|so|if)\b", re.IGNORECASE)
-
 
 _FEW = 4
 
@@ -130,11 +127,7 @@ def _new_words(tweet: str, output: str) -> int:
 
 def _other_negation(tweet: str, output: str) -> int:
     """A negation that the tweet lacks, one of something else, or one lost while the output keeps what it denied."""
-    said, wrote = _negated(tweet), _negated(output)
-    if not wrote:
-        return int(bool(said & set(_stems(output))))
-    denied_anew = (wrote - said - {"."}) & set(_stems(tweet))
-    return int(not said or bool(denied_anew))
+    return int(negation.differs(tweet, output))
 
 
 def _repeated(tweet: str, output: str) -> int:
@@ -223,15 +216,3 @@ def _first_word(sentence: str) -> str:
 def _hedged(text: str) -> bool:
     words = _lowered(text)
     return bool(HEDGES & set(words)) or any(pair in {("will", "you"), ("can", "you")} for pair in pairwise(words))
-
-
-def _negated(text: str) -> set[str]:
-    """For every negation of the text, the stem of the first content word after it in its clause; `.` where none follows."""
-    objects = set()
-    for clause in _CLAUSE_BREAK.split(plain(text)):
-        words = _lowered(clause)
-        for place, word in enumerate(words):
-            if word in NEGATION or word.endswith("n't"):
-                following = _stems(" ".join(words[place + 1 :]))
-                objects.add(following[0] if following else ".")
-    return objects

@@ -62,6 +62,18 @@ SLANG = _table(
     "kno=know knw=know noe=know jus=just cld=could wld=would shld=should nxt=next lst=last lil=little lol=laughing lmao=laughing",
     "rofl=laughing haha=laughing fml=life smh=shaking tx=thanks+thank mum=mother mom=mother dad=father lvl=level lvls=levels pt=point",
     "pts=points pkwy=parkway blvd=boulevard assc=association assn=association",
+    "flt=flight flts=flights flght=flight pax=passenger+passengers psgr=passenger bz=business biz=business tkt=ticket",
+    "tkts=tickets conf=confirmation+confirmed sld=sold cnceld=cancelled cncld=cancelled cncled=cancelled cxl=cancelled+cancel",
+    "cxld=cancelled canx=cancelled refsd=refused fnd=found bng=being aftr=after bag=baggage+luggage bags=baggage+luggage",
+    "csr=representative",
+    "rep=representative reps=representatives cust=customer svc=service serv=service intl=international natl=national",
+    "mgr=manager mgmt=management appt=appointment acct=account temp=temperature asst=assistant ext=extension ppl=people attn=attention",
+    "ff=frequent+flyer gma=grandma gpa=grandpa hosp=hospital univ=university mfg=manufacturing yest=yesterday ystrdy=yesterday",
+    "med=medicine",
+    "meds=medicine 2gether=together sux=sucks+suck effin=fucking fckin=fucking fkn=fucking doco=documentary",
+    "2mrw=tomorrow arvo=afternoon morn=morning q=queue+question q'd=queued a/c=conditioning",
+    "diff=different+difference diffs=differences adv=advantage cond=condition docs=documents+doctors",
+    "orig=original reg=regular+regarding incl=including excl=excluding max=maximum gal=gallon",
 )
 
 IRREGULAR = {
@@ -81,8 +93,67 @@ IRREGULAR = {
 
 NEGATION = _words(
     "not no never none nothing nobody nowhere neither nor without cannot cant dont doesnt didnt wont isnt arent wasnt werent havent",
-    "hasnt hadnt wouldnt shouldnt couldnt aint hardly barely",
+    "hasnt hadnt wouldnt shouldnt couldnt aint hardly barely scarcely noone nae nuthin nuffin nothin nada zilch neva nvr",
 )
+
+DENIALS = _words(
+    "lack lacks lacked lacking fail fails failed failing failure refuse refuses refused refusing deny denies denied denying decline",
+    "declines",
+    "declined unable impossible incapable zero prevent prevents prevented unavailable",
+)
+"""Verbs and adjectives that deny what follows, as `lacks`, `failed to` and `unable` do."""
+
+WEAK_DENIALS = _words(
+    "few fewer little less bad badly poor poorly stop stops stopped end ends ended drop drops dropped cancel cancels cancelled",
+    "canceled avoid missing",
+    "avoids avoided miss misses missed lose loses lost only rarely seldom nearly almost forbid forbids forbidden useless notbut",
+)
+"""They may stand for a denial ("too few seats" for "no seats"), and are none by themselves."""
+
+OPPOSITES = {
+    "always": _words("never"), "everything": _words("nothing"), "everybody": _words("nobody noone no none"),
+    "everyone": _words("nobody noone no none"), "everywhere": _words("nowhere"),
+}  # fmt: skip
+"""What says the contrary of a negation: in an output alone it turns the tweet round."""
+
+INTERJECTED_NO = _words(
+    "that that's thats it it's its i i'm im i've we we're you you're he he's she she's they they're this there there's but and just lol",
+    "haha sorry thanks thank please yes no sir dude man bro",
+)
+"""What follows a `no` that answers somebody and denies nothing of its sentence."""
+
+MARKS = {
+    "$": ("dollar", "dollars", "usd"), "£": ("pound", "pounds", "gbp"), "€": ("euro", "euros", "eur"), "¥": ("yen",),
+    "¢": ("cent", "cents"), "%": ("percent",), "=": ("equal", "equals"), "+": ("plus", "more", "over"), "°": ("degree", "degrees"),
+    "#": ("number",), "<": ("under", "less"), ">": ("over", "more"),
+}  # fmt: skip
+"""Marks of a tweet and the words that they are read as."""
+
+UNITS = _table(
+    "h=hour+hours hr=hour+hours hrs=hour+hours m=minute+minutes+meter+million min=minute+minutes mins=minute+minutes s=second+seconds",
+    "sec=second+seconds d=day+days w=week+weeks wk=week+weeks wks=week+weeks mo=month+months mos=month+months y=year+years yr=year+years",
+    "yrs=year+years yo=year+years+old y/o=year+years+old k=thousand km=kilometer+kilometers+kilometre+kilometres mi=mile+miles",
+    "ft=foot+feet",
+    "in=inch+inches oz=ounce+ounces ozs=ounce+ounces lb=pound+pounds lbs=pounds kg=kilo+kilos+kilogram+kilograms g=gram+grams mph=miles",
+    "am=morning pm=evening+afternoon+night p=pence x=times gb=gigabytes mb=megabytes bn=billion mil=million mm=million",
+)
+"""What stands right after a number, and its words."""
+
+TIMES = _words("am pm")
+
+OPENERS = _words(
+    "despite although though several others many most some few more less another regarding concerning beside besides instead rather",
+    "overall",
+    "meanwhile however therefore thus hence perhaps maybe apparently obviously clearly sadly luckily hopefully unfortunately finally",
+    "actually",
+    "recently today tomorrow yesterday tonight yeah yep yup yay nah nope hmm hm ooh oh ah aw aww wow woo woohoo ugh hey hi hello huh good",
+    "great best bad nice nobody everybody none nothing everything people somebody only even still already almost nearly once twice never",
+    "always often sometimes together alone later earlier soon here there people fewer whoever whatever wherever",
+)
+"""Words that begin a sentence with a capital and are no names."""
+
+SAYING = _words("say says said saying tell tells told ask asks asked report reports reported write writes wrote announce announced")
+"""How a summary tells who is quoted."""
 
 HEDGES = _words(
     "if unless might maybe may perhaps probably possibly likely hopefully hope hoping hopes wish wishing could would should seems seem",

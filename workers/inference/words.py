@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from workers.inference.lexicon import AMBIGUOUS_NUMBERS, DOUBLED, FUNCTION, IRREGULAR, NUMBERS, SLANG
+from workers.inference import numerals
+from workers.inference.expansions import expansions
+from workers.inference.lexicon import DOUBLED, FUNCTION, IRREGULAR, OPENERS, SLANG
 from workers.inference.text import HANDLE, HASHTAG, LINK, plain, split_hashtag
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -15,10 +17,9 @@ SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 
 _LETTERS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _ACRONYM = re.compile(r"\b(?:[A-Za-z]\.){2,}")
-_DIGITS = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-_MAGNITUDE = re.compile(r"(\d+(?:,\d{3})*(?:\.\d+)?)\s?(k|thousand|m|mil|million|bn|b|billion)\b", re.IGNORECASE)
-_FACTORS = {"k": 3, "t": 3, "m": 6, "b": 9}
+_PREFIXES = ("un", "dis", "in", "im", "non")
 _SUFFIXES = ("'s", "ings", "ing", "ies", "ied", "ier", "ers", "est", "ed", "er", "es", "ly", "in'", "s", "y", "e")
+_LONG_NAME = 7  # letters from which one that differs is a slip, and not another name
 _RUN = re.compile(r"([^\W\d_])\1{2,}", re.IGNORECASE)
 
 
@@ -36,6 +37,8 @@ class Vocabulary:
     def has_name(self, word: str) -> bool:
         """Whether the tweet has `word` as a name: the same letters, or part of a hashtag or handle."""
         name = _bare(word)
+        if len(name) >= _LONG_NAME and any(_one_edit_apart(name, known) for known in self.forms):
+            return True
         return name in self.forms or _full_stem(name) in self.stems or (len(name) > 2 and any(name in tag for tag in self.tags))
 
     def has_word(self, word: str) -> bool:
@@ -43,7 +46,10 @@ class Vocabulary:
         form = _bare(word)
         if form in self.forms or stem(form) in {stem(known) for known in self.stems} or self.has_name(word):
             return True
-        return len(form) >= 5 and any(_one_edit_apart(form, known) for known in self.forms)
+        if len(form) >= 5 and any(_one_edit_apart(form, known) for known in self.forms):
+            return True
+        # Whether the tweet denies it is asked elsewhere.
+        return any(form != (bare := form.removeprefix(prefix)) and len(bare) >= 4 and self.has_word(bare) for prefix in _PREFIXES)
 
 
 @lru_cache(maxsize=4096)
@@ -58,33 +64,23 @@ def vocabulary(tweet: str) -> Vocabulary:
     found += [first + second for first, second in pairwise(found)]
     forms = {form for word in found for form in _variants(word)}
     forms |= {word for form in tuple(forms) for word in SLANG.get(form, ())}
-    if "%" in text:
-        forms.add("percent")
+    forms |= expansions(text)
     return Vocabulary(
         forms=frozenset(forms),
         stems=frozenset(map(_full_stem, forms)),
         tags=tuple(tag.lower() for tag in tags),
-        numbers=frozenset(numbers(spelled)),
+        numbers=frozenset(numerals.values(spelled)),
     )
-
-
-def numbers(text: str) -> set[str]:
-    """The values of all numbers in `text`, in every reading: `5k` is 5 and 5000, `3rd` and `third` are 3."""
-    values = {_canonical(match.group()) for match in _DIGITS.finditer(text)}
-    for match in _MAGNITUDE.finditer(text):
-        power = _FACTORS[match.group(2)[0].lower()]
-        values.add(_canonical(f"{float(match.group(1).replace(',', '')) * 10**power:.6f}"))
-    values |= {NUMBERS[word] for word in map(str.lower, WORD.findall(text)) if word in NUMBERS}
-    return values
 
 
 def foreign_numbers(tweet: str, output: str) -> list[str]:
     """The numbers of `output` that `tweet` lacks, as written there."""
-    known = vocabulary(tweet).numbers
-    output = _spoken(output)
-    digits = [match.group() for match in _DIGITS.finditer(output) if _canonical(match.group()) not in known]
-    spelled = [word for word in WORD.findall(output) if word.lower() in NUMBERS and word.lower() not in AMBIGUOUS_NUMBERS]
-    return digits + [word for word in spelled if NUMBERS[word.lower()] not in known and not vocabulary(tweet).has_name(word)]
+    known = vocabulary(tweet)
+    return [
+        one.text
+        for one in numerals.mentions(_spoken(output))
+        if not one.values & known.numbers and not (one.single and one.text.isalpha() and known.has_name(one.text))
+    ]
 
 
 def foreign_names(tweet: str, output: str) -> list[str]:
@@ -92,10 +88,12 @@ def foreign_names(tweet: str, output: str) -> list[str]:
     known = vocabulary(tweet)
     names = []
     for sentence in SENTENCE_END.split(_spoken(output)):
-        for place, word in enumerate(WORD.findall(sentence)):
-            if not word[0].isupper() or _is_function(word) or word.lower() in NUMBERS:
+        words = WORD.findall(sentence)
+        for place, word in enumerate(words):
+            if not word[0].isupper() or _is_function(word) or word.lower() in numerals.WORDS or (place == 0 and word.lower() in OPENERS):
                 continue
-            if not (known.has_word(word) if place == 0 else known.has_name(word)):
+            found = known.has_word(word) if place == 0 else known.has_name(word)
+            if not found and not _joined(words, place) & known.forms:
                 names.append(word)
     return names
 
@@ -105,15 +103,19 @@ def foreign_words(tweet: str, output: str) -> list[str]:
     known = vocabulary(tweet)
     names = set(foreign_names(tweet, output))
     found = WORD.findall(_spoken(output))
-    lowered = [_bare(word) for word in found]
     foreign = []
     for place, word in enumerate(found):
-        if word in names or _is_function(word) or word.lower() in NUMBERS or any(map(str.isdigit, word)) or known.has_word(word):
+        if word in names or _is_function(word) or word.lower() in numerals.WORDS or any(map(str.isdigit, word)) or known.has_word(word):
             continue
-        joined = {"".join(lowered[place : place + 2]), "".join(lowered[max(0, place - 1) : place + 1])}
-        if not joined & known.forms:
+        if not _joined(found, place) & known.forms:
             foreign.append(word)
     return foreign
+
+
+def _joined(words: list[str], place: int) -> set[str]:
+    """The word with its neighbours as one, as a tweet may write them: `Wi-Fi` for `wifi`."""
+    lowered = [_bare(word) for word in words[max(0, place - 1) : place + 2]]
+    return {"".join(lowered[:2]), "".join(lowered[-2:])} if len(lowered) > 1 else set()
 
 
 def content_words(text: str) -> list[str]:
@@ -173,13 +175,6 @@ def _full_stem(word: str) -> str:
 def _is_function(word: str) -> bool:
     lowered = word.lower()
     return lowered in FUNCTION or _bare(word) in FUNCTION
-
-
-def _canonical(digits: str) -> str:
-    value = digits.replace(",", "")
-    if "." in value:
-        value = value.rstrip("0").rstrip(".")
-    return value.lstrip("0") or "0"
 
 
 def _one_edit_apart(one: str, other: str) -> bool:

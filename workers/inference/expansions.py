@@ -1,0 +1,63 @@
+"""Words that a tweet says without writing them: what its codes, marks, units, handles, dates and quotes are read as."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from workers.inference import places
+from workers.inference.lexicon import MARKS, SAYING, UNITS
+from workers.inference.text import HANDLE, RETWEET, split_hashtag
+
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_UNIT = re.compile(r"\d\s?([a-z]+(?:/[a-z])?)(?![a-z])", re.IGNORECASE)
+_PART_OF_DAY = re.compile(r"\b(?:the|in|this|early)\s(am|pm)\b", re.IGNORECASE)
+_MARK_OF_NUMBERS = re.compile(r"[\w)]\s?([=+<>])\s?[\w(]")
+_ALWAYS = "$£€¥¢%°"
+_NUMBERED = re.compile(r"#\s?\d")
+_DATE = re.compile(r"(?<![\d/])(\d{1,2})/(\d{1,2})(?![\d/])")
+_QUOTES = re.compile(r"\"[^\"]{3,}\"|@\w+:")
+_OF_AIRLINES = ("airline", "airlines", "airways")
+_HALVES_OF_HOURS = re.compile(r"(?<!\d)(?:30|60|90|120)\s?(?:m|min|mins|minutes)\b", re.IGNORECASE)
+
+
+def expansions(tweet: str) -> set[str]:
+    """The words, in small letters. `tweet` is on one line, with its capitals."""
+    return {*places.names(tweet), *_of_marks(tweet), *_of_units(tweet), *_of_handles(tweet), *_of_dates(tweet), *_of_quotes(tweet)}
+
+
+def _of_marks(tweet: str) -> Iterator[str]:
+    there = (
+        {mark for mark in _ALWAYS if mark in tweet} | set(_MARK_OF_NUMBERS.findall(tweet)) | ({"#"} if _NUMBERED.search(tweet) else set())
+    )
+    for mark in there:
+        yield from MARKS[mark]
+
+
+def _of_units(tweet: str) -> Iterator[str]:
+    for unit in (*_UNIT.findall(tweet), *_PART_OF_DAY.findall(tweet)):
+        yield from UNITS.get(unit.lower(), ())
+    if _HALVES_OF_HOURS.search(tweet):
+        yield from ("hour", "hours")
+
+
+def _of_handles(tweet: str) -> Iterator[str]:
+    """`@SouthwestAir` is Southwest Airlines as well."""
+    for handle in HANDLE.findall(tweet):
+        words = split_hashtag(handle.lstrip("@＠").rstrip("0123456789_")).lower().split()
+        yield from words
+        if words and words[-1].endswith("air"):
+            yield from _OF_AIRLINES
+
+
+def _of_dates(tweet: str) -> Iterator[str]:
+    for parts in _DATE.findall(tweet):
+        yield from (_MONTHS[int(part) - 1] for part in parts if 1 <= int(part) <= len(_MONTHS))
+
+
+def _of_quotes(tweet: str) -> Iterator[str]:
+    if RETWEET.search(tweet) or _QUOTES.search(tweet):
+        yield from SAYING
