@@ -59,6 +59,9 @@ def _facts(found: dict[str, Any]) -> Table:
     learnt = ", ".join(f"{number:,} of {origin}" for origin, number in counts["train"].items())
     facts.add_row("train", f"{about}{sum(counts['train'].values()):,} examples ({learnt})" if learnt else "nothing")
     facts.add_row("test", f"{about}{counts['test']:,} examples")
+    if found["flagged"]:
+        flags = ", ".join(f"{reason} {number:,}" for reason, number in found["flagged"].items())
+        facts.add_row("flagged", f"{flags} of what people wrote and was looked at: kept, and first in a review")
     facts.add_row("dropped", f"{about}{counts['dropped']:,} examples, {100 * counts['dropped_share']:.1f} %")
     return facts
 

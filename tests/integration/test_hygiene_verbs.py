@@ -142,6 +142,8 @@ def test_what_a_person_wrote_is_kept_flagged_told_and_first_in_review(
     ]
     right = (tmp_path / "pairs.jsonl").read_text().splitlines()[2:]
     (tmp_path / "pairs.jsonl").write_text("\n".join([*map(json.dumps, wrong), *right]))
+    page = " ".join(said(capsys, "synthesize", "-r", recipe, "imports=null", "--preview", 1).split())
+    assert "promise 1, new_number 1 of what people wrote" in page
     with working(clean_database):
         built = answer(capsys, "synthesize", "-r", recipe, "imports=null", "--json")
         line = said(capsys, "synthesize", "-r", recipe, "imports=null")

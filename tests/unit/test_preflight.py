@@ -69,7 +69,7 @@ def test_pairs_without_tweets_are_no_obstacle_as_long_as_there_are_others() -> N
     assert some.notes() == [
         "the tweets of 20 of 60 pairs are not ingested: `tweetmill ingest FILE` brings the tweets of these tweet_ids in"
     ]
-    assert keys(Supply(read=60, without_tweet=60), test_size=0) == ["pairs:"]
+    assert keys(Supply(read=60, without_tweet=60), test_size=9, ratios=RATIOS, expect={"min_train": 9}) == ["pairs:"]
 
 
 @settings(deadline=None)

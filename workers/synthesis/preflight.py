@@ -43,7 +43,8 @@ class Preflight:
 
     def unmet(self) -> list[str]:
         """What can't be met whatever the filters keep: for each the key, what is asked, what there is, and what to do."""
-        return [*self._of_pairs(), *self._of_test(), *self._of_ratios(), *self._of_sizes()]
+        # Without a single pair nothing else can be said yet.
+        return [*self._of_pairs()] or [*self._of_test(), *self._of_ratios(), *self._of_sizes()]
 
     def notes(self) -> list[str]:
         """What is no obstacle but should be told: pairs about tweets which are not there."""
