@@ -65,6 +65,9 @@ def test_a_handle_is_a_name_inside_a_sentence_and_an_address_elsewhere(tweet: st
         ("I try not to RT @ann all day", "I try not to RT ann all day"),
         ("RT-PCR tests are late", "RT-PCR tests are late"),
         ("START @ann", "START ann"),
+        ("Mt Olive is closed", "Mt Olive is closed"),
+        ("Rt Hon Ann Lee is late", "Rt Hon Ann Lee is late"),
+        ("RT 66 is closed", "RT 66 is closed"),
         ("RT @ann: the bus is late", "the bus is late"),
         ("so true RT @ann: the bus is late", "so true the bus is late"),
         ("please read and RT @ann: the bus is late", "please read and the bus is late"),
@@ -104,6 +107,7 @@ def test_a_word_that_looks_like_a_mark_is_none(tweet: str, shown: str) -> None:
         ("\u3164empty\u115f fil\u17b4lers\ufff9\ufffb", "empty fillers"),
         ("&shy;so&#8203;up &#x2066;hot", "soup hot"),
         ("cafe\u0301 \u034f!", "café !"),
+        ("\ufb01ne \ufb02oats", "fine floats"),
         # Joiners and selectors that mean something stay.
         (
             "\U0001f469\u200d\U0001f4bb codes, I \u2764\ufe0f it, 1\ufe0f\u20e3",

@@ -59,11 +59,13 @@ def test_what_people_type_between_angle_brackets_stays(typed: str) -> None:
     [
         ("<p>late again</p>", "late again"),
         ("late<br>again", "late again"),
-        ("a <b>bold</b> move, an <i>i", "a bold move, an <i>i"),
+        ("a <b>bold</b> move, an <s>s", "a bold move, an <s>s"),
         ('see <a href="https://x.example">here</a>', "see here"),
         ("&lt;p&gt;late&lt;/p&gt;", "late"),
         ("&amp;amp;lt;br/&amp;amp;gt;late &amp;amp;amp; wet", "late & wet"),
         ("<span>tr</span>am", "tram"),
+        ("<b>late again", "late again"),
+        ("late again</i>!", "late again!"),
         ("gr8 &lt3 AT&TIMES x.example?a=1&copy=2 R&D; &#39;k&#x27;", "gr8 <3 AT&TIMES x.example?a=1&copy=2 R&D; 'k'"),
     ],
 )

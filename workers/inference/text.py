@@ -30,7 +30,7 @@ EMOTICON = re.compile(
 )
 RETWEET = re.compile(
     r"\b[RM]T\b\s*:?\s*(?:[\"']?[@＠]\w+\s?:?\s*)+"
-    r"|^\s*[RM]T\b\s*(?::\s*|$|(?=[\"'\w]))"
+    r"|^\s*(?:[RM]T\b\s*:\s*|RT\b\s*(?:$|(?=[\"'\w])))"
     r"|^\W*(?:via|h/?t)\b\s*:?\s*(?:[@＠]\w+\s*)+(?::|\s-)\s*",
     re.IGNORECASE,
 )
@@ -44,7 +44,7 @@ _ASKS = re.compile(
 _ANOTHERS = re.compile(r"\W*(?:[A-Z]|[a-z]+_\w|[a-z]{3,}\d\d|\w+\s?:)")
 _ASKED = re.compile(
     r"\W*(?:if|to|this|that|these|those|it|when|for|and|or|n|please|pls|plz|now|so|my|our|your|ur|me|us|as|with|after|before|until|while"
-    r"|once|because|follow|like|share|vote|win|tag|comment|away|back|[0-9])\b",
+    r"|once|because|follow|like|share|vote|win|tag|comment|away|back|hon|[0-9]+)\b",
     re.IGNORECASE,
 )
 

@@ -32,9 +32,10 @@ _STRAY_JOINER = re.compile(
 )
 _STRAY_SELECTOR = re.compile(f"(?<![{_PICTOGRAPHS}\u00a9\u00ae\u203c\u2049\u2122\u2139\u24c2])[\ufe0e\ufe0f](?!\u20e3)")
 
-# Letters and digits of mathematics, those of its letters that are older than the rest, full-width ASCII; words in circles or boxes.
+# Letters and digits of mathematics, those of its letters that are older than the rest, full-width ASCII, ligatures; words in circles or
+# boxes.
 _COSTUME = re.compile(
-    "[\U0001d400-\U0001d7ff\uff01-\uff5e\u2102\u210a-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c\u212d\u212f-\u2134]+"
+    "[\U0001d400-\U0001d7ff\uff01-\uff5e\ufb00-\ufb06\u2102\u210a-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c\u212d\u212f-\u2134]+"
     "|[\u24b6-\u24e9]{2,}|[\U0001f130-\U0001f149]{2,}"
 )
 

@@ -30,6 +30,9 @@ _WORDS = _names(
 )
 """Names that may be typed as a word: tags where they have an attribute, or where both ends of the element are there."""
 
+_LONE = _names("a b i u small big sub sup code mark font center")
+"""Of these, the names that are tags at the edge of a word too, as in a text that was cut: `<b>late`, `late</b>`, but not `a<b>c`."""
+
 _VALUE = r"""(?:"[^"]*+"|'[^']*+'|[^\s"'<>=`]++)"""
 _ATTRIBUTE = rf"\s+[a-zA-Z_:@][\w:.@-]*+(?:\s*+=\s*+{_VALUE})?+"
 _TAG = re.compile(rf"<(?P<close>/?)(?P<name>[a-zA-Z][a-zA-Z0-9-]*+)(?P<attributes>(?:{_ATTRIBUTE})*+)\s*+/?>")
@@ -87,7 +90,7 @@ class _Reader:
         place = 0
         for tag in _TAG.finditer(self._source):
             name = tag["name"].lower()
-            if not self._is_tag(name, tag["attributes"]):
+            if not self._is_tag(name, tag):
                 continue
             self._keep(kept, self._source[place : tag.start()])
             place = tag.end()
@@ -95,8 +98,17 @@ class _Reader:
         self._keep(kept, self._without_cut_tag(self._source[place:]))
         return "".join(kept)
 
-    def _is_tag(self, name: str, attributes: str) -> bool:
-        return self._is_html or name in _SURE or (name in _WORDS and ("=" in attributes or name in self._pairs))
+    def _is_tag(self, name: str, tag: re.Match[str]) -> bool:
+        if self._is_html or name in _SURE:
+            return True
+        if name not in _WORDS:
+            return False
+        return "=" in tag["attributes"] or name in self._pairs or (name in _LONE and self._is_at_edge(tag))
+
+    def _is_at_edge(self, tag: re.Match[str]) -> bool:
+        before, after = self._source[max(0, tag.start() - 1) : tag.start()], self._source[tag.end() : tag.end() + 1]
+        inner, outer = (before, after) if tag["close"] else (after, before)
+        return not tag["attributes"] and bool(inner.strip()) and not outer.isalnum()
 
     def _keep(self, kept: list[str], part: str) -> None:
         if self._unread is None:
