@@ -27,7 +27,7 @@ _KEYS = r"[\w.-]*(?:password|passwd|passphrase|pwd|secret|api[_-]?key|(?:access|
 _SCHEMES = r"(?:redis|rediss|valkey|valkeys|unix|socket|sentinel|postgres|postgresql|amqp)(?:\+\w+)*"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A server's address, whole: where a password is written wrongly, no part of it can be told from the rest. Our own examples stay.
-    (re.compile(rf"(\b{_SCHEMES}://)(?!(?:[A-Z:]*@)?HOST\b|/PATH\b)[^\s'\"<>)\]]+"), r"\1…"),
+    (re.compile(rf"(\b{_SCHEMES}://)(?!(?:[A-Z:]*@)?HOST\b|/PATH\b)(?=[\w:@%/\[])[^\s'\"<>)\]]+"), r"\1…"),
     # Of other addresses what stands before the last @, and what a key-like name has for its value.
     (re.compile(r"(\b[\w+.-]+://)(?![A-Z:]*@HOST\b)[^\s'\"<>]*@"), rf"\1{HIDDEN}@"),
     (re.compile(rf"((?:\b{_KEYS}|[?&](?:key|token|sig|auth))=)(?:'[^']*'|\"[^\"]*\"|[^\s&#'\"]+)", re.IGNORECASE), rf"\1{HIDDEN}"),

@@ -121,7 +121,8 @@ _BY_STATE = {
 
 _OF_REDIS = _kinds(
     (r"no password is set|without any password configured", Reason("it knows no password, and one is given", for_good=True, login=True)),
-    (r"Authentication required|NOAUTH", Reason("it asks for a password, and there is none", for_good=True, login=True)),
+    (r"Authentication required|NOAUTH|HELLO must be called",
+     Reason("it asks for a password, and there is none", for_good=True, login=True)),
     (r"invalid username-password|WRONGPASS|invalid password", Reason("it refuses the user or password", for_good=True, login=True)),
     (r"DB index is out of range|invalid DB index", Reason("it has no database of that number (DB index out of range)", for_good=True)),
     (r"SELECT is not allowed in cluster|MOVED|CROSSSLOT|CLUSTERDOWN",
@@ -140,6 +141,8 @@ _OF_REDIS = _kinds(
     (r"No such file or directory|error 2 connecting", _NO_SOCKET),
     (r"Permission denied|error 13 connecting", _CLOSED_SOCKET),
     (r"No route to host|Network is unreachable", _UNREACHABLE),
+    (r"timeout connecting|handshake operation timed out",
+     Reason("no answer in time: where the address begins with rediss://, it may speak no TLS there")),
     (r"timeout|timed out", _SLOW),
     (r"Connection closed by server|Connection reset|Connection lost|closed the connection|Broken pipe",
      Reason("it closed the connection: where it speaks TLS, write rediss://")),

@@ -54,6 +54,7 @@ def test_what_has_the_place_of_a_secret_is_taken_out(text: str):
         "CELERY_BROKER_URL: it is no address: write one such as redis://:PASSWORD@HOST:6379/0",
         "DATABASE_URL: write an address such as postgresql://USER@HOST:5432/DATABASE",
         "CELERY_BROKER_URL asks for no TLS: let it begin with rediss://",
+        "where the address begins with rediss://, it may speak no TLS there",
         "the path of a socket is absolute, so write three slashes: unix:///PATH/TO/SOCKET",
         "teacher.base_url: it is no address of a server: write one such as http://localhost:8000/v1",
         "recipe.yaml: write overrides as key=value, such as dataset=…",
