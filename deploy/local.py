@@ -265,21 +265,25 @@ def down(settings: Settings, report: Report) -> bool:
             with _deaf():
                 take_down(home, report)
         finally:
-            os.close(held)
+            if held is not None:
+                os.close(held)
     return ran
 
 
-def _held_after(home: Home, known: set[int]) -> int:
-    """The home's lock, once those who had it are gone."""
+def _held_after(home: Home, known: set[int]) -> int | None:
+    """The home's lock, once those who had it are gone; None where there can be none, such as on a disk that was made read-only."""
     deadline = time.monotonic() + _DOWN_PATIENCE
-    while (held := home.lock()) is None:
+    while True:
+        try:
+            held = home.lock()
+        except OSError:
+            return None
+        if held is not None:
+            return held
         others = {process.pid for process in holders(home.lock_file)} - known
         if others or time.monotonic() > deadline:
-            raise Unavailable(
-                f"another `tweetmill up` is at work on {home.path}: what it starts is not stopped. `tweetmill down` again does"
-            )
+            raise Unavailable(f"another `tweetmill up` is at work on {home.path}: `tweetmill down` again stops what it starts")
         time.sleep(0.2)
-    return held
 
 
 def _runs(home: Home) -> bool:

@@ -46,6 +46,11 @@ class Server(Protocol):
         """What clients connect to."""
         ...
 
+    @property
+    def record(self) -> Path:
+        """Who it is, as was noted last."""
+        ...
+
     def process(self) -> psutil.Process | None:
         """The running server."""
         ...

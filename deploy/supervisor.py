@@ -176,9 +176,12 @@ class Supervisor:
         return changed == [True]
 
     def _keep_server(self, server: Server) -> None:
-        if server.process() is None:
+        process = server.process()
+        if process is None:
             self.report(f"{server.name} stopped: starting it again")
             server.start()
+        elif find(server.record) is None:
+            self._steps.attempt(server.record.name, lambda: note(server.record, process.pid))
 
     def _heed_wish(self) -> None:
         """Bring back workers that left, and add new ones, until there are as many as a later `up` asks for."""

@@ -73,7 +73,7 @@ class StackFile(PydanticBaseSettingsSource):
             file = absolute(Path(self.current_state.get("home") or default_home())) / STACK_FILE
             said = json.loads(file.read_text())
             return dict(said["settings"])
-        except (FileNotFoundError, NotADirectoryError, LookupError, TypeError, ValueError, RecursionError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, LookupError, TypeError, ValueError, RecursionError):
             return {}
         except OSError as error:
             raise SettingsError(f"{STACK_FILE} in TWEETMILL_HOME can't be read ({error.strerror})") from None

@@ -40,6 +40,7 @@ POLL_SECONDS = 0.2
 STOP_POLL_SECONDS = 0.5
 CHECKPOINT_GRACE = 60.0  # seconds that ranks which were asked to leave get for the step under way and their checkpoint
 END_LIMIT_SECONDS = 15.0
+_KEYS = ("OPENAI_", "DATABASE_URL", "CELERY_BROKER_URL", "PGPASS", "TWEETMILL_DATABASE_", "TWEETMILL_BROKER_")
 GPU_PATIENCE = 10.0
 
 
@@ -125,7 +126,8 @@ def _environment(spec: TrainingSpec) -> dict[str, str]:
     env = {
         # CUDA would number the fastest device 0; the driver, by whose numbers devices are held, goes by their place on the bus.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        **os.environ,
+        # Ranks ask no server of ours and no teacher: what opens those doors stays with the worker.
+        **{name: value for name, value in os.environ.items() if not name.upper().startswith(_KEYS)},
         "ACCELERATE_USE_DEEPSPEED": "true",
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // spec.world_size)),
         "TOKENIZERS_PARALLELISM": "false",
