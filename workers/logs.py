@@ -11,6 +11,7 @@ import sys
 from contextvars import ContextVar
 
 from workers.redaction import redact
+from workers.showable import showable, showable_json
 
 _context: ContextVar[dict[str, str] | None] = ContextVar("tweetmill_log_context", default=None)
 
@@ -32,7 +33,7 @@ class PlainFormatter(logging.Formatter):
         """One line, with the bound fields in brackets."""
         fields = " ".join(f"{name}={value}" for name, value in (_context.get() or {}).items())
         line = super().format(record)
-        return redact(line.replace("[]", f"[{fields}]" if fields else "", 1))
+        return showable(redact(line.replace("[]", f"[{fields}]" if fields else "", 1)))
 
 
 class JsonFormatter(logging.Formatter):
@@ -44,7 +45,7 @@ class JsonFormatter(logging.Formatter):
         body |= {"message": redact(record.getMessage()), **(_context.get() or {})}
         if record.exc_info:
             body["error"] = redact(self.formatException(record.exc_info))
-        return json.dumps(body, ensure_ascii=False)
+        return showable_json(json.dumps(body, ensure_ascii=False))
 
 
 def set_up(json_lines: bool = False, level: int = logging.INFO) -> None:
