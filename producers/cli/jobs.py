@@ -204,7 +204,7 @@ def _facts(found: JobView, seen: dict[str, Any]) -> list[tuple[str, str | Text]]
     if seen["rows"]:
         facts.append(("rows", f"{seen['rows_done']} of {seen['rows']} done"))
     for name in ("progress", "shards", "result"):
-        facts += [(f"{name} {key}", _short(value)) for key, value in (seen[name] or {}).items()]
+        facts += [(f"{name} {key}", _short(value)) for key, value in (seen[name] or {}).items() if value is not None]
     return [(name, value) for name, value in facts if value]
 
 
@@ -229,9 +229,9 @@ def _coloured(state: JobState) -> Text:
 
 
 def _short(value: Any) -> str:
-    """A value in few words; nested ones as `key value`, the telling part of a long one first."""
+    """A value in few words; of nested ones those that are something. `--json` has all of it."""
     if isinstance(value, dict):
-        return " · ".join(f"{key} {_short(inner)}" for key, inner in value.items())
+        return " · ".join(f"{key} {_short(inner)}" for key, inner in value.items() if inner) or "nothing"
     if isinstance(value, list):
         return ", ".join(map(_short, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _GAP = 2
+_FEWEST = 4  # characters of a cell, however narrow the terminal is
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Listing:
             column, width = self._columns[place], self._widths[place]
             if column.least is not None:
                 least = min(width, column.least)
-                width = min(width, least + max(0, left))
+                width = min(width, max(least + left, _FEWEST))
                 left -= width - least
             table.add_column(column.name, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis", width=width)
         for row in self._rows:

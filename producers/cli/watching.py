@@ -101,7 +101,8 @@ def _of_training(job: JobView) -> Sight:
     progress = job.progress
     parts = []
     if "loss" in progress:
-        parts.append(f"loss {progress['loss']:.3g}")
+        loss = progress["loss"]
+        parts.append(f"loss {loss:.2f}" if loss >= 0.1 else f"loss {loss:.2g}")
     if "tokens_per_second" in progress:
         parts.append(f"{progress['tokens_per_second']:,.0f} tok/s")
     if "eta_seconds" in progress and not job.final:
