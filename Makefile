@@ -39,6 +39,7 @@ test-browser: setup ## Flower in a real Chromium (set CHROMIUM to its path)
 	@$(BIN)/python -m pytest tests/browser
 
 faults: setup ## The fault tests at full length (about half an hour); writes their figures into docs/faults.md
+	@TWEETMILL_FUZZ=10000 $(BIN)/python -m pytest tests/unit -m fuzz --timeout 1800
 	@mkdir -p build && rm -f build/faults.jsonl
 	@$(BIN)/python -m pytest tests -m fault --thorough --figures build/faults.jsonl; ended=$$?; $(BIN)/python -m tests.faults && exit $$ended
 

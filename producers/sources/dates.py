@@ -27,7 +27,7 @@ _WORDED = (
 )
 _ZONE = re.compile(r" ?(UTC|GMT|Z)$")
 _SPACED_OFFSET = re.compile(r" ([+-]\d\d:?\d\d)$")
-_NUMBER = re.compile(r"\d{9,19}(\.\d+)?")
+_NUMBER = re.compile(r"\d{9,19}(\.\d+)?|\d\.\d+[eE]\+?\d\d")
 _COMPACT = re.compile(r"(?:19|20)\d{12}")
 
 

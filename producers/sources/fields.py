@@ -18,9 +18,11 @@ LONGEST_LANG = 35
 # How tables write that a cell holds nothing.
 NOTHING = frozenset({"", "nan", "NaN", "NaT", "None", "null", "<NA>"})
 WHOLE_MARKUP = re.compile(r"\s*<(?:p|div|span|html)\b[^<>]*>", re.IGNORECASE)
+LOST_DIGITS = "the id went through a floating-point number, which keeps 15 digits of it: export it again with the id column as text"
 EXACT_BELOW = 2**53  # whole numbers up to here survive a floating-point number
 ROUNDED_ID = re.compile(r"[+-]?\d+([.,]\d+)?[eE]\+?\d+")
-FLOAT_ID = re.compile(r"(\d+)[.,]0*")
+FLOAT_ID = re.compile(r"(\d+)(?:\.0*|,0{0,2})")
+GROUPED_ID = re.compile(r"\d{1,3}(?:,\d{3})+")
 # How spreadsheets are made to leave a number alone; the x is rtweet's.
 QUOTED_ID = re.compile(r"""(?:'|="|x(?=\d{15}))(\d+)"?""")
 
@@ -80,32 +82,35 @@ def checked_id(value: object) -> str:
     """The id as a string, or a `RefusalError`. Whole numbers become strings; those that went through a float may have lost digits."""
     if value is None or (isinstance(value, str) and value and value in NOTHING):
         raise RefusalError("id", "the id is missing")
-    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW:
-        value = int(value)
     if isinstance(value, float) and value.is_integer():
-        raise RefusalError("id", _lost_digits())
+        if abs(value) >= EXACT_BELOW:
+            raise RefusalError("id", LOST_DIGITS)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RefusalError("id", f"the id is {_kind(value)}, not a string or a whole number")
-    if isinstance(value, int) and value.bit_length() > 4 * LONGEST_ID:
+    if isinstance(value, int) and value.bit_length() > 3 * LONGEST_ID:
         raise RefusalError("id", f"the id has more than {LONGEST_ID} characters")
     text = str(value).strip()
     if not text:
         raise RefusalError("id", "the id is empty")
     if len(text) > LONGEST_ID:
         raise RefusalError("id", f"the id has {len(text)} characters, more than {LONGEST_ID}")
+    check_characters("id", text)
+    return _without_traces(text)
+
+
+def _without_traces(text: str) -> str:
+    """An id as it was before a spreadsheet or a floating-point number had it, or a `RefusalError` where that cannot be known."""
     if ROUNDED_ID.fullmatch(text):
         raise RefusalError("id", "the id was rounded by a spreadsheet: export it again with the id column as text")
     if as_float := FLOAT_ID.fullmatch(text):
         if int(as_float.group(1)) >= EXACT_BELOW:
-            raise RefusalError("id", _lost_digits())
-        text = as_float.group(1)
-    check_characters("id", text)
+            raise RefusalError("id", LOST_DIGITS)
+        return as_float.group(1)
+    if GROUPED_ID.fullmatch(text):
+        return text.replace(",", "")
     quoted = QUOTED_ID.fullmatch(text)
     return quoted.group(1) if quoted else text
-
-
-def _lost_digits() -> str:
-    return "the id went through a floating-point number, which keeps 15 digits of it: export it again with the id column as text"
 
 
 def id_of_text(text: str) -> str:

@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.sources import dates
 from producers.sources.forms import Line
 from producers.sources.names import Names
 from producers.sources.objects import lines_of
+from schemas.forms import Form, FormError, read_row
+from tests.fuzzing import fuzz
 
 NOON = datetime(2023, 5, 4, 12, 0, 5, tzinfo=UTC)
 OLD_NOON = "Thu May 04 12:00:05 +0000 2023"
@@ -326,6 +329,7 @@ class TestOptionalFields:
             "2023-05-04T12:00:05Z", "2023-05-04 12:00:05", "2023-05-04 12:00:05 UTC", "2023-05-04 14:00:05 +0200", "20230504120005",
             "2023-05-04 14:00:05 +02:00", OLD_NOON, "Thu, 04 May 2023 12:00:05 GMT", "Thu May 04 05:00:05 PDT 2023",
             EPOCH_NOON, float(EPOCH_NOON), EPOCH_NOON * 1000, EPOCH_NOON * 10**6, EPOCH_NOON * 10**9, str(EPOCH_NOON), f"{EPOCH_NOON}000",
+            "1.683201605e+09", "1.683201605E12", f"{EPOCH_NOON}.0",
         ],
     )  # fmt: skip
     def test_a_date_is_read_in_the_forms_that_dumps_have(self, written: Any) -> None:
@@ -338,6 +342,7 @@ class TestOptionalFields:
         (11.0, "11"), ("11.0", "11"), (2.0**53 - 1, "9007199254740991"), (2.0**53, None), (1.29e18, None), ("1290000000000000512.0", None),
         ("1.29E+18", None), ("1,29E+18", None), (float("nan"), None), ("nan", None), ("'1290000000000000001", "1290000000000000001"),
         ('="1290000000000000001"', "1290000000000000001"), (1290000000000000001, "1290000000000000001"), (float("inf"), None), (True, None),
+        ("1,290,000,000,000,000,001", "1290000000000000001"), ("12,00", "12"), ("x129", "x129"),
     ],
 )  # fmt: skip
 def test_an_id_that_lost_digits_is_refused_and_one_that_lost_none_is_mended(written: Any, meant: str | None) -> None:
@@ -408,7 +413,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@fuzz
 @given(JSON)
 def test_any_document_gives_tweets_notices_and_refusals_and_never_fails(document: Any) -> None:
     lines = list(lines_of(document, 1, "s", Names()))
@@ -418,3 +423,34 @@ def test_any_document_gives_tweets_notices_and_refusals_and_never_fails(document
         if line.tweet is not None:
             assert line.tweet.text.strip()
             line.tweet.model_dump_json()
+
+
+@fuzz
+@given(st.dictionaries(st.sampled_from(["text", "id", "created_at", "date", "author", "lang", "user"]), JSON, min_size=1))
+def test_any_values_of_known_fields_give_a_tweet_or_a_refusal(row: dict[str, Any]) -> None:
+    for line in lines_of({"id": "1", "text": "x"} | row, 1, "s", Names({"text": "text", "author": "user.0"})):
+        assert (line.tweet is None) == (line.rejected is not None)
+
+
+@fuzz
+@given(st.text(st.sampled_from("0123456789-:+.TZ /eEWMonJanGUC"), max_size=30) | st.integers() | st.floats() | st.datetimes())
+def test_any_date_is_one_that_postgres_and_python_hold_or_none(written: Any) -> None:
+    moment = dates.parsed(written)
+    assert moment is None or dates.EARLIEST <= moment <= dates.LATEST
+
+
+@fuzz
+@given(st.sampled_from(Form), JSON, JSON, JSON)
+def test_any_row_of_pairs_is_a_pair_or_is_refused(form: Form, one: Any, other: Any, third: Any) -> None:
+    turns = [{"role": "user", "content": one}, {"role": "assistant", "content": other}]
+    for row in (
+        {"prompt": one, "completion": other, "instruction": one, "input": other, "output": third, "history": None},
+        {"messages": turns, "conversations": [{"from": "human", "value": one}, third], "prompt": turns[:1], "completion": turns[1:]},
+        {"messages": one, "conversations": other, "prompt": third, "chosen": turns, "rejected": one},
+    ):
+        try:
+            pair = read_row(form, row)
+        except FormError:
+            continue
+        assert pair.prompt.strip()
+        assert pair.completion.strip()
