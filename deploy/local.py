@@ -203,6 +203,7 @@ def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict
 
 
 def _add_workers(home: Home, plan: Plan, report: Report) -> dict[str, Any]:
+    get_settings.cache_clear()  # the addresses may be younger than what was read of them
     stack = home.read_stack()
     had = stack["workers"]
     wanted = plan.workers or sum(kept["name"].startswith("worker") for kept in stack["processes"])

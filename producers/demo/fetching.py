@@ -17,6 +17,7 @@ from pathlib import Path
 
 from workers import files
 from workers.errors import TweetmillError
+from workers.private import make_private
 
 
 class FetchFailed(TweetmillError):
@@ -40,7 +41,7 @@ class Package:
         """
         target = folder / self.filename
         if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private(folder)
             kind = ["--no-binary", ":all:"] if self.source else ["--only-binary", ":all:"]
             # pip asks a source distribution for its name by running its setup: the hash in the file is checked before that.
             pinned = folder / f"{self.filename}.requirement"
@@ -109,7 +110,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def _write_lines(target: Path, lines: Iterator[str]) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_private(target.parent)
     with files.written_text(target) as out:
         out.writelines(line + "\n" for line in lines)
     return target

@@ -224,6 +224,31 @@ def test_a_foreground_up_ends_in_order_when_its_terminal_is_gone(stack_home: Pat
     assert psutil.wait_procs(processes, timeout=5)[1] == []
 
 
+def test_two_ups_at_the_same_moment_are_one_stack_and_an_up_beside_a_down_is_told_of(stack_home: Path):
+    stack = Stack(stack_home)
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([*TWEETMILL, *arguments], env=stack.environment, stderr=subprocess.PIPE, cwd="/", text=True)
+
+    ups = [begin("up", "--detach"), begin("up", "--detach", "--workers", "2")]
+    try:
+        said = [up.communicate(timeout=120)[1] for up in ups]
+        assert [up.returncode for up in ups] == [0, 0], said
+        assert sum("Already up" in each for each in said) == 1, said
+        assert len(marked(stack_home)) in (4, 5)  # the supervisor, Flower, Postgres and one worker or two, by who was first
+        supervisor = stack.pid("supervisor")
+        down = begin("down")
+        assert wait_for(lambda: Home(stack_home).read_stack().get("ending", False) or not psutil.pid_exists(supervisor), 20)
+        up = stack.run("up", "--detach")
+        assert up.returncode == 0, up.stderr
+        told = down.communicate(timeout=120)[1]
+        assert down.returncode == 0 or "another `tweetmill up` is at work" in told
+        assert stack.pid("supervisor") != supervisor
+        assert stack.status()["ready"]
+    finally:
+        stack.run("down")
+
+
 # Servers
 
 
