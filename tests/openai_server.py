@@ -25,7 +25,7 @@ class Answer:
     """One response of the server: a status, a body, headers, a wait before them and one between the halves of the body, in seconds."""
 
     status: int = 200
-    body: str | None = None
+    body: str | bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     wait: float = 0.0
     drip: float = 0.0
@@ -85,7 +85,8 @@ def serving(script: Script) -> Iterator[Server]:
             time.sleep(answer.wait)
             with server.lock:
                 server.open_now -= 1
-            body = (answer.body if answer.body is not None else echo(request)).encode()
+            said = answer.body if answer.body is not None else echo(request)
+            body = said if isinstance(said, bytes) else said.encode()
             try:
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from schemas.payloads import Stage, TeacherSource
 from tests.openai_server import Answer, Server, always, completion, serving, taught, teaching, tweet
+from workers.inference.chat_refusals import AccountEmpty, Refusal
 from workers.inference.engine import EngineError
 from workers.synthesis.teach_asking import Answer as Told
 from workers.synthesis.teach_asking import Asked, Backoff, ServerTeacher
@@ -218,3 +224,212 @@ def test_a_request_that_hangs_keeps_no_process_from_leaving() -> None:
         took = time.monotonic() - began
     assert ended.returncode == 7
     assert took < 15
+
+
+def refusing(*words: str) -> Callable[[int, dict[str, Any]], Answer]:
+    """A server that refuses what it is asked with as long as a field or role is there, in these words: `field: words`."""
+
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        roles = {turn["role"] for turn in request["messages"]}
+        for each in words:
+            field, _, said = each.partition(": ")
+            if field in request or field in roles or (field == "!stream" and not request.get("stream")):
+                return Answer(400, body=json.dumps({"error": {"message": said}}))
+        if not request.get("stream"):
+            return Answer(body=taught(request))
+        text = json.loads(taught(request))["choices"][0]["message"]["content"]
+        pieces = [{"choices": [{"index": 0, "delta": {"content": part}}]} for part in (text[:5], text[5:])]
+        pieces.append(
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}
+        )
+        return Answer(body="".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces), headers={"content-type": "text/event-stream"})
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (["max_tokens: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."], "max_tokens"),
+        (["max_tokens: unknown field max_tokens", "max_completion_tokens: unknown field max_completion_tokens"], "max_tokens"),
+        (["temperature: Unsupported value: 'temperature' does not support 0"], "temperature"),
+        (["system: System role not supported"], "system"),
+        (["response_format: json_schema is not supported", "system: only user and assistant roles"], "system"),
+        (["seed: extra fields not permitted: seed"], "seed"),
+        (["system: bad request"], "system"),
+        (["temperature: bad request", "system: bad request"], "system"),
+        (["!stream: this model only supports streaming"], ""),
+        (["!stream: stream must be true", "stream_options: stream_options is not supported"], "stream_options"),
+        (
+            [
+                "max_tokens: max_tokens? use max_completion_tokens instead",
+                "temperature: only the default temperature",
+                "system: no system messages, unsupported",
+            ],
+            "temperature",
+        ),
+    ],
+)
+def test_what_a_server_does_not_take_is_found_out_once_and_done_without(words: list[str], field: str) -> None:
+    with serving(refusing(*words)) as server:
+        answers = ask(server, ["the tram was late", "the bus was late"], concurrency=1, candidates=2)
+        asked = len(server.requests)
+        again = ask(server, ["the ferry was late"], concurrency=1)
+    assert [answer.texts[0] for answer in answers.values()] == ["The tram was late.", "The bus was late."]
+    assert asked <= 4 + 6
+    assert again["the ferry was late"].texts == ("The ferry was late.",)
+    assert len(server.requests) == asked + 1, "it was not remembered"
+    last = server.requests[-1]
+    assert field not in last
+    assert field not in {turn["role"] for turn in last["messages"]}
+    assert "tram" not in str(last["messages"][-1])
+
+
+def test_a_folded_system_s_text_is_still_said() -> None:
+    with serving(refusing("system: System role not supported")) as server:
+        ask(server)
+    assert "summarize" in server.requests[-1]["messages"][0]["content"].lower()
+    assert server.requests[-1]["messages"][0]["role"] == "user"
+
+
+@pytest.mark.parametrize(("status", "code"), [(402, "x"), (429, "insufficient_quota"), (403, "insufficient_quota")])
+def test_an_empty_account_stops_all_and_hands_back_what_was_answered(status: int, code: str) -> None:
+    empty = Answer(status, body=json.dumps({"error": {"message": "You exceeded your current quota", "code": code}}))
+    got: list[str] = []
+    with serving(lambda n, request: empty if n > 3 else Answer(body=taught(request))) as server:
+        source = TeacherSource(model="teacher", base_url=server.url, candidates=1, concurrency=1)
+        teacher = ServerTeacher(source, server.url, "", FAST)
+        lesson = Lesson(source, Stage.SUMMARY, [])
+        with pytest.raises(AccountEmpty, match="exceeded your current quota"):
+            gather(got, teacher.answers((Asked(str(n), str(n), f"the tram was {n} late", lesson) for n in range(50)), lambda: None))
+    assert len(got) == 3
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "reason", "requests"),
+    [
+        ({"content": None, "reasoning_content": "hm"}, "length", "raise teacher.answer_tokens", 1),
+        ({"content": '{"text": "The tr'}, "length", "raise teacher.answer_tokens", 1),
+        ({"content": None, "refusal": "no"}, "stop", "declined", 1),
+        ({"content": ""}, "content_filter", "filter", 1),
+        ({"content": '{"text": "The \\ud800 tram."}'}, "stop", "control characters", 3),
+        ({"content": '{"text": ' + "[" * 50_000}, "stop", "malformed", 3),
+        ({"content": ""}, "stop", "nothing", 3),
+    ],
+)
+def test_an_answer_that_can_not_be_used_is_paid_for_and_says_why(message: Any, finish: str, reason: str, requests: int) -> None:
+    body = {"choices": [{"message": message, "finish_reason": finish}], "usage": {"prompt_tokens": 100, "completion_tokens": 256}}
+    with serving(always(Answer(body=json.dumps(body)))) as server:
+        (answer,) = ask(server).values()
+    assert answer.texts == ()
+    assert reason in str(answer.error)
+    assert len(server.requests) == requests
+    assert (answer.tokens_in, answer.tokens_out) == (100 * requests, 256 * requests)
+    assert answer.lasting
+
+
+def test_usage_that_is_missing_or_absurd_is_estimated_and_said() -> None:
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        return Answer(body=json.dumps(json.loads(taught(request)) | {"usage": {"prompt_tokens": 10**30, "completion_tokens": -5}}))
+
+    with serving(script) as server:
+        (answer,) = ask(server).values()
+    assert answer.texts
+    assert answer.estimated == 1
+    assert 50 < answer.tokens_in < 2000
+    assert 0 < answer.tokens_out < 50
+
+
+def test_more_choices_than_asked_for_are_left() -> None:
+    with serving(lambda _, request: Answer(body=taught({**request, "n": 30_000}))) as server:
+        (answer,) = ask(server).values()
+    assert answer.texts == ("The tram was late.",)
+
+
+def test_bytes_that_grow_when_decoded_cost_the_answer_alone() -> None:
+    bomb = gzip.compress(gzip.compress(bytes(200_000_000), 1))
+
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        bad = Answer(body=bomb, headers={"content-encoding": "gzip, gzip"})
+        return bad if "bad" in tweet(request) else Answer(body=taught(request))
+
+    with serving(script) as server:
+        answers = ask(server, ["the tram was late", "bad tram"], concurrency=1)
+    assert answers["the tram was late"].texts
+    assert "longer than" in str(answers["bad tram"].error)
+
+
+def test_headers_that_drip_end_when_the_time_is_up() -> None:
+    began = time.monotonic()
+    with dripping() as url:
+        source = TeacherSource(model="teacher", base_url=url, candidates=1, timeout=0.3)
+        question = Asked("1", "1", "the tram was late", Lesson(source, Stage.SUMMARY, []))
+        answers = ServerTeacher(source, url, "", FAST).answers([question], lambda: None)
+        with pytest.raises(EngineError, match=r"does not answer in 0\.3 s"):
+            gather([], answers)
+    assert time.monotonic() - began < 10
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server whose headers never end."""
+    ended = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not ended.wait(0.02):
+                    self.request.sendall(b"a")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        finally:
+            ended.set()
+            server.shutdown()
+
+
+def test_a_redirect_on_the_host_is_followed_and_remembered_and_one_elsewhere_gets_nothing() -> None:
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        moved = Answer(307, body="", headers={"location": "/other/chat/completions"})
+        return Answer(body=taught(request)) if serving_now[0].requests[-1]["path"].startswith("/other") else moved
+
+    serving_now: list[Server] = []
+    with serving(script) as server:
+        serving_now.append(server)
+        answers = ask(server, ["the tram was late", "the bus was late"], concurrency=1)
+        assert [request["path"] for request in server.requests] == ["/v1/chat/completions"] + ["/other/chat/completions"] * 2
+    assert all(answer.texts for answer in answers.values())
+    with serving(always(Answer(body=completion(["hi"])))) as other:
+        away = Answer(302, body="", headers={"location": f"{other.url}/chat/completions"})
+        with serving(always(away)) as server, pytest.raises(Refusal, match="neither the key nor a tweet goes there"):
+            ask(server)
+        assert other.requests == []
+
+
+def test_an_address_without_a_version_is_tried_below_v1() -> None:
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        return Answer(body=taught(request)) if serving_now[0].requests[-1]["path"].startswith("/v1/") else Answer(404, body="Not Found")
+
+    serving_now: list[Server] = []
+    with serving(script) as server:
+        serving_now.append(server)
+        server.url = server.url.removesuffix("/v1") + "/"
+        assert ask(server)["the tram was late"].texts
+    with serving(always(Answer(404, body="Not Found"))) as server:
+        server.url = server.url.removesuffix("/v1")
+        with pytest.raises(Refusal, match=r"tried at [\d.:]+/v1/chat/completions and before at [\d.:]+/chat/completions"):
+            ask(server)
+
+
+def test_the_server_s_words_are_shown_and_never_the_tweet() -> None:
+    def script(_: int, request: dict[str, Any]) -> Answer:
+        return Answer(400, body=json.dumps({"error": {"message": f"quite odd: {tweet(request)}"}}))
+
+    with serving(script) as server:
+        (answer,) = ask(server, ["the night tram to Oslo was late"]).values()
+    assert 'refuses this prompt (400): it says "quite odd: …"' in str(answer.error)

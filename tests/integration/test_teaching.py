@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,84 @@ def test_a_base_model_of_our_own_may_teach(clean_database: Engine, questions: li
     assert lesson.told["asked"] == 3
     assert lesson.told["tokens_out"] > 0
     assert (again.told["asked"], again.told["cached"]) == (0, 3)
+
+
+def empty_account(after: int) -> Any:
+    """A server whose account is used up after so many answers."""
+    words = json.dumps({"error": {"message": "Insufficient credits. Add more", "code": 402}})
+    return lambda n, request: Answer(402, body=words) if n > after else Answer(body=taught(request))
+
+
+def test_an_empty_account_fails_the_job_and_keeps_answers_alone(clean_database: Engine, questions: list[Question]) -> None:
+    with serving(empty_account(8)) as server:
+        job = Job(clean_database, server)
+        with pytest.raises(UserError, match=r"account at the server is used up \(402\): it says .Insufficient credits"):
+            job.teach(questions)
+        rows = stored(clean_database)
+        assert len(rows) == 8
+        assert all(row.answers for row in rows.values())
+        server.script = teaching
+        job.die()
+        job.begin()
+        lesson = job.teach(questions)
+        assert len(list(lesson.rows())) == TWEETS
+        assert lesson.told["asked"] == TWEETS
+    assert max(server.answered.values()) == 1, "an answer that was paid for was asked for again"
+
+
+def test_answers_of_which_none_can_be_learnt_from_end_the_asking(clean_database: Engine, questions: list[Question]) -> None:
+    with serving(lambda _, request: Answer(body=taught(request, "The bus to Paris was 7 minutes late."))) as server:
+        with pytest.raises(
+            UserError, match=r"none of the last \d answers can be learnt from \(.*new_name \d.* tokens, .* USD"
+        ) as complaint:
+            Job(clean_database, server, give_up_after=6, concurrency=2).teach(questions)
+        assert 6 <= len(server.requests) <= 8
+        assert len(stored(clean_database)) == len(server.requests), "what is paid for is kept"
+        Job(clean_database, server, give_up_after=None).teach(questions)
+        assert len(server.requests) == TWEETS
+    assert "tram" not in str(complaint.value)
+
+
+def test_a_useful_answer_now_and_then_lets_it_go_on(clean_database: Engine, questions: list[Question]) -> None:
+    def script(n: int, request: Request) -> Answer:
+        return Answer(body=taught(request) if n % 5 == 0 else taught(request, "The bus to Paris was 7 minutes late."))
+
+    with serving(script) as server:
+        rows = list(Job(clean_database, server, give_up_after=6, concurrency=1).teach(questions).rows())
+    assert sum(not reasons for _, reasons in rows) == 4
+
+
+def test_what_can_not_be_used_is_counted_and_holds_the_budget(clean_database: Engine, questions: list[Question]) -> None:
+    thinking = {"choices": [{"message": {"content": None, "reasoning_content": "hm"}, "finish_reason": "length"}]}
+    body = json.dumps(thinking | {"usage": {"prompt_tokens": 100, "completion_tokens": 256}})
+    with serving(always(Answer(body=body))) as server:
+        job = Job(clean_database, server, max_usd=1.0, usd_per_million_in=1000, usd_per_million_out=1000, concurrency=1)
+        with pytest.raises(
+            UserError, match=r"answered none of 3 prompts.*thought to the limit of 256 tokens.*raise teacher.answer_tokens.*1.068 USD"
+        ):
+            job.teach(questions)
+    assert len(server.requests) == 3
+    assert stored(clean_database) == {}
+
+
+def test_refusals_that_were_kept_are_asked_again_by_order_alone(clean_database: Engine, questions: list[Question]) -> None:
+    def refusing(_: int, request: Request) -> Answer:
+        return Answer(400, body="no") if tweet(request).startswith("the tram was 10") else Answer(body=taught(request))
+
+    with serving(refusing) as server:
+        Job(clean_database, server).teach(questions)
+        assert sum(not row.answers for row in stored(clean_database).values()) == 10
+        server.script = lambda _, request: Answer(400, body="no") if "103" in tweet(request) else Answer(body=taught(request))
+        before = len(server.requests)
+        Job(clean_database, server).teach(questions)
+        assert len(server.requests) == before, "they are refused for good"
+        job = Job(clean_database, server, ask_again="unanswered")
+        lesson = job.teach(questions)
+        asked = len(server.requests)
+        assert asked - before == 10
+        job.die()
+        job.begin()
+        job.teach(questions)
+        assert len(server.requests) == asked, "one job asks once"
+    assert lesson.told["asked"] == 10
+    assert [id_ for id_, row in stored(clean_database).items() if not row.answers] == ["103"]

@@ -5,25 +5,26 @@ Whatever the bytes are, they become a completion, a server's error, or nonsense 
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from workers.inference.chat_parts import loaded, message_of, parts_of, said_in
+from workers.inference.chat_stream import MOST_CHOICES, assembled
 from workers.text.thoughts import split_thoughts
 
 MOST_TOKENS = 2**24
 """Of one request: a server that says more has not counted."""
 
-_MOST_CHOICES = 64
 _MOST_ERROR = 500  # characters of a document's error that are looked at for a status
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "sensitive", "blocked"})
 _TURN_END = re.compile(r"(?:<\|[\w-]{1,40}\|>|</s>|<end_of_turn>)\Z")
 _LONGEST_TURN_END = 44
+_OPENERS = ("<", "[", "◁")
 # Controls but tab and line ends, halves of surrogate pairs, and code points that stand for no character.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
@@ -69,13 +70,15 @@ class Choice:
         text: without thoughts, stripped; empty where there is a problem.
         problem: why it can't be used.
         cut: it ended because the limit of tokens was reached.
-        thought: it came with thoughts, or ended some that the prompt had opened.
+        thought: it came with thoughts.
+        opened: it began inside of one, which the prompt had opened.
     """
 
     text: str = ""
     problem: Problem | None = None
     cut: bool = False
     thought: bool = False
+    opened: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,17 +128,18 @@ class Nonsense:
     paid: bool = False
 
 
-def read(content: bytes, number: int, *, stream: bool = False) -> Completion | ErrorBody | Nonsense:
+def read(content: bytes, number: int, *, stream: bool = False, opened: bool = False) -> Completion | ErrorBody | Nonsense:
     """What the body of a successful response says.
 
     Args:
         content: decoded.
         number: of choices that were asked for; more are not taken.
         stream: it was sent as a stream of events.
+        opened: answers of this model are known to begin inside of a thought, so that one which was cut is no more than that.
     """
     said = content.decode("utf-8-sig", "replace").lstrip()
     is_events = stream or said.startswith(("data:", "event:", ": "))
-    document = _assembled(said) if is_events else loaded(said)
+    document = assembled(said) if is_events else loaded(said)
     if document is None:
         why = "breaks off" if is_events else "is no JSON" if said else "is empty"
         return Nonsense(why, paid=is_events)
@@ -149,22 +153,14 @@ def read(content: bytes, number: int, *, stream: bool = False) -> Completion | E
         return failed
     if not found:
         return Nonsense("has no choices" if "choices" in document else "is JSON of another kind", usage, paid=usage is not None)
-    taken = [_choice(choice) for choice in found[: min(number, _MOST_CHOICES)]]
+    taken = [_choice(choice, opened) for choice in found[: min(number, MOST_CHOICES)]]
     return Completion(tuple(choice for choice, _ in taken), usage, sum(written for _, written in taken))
-
-
-def loaded(said: str) -> object:
-    """JSON as a value; None for what is none, or nested too deeply to be any."""
-    try:
-        return json.loads(said, strict=False)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _failure(document: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBody | None:
     """The error that stands where an answer should."""
     error = document.get("error")
-    if not error and choices and not _message(choices[0]).get("content"):
+    if not error and choices and not message_of(choices[0]).get("content"):
         error = choices[0].get("error")
     if not error:
         return None
@@ -176,25 +172,20 @@ def _failure(document: Mapping[str, Any], choices: list[dict[str, Any]]) -> Erro
     return ErrorBody(status, {"error": error})
 
 
-def _message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    message = choice.get("message", choice.get("delta"))
-    if isinstance(message, str):
-        return {"content": message}
-    return message if isinstance(message, dict) else {"content": choice.get("text")}
-
-
-def _choice(choice: Mapping[str, Any]) -> tuple[Choice, int]:
+def _choice(choice: Mapping[str, Any], opened: bool) -> tuple[Choice, int]:
     """A choice, and how many characters were written for it."""
-    message = _message(choice)
-    content, thoughts, refusal = _parts(message.get("content"))
-    thoughts += _said(message.get("reasoning_content")) or _said(message.get("reasoning")) or _said(message.get("thinking"))
-    refusal = refusal or _said(message.get("refusal"))
+    message = message_of(choice)
+    content, thoughts, refusal = parts_of(message.get("content"))
+    thoughts += said_in(message.get("reasoning_content")) or said_in(message.get("reasoning")) or said_in(message.get("thinking"))
+    refusal = refusal or said_in(message.get("refusal"))
     ended = str(choice.get("finish_reason") or choice.get("native_finish_reason") or "")[:40].lower()
-    spoken = split_thoughts(content)
+    cut = ended in _CUT
+    spoken = split_thoughts(content, opened=opened and cut)
     text = _without_turn_end(spoken.text)
-    cut, thought = ended in _CUT, spoken.thought or bool(thoughts)
+    thought = spoken.thought or bool(thoughts)
+    began_inside = spoken.thought and not content.lstrip().startswith(_OPENERS)
     problem = _problem(text, refusal, ended, unfinished=spoken.unfinished, tool=_calls(message))
-    return Choice("" if problem else text, problem, cut, thought), len(content) + len(thoughts) + len(refusal)
+    return Choice("" if problem else text, problem, cut, thought, began_inside), len(content) + len(thoughts) + len(refusal)
 
 
 def _problem(text: str, refusal: str, ended: str, *, unfinished: bool, tool: bool) -> Problem | None:
@@ -222,42 +213,6 @@ def _calls(message: Mapping[str, Any]) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
-def _parts(content: object) -> tuple[str, str, str]:
-    """The text, the thoughts and the refusal of a content, which is a string or a list of parts."""
-    if not isinstance(content, list):
-        return _said(content), "", ""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    refusals: list[str] = []
-    for part in content:
-        kind = str(part.get("type", "text"))[:40] if isinstance(part, dict) else "text"
-        if kind in ("thinking", "reasoning", "reasoning_text", "redacted_thinking"):
-            thoughts.append(_said(part))
-        elif kind == "refusal":
-            refusals.append(_said(part.get("refusal")) or _said(part))
-        else:
-            texts.append(_said(part))
-    return "".join(texts), "".join(thoughts), "".join(refusals)
-
-
-def _said(value: object) -> str:
-    """The text of a string, or of a part that holds one under one of its usual names."""
-    for _ in range(4):
-        if isinstance(value, str):
-            return value
-        if isinstance(value, list):
-            return "".join(each if isinstance(each, str) else _text_of_part(each) for each in value)
-        if not isinstance(value, dict):
-            return ""
-        value = next((value[name] for name in ("text", "value", "content", "thinking", "reasoning") if value.get(name)), None)
-    return ""
-
-
-def _text_of_part(part: object) -> str:
-    text = part.get("text", part.get("content")) if isinstance(part, dict) else None
-    return text if isinstance(text, str) else ""
-
-
 def _usage(told: object) -> Usage | None:
     """The figures of a server; None where one is missing, or is none that a request can have."""
     if not isinstance(told, dict):
@@ -271,62 +226,3 @@ def _count(told: object) -> int | None:
     if isinstance(told, bool) or not isinstance(told, (int, float)) or not math.isfinite(told):
         return None
     return int(told) if 0 <= told <= MOST_TOKENS else None
-
-
-def _assembled(said: str) -> object:
-    """The completion that a stream of events tells piece by piece; None for a stream that breaks off or tells none."""
-    choices: dict[int, dict[str, Any]] = {}
-    whole: dict[str, Any] = {}
-    ended = False
-    for event in _events(said):
-        if event.strip() == "[DONE]":
-            ended = True
-            break
-        piece = loaded(event)
-        if not isinstance(piece, dict):
-            continue
-        if piece.get("error"):
-            return {"error": piece["error"]}
-        whole |= {"usage": piece["usage"]} if piece.get("usage") else {}
-        for choice in piece["choices"] if isinstance(piece.get("choices"), list) else ():
-            ended = _joined(choices, choice) or ended
-    if not ended or not choices:
-        return None
-    return whole | {"choices": [_whole(choices[index]) for index in sorted(choices)]}
-
-
-def _events(said: str) -> Iterator[str]:
-    """The data of each event; one may have several lines."""
-    data: list[str] = []
-    for line in re.split(r"\r\n|\r|\n", said):
-        if line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
-        elif not line and data:
-            yield "\n".join(data)
-            data = []
-    if data:
-        yield "\n".join(data)
-
-
-def _joined(choices: dict[int, dict[str, Any]], choice: object) -> bool:
-    """Add a piece to its choice; whether it is that choice's last."""
-    if not isinstance(choice, dict):
-        return False
-    index = choice.get("index", 0)
-    if not isinstance(index, int) or not 0 <= index < _MOST_CHOICES:
-        return False
-    known = choices.setdefault(index, {"content": [], "thoughts": [], "refusal": [], "tool_calls": None, "finish_reason": None})
-    message = _message(choice)
-    content, thoughts, refusal = _parts(message.get("content"))
-    known["content"].append(content)
-    known["thoughts"].append(thoughts or _said(message.get("reasoning_content")) or _said(message.get("reasoning")))
-    known["refusal"].append(refusal or _said(message.get("refusal")))
-    known["tool_calls"] = known["tool_calls"] or message.get("tool_calls")
-    known["finish_reason"] = choice.get("finish_reason") or known["finish_reason"]
-    return bool(choice.get("finish_reason"))
-
-
-def _whole(known: Mapping[str, Any]) -> dict[str, Any]:
-    message = {"content": "".join(known["content"]), "reasoning_content": "".join(known["thoughts"])}
-    message |= {"refusal": "".join(known["refusal"]), "tool_calls": known["tool_calls"]}
-    return {"message": message, "finish_reason": known["finish_reason"]}

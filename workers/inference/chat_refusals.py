@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from workers.errors import UserError
-from workers.inference.chat_reading import loaded
+from workers.inference.chat_parts import loaded
 from workers.inference.engine import EngineError
 from workers.redaction import redact
 from workers.showable import showable

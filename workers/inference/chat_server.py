@@ -85,9 +85,9 @@ class _Tries:
         """Note a failure of the server."""
         self.failed, self.problem, self.nonsense = self.failed + 1, problem, ""
 
-    def misread(self, why: str) -> None:
-        """Note an answer that is none."""
-        self.failed, self.problem, self.nonsense = self.failed + 1, "", why
+    def misread(self, why: str, *, ever: bool) -> None:
+        """Note an answer that is none. A server that has never given one has another address, and is not waited for."""
+        self.failed, self.problem, self.nonsense = self.failed + (1 if ever else max(1, self.backoff.tries // 2)), "", why
 
 
 class ChatServer:
@@ -173,7 +173,7 @@ class ChatServer:
                 gate.went_through()
                 if answer.paid:
                     meter.add(answer.usage, body, 0)
-                tries.misread(answer.why)
+                tries.misread(answer.why, ever=bool(talk.dialect.proven))
             if tries.spent:
                 raise self._given_up(tries, gate)
             if rest is None:
@@ -182,7 +182,10 @@ class ChatServer:
     def _read(self, reply: Reply, request: Request) -> Completion | Complaint | Nonsense:
         if reply.status >= 300:
             return complaint(reply.status, reply.content, request.texts())
-        answer = read(reply.content, request.number, stream=reply.is_stream)
+        dialect = self.dialect(request.model)
+        answer = read(reply.content, request.number, stream=reply.is_stream, opened=dialect.opens_thoughts)
+        if isinstance(answer, Completion) and any(choice.opened for choice in answer.choices):
+            dialect.opens_thoughts = True
         return complaint(answer.status, answer.document, request.texts()) if isinstance(answer, ErrorBody) else answer
 
     def _sent(self, path: str, body: dict[str, object], tries: _Tries, meter: Meter) -> Reply | None:
@@ -196,7 +199,7 @@ class ChatServer:
         except Unreachable as error:
             tries.fail(f"cannot be reached ({error}): check OPENAI_BASE_URL and that the server runs")
         except Unreadable as error:
-            tries.misread(str(error))
+            tries.misread(str(error), ever=True)
             meter.add(None, body, 0)
         except LedAway as error:
             raise Refusal(

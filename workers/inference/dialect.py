@@ -134,7 +134,7 @@ class Talk:
     """One request on its way to being taken."""
 
     def __init__(self, dialect: Dialect, request: Request) -> None:
-        self._dialect = dialect
+        self.dialect = self._dialect = dialect
         self._request = request
         self._guessed: list[Feature] = []
         self._sent: frozenset[Feature] = frozenset()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from workers.inference.chat_reading import Completion, Problem, sentence
 from workers.inference.chat_server import Backoff, ChatServer, Meter, PromptError, Refusal, Request
+from workers.inference.control_tokens import neutralise_common
 from workers.inference.dialect import Feature
-from workers.inference.engine import Generation, Prompt, Sampling
+from workers.inference.engine import Generation, Message, Prompt, Sampling
 from workers.inference.flow import as_they_come
 from workers.inference.gate import Gate
 
@@ -93,7 +94,9 @@ class OpenAIEngine:
 
     def _answer(self, prompt: Prompt, sampling: Sampling, model: str, gate: Gate) -> Generation:
         meter = Meter()
-        greedy = Request(model, prompt, sampling.max_new_tokens)
+        # A tweet is data: what it quotes of a template ends no turn at the server either.
+        safe = tuple(Message(turn.role, turn.content if turn.role == "system" else neutralise_common(turn.content)) for turn in prompt)
+        greedy = Request(model, safe, sampling.max_new_tokens)
         try:
             completions = [self._server.complete(greedy, gate, meter)]
             more = sampling.num_return_sequences - 1

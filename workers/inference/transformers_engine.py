@@ -16,6 +16,7 @@ from workers.inference import base_model
 from workers.inference.chat import chat_format
 from workers.inference.engine import EngineError, Generation, Prompt, Sampling
 from workers.precision import AskedDtype
+from workers.text.thoughts import split_thoughts
 
 if TYPE_CHECKING:
     import torch
@@ -167,7 +168,7 @@ class TransformersEngine:
 
     def _text(self, ids: Ids) -> str:
         text = str(self._tokenizer.decode(ids, skip_special_tokens=True))
-        return (text.partition(self._chat.end_text)[0] if self._chat.end_text else text).strip()
+        return split_thoughts(text.partition(self._chat.end_text)[0] if self._chat.end_text else text).text
 
     def _generation(self, prompt: Ids, alternatives: Decoded) -> Generation:
         texts = tuple(map(self._text, alternatives))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from schemas.payloads import Stage, TeacherSource
 from workers import templates
 from workers.inference.checks import check
+from workers.inference.control_tokens import neutralise_common
 from workers.inference.engine import Message, Prompt
 from workers.inference.promise import MAX_WORDS
 from workers.inference.prompts import prepare
@@ -30,8 +31,7 @@ SCHEMA: Mapping[str, object] = {
 _AS_JSON = 'Answer with JSON of this form and nothing else: {"text": "…"}'
 _AS_TEXT = "Answer with the text alone."
 
-# What chat templates of servers take for the end of a turn or the beginning of another, and the marks around the tweet.
-_CONTROL = re.compile(r"<[|｜][^<>\n]{1,60}[|｜]>|</?s>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|</?think>|<\s*/?\s*tweet\s*>", re.I)
+_TWEET_MARK = re.compile(r"<\s*/?\s*tweet\s*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def marked(tweet: str) -> str:
     """The tweet as a teacher sees it: between marks, without anything that could end them or a turn of the chat."""
     inner, before = prepare(tweet), None
     while inner != before:  # what was taken out may have stood within another
-        inner, before = _CONTROL.sub(" ", inner), inner
+        inner, before = neutralise_common(_TWEET_MARK.sub(" ", inner), " "), inner
     return f"<tweet>{' '.join(inner.split())}</tweet>"
 
 
