@@ -13,6 +13,7 @@ from functools import lru_cache
 from producers.sources import dates
 from producers.sources.forms import Fields, RefusalError, SourceError
 from schemas.paths import LONGEST_NAME, names_in, unwrapped, value_at
+from workers.ingest.tables import column_of
 
 # Capitals, spaces, dashes and underscores make no difference: `Tweet ID`, `tweet-id` and `tweetId` are `tweet_id`.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -107,11 +108,15 @@ def names_a_text(header: Sequence[str], names: Names) -> bool:
 
 
 def check_header(header: Sequence[str], number: int, names: Names) -> None:
-    """Raise `SourceError` for columns none of which is the text's, or not those that were told."""
+    """Raise `SourceError` for columns none of which is the text's, or not those that were told. Capitals make no difference."""
     shown = names_in(dict.fromkeys(header)) if all(map(_may_be_a_name, header)) else "what does not look like names"
+    columns: dict[str, str] = {}
     for name, path in names.told.items():
-        if path not in header:
+        column = column_of(path, header, number)
+        if column is None:
             raise SourceError(f"line {number} names no column {path}, which --map says is the {name}: its columns are {shown}")
+        columns[name] = column
+    names.told = columns
     if not names_a_text(header, names):
         advice = "add such a header line, or say with `--map text=COLUMN` which column holds it"
         raise SourceError(f"line {number} must name the columns, one of them `text`; it names {shown}: {advice}")

@@ -209,7 +209,7 @@ def test_keys_of_other_names_are_told_by_a_map(clean_database: Engine, tmp_path:
 
     assert main(["ingest", str(path), "--map", "text=says.body.0,id=n,author=by.nick,lang=by.tongue"]) == 0
     assert "No row has by.tongue, which --map names for lang; the first row's keys are n, says.body, by.nick." in capsys.readouterr().err
-    answer(capsys, "ingest", table, "--map", "text=what they said,id=uid", "--json")
+    answer(capsys, "ingest", table, "--map", "text=What they said,id=UID", "--json")
 
     with clean_database.connect() as connection:
         found = [tuple(row) for row in connection.execute(text("SELECT id, text, author FROM tweet ORDER BY id"))]
