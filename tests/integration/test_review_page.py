@@ -221,3 +221,28 @@ def test_a_sitting_ends_at_its_limit(clean_database: Engine) -> None:
     sit(dataset, story, limit=2)
 
     assert sorted(str(row.verdict) for row in reviewed(clean_database, dataset).values()) == ["None"] * 3 + ["accepted"] * 2
+
+
+def test_what_a_row_holds_is_seen_and_neither_obeyed_nor_lost_by_an_edit(clean_database: Engine) -> None:
+    hidden = "The bus \x1b[2J\x1b]52;c;bWluZQ==\x07 is [bold]late[/bold] [/x] \u202eagain\u202c \x9b31m."
+    lineage = {"file": "[/]\x1b[2J.jsonl", "place": "line 7", "licence": "[bold]\u202e"}
+    dataset = add_dataset(clean_database, [Row(hidden, hidden, "import", lineage=lineage)])
+    drawn: list[str] = []
+
+    async def story(page: ReviewPage, pilot: Pilot[Any]) -> None:
+        assert seen(page, "target") == r"The bus \x1b[2J\x1b]52;c;bWluZQ==\x07 is [bold]late[/bold] [/x] \u202eagain\u202c \x9b31m."
+        await pilot.press("e")
+        await pilot.pause()
+        drawn.extend("".join(segment.text for segment in line) for line in page.screen._compositor.render_strips())
+        page._view.editor.text = page._view.editor.text.replace("late", "late today")
+        await pilot.press("enter")
+        await until(pilot, lambda: page._unstored == 0)
+        page.notify("[/x]\x1b[2J")
+        await until(pilot, lambda: r"[/x]\x1b[2J" in notes(page))
+
+    sit(dataset, story)
+
+    assert not [line for line in drawn if any(character in line for character in "\x1b\x07\x9b\u202e\u202c")]
+    assert any(r"\x1b[2J" in line for line in drawn)
+    (row,) = reviewed(clean_database, dataset).values()
+    assert row.target_text == hidden.replace("late", "late today")
