@@ -173,6 +173,21 @@ class TestSynthesize:
         assert "pairs: the tweets of 60 of 60 pairs are not ingested: `tweetmill ingest FILE`" in told
         assert self.jobs(clean_database) == before
 
+    @pytest.mark.parametrize(("number", "test"), [(30, 15), (60, 30)])
+    def test_the_recipe_to_copy_works_with_a_few_pairs(
+        self, clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str], number: int, test: int
+    ) -> None:
+        pairs = recipe.parent / "few.jsonl"
+        pairs.write_text("\n".join((recipe.parent / "pairs.jsonl").read_text().splitlines()[:number]))
+        mix = Path(__file__).parents[2] / "recipes" / "synthesis-mix.yaml"
+        # The pairs of this file are alike: by the recipe's own similarity they would be one cluster.
+        with working(clean_database):
+            built = answer(capsys, "synthesize", "-r", mix, f"pairs={pairs}", "dataset=few", "near_duplicate=1.0", "--json")
+
+        counts = built["counts"]
+        assert (counts["test"], counts["train"], counts["noise"]) == (test, 3 * (number - test), 2 * (number - test))
+        assert built.get("flagged") is None
+
     @staticmethod
     def jobs(engine: Engine) -> int:
         with engine.connect() as connection:

@@ -52,6 +52,14 @@ def test_numbers_stay_and_a_recipe_without_expectations_has_none() -> None:
     assert preflight(Supply(pairs=9), expect=numbers).resolved() == SynthesisSpec(dataset="d", pairs="p", expect=numbers).expect
 
 
+def test_a_test_of_everything_leaves_nothing_to_learn_from() -> None:
+    (reason,) = preflight(Supply(pairs=60), noise=NOISE, test_size=60).unmet()
+    assert reason.startswith("test_size holds all 60 usable pairs back, so that nothing is left to learn from")
+    assert keys(Supply(pairs=60, sentences=1), noise={}, test_size=60) == []
+    assert keys(Supply(pairs=60, unpaired=1), teacher={"model": "m"}, test_size=60) == []
+    assert keys(Supply(pairs=1)) == [], "one pair is learnt from"
+
+
 def test_the_ratios_need_their_sources() -> None:
     assert keys(Supply(pairs=50), ratios={"human": 1, "teacher": 1}) == ["ratios"]
     assert keys(Supply(pairs=50, unpaired=1), ratios={"human": 1, "teacher": 1}, teacher={"model": "m"}) == []

@@ -133,6 +133,11 @@ class Preflight:
                 f"test_size asks for {self.spec.test_size:,} pairs to be held back, but only {self.humans:,} are usable: lower it, "
                 f"make it `auto`, which holds back {self.held:,}, or curate more"
             )
+        elif self.humans and self.held == self.humans and not self._learnt():
+            yield (
+                f"test_size holds all {self.humans:,} usable pairs back, so that nothing is left to learn from: lower it, or make it "
+                f"`auto`, which holds back {size_of_test('auto', self.humans):,}"
+            )
 
     def _of_ratios(self) -> Iterator[str]:
         if self.spec.ratios is not None:
