@@ -65,6 +65,16 @@ def test_the_ratios_need_their_sources() -> None:
     assert keys(Supply(pairs=50, unpaired=1), ratios={"human": 1, "teacher": 1}, teacher={"model": "m"}) == []
 
 
+def test_ratios_that_leave_fewer_of_people_than_is_asked_are_told() -> None:
+    assert keys(Supply(pairs=50), noise=NOISE, ratios=RATIOS, expect={"min_human_share": 0.34}) == ["min_human_share"]
+    assert keys(Supply(pairs=50), noise=NOISE, ratios=RATIOS, expect={"min_human_share": 0.33}) == []
+    assert keys(Supply(pairs=50), noise=NOISE, ratios={"noise": 2}, expect={"min_human_share": 0.9}) == [], "the rest stays whole"
+    imports = {"file": "f", "form": "alpaca", "human": True}
+    both = {"noise": NOISE, "imports": imports, "expect": {"min_human_share": 0.5}}
+    assert keys(Supply(pairs=50, imports=50), ratios={**RATIOS, "imports": 1}, **both) == []
+    assert keys(Supply(pairs=50, imports=50), ratios=RATIOS, **both) == []
+
+
 def test_peoples_imports_are_held_back_like_pairs() -> None:
     imports = {"file": "f", "form": "alpaca"}
     assert keys(Supply(pairs=10, imports=90), test_size=60, imports={**imports, "human": True}) == []

@@ -44,7 +44,7 @@ class Preflight:
     def unmet(self) -> list[str]:
         """What can't be met whatever the filters keep: for each the key, what is asked, what there is, and what to do."""
         # Without a single pair nothing else can be said yet.
-        return [*self._of_pairs()] or [*self._of_test(), *self._of_ratios(), *self._of_sizes()]
+        return [*self._of_pairs()] or [*self._of_test(), *self._of_ratios(), *self._of_shares(), *self._of_sizes()]
 
     def notes(self) -> list[str]:
         """What is no obstacle but should be told: pairs about tweets which are not there."""
@@ -145,6 +145,20 @@ class Preflight:
                 mixing.shares(self._most(), self.spec.ratios)
             except UserError as error:
                 yield str(error)
+
+    def _of_shares(self) -> Iterator[str]:
+        """What the ratios alone make of the share of people, whatever there is of each origin."""
+        asked, ratios = (self.spec.expect or Expectations()).min_human_share, self.spec.ratios
+        imported = self.spec.imports is not None and self.spec.imports.human
+        if asked is None or ratios is None or ratios.human is None or (imported and ratios.imports is None):
+            return
+        people = ratios.human + (ratios.imports or 0.0) * imported
+        most = people / (sum(ratios.model_dump(exclude_none=True).values()) or 1.0)
+        if most < asked:
+            yield (
+                f"min_human_share asks for {100 * asked:.4g} % of people, the ratios leave {100 * most:.4g} % at most: "
+                "lower it, or take less of the rest with ratios"
+            )
 
     def _of_sizes(self) -> Iterator[str]:
         expect = self.spec.expect or Expectations()
