@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,9 @@ import pytest
 
 from tests.ranks import Run, a_spec, alive, train, wait_for, write_train_file
 from tests.tiny_model import build_tiny_model
+from workers.bases import BaseRecord, digest
+from workers.inference.engine import Message, Sampling
+from workers.inference.transformers_engine import TransformersEngine
 from workers.precision import choose
 from workers.training.outcome import TrainingStopped
 from workers.training.payload import RunPayload
@@ -185,3 +190,38 @@ def test_a_base_that_is_not_there_is_the_users_error(train_file: Path, tmp_path:
 
     assert failure.kind == "user"
     assert "base model" in str(failure)
+
+
+def test_a_template_that_refuses_is_the_users_error(base: Path, train_file: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base, tmp_path / "refusing")
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('Only tools are spoken to') }}")
+    run = Run(a_spec(folder, world_size=1), train_file, tmp_path / "run")
+    failure = run.end_badly()
+
+    assert failure.kind == "user"
+    assert "chat template fails (Only tools are spoken to)" in str(failure)
+
+
+def test_a_base_without_system_role_is_taught_and_ends_its_answers_as_taught(tmp_path: Path) -> None:
+    # Given a base whose template refuses a system role, and closes a turn with a token that is not the model's end
+    base = build_tiny_model(tmp_path / "base")
+    template = (base / "chat_template.jinja").read_text()
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    (base / "chat_template.jinja").write_text(refusing + template)
+    ends = {"config.json": {"eos_token_id": 0}, "generation_config.json": {"eos_token_id": 0}}
+    for file, end in (ends | {"tokenizer_config.json": {"eos_token": "<|endoftext|>"}}).items():
+        (base / file).write_text(json.dumps(json.loads((base / file).read_text()) | end))
+    # When it learns one answer
+    prompt = (Message("system", "Summarize."), Message("user", "the bus"))
+    line = {"prompt": [vars(message) for message in prompt], "completion": "The bus was late."}
+    file = tmp_path / "train.jsonl"
+    file.write_text((json.dumps(line) + "\n") * 4)
+    result, _ = train(a_spec(base, world_size=1, max_steps=25), file, tmp_path / "run")
+    # Then it gives that answer and no more, and its adapter knows the weights it was trained on
+    engine = TransformersEngine(str(base), device="cpu", dtype="float32")
+    (generation,) = engine.generate([prompt], Sampling(max_new_tokens=40), result.adapter)
+    assert generation.texts == ("The bus was late.",)
+    record = BaseRecord.read(result.adapter)
+    assert record is not None
+    assert (record.sha256, record.end_of_turn) == (result.base_sha256, "<|im_end|>")
+    assert record.sha256 == digest(base)

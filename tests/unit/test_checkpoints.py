@@ -177,6 +177,7 @@ def test_the_identity_is_of_what_decides_the_learning(tmp_path: Path) -> None:
     assert checkpoints.identity(a_spec(**split_otherwise), file) == own
     for change in ({"learning_rate": 1e-5}, {"seed": 1}, {"base": "c"}, {"bf16": False}, {"max_steps": 9}, {"lora_r": 8}):
         assert checkpoints.identity(a_spec(**change), file) != own, change
+    assert checkpoints.identity(a_spec(), file, base_sha256="f00d") != own
     file.write_text("{} \n")
     assert checkpoints.identity(a_spec(), file) != own
 
