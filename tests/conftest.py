@@ -8,8 +8,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from deploy.health import redis_client
@@ -37,6 +40,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def thorough(request: pytest.FixtureRequest) -> bool:
     """Whether a fault is to be injected at full length, and not only for as long as shows that it is survived."""
     return bool(request.config.getoption("--thorough"))
+
+
+@pytest.fixture
+def explore(request: pytest.FixtureRequest) -> Callable[..., int]:
+    """Holds a property against inputs that hypothesis makes, 10,000 of them at full length: `explore(check, text=st.text())`."""
+    count = 10_000 if request.config.getoption("--thorough") else 200
+
+    def run(check: Callable[..., None], **inputs: st.SearchStrategy[Any]) -> int:
+        slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+        settings(max_examples=count, deadline=None, suppress_health_check=slow)(given(**inputs)(check))()
+        return count
+
+    return run
 
 
 @pytest.fixture

@@ -164,10 +164,11 @@ class _Scanner:
             value, end = self._decoded()
         except _InvalidError as invalid:
             line = self._text[self._place : invalid.at + 1]
-            reason = RowError(None, f"the {self._unit} is not valid JSON: {invalid.reason}")
-            refused = not_valid(self._encoding) if is_lost(line) else reason
-            self._recover(invalid.at)
-            raise refused from None
+            refused = not_valid(self._encoding) if is_lost(line) else None
+            first = self._line_of(self._place)
+            last = self._recover(invalid.at)
+            also = f", and lines {first} to {last} are left out with it" if last > first else ""
+            raise refused or RowError(None, f"the {self._unit} is not valid JSON: {invalid.reason}{also}") from None
         except RowError:
             self._place = _LENIENT.raw_decode(self._text, self._place)[1]
             raise
@@ -235,15 +236,16 @@ class _Scanner:
         on = f" of line {line}" if line != begun or self._unit == "item" else ""
         return f"{error.msg} at column {error.pos - start + 1}{on}"
 
-    def _recover(self, at: int) -> None:
-        """Go on behind a document that is not valid, or where the next one surely begins."""
+    def _recover(self, at: int) -> int:
+        """Go on behind a document that is not valid, or where the next one surely begins; the number of the last line left out."""
         self._recovered = True
         begin, line_end = self._place, self._end_of_line(self._place)
+        line = self._line_of(begin)
         self._ahead -= max(0, at - line_end)
         if self._text[begin] not in '{["':
             end = (_SCALAR_ENDS if self._in_array else _LINE_ENDS).search(self._text, begin)
             self._place = max(end.start() if end else len(self._text), begin + 1)
-            return
+            return line
         depth, closed = self._levels(begin, line_end, 0)
         if closed is not None:
             self._place = closed
@@ -252,23 +254,25 @@ class _Scanner:
         elif self._in_array and (following := _NEXT_ELEMENT.search(self._text, begin, line_end)):
             self._place = following.end()
         else:
-            self._skip_lines(line_end, depth, self._indent(self._starts[self._piece_of(begin)]))
+            return self._skip_lines(line_end, depth, self._indent(self._starts[self._piece_of(begin)]))
+        return line
 
-    def _skip_lines(self, place: int, depth: int, indent: int) -> None:
+    def _skip_lines(self, place: int, depth: int, indent: int) -> int:
         """Go on to where all that is open at `place` is closed, or to a line that begins an object no further in than this one did."""
         while True:
             end = _LINE_ENDS.search(self._text, place)
+            line = self._line_of(place)
             self._place = end.end() if end else len(self._text)
             if self._place == len(self._text) and not self._read():
-                return
+                return line
             own = self._indent(self._place)
             if own <= indent and self._text.startswith("{", self._place + own):
-                return
+                return line
             line_end = self._end_of_line(self._place)
             depth, closed = self._levels(self._place, line_end, depth)
             if closed is not None:
                 self._place = closed
-                return
+                return self._line_of(closed - 1)
             place = line_end
 
     def _levels(self, begin: int, end: int, depth: int) -> tuple[int, int | None]:

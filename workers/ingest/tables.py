@@ -209,7 +209,9 @@ class _Reader:
     def _check_continued(self, number: int, line: str, taken: list[tuple[int, str | None]], cells: list[str]) -> None:
         """Refuse the first line alone where a quote swallowed rows: the lines under it read as whole rows themselves."""
         within = [text or "" for _, text in taken]
-        if len(cells) == self._header.columns:
+        if sum(text.count('"') for text in [line, *within]) % 2:
+            swallowed = True  # one of them opens or closes nothing
+        elif len(cells) == self._header.columns:
             # A cell of several lines is what quotes are for: only what looks like rows from first to last is taken for rows.
             swallowed = len(within) > 1 and all(map(self._looks_like_a_row, [line, *within]))
         else:
