@@ -184,6 +184,6 @@ class _Guarded(io.RawIOBase):
                 raise
             if "memory" in str(error):
                 raise SourceError("it is packed with a window too large to hold: zstd -dc --long=31 FILE | tweetmill ingest -") from error
-            raise DamagedError(f"the {self._name} archive is damaged or incomplete") from error
+            raise DamagedError(f"the {self._name} archive is damaged or incomplete: fetch it again") from error
         buffer[: len(part)] = part
         return len(part)

@@ -15,9 +15,10 @@ from typing import Any
 
 from workers.ingest.errors import RowError
 from workers.ingest.row import Row, Unit
-from workers.ingest.text import LONGEST_LINE, Piece, field_name, is_lost, not_valid
+from workers.ingest.text import LONGEST_LINE, UTF8, Piece, field_name, is_lost, not_valid
 
 _BETWEEN = re.compile("[\\s,\x1e\ufeff]*")
+_BETWEEN_OF_A_SCRIPT = re.compile("[\\s,;\x1e\ufeff]*")
 _ASSIGNMENT = re.compile(r"(?:(?:var|let|const)\s+)?[A-Za-z_$][\w.$]*(?:\[[^\]\s]{0,100}\])?\s*=\s*(?=[\[{]|$)")
 _MARKS = re.compile(r'["{}\[\]]')
 _STRING_END = re.compile(r'"(?:[^"\\]|\\.)*+"')
@@ -25,10 +26,12 @@ _NEXT_ELEMENT = re.compile(r'\}\s*,\s*(?=\{")')
 _SCALAR_ENDS = re.compile(r"[,\]\r\n]")
 _LINE_ENDS = re.compile(r"[\r\n]")
 _INDENT = re.compile(r"[ \t]*")
+_LINE: Unit = "line"
 _LONGEST_TOKEN = 12  # characters: `-Infinity`, or an escape that the end of a piece cut
 # Reading on for the end of a document may be in vain: so many characters more than so many times what was read, and no more.
 _FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
 _TOO_LONG = f"it is longer than {LONGEST_LINE} characters: write its rows one a line, with jq -c"
+_WHOLE = ("\n", "\r\n", "\r")
 _OPENINGS = ("{", "[", "\x1e")
 
 
@@ -38,7 +41,7 @@ def begins_like_json(line: str) -> bool:
     return line.startswith(_OPENINGS) or _ASSIGNMENT.match(line.strip()) is not None
 
 
-def rows(pieces: Iterable[Piece], encoding: str | None = None) -> Iterator[Row]:
+def rows(pieces: Iterable[Piece], encoding: str = UTF8) -> Iterator[Row]:
     """Every document as a row. A file that begins with an array is counted by its elements, any other by its lines."""
     return _Scanner(pieces, encoding).rows()
 
@@ -74,13 +77,13 @@ _LENIENT = json.JSONDecoder(parse_constant=_none, parse_int=_none, parse_float=_
 class _Scanner:
     """Goes through the text of a file, of which it holds the document at `_place` and what was read with it."""
 
-    def __init__(self, pieces: Iterable[Piece], encoding: str | None) -> None:
+    def __init__(self, pieces: Iterable[Piece], encoding: str) -> None:
         self._pieces, self._encoding = iter(pieces), encoding
         self._text, self._place = "", 0
         # Where in the text each piece begins, and the number of its line.
         self._starts, self._numbers = [0], [1]
         self._ahead = _FREE_AHEAD
-        self._unit: Unit = "line"
+        self._between, self._unit = _BETWEEN, _LINE
         self._in_array = False
         self._counted, self._line, self._item = 0, 0, 0
         self._recovered = False
@@ -89,7 +92,10 @@ class _Scanner:
         """Every document or its refusal."""
         if not self._begin():
             return
-        while self._find_next():
+        while True:
+            yield from self._whole_lines()
+            if not self._find_next():
+                return
             mark = self._text[self._place]
             if mark == "[" and self._unit == "item" and not self._in_array:
                 self._in_array = True
@@ -102,12 +108,28 @@ class _Scanner:
             else:
                 yield self._row()
 
+    def _whole_lines(self) -> Iterator[Row]:
+        """Lines that hold one object each, as most do; stops at the first that doesn't."""
+        if self._unit != "line" or self._place < len(self._text):
+            return
+        for number, piece in self._pieces:
+            try:
+                value, end = _DECODER.raw_decode(piece)
+            except (ValueError, RecursionError, RowError):
+                value, end = None, -1
+            if end < 1 or piece[end:] not in _WHOLE or not isinstance(value, dict) or is_lost(piece):
+                self._take(number, piece)
+                return
+            self._ahead += _AHEAD_FACTOR * end
+            self._line, self._item = number, 1
+            yield Row(number, value)
+
     def _begin(self) -> bool:
         """Pass over an assignment and see what is counted; False for a file without content."""
         if not self._find_next():
             return False
         if assigned := _ASSIGNMENT.match(self._text, self._place):
-            self._place = assigned.end()
+            self._place, self._between = assigned.end(), _BETWEEN_OF_A_SCRIPT
             self._find_next()
         self._unit = "item" if self._text.startswith("[", self._place) else "line"
         return True
@@ -115,7 +137,7 @@ class _Scanner:
     def _find_next(self) -> bool:
         """Go on to what is not blank; False at the end of the file."""
         while True:
-            blank = _BETWEEN.match(self._text, self._place)
+            blank = self._between.match(self._text, self._place)
             assert blank is not None
             self._place = blank.end()
             if self._place < len(self._text):
@@ -128,10 +150,13 @@ class _Scanner:
         piece = next(self._pieces, None)
         if piece is None:
             return False
-        self._ahead += _AHEAD_FACTOR * len(piece[1])
-        self._text, self._place = piece[1], 0
-        self._starts, self._numbers = [0], [piece[0]]
+        self._take(*piece)
         return True
+
+    def _take(self, number: int, piece: str) -> None:
+        self._ahead += _AHEAD_FACTOR * len(piece)
+        self._text, self._place = piece, 0
+        self._starts, self._numbers = [0], [number]
 
     def _piece_of(self, place: int) -> int:
         return bisect_right(self._starts, place) - 1
@@ -234,7 +259,7 @@ class _Scanner:
         start = self._starts[self._piece_of(at)]
         line, begun = self._line_of(at), self._line_of(self._place)
         on = f" of line {line}" if line != begun or self._unit == "item" else ""
-        return f"{error.msg} at column {error.pos - start + 1}{on}"
+        return f"{error.msg.removesuffix(' at')} at column {error.pos - start + 1}{on}"
 
     def _recover(self, at: int) -> int:
         """Go on behind a document that is not valid, or where the next one surely begins; the number of the last line left out."""

@@ -53,16 +53,17 @@ def read(path: str | Path, reading: Reading) -> Iterator[Row]:
         if head.startswith(PARQUET):
             yield from parquet.rows(stream)
             return
-        pieces = text.lines(stream, reading.encoding)
+        encoding = text.encoding_of(head, reading.encoding)
+        pieces = text.lines(stream, encoding)
         first = next((piece for piece in pieces if piece[1].strip()), None)
         if first is None:
             return
         kind = reading.kind or KINDS.get(ending(path)) or _kind_of(first[1], reading)
         every: Iterable[text.Piece] = chain([first], pieces)
         if kind == "json":
-            yield from json_documents.rows(every, reading.encoding)
+            yield from json_documents.rows(every, encoding)
         else:
-            yield from tables.rows(text.whole_lines(every), reading.check_header, reading.encoding)
+            yield from tables.rows(text.whole_lines(every), reading.check_header, encoding)
 
 
 def read_lines(path: str | Path) -> Iterator[Row]:
@@ -75,7 +76,7 @@ def read_lines(path: str | Path) -> Iterator[Row]:
         head, stream = peeked(stream)
         if head.startswith(PARQUET):
             raise SourceError("it is a Parquet file, not lines of text: write it as CSV")
-        for number, line in text.whole_lines(text.lines(stream)):
+        for number, line in text.whole_lines(text.lines(stream, text.encoding_of(head, None))):
             if line is None:
                 yield Row(number, refused=RowError(None, f"the line is longer than {text.LONGEST_LINE} characters"))
             elif text.is_lost(line):

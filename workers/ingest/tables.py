@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from workers.ingest.errors import RowError, SourceError
 from workers.ingest.row import Row
-from workers.ingest.text import is_lost, not_valid
+from workers.ingest.text import UTF8, is_lost, not_valid
 
 LONGEST_RECORD = 120_000  # characters, below the csv module's own limit for a field
 DELIMITERS = ",;\t|"
@@ -28,7 +28,7 @@ _SEP_LINE = re.compile(r'"?sep=(?P<delimiter>[^\r\n])"?', re.IGNORECASE)
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 
 
-def rows(lines: Iterable[tuple[int, str | None]], check: CheckHeader, encoding: str | None = None) -> Iterator[Row]:
+def rows(lines: Iterable[tuple[int, str | None]], check: CheckHeader, encoding: str = UTF8) -> Iterator[Row]:
     """Every row below the header, its cells by the names of their columns.
 
     Raises:
@@ -59,7 +59,7 @@ def column_of(wanted: str, names: Sequence[str], number: int) -> str | None:
 
 def is_header(line: str, check: CheckHeader) -> bool:
     """Whether a line names columns that `check` accepts, or says which character separates those of the next line."""
-    if _SEP_LINE.fullmatch(line.strip()):
+    if _SEP_LINE.fullmatch(line.rstrip("\r\n")):
         return True
     try:
         _accepted(line, 1, check)
@@ -100,7 +100,7 @@ class _Header:
                 continue
             if text is None or len(text) > LONGEST_RECORD:
                 raise SourceError(f"line {number} must name the columns: it is longer than {LONGEST_RECORD} characters")
-            if told is None and (said := _SEP_LINE.fullmatch(text.strip())):
+            if told is None and (said := _SEP_LINE.fullmatch(text.rstrip("\r\n"))):
                 told = said["delimiter"]
                 continue
             return cls(*_accepted(text, number, check, told))
@@ -134,7 +134,7 @@ def _splits(line: str, told: str | None) -> list[tuple[list[str], str]]:
 class _Reader:
     """Rows one by one, each by a reader of its own."""
 
-    def __init__(self, pending: _Pushback, header: _Header, encoding: str | None) -> None:
+    def __init__(self, pending: _Pushback, header: _Header, encoding: str) -> None:
         self._pending, self._header, self._encoding = pending, header, encoding
         self._ahead = _FREE_AHEAD
         self._open_since: int | None = None

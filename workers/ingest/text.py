@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, cast
 
-from workers.ingest.containers import peeked
 from workers.ingest.errors import DamagedError, RowError, SourceError
 
 LONGEST_PIECE = 2**20  # characters: a longer line comes in pieces of this length
 LONGEST_LINE = 16 * 2**20  # characters: a page of 100 tweets with its includes is below one MiB
 LONGEST_TEXT = 25_000  # characters, as for tweets
 
+UTF8 = "utf-8"
 Piece = tuple[int, str]
 """The number of a line from 1, and the line with its end; a line that is longer than `LONGEST_PIECE` comes as several."""
 
@@ -64,16 +64,15 @@ def checked_encoding(name: str) -> str:
     return found.name
 
 
-def lines(stream: BinaryIO, encoding: str | None = None) -> Iterator[Piece]:
+def lines(stream: BinaryIO, encoding: str = UTF8) -> Iterator[Piece]:
     """Every line of `stream` with its end, blank ones included, so that numbers are those an editor shows.
 
-    LF, CRLF and a lone CR each end a line. A byte order mark tells the encoding and is left out; without one it is `encoding`, or UTF-8.
+    LF, CRLF and a lone CR each end a line. A byte order mark is left out.
 
     Raises:
-        SourceError: the bytes are no text, the mark contradicts `encoding`, or an archive around them is damaged.
+        SourceError: the bytes are not in that encoding at all, or an archive around them is damaged.
     """
-    head, stream = peeked(stream)
-    text = io.TextIOWrapper(cast("io.BufferedReader", stream), _encoding_of(head, encoding), errors=_ERRORS, newline="")
+    text = io.TextIOWrapper(cast("io.BufferedReader", stream), encoding, errors=_ERRORS, newline="")
     number = 1
     try:
         while piece := text.readline(LONGEST_PIECE):
@@ -84,7 +83,7 @@ def lines(stream: BinaryIO, encoding: str | None = None) -> Iterator[Piece]:
             yield number, piece
             number += piece.endswith(("\n", "\r"))
     except DamagedError as error:
-        raise SourceError(f"{error} after line {number - 1}: fetch it again") from error
+        raise SourceError(f"{error}. Line {number - 1} is the last that was read") from error
     except UnicodeError as error:
         raise SourceError(f"it can't be read as {encoding}: name another encoding") from error
     finally:
@@ -116,14 +115,18 @@ def is_lost(text: str) -> bool:
     return not text.isascii() and _LOST.search(text) is not None
 
 
-def not_valid(encoding: str | None) -> RowError:
+def not_valid(encoding: str) -> RowError:
     """Why a row with such bytes is refused."""
-    if encoding is not None:
-        return RowError(None, f"the row is not valid {encoding}: is the file in another encoding?")
-    return RowError(None, "the row is not valid UTF-8: if the file is in another encoding, name it, such as --encoding latin-1")
+    advice = "if the file is in another encoding, name it, such as --encoding latin-1" if encoding.startswith(UTF8) else "is it another?"
+    return RowError(None, f"the row is not valid {encoding.removesuffix('-sig').upper()}: {advice}")
 
 
-def _encoding_of(head: bytes, told: str | None) -> str:
+def encoding_of(head: bytes, told: str | None) -> str:
+    """The encoding of a text: by its mark, as it was told, or UTF-8.
+
+    Raises:
+        SourceError: the bytes are no text, or the mark contradicts what was told.
+    """
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if marked is not None:
         if told is not None and not told.replace("_", "-").startswith(marked.removesuffix("-sig")):
@@ -139,7 +142,7 @@ def _encoding_of(head: bytes, told: str | None) -> str:
             raise SourceError(f"it looks like {name.upper()} without the mark that says so: give --encoding {name}")
     if b"\0" in first:
         raise SourceError("it is not text but of a kind that is not known: give JSON Lines or CSV")
-    return "utf-8"
+    return UTF8
 
 
 def field_name(location: tuple[int | str, ...]) -> str | None:
