@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from workers.ingest.errors import DamagedError, RowError, SourceError
 
-LONGEST_PIECE = 2**20  # characters: a longer line comes in pieces of this length
+LONGEST_PIECE = 2**18  # characters: a longer line comes in pieces of this length
 LONGEST_LINE = 16 * 2**20  # characters: a page of 100 tweets with its includes is below one MiB
 LONGEST_TEXT = 25_000  # characters, as for tweets
 
