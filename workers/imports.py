@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def _inside(row: Row, columns: Columns) -> Iterator[Row]:
     held = next((held for key in _LISTS if isinstance(held := value.get(key), list) and held and isinstance(held[0], dict)), None)
     for item, each in enumerate(held if held is not None else [value], 1):
         inner = each.get("row") if isinstance(each, dict) else None
-        yield replace(row, value=inner if isinstance(inner, dict) else each, item=item if held is not None else row.item)
+        yield row._replace(value=inner if isinstance(inner, dict) else each, item=item if held is not None else row.item)
 
 
 def _check(names: Sequence[str], number: int, columns: Columns) -> None:

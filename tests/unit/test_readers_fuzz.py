@@ -32,7 +32,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-pytestmark = [pytest.mark.fault(34), pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(3600)
 
 # What people type, and what breaks readers.
 TEXTS = st.text(
@@ -99,6 +99,7 @@ OBJECTS = st.fixed_dictionaries({"id": TEXTS, "text": TEXTS})
 WELL_OR_DAMAGED = st.lists(st.one_of(OBJECTS, BAD_JSON), max_size=8)
 
 
+@pytest.mark.fault(34)
 def test_each_bad_line_of_json_costs_itself(explore, measured, file) -> None:
     def check(rows: list[Any], ascii_: bool, end: str) -> None:
         lines = [row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=ascii_).encode() for row in [{"first": 1}, *rows]]
@@ -120,6 +121,7 @@ BAD_ELEMENTS = st.sampled_from(
 )
 
 
+@pytest.mark.fault(34)
 def test_each_bad_element_of_an_array_costs_itself(explore, measured, file) -> None:
     def check(rows: list[Any], indent: int | None, between: str) -> None:
         elements = [row if isinstance(row, bytes) else json.dumps(row, indent=indent).encode() for row in rows]
@@ -131,6 +133,7 @@ def test_each_bad_element_of_an_array_costs_itself(explore, measured, file) -> N
     measured(examples=explore(check, rows=rows, indent=st.sampled_from([None, 0, 2]), between=st.sampled_from([",", ", ", ",\n"])), lost=0)
 
 
+@pytest.mark.fault(34)
 def test_documents_over_many_lines_are_read_one_after_the_other(explore, measured, file) -> None:
     def check(rows: list[Any], indent: int, between: str) -> None:
         content = between.join(json.dumps(row, indent=indent) for row in rows)
@@ -151,6 +154,7 @@ BAD_ROWS = st.sampled_from(
 )
 
 
+@pytest.mark.fault(34)
 def test_each_bad_row_of_a_table_costs_itself(explore, measured, file) -> None:
     def check(rows: list[Any], delimiter: str, quoting: Any, end: str) -> None:
         lines = [
@@ -175,6 +179,7 @@ def written(row: Any, delimiter: str, quoting: Any) -> bytes:
     return out.getvalue().encode()
 
 
+@pytest.mark.fault(34)
 def test_a_table_that_a_writer_wrote_is_read_back_with_its_line_ends(explore, measured, file) -> None:
     def check(rows: list[tuple[str, str]], delimiter: str, encoding: str) -> None:
         out = io.StringIO()
@@ -192,6 +197,7 @@ def test_a_table_that_a_writer_wrote_is_read_back_with_its_line_ends(explore, me
 # Archives, and bytes without sense
 
 
+@pytest.mark.fault(34)
 def test_an_archive_holds_what_went_into_it_or_is_told_to_be_damaged(explore, measured, file) -> None:
     def check(rows: list[Any], packing: str, cut: int) -> None:
         content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
@@ -251,6 +257,7 @@ BYTES = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=8)), max_
 ENDINGS = st.sampled_from(["", ".json", ".jsonl", ".csv", ".tsv", ".js", ".txt", ".parquet", ".jsonl.gz", ".csv.zip", ".zst"])
 
 
+@pytest.mark.fault(34)
 def test_no_bytes_stop_a_reader_of_tweets_or_pairs_with_a_traceback(explore, measured, file) -> None:
     def check(magic: bytes, content: bytes, ending: str) -> None:
         path = file(f"a{ending}", magic + content)
@@ -274,6 +281,7 @@ def test_no_bytes_stop_a_reader_of_tweets_or_pairs_with_a_traceback(explore, mea
     ("name", "first", "last"),
     [("a.jsonl", b'{"id": "0", "text": "first"}', b'{"id": "1", "text": "last"}'), ("a.csv", b"id,text\n0,first", b"1,last")],
 )
+@pytest.mark.fault(34)
 def test_no_bytes_take_the_rows_before_and_behind_them_along(explore, measured, file, name: str, first: bytes, last: bytes) -> None:
     def check(content: bytes) -> None:
         lines = list(read_tweets(file(name, first + b"\n" + content + b"\n" + last)))
