@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource, PydanticBaseSettingsSource
 
+from schemas.addresses import AddressError, parse
 from workers import redaction
 from workers.errors import SettingsError
 from workers.redaction import remember
@@ -85,7 +87,22 @@ def remember_environment() -> None:
         if name.upper().endswith(_KEY_LIKE) and len(value) >= redaction.ANYWHERE:
             remember(value)
         elif name.upper() in _PROXIES and "@" in value:
-            remember(*value.rpartition("@")[0].rpartition("/")[2].split(":", 1)[1:])
+            login = value.rpartition("@")[0].partition("://")[2] or value.rpartition("@")[0]
+            remember(login.partition(":")[2], *re.split(r"[/?#@:]", login)[1:])
+
+
+def check_proxies() -> None:
+    """Make sure that the proxies of the environment are addresses: the HTTP client would quote a part of one that is none.
+
+    Raises:
+        SettingsError: naming the variable.
+    """
+    for name, value in os.environ.items():
+        if name.upper() in _PROXIES and value.strip():
+            try:
+                parse(value if "://" in value else f"http://{value}", "http://HOST:3128")
+            except AddressError as error:
+                raise SettingsError(f"{name}: {error}") from None
 
 
 def is_set(name: str) -> bool:

@@ -223,6 +223,9 @@ def test_a_login_that_may_not_do_the_work_is_told(clean_database: Engine, server
         (f"postgresql://me:{SECRET}@{SECRET}.invalid/x", "its host's name can't be resolved"),
         ("postgresql://me@/x?host=/tmp/nowhere-at-all", "its socket is not there"),
         (f"postgresql://{SECRET}@/tweetmill?host={{folder}}", "there is no such user that may log in"),
+        (f"postgresql://tweetmill@/tweetmill?host={{folder}}&connect_timeout={SECRET}", "an option has a value that libpq can't take"),
+        (f"postgresql://tweetmill@/tweetmill?host={{folder}}&options=-clock_timeout%3D{SECRET}", "one of the options of a session"),
+        (f"postgresql://tweetmill@/tweetmill?host={{folder}}&options=-c{SECRET}%3D1", "one of the options of a session"),
         (f"postgresql://tweetmill@/tweetmill?host={{folder}}&sslmode={SECRET}", "an option has a value that libpq can't take"),
         ("postgresql://tweetmill@127.0.0.1:{free},127.0.0.1:{free}/x", "nobody listens at its address"),
     ],
@@ -255,7 +258,7 @@ def test_a_replica_is_refused_as_such(clean_database: Engine, tmp_path: Path):
 
 
 def test_a_cluster_is_refused_as_such(clean_database: Engine, tmp_path: Path):
-    with valkey(tmp_path, {"cluster-enabled": "yes"}) as port:
+    with valkey(tmp_path, {"cluster-enabled": "yes", "cluster-port": free_port()}) as port:
         told = str(refused(changed(broker_url=f"redis://127.0.0.1:{port}/0")))
     assert "runs in cluster mode" in told or "it is a Redis Cluster" in told
 

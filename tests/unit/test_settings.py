@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from producers.cli import main
+from schemas.payloads import TeacherSource
 from workers.errors import SettingsError
+from workers.inference import warm
 from workers.settings import Settings, get_settings, read_password
+from workers.settings_sources import check_proxies
+from workers.synthesis.teach_access import teacher_of
 
 SECRET = "xyzzy7plugh"
 
@@ -175,6 +179,26 @@ def test_a_password_of_a_file_is_taken_as_it_stands(tmp_path: Path):
     )
     assert settings.database() == "postgresql+psycopg://me:p%2Fa%20ss%3A%40%23%3F%25%C3%A9@host/db"
     assert settings.broker() == "redis://:p%2Fa%20ss%3A%40%23%3F%25%C3%A9@h/0"
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    "value", [f"http://me:{SECRET}/x@proxy:3128", f"me:{SECRET}#x@proxy:3128", f"http://proxy:{SECRET}", f"http://me:x?{SECRET}@proxy"]
+)
+def test_a_proxy_that_is_no_address_is_named_before_a_client_quotes_it(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
+    monkeypatch.setenv("TWEETMILL_ENGINE", "openai")
+    monkeypatch.setenv(name, value)
+    for asked in (lambda: teacher_of(TeacherSource(model="m")), lambda: warm.get_engine("m")):
+        with pytest.raises(SettingsError, match=f"^{name}: ") as complaint:
+            asked()
+        assert SECRET not in str(complaint.value)
+
+
+@pytest.mark.parametrize("value", ["http://me:p@ss:w@proxy:3128", "proxy:3128", "me:pw@proxy:3128", ""])
+def test_a_proxy_that_is_one_is_taken(monkeypatch: pytest.MonkeyPatch, value: str):
+    monkeypatch.setenv("HTTPS_PROXY", value)
+    check_proxies()
 
 
 def test_options_of_libpq_s_own_variables_are_kept():

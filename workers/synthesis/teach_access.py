@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from schemas.payloads import TeacherSource
 from workers.errors import SettingsError
 from workers.settings import get_settings
+from workers.settings_sources import check_proxies
 from workers.synthesis.teach_asking import LocalTeacher, ServerTeacher, Teacher
 
 
@@ -19,12 +20,14 @@ def teacher_of(source: TeacherSource) -> Teacher:
     if source.engine == "local":
         return LocalTeacher(source)
     settings = get_settings()
-    base_url = source.base_url or settings.openai_address()
+    keys_address = settings.openai_address()
+    check_proxies()
+    base_url = source.base_url or keys_address
     if base_url is None:
         raise SettingsError("the teacher has no address: give teacher.base_url, or set OPENAI_BASE_URL where the worker runs")
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
     # A recipe may come from anybody. Where the key has an address, it goes nowhere else.
-    own = settings.openai_base_url is None or _place(base_url) == _place(settings.openai_base_url)
+    own = keys_address is None or _place(base_url) == _place(keys_address)
     return ServerTeacher(source, base_url, key if own else "")
 
 
