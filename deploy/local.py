@@ -84,7 +84,9 @@ def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str
 
     Raises:
         Unavailable: a server or a worker does not come up. Nothing is left running then.
+        SettingsError: an address, or the file of a password, can't be used.
     """
+    settings.check_addresses()
     home, report = Home(settings.home), undisturbed(report)
     os.umask(UMASK)
     with _no_surprises(home):

@@ -189,6 +189,19 @@ class Settings(BaseSettings):
         _parsed("OPENAI_BASE_URL", SecretStr(self.openai_base_url), parse_http)
         return self.openai_base_url
 
+    def check_addresses(self) -> None:
+        """Make sure that what is set of servers can be used, before anything is started that needs it.
+
+        Raises:
+            SettingsError: an address, or a file of a password or certificate, can't be used.
+        """
+        if self.database_url is not None:
+            self.database()
+        if self.broker_url is not None:
+            self.broker_tls()
+        if self.flower_password_file is not None and is_set("TWEETMILL_FLOWER_PASSWORD_FILE"):
+            read_password("TWEETMILL_FLOWER_PASSWORD_FILE", self.flower_password_file)
+
     @property
     def models_folder(self) -> Path:
         """Where base models and adapters lie."""

@@ -170,6 +170,25 @@ def test_a_file_that_holds_no_password_is_named_by_its_setting(tmp_path: Path, w
             assert told in str(complaint.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", f"postgresql://me:{SECRET}/x@host/db"),
+        ("CELERY_BROKER_URL", f"redis://:{SECRET}/x@host/0"),
+        ("TWEETMILL_FLOWER_PASSWORD_FILE", SECRET),
+    ],
+)
+def test_up_starts_nothing_with_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, value: str
+):
+    monkeypatch.setenv(name, value)
+    assert main(["up", "--detach"]) == 2
+    told = capsys.readouterr().err
+    assert f"{name}: " in told
+    assert SECRET not in told
+    assert not (tmp_path / "home" / "run").exists()
+
+
 def test_a_password_of_a_file_is_taken_as_it_stands(tmp_path: Path):
     file = tmp_path / "password"
     file.write_text("\ufeffp/a ss:@#?%é\n", encoding="utf-8")
