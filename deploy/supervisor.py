@@ -259,6 +259,7 @@ def take_down(home: Home, report: Report) -> None:
             server.stop()
     for record in (home.stack_file, home.supervisor_file):
         discard(record)
+    home.forget_sockets()
     running = leftovers(home) | {server.name: process for server in servers_of(home).values() if (process := server.process()) is not None}
     if running:
         named = ", ".join(f"{name} (process {process.pid})" for name, process in running.items())

