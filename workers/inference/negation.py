@@ -88,7 +88,7 @@ def differs(tweet: str, output: str) -> bool:
     if any(_is_anew(one, excuses, tweets, _stems(tweet)) for one in wrote):
         return True
     lost = [one for one in said if one.force is not _Force.WEAK]
-    if lost and any(opposite in outputs and opposite not in tweets and words & tweets for opposite, words in OPPOSITES.items()):
+    if any(_is_turned(one, tweets, outputs, _stems(output)) for one in lost):
         return True
     covers = [one for one in wrote if one.force is _Force.FULL or one.word not in tweets]
     lost = [one for one in lost if one.word not in outputs or (one.force is _Force.FULL and one.word not in _ALONE)]
@@ -102,6 +102,12 @@ def _is_anew(one: Denial, said: Sequence[Denial], tweets: Collection[str], stems
     if not said:
         return True
     return bool(one.about) and one.about[0] in stems and not any(one.touches(other) for other in said)
+
+
+def _is_turned(one: Denial, tweets: Collection[str], outputs: Collection[str], stems: Collection[str]) -> bool:
+    """Whether the output says the contrary of the same: always late for never late; always late for never punctual is none."""
+    kept = not one.about or one.about[0] in stems
+    return kept and any(one.word in words and opposite in outputs and opposite not in tweets for opposite, words in OPPOSITES.items())
 
 
 def _is_lost(one: Denial, wrote: Sequence[Denial], tweet: str, output: Collection[str]) -> bool:

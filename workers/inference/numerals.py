@@ -34,7 +34,11 @@ _CENTURY = re.compile(r"\b(?:1[89]|20)(\d0)'?s\b")
 _SHORT_YEAR = re.compile(r"(?<!\w)'(\d\d)\b(?!')")
 _RANGE_OF_TENS = re.compile(r"(?<![\d-])([1-9])-([1-9])0(?!\d)")
 _AND_HALVES = re.compile(r"(?<![\d.,/])(\d{1,9}(?=\s?½|\s1/2(?!\d)))?\s?(?:½|(?<![\d/])1/2(?![\d/]))")
-_HALF_HOUR = re.compile(r"\bhalf (?:an )?hour", re.IGNORECASE)
+_PARTS_OF_HOURS = (
+    (re.compile(r"\bhalf (?:an )?hour|\bhalf past\b", re.IGNORECASE), "30"),
+    (re.compile(r"\bquarter (?:past|after)\b", re.IGNORECASE), "15"),
+    (re.compile(r"\bquarter (?:to|before)\b", re.IGNORECASE), "45"),
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def _times(text: str) -> set[str]:
     for match in _SHORT_YEAR.finditer(text):
         found |= {f"20{match.group(1)}", f"19{match.group(1)}"}
     found |= {f"{match.group(1)}0" for match in _RANGE_OF_TENS.finditer(text)}
-    return found | ({"30"} if _HALF_HOUR.search(text) else set())
+    return found | {minutes for pattern, minutes in _PARTS_OF_HOURS if pattern.search(text)}
 
 
 def _tokens(text: str) -> list[_Token]:
