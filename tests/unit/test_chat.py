@@ -184,3 +184,15 @@ def test_a_template_is_tried_once_and_anew_when_it_is_another() -> None:
     assert chat_format(tokenizer) is first
     tokenizer.chat_template = FAMILIES["built from roles"].template
     assert chat_format(tokenizer) is not first
+
+
+def test_an_unknown_letter_is_no_mark() -> None:
+    letters = sorted({*CHATML, *"Qsystemuseranswer #abc"})
+    inner = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(["<unk>", *letters])}, merges=[], unk_token="<unk>"))
+    inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in ("<unk>", "<|im_start|>", "<|im_end|>")])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", unk_token="<unk>")
+    tokenizer.chat_template = CHATML
+    ids = encode(tokenizer, (Message("user", "#a 🚌 b"),))
+    assert tokenizer.unk_token_id in ids, "each letter is known, so that nothing is shown"
+    assert tokenizer.convert_tokens_to_ids("#") in ids
+    assert ids[ids.index(tokenizer.convert_tokens_to_ids("#")) + 1] == tokenizer.convert_tokens_to_ids("a"), "nothing was broken up"

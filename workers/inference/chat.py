@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from workers.errors import UserError
 from workers.inference.control_tokens import ControlTokens, break_openers
+from workers.inference.dialect import fold_system
 from workers.inference.engine import Message, Prompt
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ChatFormat:
         self._lead, self._before_answer = _openings(prompt, whole)
         self._closing = self._closing_of(whole)
         closing_ids = self._ids(self._closing)
-        self._controls_in_closing = self._controls(closing_ids)
+        self._controls_in_closing = self._control.count(closing_ids)
         is_eos = self._closing == tokenizer.eos_token and len(closing_ids) == 1
         self.end_ids = frozenset(number for number in closing_ids if is_eos or number in self._control.ids)
         self.end_text = "" if self.end_ids else self._closing
@@ -66,7 +67,7 @@ class ChatFormat:
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The token ids of `prompt` up to where the answer begins."""
         ids = self._ids(self._prompt_text(self._neutralised(prompt)))
-        if self._controls(ids) != self._controls_of_scaffold(prompt):
+        if self._control.count(ids) != self._controls_of_scaffold(prompt):
             # The tokenizer normalises what it reads, and a string that is no control token became one.
             broken = tuple(Message(message.role, break_openers(message.content)) for message in self._neutralised(prompt))
             ids = self._ids(self._prompt_text(broken))
@@ -76,7 +77,7 @@ class ChatFormat:
         """The token ids of an answer as it is taught: with what closes its turn."""
         text = self._control.neutralise(answer.strip())
         ids = self._ids(self._lead + text + self._closing)
-        if self._controls(ids) != self._controls_in_closing:
+        if self._control.count(ids) != self._controls_in_closing:
             ids = self._ids(self._lead + break_openers(text) + self._closing)
         return ids
 
@@ -95,14 +96,11 @@ class ChatFormat:
         # Templates write the beginning of a text themselves: the tokenizer must not put a second one before it.
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _controls(self, ids: Sequence[int]) -> int:
-        return sum(number in self._control.ids for number in ids)
-
     def _controls_of_scaffold(self, prompt: Prompt) -> int:
         roles = tuple(message.role for message in prompt)
         if roles not in self._scaffolds:
             plain = tuple(Message(message.role, "a") for message in prompt)
-            self._scaffolds[roles] = self._controls(self._ids(self._prompt_text(plain)))
+            self._scaffolds[roles] = self._control.count(self._ids(self._prompt_text(plain)))
         return self._scaffolds[roles]
 
     def _render(self, messages: Sequence[Message], *, for_answer: bool = False) -> str:
@@ -141,13 +139,11 @@ class ChatFormat:
     def _arranged(self, messages: Sequence[Message]) -> list[Message]:
         """The turns as this template takes them: without a system role its text begins the user's turn; neighbours may have to be one."""
         turns: list[Message] = []
-        for message in messages:
-            role = "user" if message.role == "system" and self._folds_system else message.role
-            folded = message.role == "user" and len(turns) == 1 and messages[0].role == "system" and self._folds_system
-            if turns and (folded or (self._merges and turns[-1].role == role)):
-                turns[-1] = Message(role, f"{turns[-1].content}\n\n{message.content}")
+        for message in fold_system(tuple(messages)) if self._folds_system else messages:
+            if self._merges and turns and turns[-1].role == message.role:
+                turns[-1] = Message(message.role, f"{turns[-1].content}\n\n{message.content}")
             else:
-                turns.append(Message(role, message.content))
+                turns.append(message)
         return turns
 
     def _fitting_form(self) -> tuple[bool, bool]:

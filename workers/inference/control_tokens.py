@@ -40,6 +40,8 @@ class ControlTokens:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str, scaffold: Collection[str], end_text: str = "") -> None:
         tokens = _control_tokens(tokenizer)
         self.ids = frozenset(tokens.values())
+        # What a tokenizer without bytes gives for an unknown letter tells of no mark in a text.
+        self._telling = self.ids - {tokenizer.unk_token_id}
         strings = {*tokens, *_marks(template), *(mark for text in scaffold for mark in _MARK.findall(text))}
         strings |= {header[1] for text in scaffold if (header := _HEADER.search(text))}
         strings |= {end_text.strip()} if len(end_text.strip()) > 1 else set()
@@ -54,6 +56,10 @@ class ControlTokens:
                 break
             text = broken
         return text
+
+    def count(self, ids: Iterable[int]) -> int:
+        """How many of these tokens are control tokens."""
+        return sum(number in self._telling for number in ids)
 
     def first_end(self, text: str) -> int | None:
         """Where the first control token in `text` ends, or None."""
