@@ -134,7 +134,7 @@ def _taught_line(teacher: dict[str, Any] | None) -> str:
     told += f", {teacher['unanswered']:,} without an answer" if teacher["unanswered"] else ""
     told += f"; {teacher['usd']:.4g} USD and {teacher['seconds']:,.0f} s"
     if estimated := teacher.get("tokens_estimated"):
-        told += f", with the tokens of {estimated:,} requests estimated, since the server told none"
+        told += f", with the tokens of {estimated:,} requests estimated, since the server told no usable figure"
     if without := teacher.get("asked_without"):
         told += f". The server takes no {', '.join(without)}: it was asked without"
     return f"{told}."

@@ -11,12 +11,16 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.openai_server import Answer, serving
+from workers.inference import dialect
 from workers.inference.chat_reading import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, Usage, read, sentence
-from workers.inference.chat_refusals import complaint, refused
+from workers.inference.chat_refusals import PromptError, complaint, refused
+from workers.inference.chat_server import Backoff, ChatServer, Meter, Request
 from workers.inference.chat_transport import LedAway, Unreadable, decoded, onward
+from workers.inference.engine import EngineError, Message
+from workers.inference.gate import Gate
 from workers.showable import showable
 from workers.synthesis.teach_reading import text_of
 
@@ -110,6 +114,10 @@ def test_usage_is_read_of_answers_that_can_not_be_used() -> None:
     assert found.usage == Usage(7, 2)
     nothing = read(b'{"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}', 1)
     assert nothing == Nonsense("has no choices", Usage(7, 2), paid=True)
+
+
+def test_a_page_for_people_is_called_one() -> None:
+    assert read(b"<!doctype html><title>Login</title>", 1) == Nonsense("is a page of HTML")
 
 
 def test_no_more_choices_are_taken_than_were_asked_for() -> None:
@@ -286,18 +294,7 @@ class TestBytes:
 
 Explore = Callable[..., Any]
 
-
-@pytest.fixture
-def explore(thorough: bool) -> Explore:
-    """Holds a property against inputs that hypothesis makes, 10,000 of them at full length."""
-    count = 10_000 if thorough else 200
-
-    def run(check: Callable[..., None], **inputs: Any) -> int:
-        slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-        settings(max_examples=count, deadline=None, suppress_health_check=slow)(given(**inputs)(check))()
-        return count
-
-    return run
+Measured = Callable[..., None]
 
 
 WORDS = st.sampled_from(
@@ -331,7 +328,9 @@ BODIES = (
 )
 
 
-def test_whatever_a_server_answers_is_a_text_a_reason_or_an_error(explore: Explore) -> None:
+@pytest.mark.fault(34)
+@pytest.mark.timeout(3600)
+def test_whatever_a_server_answers_is_a_text_a_reason_or_an_error(explore: Explore, measured: Measured) -> None:
     def check(content: bytes, number: int, stream: bool, structured: bool) -> None:
         found = read(content, number, stream=stream)
         if isinstance(found, Completion):
@@ -348,10 +347,12 @@ def test_whatever_a_server_answers_is_a_text_a_reason_or_an_error(explore: Explo
         else:
             assert found.why
 
-    explore(check, content=BODIES, number=st.integers(1, 3), stream=st.booleans(), structured=st.booleans())
+    measured(examples=explore(check, content=BODIES, number=st.integers(1, 3), stream=st.booleans(), structured=st.booleans()))
 
 
-def test_whatever_an_error_says_becomes_one_line_without_the_tweet(explore: Explore) -> None:
+@pytest.mark.fault(34)
+@pytest.mark.timeout(3600)
+def test_whatever_an_error_says_becomes_one_line_without_the_tweet(explore: Explore, measured: Measured) -> None:
     tweet = "the night ferry to Bodø was late, again, and nobody told us"
 
     def check(status: int, content: bytes, quoted: bool) -> None:
@@ -362,10 +363,12 @@ def test_whatever_an_error_says_becomes_one_line_without_the_tweet(explore: Expl
         assert showable(told, one_line=True) == told
         assert "night ferry" not in told
 
-    explore(check, status=st.integers(300, 599), content=BODIES, quoted=st.booleans())
+    measured(examples=explore(check, status=st.integers(300, 599), content=BODIES, quoted=st.booleans()))
 
 
-def test_whatever_is_encoded_stays_within_bounds(explore: Explore) -> None:
+@pytest.mark.fault(34)
+@pytest.mark.timeout(3600)
+def test_whatever_is_encoded_stays_within_bounds(explore: Explore, measured: Measured) -> None:
     def check(content: bytes, encodings: str) -> None:
         with contextlib.suppress(Unreadable):
             assert len(decoded(content, encodings, 1000)) <= 1000
@@ -376,4 +379,36 @@ def test_whatever_is_encoded_stays_within_bounds(explore: Explore) -> None:
         | st.binary(max_size=60).map(zlib.compress)
         | st.binary(max_size=900)
     )
-    explore(check, content=packed, encodings=codings)
+    measured(examples=explore(check, content=packed, encodings=codings))
+
+
+@pytest.mark.fault(34)
+@pytest.mark.timeout(3600)
+def test_whatever_comes_over_the_wire_is_a_completion_or_an_error_of_ours(explore: Explore, measured: Measured) -> None:
+    answers: list[Answer] = []
+
+    def check(status: int, content: bytes, headers: dict[str, str]) -> None:
+        dialect.forget()
+        answers[:] = [Answer(status, content, headers)]
+        meter = Meter()
+        try:
+            found = asking.complete(Request("model", (Message("user", "the tram"),), 20), Gate(1), meter)
+        except (PromptError, EngineError) as error:
+            assert showable(str(error), one_line=True) == str(error)  # noqa: PT017 - both ways of ending are right
+        else:
+            assert found.choices
+        assert 0 <= meter.tokens_in <= 10 * MOST_TOKENS
+
+    kinds = {
+        "content-type": st.sampled_from(["application/json", "text/event-stream; charset=utf-8", "text/html", ""]),
+        "content-encoding": st.sampled_from(["gzip", "deflate", "gzip, gzip", "br", "identity"]),
+        "retry-after": st.sampled_from(["inf", "nan", "-1", "0", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Feb 2026", "9" * 400, "x"]),
+        "location": st.sampled_from(
+            ["/v1/other", "http://127.0.0.2:1/", "file:///etc/passwd", "http://[", "", "?", "//", "ftp://a.example/"]
+        ),
+    }
+    statuses = st.sampled_from([200, 200, 200, 201, 204, 301, 302, 307, 400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 529])
+    with serving(lambda _, __: answers[0]) as server:
+        asking = ChatServer(server.url, "", 1, 5.0, Backoff(tries=1, first=0.0, longest=0.0))
+        measured(examples=explore(check, status=statuses, content=BODIES, headers=st.fixed_dictionaries({}, optional=kinds)))
+        asking.close()

@@ -141,7 +141,7 @@ def read(content: bytes, number: int, *, stream: bool = False, opened: bool = Fa
     is_events = stream or said.startswith(("data:", "event:", ": "))
     document = assembled(said) if is_events else loaded(said)
     if document is None:
-        why = "breaks off" if is_events else "is no JSON" if said else "is empty"
+        why = "breaks off" if is_events else _kind_of(said)
         return Nonsense(why, paid=is_events)
     if not isinstance(document, dict):
         return Nonsense("is JSON of another kind")
@@ -155,6 +155,12 @@ def read(content: bytes, number: int, *, stream: bool = False, opened: bool = Fa
         return Nonsense("has no choices" if "choices" in document else "is JSON of another kind", usage, paid=usage is not None)
     taken = [_choice(choice, opened) for choice in found[: min(number, MOST_CHOICES)]]
     return Completion(tuple(choice for choice, _ in taken), usage, sum(written for _, written in taken))
+
+
+def _kind_of(said: str) -> str:
+    if not said:
+        return "is empty"
+    return "is a page of HTML" if said.startswith("<") else "is no JSON"
 
 
 def _failure(document: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBody | None:

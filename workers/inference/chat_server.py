@@ -199,7 +199,7 @@ class ChatServer:
         except Unreachable as error:
             tries.fail(f"cannot be reached ({error}): check OPENAI_BASE_URL and that the server runs")
         except Unreadable as error:
-            tries.misread(str(error), ever=True)
+            tries.misread(str(error), ever=False)
             meter.add(None, body, 0)
         except LedAway as error:
             raise Refusal(
