@@ -31,6 +31,8 @@ def value_at(document: object, path: str) -> object:
 
 def unwrapped(value: object) -> object:
     """A value out of extended JSON's wrapper (`{"$numberLong": "5"}` is 5), and None for NaN, which pandas writes for none."""
+    if isinstance(value, str):
+        return value
     while isinstance(value, Mapping) and len(value) == 1:
         ((name, inner),) = value.items()
         if name in _WHOLE_NUMBERS:

@@ -8,7 +8,6 @@ import gzip
 import io
 import json
 import lzma
-import re
 import sys
 import tempfile
 import zipfile
@@ -204,7 +203,7 @@ def test_an_archive_holds_what_went_into_it_or_is_told_to_be_damaged(explore, me
         packed = PACKINGS[packing](content)
         plain = rows_of(file("a.jsonl", content))
         assert rows_of(file(f"b.jsonl{packing}", packed), "json") == plain
-        if not packing or not content:
+        if not packing or not content or len(packed) - cut < 20:
             return
         seen: list[Row] = []
         told = "nothing"
@@ -212,7 +211,7 @@ def test_an_archive_holds_what_went_into_it_or_is_told_to_be_damaged(explore, me
             seen.extend(read(file(f"c.jsonl{packing}", packed[: -cut - 1]), Reading(any_header, "json")))
         except UserError as error:
             told = str(error)
-        assert re.search("damaged|not text", told) or len(packed) <= cut + 20
+        assert "damaged" in told
         assert seen == plain[: len(seen)]
 
     measured(
@@ -287,6 +286,7 @@ def test_no_bytes_take_the_rows_before_and_behind_them_along(explore, measured, 
         lines = list(read_tweets(file(name, first + b"\n" + content + b"\n" + last)))
         kept = [line.tweet.text for line in lines if line.tweet]
         assert (kept[0], kept[-1]) == ("first", "last")
-        assert len(lines) > 2 or not content.strip(b" \r\n\t\x0b\x0c,\x1e\xef\xbb\xbf")
+        said = content.decode(errors="replace").translate(dict.fromkeys(map(ord, ",\x1e\ufeff")))
+        assert len(lines) > 2 or not said.strip()
 
     measured(examples=explore(check, content=BYTES), lost=0)

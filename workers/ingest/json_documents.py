@@ -31,7 +31,7 @@ _LONGEST_TOKEN = 12  # characters: `-Infinity`, or an escape that the end of a p
 # Reading on for the end of a document may be in vain: so many characters more than so many times what was read, and no more.
 _FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
 _TOO_LONG = f"it is longer than {LONGEST_LINE} characters: write its rows one a line, with jq -c"
-_WHOLE = ("\n", "\r\n", "\r")
+_WHOLE = ("", "\n", "\r\n", "\r")
 _OPENINGS = ("{", "[", "\x1e")
 
 
@@ -110,8 +110,9 @@ class _Scanner:
 
     def _whole_lines(self) -> Iterator[Row]:
         """Lines that hold one object each, as most do; stops at the first that doesn't."""
-        if self._unit != "line" or self._place < len(self._text):
+        if self._unit != "line" or self._text[self._place :] not in _WHOLE:
             return
+        self._place = len(self._text)
         for number, piece in self._pieces:
             try:
                 value, end = _DECODER.raw_decode(piece)
