@@ -15,6 +15,7 @@ from benchmarks.measure import CannotRun, Report, machine
 NEEDS_SERVERS = {
     "inference": False,
     "imports": False,
+    "readers": False,
     "ingest": True,
     "enqueue": True,
     "ledger": True,
