@@ -31,7 +31,7 @@ from deploy.processes import Kept, find, note, stop
 from deploy.servers import Postgres, Server, Valkey, last_line
 from deploy.worker import worker_command
 from schemas.payloads import Queue
-from workers.errors import Unavailable
+from workers.errors import Unavailable, tell_last_error
 from workers.private import UMASK, discard
 from workers.settings import Settings, get_settings
 
@@ -288,6 +288,7 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args(arguments)
+    sys.excepthook = tell_last_error
     os.umask(UMASK)
     settings = get_settings()
     home = Home(settings.home)

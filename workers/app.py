@@ -141,6 +141,7 @@ def pending(queue: str) -> int:
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _set_up_logging(**_: object) -> None:
+    sys.excepthook = tell_last_error
     logs.set_up(get_settings().log_json)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from workers import readiness
@@ -56,6 +58,23 @@ def test_an_old_release_is_allowed_where_the_operator_says_so():
     assert redis_problems(old, Settings(allow_old_redis=True)) == []
 
 
+@pytest.mark.parametrize(
+    "place", ["/usr/bin/redis-server", "/usr/bin/redis-check-rdb", "/usr/sbin/redis-server", "/rdsdbbin/redis/bin/redis-server", ""]
+)
+def test_an_old_release_of_a_distribution_or_a_service_is_a_warning(place: str):
+    old = reading(product="Redis", version="7.0.15", executable=place)
+    assert redis_problems(old, Settings()) == []
+    (warning,) = readiness.redis_warnings(old)
+    assert "CVE-2025-49844" in warning
+
+
+@pytest.mark.parametrize(
+    "place", ["/usr/local/bin/redis-server", "/opt/redis/bin/redis-server", "/home/me/redis-server", "/root/x/redis-server"]
+)
+def test_an_old_release_that_was_put_there_by_hand_is_refused(place: str):
+    assert len(redis_problems(reading(product="Redis", version="7.0.15", executable=place), Settings())) == 1
+
+
 def test_a_redis_that_tells_nothing_is_not_accused():
     assert redis_problems(reading(append_only=None, eviction=None, visibility_timeout=None), Settings()) == []
 
@@ -64,6 +83,10 @@ def test_a_redis_that_tells_nothing_is_not_accused():
     ("changes", "told"),
     [
         ({"append_only": False}, "--appendonly yes"),
+        ({"role": "slave"}, "is a replica"),
+        ({"mode": "cluster"}, "cluster mode"),
+        ({"writes_to_disk": False}, "make room on its disk"),
+        ({"memory_full": True}, "raise its maxmemory"),
         ({"eviction": "allkeys-lru"}, "set it to noeviction"),
         ({"eviction": "volatile-ttl"}, "set it to noeviction"),
         ({"visibility_timeout": 3600}, "agreed on a visibility timeout of 3600 s, here it is 600 s"),
@@ -86,6 +109,41 @@ def test_tables_behind_or_ahead_and_a_wrong_clock_are_faults_of_postgres():
     assert "tweetmill migrate" in behind
     assert "3.0 s behind Postgres's" in clock
     assert database_problems(DatabaseReading("18.4", "0003", "0002", 0.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "passes"),
+    [
+        ({"standby": True, "read_only": True}, "Postgres is a standby", True),
+        ({"read_only": True}, "default_transaction_read_only is on", True),
+        ({"encoding": "SQL_ASCII"}, "encoding is SQL_ASCII", False),
+        ({"may_work": False}, "may not do a worker's work", False),
+        ({"may_work": False, "may_enqueue": True}, "may not do a worker's work", False),
+        ({"schema": None, "revision": None}, "search path names no schema", False),
+        ({"revision": None}, "there are no tables yet", False),
+    ],
+)
+def test_each_fault_of_postgres_is_one_sentence_and_some_are_waited_for(changes: dict[str, object], told: str, passes: bool):
+    good = {"version": "18.4", "revision": "0002", "head": "0002", "clock_ahead": 0.0}
+    (finding,) = readiness.database_findings(DatabaseReading(**{**good, **changes}), for_worker=True)
+    assert told in finding.text
+    assert finding.passes == passes
+
+
+def test_a_producer_s_login_is_no_fault_to_status():
+    producer = DatabaseReading("18.4", "0002", "0002", 0.0, may_work=False, may_enqueue=True)
+    assert readiness.database_findings(producer, for_worker=False) == []
+
+
+def test_a_state_folder_that_is_a_file_or_on_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert readiness.machine_findings(Settings(home=tmp_path / "new" / "home")) == []
+    (tmp_path / "file").write_text("")
+    (told,) = readiness.machine_findings(Settings(home=tmp_path / "file" / "home"))
+    assert "TWEETMILL_HOME can't be written" in told.text
+    monkeypatch.setattr(readiness, "_LEAST_FREE", 2**62)
+    (told,) = readiness.machine_findings(Settings(home=tmp_path))
+    assert "is full" in told.text
+    assert told.passes
 
 
 # The clock
