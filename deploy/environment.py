@@ -17,12 +17,12 @@ PROCESS = "TWEETMILL_PROCESS"
 CODE = Path(__file__).resolve().parents[1]
 """Where our packages lie, and where children run: Celery puts the working folder on the import path."""
 
-# A name that ends with `_` means all that begin so.
+# A name that ends with `_` or `*` means all that begin so.
 _ANY = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_", "TZ", "TZDIR", "TMPDIR", "LD_LIBRARY_PATH")
 _PYTHON = ("PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER")
 _NETWORK = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _OWN = ("TWEETMILL_", "CELERY_BROKER_URL")
-_WORK = ("DATABASE_URL", "OPENAI_", "PGSSL_", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE", "PGSSLMODE", "PGSSLROOTCERT", "PGPASSWORD")
+_WORK = ("DATABASE_URL", "OPENAI_", "PG*")  # what libpq reads belongs to DATABASE_URL
 _COMPUTING = (
     *("CUDA_", "NVIDIA_", "NCCL_", "GLOO_", "HIP_", "ROCR_", "HSA_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_", "XDG_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "ONEDNN_", "DNNL_", "ATEN_", "TORCH_", "TORCHINDUCTOR_", "PYTORCH_"),
@@ -46,8 +46,8 @@ def for_worker(home: Path, name: str) -> dict[str, str]:
 
 
 def _chosen(names: tuple[str, ...], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    exact = {name for name in names if not name.endswith("_")}
-    beginnings = tuple(name for name in names if name.endswith("_"))
+    exact = {name for name in names if not name.endswith(("_", "*"))}
+    beginnings = tuple(name.removesuffix("*") for name in names if name not in exact)
     return {name: value for name, value in environment.items() if name.upper() in exact or name.upper().startswith(beginnings)}
 
 

@@ -12,7 +12,7 @@ import pytest
 from deploy.environment import CODE, for_flower, for_server, for_worker, python
 
 HOME = Path("/var/lib/mill")
-SECRETS = {"OPENAI_API_KEY": "k", "DATABASE_URL": "d", "PGPASSWORD": "p", "HF_TOKEN": "h"}
+SECRETS = {"OPENAI_API_KEY": "k", "DATABASE_URL": "d", "PGPASSWORD": "p", "PGSSLMODE": "require", "HF_TOKEN": "h"}
 STRANGERS = {"AWS_SECRET_ACCESS_KEY": "a", "SSH_AUTH_SOCK": "s", "FLOWER_UNAUTHENTICATED_API": "1", "PYTHONSTARTUP": "/x", "BASH_ENV": "/x"}
 
 
