@@ -49,7 +49,7 @@ def usable_name(name: str) -> str:
         ValueError: it can't, and why.
     """
     if not _NAME.fullmatch(name) or name == "latest":
-        raise ValueError("a name is made of letters, digits, _, . and -, begins with none of . and -, and is not latest: choose another")
+        raise ValueError("letters, digits, _, . and - make a name, which begins with neither . nor -, and is not latest: choose another")
     return name
 
 
