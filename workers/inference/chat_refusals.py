@@ -186,7 +186,7 @@ def refused(found: Complaint, model: str, tried: str) -> Exception:
     status, quoted = found.status, found.quoted
     if found.is_account:
         return AccountEmpty(
-            f"the account at the server is used up ({status}): {quoted}. Top it up or raise its limit, then `tweetmill retry` goes on"
+            f"the account at the server is used up ({status}): {quoted}. Top it up or raise its limit; what was answered is kept"
         )
     if found.is_filter and status != 401:
         return PromptError(f"the server's filter of contents refuses this prompt ({status}): {quoted}", status)
