@@ -117,7 +117,11 @@ def is_lost(text: str) -> bool:
 
 def not_valid(encoding: str) -> RowError:
     """Why a row with such bytes is refused."""
-    advice = "if the file is in another encoding, name it, such as --encoding latin-1" if encoding.startswith(UTF8) else "is it another?"
+    advice = (
+        "save the file as UTF-8, or name its encoding where --encoding is taken: --encoding latin-1"
+        if encoding.startswith(UTF8)
+        else "is it another?"
+    )
     return RowError(None, f"the row is not valid {encoding.removesuffix('-sig').upper()}: {advice}")
 
 
