@@ -11,11 +11,11 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from workers.ingest.errors import RowError
+from workers.ingest.json_decoding import DECODER, LENIENT
 from workers.ingest.row import Row, Unit
-from workers.ingest.text import LONGEST_LINE, UTF8, Piece, field_name, is_lost, not_valid
+from workers.ingest.text import LONGEST_LINE, UTF8, Piece, is_lost, not_valid
 
 _BETWEEN = re.compile("[\\s,\x1e\ufeff]*")
 _BETWEEN_OF_A_SCRIPT = re.compile("[\\s,;\x1e\ufeff]*")
@@ -52,26 +52,6 @@ class _InvalidError(Exception):
     def __init__(self, reason: str, at: int) -> None:
         super().__init__(reason)
         self.reason, self.at = reason, at
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in seen and seen[key] != value:
-                raise RowError(field_name((key,)), "the key stands twice with different values")
-            seen[key] = value
-    return found
-
-
-def _none(_: str) -> None:
-    """NaN and infinities, which JSON has not, are none."""
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_none)
-# Finds the end of what can be read but not be used.
-_LENIENT = json.JSONDecoder(parse_constant=_none, parse_int=_none, parse_float=_none)
 
 
 class _Scanner:
@@ -115,7 +95,7 @@ class _Scanner:
         self._place = len(self._text)
         for number, piece in self._pieces:
             try:
-                value, end = _DECODER.raw_decode(piece)
+                value, end = DECODER.raw_decode(piece)
             except (ValueError, RecursionError, RowError):
                 value, end = None, -1
             if end < 1 or piece[end:] not in _WHOLE or not isinstance(value, dict) or is_lost(piece):
@@ -196,7 +176,7 @@ class _Scanner:
             also = f", and lines {first} to {last} are left out with it" if last > first else ""
             raise refused or RowError(None, f"the {self._unit} is not valid JSON: {invalid.reason}{also}") from None
         except RowError:
-            self._place = _LENIENT.raw_decode(self._text, self._place)[1]
+            self._place = LENIENT.raw_decode(self._text, self._place)[1]
             raise
         begin, self._place = self._place, end
         if end - begin > LONGEST_LINE:
@@ -209,7 +189,7 @@ class _Scanner:
         """The document and where it ends; reads on as long as it is only incomplete."""
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._place)
+                value, end = DECODER.raw_decode(self._text, self._place)
             except json.JSONDecodeError as error:
                 if self._is_cut(error) and self._read_on():
                     continue
