@@ -253,6 +253,7 @@ class TestBytes:
             (gzip.compress(b"text")[:-4], "gzip"),
             (gzip.compress(b"") * 1000, "gzip"),
         ],
+        ids=["a bomb in a bomb", "a bomb", "no brotli", "too many layers", "no gzip", "cut off", "a thousand members"],
     )
     def test_what_is_too_long_or_broken_once_decoded_is_refused(self, content: bytes, encodings: str) -> None:
         with pytest.raises(Unreadable):

@@ -79,8 +79,8 @@ def test_a_process_that_has_the_id_now_is_not_taken_for_the_one_that_had_it(chan
     [
         *(b"", b"\xff\xfe", b"{", b"null", b"[]", b"5", b'"x"', b"{}", b'{"pid": 1}', b"[" * 100_000, b'{"pid": null, "started": 1}'),
         *(b'{"pid": -1, "started": 0, "boot": ""}', b'{"pid": 1e999, "started": 1, "boot": ""}', b'{"pid": 99999999999999999999}'),
-        json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time()}).encode(),
     ],
+    ids=lambda content: repr(content[:20]),
 )
 def test_a_record_that_holds_anything_is_none(content: bytes, tmp_path: Path):
     (tmp_path / "record").write_bytes(content)
@@ -88,6 +88,12 @@ def test_a_record_that_holds_anything_is_none(content: bytes, tmp_path: Path):
     (tmp_path / "folder").mkdir()
     assert find(tmp_path / "folder") is None
     assert find(tmp_path / "record" / "below") is None
+
+
+def test_a_record_by_the_wall_clock_is_none(tmp_path: Path):
+    """As earlier versions wrote it: a clock that was set since would name another process."""
+    (tmp_path / "record").write_text(json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time()}))
+    assert find(tmp_path / "record") is None
 
 
 def test_a_command_with_spaces_and_parentheses_hides_no_start(tmp_path: Path):
