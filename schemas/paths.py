@@ -9,7 +9,7 @@ from typing import Any
 
 LONGEST_NAME = 40  # characters
 _NAMES_SHOWN = 20
-_NAME = re.compile(r"(?=.*[A-Za-z])[!-~]+")
+_NAME = re.compile(r"""(?=.*[A-Za-z])(?!.*://)[^"{}<>\s]+""", re.ASCII)
 
 # How MongoDB's extended JSON writes what JSON has no type for.
 _WHOLE_NUMBERS = ("$numberLong", "$numberInt")
@@ -60,7 +60,7 @@ def names_in(document: Mapping[Any, object]) -> str:
 
 def _is_name(key: object) -> bool:
     # A table that has texts for its keys must not have them told.
-    return isinstance(key, str) and len(key) <= LONGEST_NAME and _NAME.fullmatch(key) is not None
+    return isinstance(key, str) and key.isascii() and key.isprintable() and len(key) <= LONGEST_NAME and _NAME.fullmatch(key) is not None
 
 
 def _step(document: object, step: str) -> object:

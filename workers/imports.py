@@ -18,7 +18,7 @@ from workers.ingest import rows
 from workers.ingest.errors import RowError, SourceError
 from workers.ingest.row import Row
 from workers.ingest.rows import Reading
-from workers.ingest.tables import column_of
+from workers.ingest.tables import column_of, columns_shown
 from workers.ingest.text import check_text, checked_encoding, field_name
 from workers.spreadsheets import cell_of
 from workers.text.thoughts import split_thoughts
@@ -96,8 +96,8 @@ def _inside(row: Row, columns: Columns) -> Iterator[Row]:
 def _check(names: Sequence[str], number: int, columns: Columns) -> None:
     for column in (columns.prompt, columns.completion):
         if column_of(column, names, number) is None:
-            there = ", ".join(names[:20]) or "nothing"
-            raise SourceError(f"its first line names no column {column}, but {there}. --map prompt=COLUMN,completion=COLUMN says which")
+            advice = "--map prompt=COLUMN,completion=COLUMN says which"
+            raise SourceError(f"its first line names no column {column}, but {columns_shown(names)}. {advice}")
 
 
 def _pair(row: Row, form: Form, columns: Columns) -> tuple[PromptAndAnswer, bool]:

@@ -13,7 +13,8 @@ from functools import lru_cache
 from producers.sources import dates
 from producers.sources.forms import Fields, RefusalError, SourceError
 from schemas.paths import LONGEST_NAME, names_in, unwrapped, value_at
-from workers.ingest.tables import column_of
+from workers.ingest.rows import HYDRATE
+from workers.ingest.tables import column_of, columns_shown
 
 # Capitals, spaces, dashes and underscores make no difference: `Tweet ID`, `tweet-id` and `tweetId` are `tweet_id`.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -109,7 +110,7 @@ def names_a_text(header: Sequence[str], names: Names) -> bool:
 
 def check_header(header: Sequence[str], number: int, names: Names) -> None:
     """Raise `SourceError` for columns none of which is the text's, or not those that were told. Capitals make no difference."""
-    shown = names_in(dict.fromkeys(header)) if all(map(_may_be_a_name, header)) else "what does not look like names"
+    shown = columns_shown(header)
     columns: dict[str, str] = {}
     for name, path in names.told.items():
         column = column_of(path, header, number)
@@ -119,12 +120,8 @@ def check_header(header: Sequence[str], number: int, names: Names) -> None:
     names.told = columns
     if not names_a_text(header, names):
         advice = "add such a header line, or say with `--map text=COLUMN` which column holds it"
+        advice += f". {HYDRATE}" if "id" in _planned(tuple(header)) else ""
         raise SourceError(f"line {number} must name the columns, one of them `text`; it names {shown}: {advice}")
-
-
-def _may_be_a_name(cell: str) -> bool:
-    # The first row of a file without a header is data, which no message may show.
-    return len(cell) <= LONGEST_NAME and len(cell.split()) <= 3 and not any(part.isdecimal() for part in cell.split())
 
 
 def plain_name(name: str) -> str:

@@ -10,6 +10,7 @@ from producers.sources.fields import line_of
 from producers.sources.forms import Fields, Line, Notice, RefusalError
 from producers.sources.names import Names
 from schemas.paths import names_in, unwrapped
+from workers.ingest.rows import HYDRATE
 
 Found = Fields | RefusalError | Notice
 """What stands for one row: the fields of a tweet, why there is none, or what it is that is no tweet."""
@@ -38,6 +39,7 @@ _LISTS = (
     "statuses", "feed", "posts", "records", "orderedItems", "rows", "tweets", "items", "results", "hits", "docs", "timeline", "entries",
     "ancestors", "descendants", "replies",
 )  # fmt: skip
+_IDS = ("id", "id_str", "tweet_id", "id, id_str")
 _FOREIGN = {
     "subreddit": "a Reddit post",
     "text_post_app_text_posts": "an export of Threads",
@@ -175,11 +177,15 @@ def _fields(row: Fields, names: Names, included: Mapping[str, Fields]) -> Found:
         fields = x.with_whole_retweet(names.fields_of(row), row, included)
     except RefusalError as refusal:
         return refusal
-    return _without_text(row) if "text" not in fields or isinstance(fields["text"], dict) else fields
+    # An object to which the text was told to lie is told of as such.
+    untold = "text" not in names.told and isinstance(fields.get("text"), dict)
+    return _without_text(row) if "text" not in fields or untold else fields
 
 
 def _without_text(row: Fields) -> RefusalError:
     if "errors" in row or "error" in row:
         return RefusalError(None, "the line is an error that an API answered, not a tweet")
+    if names_in(row) in _IDS:
+        return RefusalError("text", f"there is an id and no text. {HYDRATE}")
     foreign = next((f"this looks like {what}; " for key, what in _FOREIGN.items() if key in row), "")
     return RefusalError("text", f"the text is missing: {foreign}the keys are {names_in(row)}. `--map text=KEY` says which holds the text")

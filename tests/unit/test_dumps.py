@@ -246,6 +246,8 @@ def test_what_is_no_tweet_is_named(document: Any, notice: str) -> None:
         ({"headline": "secret", "meta": {"lede": "secret"}}, "the keys are headline, meta.lede. `--map text=KEY`"),
         ({"subreddit": "x", "selftext": "secret"}, "looks like a Reddit post"),
         ({"so tired of secret things": 1, "n": 2}, "the keys are n. "),
+        ({"https://m.example/secret": 1, '{"a":"secret"}': 2, "n": 2}, "the keys are n. "),
+        ({"id": "11"}, "an id and no text. Where there are ids alone, fetch their texts first: twarc2 hydrate"),
         ({"errors": [{"title": "Not Found"}]}, "an error that an API answered"),
         ({"text": ["secret", "b"], "label": [1]}, "not of one length"),
         ({"type": "Create", "actor": "a", "object": "https://m.example/1"}, "names the post"),
@@ -293,6 +295,12 @@ class TestToldNames:
         assert line.tweet.lang is None
         assert names.not_found() == {"lang": "tongue"}
         assert names.seen == "uid, body, payload.said, who.nick, text"
+
+    def test_that_lead_to_an_object_or_a_list_say_so(self) -> None:
+        reasons = [
+            line.rejected.reason for inner in ({"body": "x"}, ["x", "y"]) for line in read({"msg": inner}, text="msg") if line.rejected
+        ]
+        assert reasons == ["the text is an object, not a string", "the text is a list, not a string"]
 
     def test_name_a_key_that_has_dots(self) -> None:
         assert [row[1] for row in values({"a.name": "right", "a": {"name": "wrong"}}, text="a.name")] == ["right"]

@@ -25,6 +25,7 @@ from pyarrow import parquet as pq
 
 from workers.ingest.errors import SourceError
 from workers.ingest.rows import Reading, read
+from workers.ingest.tables import columns_shown
 from workers.ingest.text import LONGEST_PIECE, checked_encoding
 
 if sys.version_info >= (3, 14):
@@ -98,6 +99,38 @@ class TestContainers:
             archive.writestr("data/like.js", "window.YTD.like.part0 = []")
             archive.writestr("data/tweets.js", 'window.YTD.tweets.part0 = [\n{"n": 1}\n]')
         assert told(write("twitter.zip", out.getvalue())) == [("item 1", {"n": 1})]
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {
+                "data/manifest.js": "window.YTD.manifest = {}",
+                "data/tweets-part10.js": 'window.YTD.tweets.part10 = [{"n": 3}]',
+                "data/tweets-part2.js": 'window.YTD.tweets.part2 = [\n{"n": 2}\n]\n',
+                "data/tweets.js": 'window.YTD.tweets.part0 = [{"n": 1}]',
+                "data/deleted-tweets.js": 'window.YTD.deleted_tweets.part0 = [{"n": 9}]',
+                "data/notes.txt": "of one's own",
+            },
+            {"account.js": "window.YTD.account.part0 = []", "tweet.js": 'window.YTD.tweet.part0 = [{"n": 1},{"n": 2},{"n": 3}]'},
+            {
+                "data/js/tweets/2015_01.js": "x",
+                "data/js/tweets/2015_02.js": "x",
+                "data/js/user.js": "x",
+                "tweets.csv": "text,n\n,1\n,2\n,3\n",
+            },
+        ],
+        ids=["parts", "without folders", "by months"],
+    )
+    def test_of_any_archive_of_an_account_all_tweets_are_read(self, write: Write, files: dict[str, str]) -> None:
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        assert [int(row["n"]) for _, row in told(write("twitter.zip", out.getvalue()))] == [1, 2, 3]
+
+    def test_a_zip_inside_another_archive_is_told(self, write: Write) -> None:
+        with pytest.raises(SourceError, match="inside another archive: give the zip file itself"):
+            told(write("a.zip.gz", gzip.compress(zipped(a__jsonl=LINES), mtime=0)))
 
     @pytest.mark.parametrize(
         ("content", "advice"),
@@ -181,6 +214,10 @@ class TestText:
         word = "日本" if encoding in ("shift_jis", "gb18030") else "café"
         assert told(write("a.csv", f"text\n{word}\n".encode(encoding)), checked_encoding(encoding)) == [("line 2", {"text": word})]
 
+    @pytest.mark.parametrize(("family", "order"), [("utf-16", "utf-16-be"), ("utf-16", "utf-16-le"), ("utf-32", "utf-32-le")])
+    def test_without_a_mark_the_order_of_bytes_is_seen(self, write: Write, family: str, order: str) -> None:
+        assert told(write("a.csv", "text\ncafé\n".encode(order)), checked_encoding(family)) == [("line 2", {"text": "café"})]
+
     @pytest.mark.parametrize("name", ["klingon", "base64", "hex", "rot13", "undefined", "idna", "", "a\0b", "x" * 1000])
     def test_a_name_of_none_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match="no text encoding of that name"):
@@ -252,6 +289,22 @@ class TestTables:
         assert [place for place, _ in found] == ["line 2", "line 3", "line 4"]
         assert reason in found[1][1]
         assert [found[0][1]["text"], found[2][1]["text"]] == ["before", "after"]
+
+    def test_lines_above_the_header_are_told(self, write: Write) -> None:
+        with pytest.raises(SourceError, match=r"line 1 names no text. Line 4 does: .*tail -n \+4 FILE"):
+            told(write("a.csv", "Report:,Mentions\nFrom:,2023\n\nid,text\n1,a\n"))
+
+    @pytest.mark.parametrize(
+        ("header", "shown"),
+        [
+            (["id", "Hit Sentence", "Date"], "id, Date, and 1 of several words"),
+            (["the ferry was late again today", "x"], "what does not look like names"),
+            (['{"prompt":"a"}'], "none that look like names"),
+            (["https://m.example/@ada/1"], "none that look like names"),
+        ],
+    )
+    def test_columns_are_told_and_rows_are_not(self, header: list[str], shown: str) -> None:
+        assert columns_shown(header) == shown
 
     @pytest.mark.parametrize("closing", ['9,closed"', '"9",he said "yes"', '9,5" pipe', '9,"quoted, properly"', '"9","all"'])
     def test_a_stray_quote_swallows_no_row_even_where_it_closes_again(self, write: Write, closing: str) -> None:
@@ -328,6 +381,8 @@ class TestJson:
             'Grailbird.data.tweets_2015_01 = \n[{"n": 1},{"n": 2}]',
             'var rows = [{"n": 1}, {"n": 2},];\n',
             '[{"n": 1}]\n[{"n": 2}]',
+            'window.YTD.tweets.part0 = [{"n": 1}]\nwindow.YTD.tweets.part1 = [\n{"n": 2}];\n',
+            'var rows = [{"n": 1}];var more =\n\n[{"n": 2}]',
         ],
     )
     def test_an_array_is_read_by_its_elements(self, write: Write, content: str) -> None:
@@ -346,7 +401,8 @@ class TestJson:
         [
             ('{"n": 1, "cut": "off', "not valid JSON"),
             ('{"n": 1,', "not valid JSON"),
-            ("{'n': 1}", "double quotes at column 2"),
+            ("{'n': 1}", "double quotes at column 2: it may be what Python prints"),
+            ('{"n": 1, // one', "JSON has no comments"),
             ("[" * 100_000, "nesting is too deep"),
             ('{"n": ' + "9" * 5_000 + "}", "a number is too long"),
             ('{"n": 1, "n": 2}', "stands twice with different values"),

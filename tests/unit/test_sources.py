@@ -217,6 +217,8 @@ def test_a_quote_in_the_middle_of_an_unquoted_cell_is_a_character(write):
     [
         ("a.csv", "id,said\n1,x\n", "map text=COLUMN"),
         ("a.txt", "just some words\n", "JSON Lines"),
+        ("a.txt", "1651234567890123456\n1651234567890123457\n", "twarc2 hydrate"),
+        ("a.csv", "tweet_id,score\n1651234567890123456,0.5\n", "map text=COLUMN.*twarc2 hydrate"),
         ("a.xml", "<rss><channel/></rss>", "XML"),
         ("a.csv", "id,text\n1,x\n".encode("utf-16-le"), "encoding utf-16-le"),
         ("a.jsonl.gz", gzip.compress(b'{"id":"1","text":"x"}\n' * 1000, mtime=0)[:-20], "again"),

@@ -31,6 +31,9 @@ _LONGEST_TOKEN = 12  # characters: `-Infinity`, or an escape that the end of a p
 # Reading on for the end of a document may be in vain: so many characters more than so many times what was read, and no more.
 _FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
 _TOO_LONG = f"it is longer than {LONGEST_LINE} characters: write its rows one a line, with jq -c"
+# What people take for JSON, by how it begins where JSON ends.
+_COMMENT = ": JSON has no comments, take them out"
+_NO_JSON = {"//": _COMMENT, "/*": _COMMENT, "#": _COMMENT, "'": ": it may be what Python prints, write it with json.dumps"}
 _WHOLE = ("", "\n", "\r\n", "\r")
 _OPENINGS = ("{", "[", "\x1e")
 
@@ -76,6 +79,8 @@ class _Scanner:
             yield from self._whole_lines()
             if not self._find_next():
                 return
+            if self._passes_assignment():
+                continue
             mark = self._text[self._place]
             if mark == "[" and self._unit == "item" and not self._in_array:
                 self._in_array = True
@@ -109,11 +114,21 @@ class _Scanner:
         """Pass over an assignment and see what is counted; False for a file without content."""
         if not self._find_next():
             return False
-        if assigned := _ASSIGNMENT.match(self._text, self._place):
-            self._place, self._between = assigned.end(), _BETWEEN_OF_A_SCRIPT
+        if _ASSIGNMENT.match(self._text, self._place):
+            self._between = _BETWEEN_OF_A_SCRIPT
+            self._passes_assignment()
             self._find_next()
         self._unit = "item" if self._text.startswith("[", self._place) else "line"
         return True
+
+    def _passes_assignment(self) -> bool:
+        """Whether an assignment stands here, in a script, and was passed over: parts of an archive follow each other."""
+        if self._between is not _BETWEEN_OF_A_SCRIPT or self._in_array:
+            return False
+        assigned = _ASSIGNMENT.match(self._text, self._place)
+        if assigned is not None:
+            self._place = assigned.end()
+        return assigned is not None
 
     def _find_next(self) -> bool:
         """Go on to what is not blank; False at the end of the file."""
@@ -240,7 +255,8 @@ class _Scanner:
         start = self._starts[self._piece_of(at)]
         line, begun = self._line_of(at), self._line_of(self._place)
         on = f" of line {line}" if line != begun or self._unit == "item" else ""
-        return f"{error.msg.removesuffix(' at')} at column {error.pos - start + 1}{on}"
+        hint = next((hint for mark, hint in _NO_JSON.items() if self._text.startswith(mark, at)), "")
+        return f"{error.msg.removesuffix(' at')} at column {error.pos - start + 1}{on}{hint}"
 
     def _recover(self, at: int) -> int:
         """Go on behind a document that is not valid, or where the next one surely begins; the number of the last line left out."""

@@ -20,6 +20,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys((".json", ".jsonl", ".ndjson", ".js"), "json"),
 }
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+HYDRATE = "Where there are ids alone, fetch their texts first: twarc2 hydrate IDS > tweets.jsonl"
 _MARKUP = ("<?xml", "<rss", "<feed", "<!doctype", "<html")
 
 
@@ -105,4 +106,6 @@ def _kind_of(line: str, reading: Reading) -> Kind:
         return "table"
     if line.lstrip().lower().startswith(_MARKUP):
         raise SourceError("it is XML or HTML, such as a feed or a page: ask its source for JSON or CSV")
+    if line.strip().isdecimal():
+        raise SourceError(f"its first line is a number and nothing else. {HYDRATE}")
     raise SourceError(reading.unknown)

@@ -10,7 +10,9 @@ import csv
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
+from schemas.paths import LONGEST_NAME, names_in
 from workers.ingest.errors import RowError, SourceError
 from workers.ingest.row import Row
 from workers.ingest.text import UTF8, is_lost, not_valid
@@ -24,6 +26,8 @@ CheckHeader = Callable[[Sequence[str], int], None]
 _FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
 # How far below a quote that was left open its other end may be taken for one.
 _NEAR = 25
+# So many lines below a first one that names no columns, some of them may: tools write what was searched for above the header.
+_PREAMBLE = 30
 _SEP_LINE = re.compile(r'"?sep=(?P<delimiter>[^\r\n])"?', re.IGNORECASE)
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 
@@ -55,6 +59,20 @@ def column_of(wanted: str, names: Sequence[str], number: int) -> str | None:
     if len(found) > 1:
         raise SourceError(f"line {number} names the column {wanted} {len(found)} times: give the others another name")
     return found[0] if found else None
+
+
+def columns_shown(header: Sequence[str]) -> str:
+    """The names of columns, for a complaint: without a header they are a row, which no message may show."""
+    if not all(map(_may_be_a_name, header)):
+        return "what does not look like names"
+    names = [name for name in dict.fromkeys(header) if name]
+    several = sum(len(name.split()) > 1 for name in names)
+    shown = names_in(dict.fromkeys(name for name in names if len(name.split()) == 1))
+    return shown + (f", and {several} of several words" if several else "")
+
+
+def _may_be_a_name(cell: str) -> bool:
+    return len(cell) <= LONGEST_NAME and len(cell.split()) <= 3 and not any(part.isdecimal() for part in cell.split())
 
 
 def is_header(line: str, check: CheckHeader) -> bool:
@@ -103,8 +121,23 @@ class _Header:
             if told is None and (said := _SEP_LINE.fullmatch(text.rstrip("\r\n"))):
                 told = said["delimiter"]
                 continue
-            return cls(*_accepted(text, number, check, told))
+            try:
+                return cls(*_accepted(text, number, check, told))
+            except SourceError as refused:
+                raise SourceError(f"{refused}{_header_below(pending, check)}") from None
         return None
+
+
+def _header_below(pending: _Pushback, check: CheckHeader) -> str:
+    """What to do where a line a little further down names the columns; nothing where none does."""
+    for number, text in islice(iter(pending.take, None), _PREAMBLE):
+        try:
+            names, _ = _accepted(text or "", number, check)
+        except SourceError:
+            continue
+        if len(names) > 1:
+            return f". Line {number} does: take off the lines above it, tail -n +{number} FILE > rows.csv, and give that"
+    return ""
 
 
 def _accepted(line: str, number: int, check: CheckHeader, told: str | None = None) -> tuple[list[str], str]:

@@ -138,12 +138,13 @@ def encoding_of(head: bytes, told: str | None) -> str:
                 f"it begins with the mark of {marked.removesuffix('-sig').upper()}, so it is not {told}: leave --encoding out"
             )
         return marked
+    unmarked = next((name for pattern, name in _UNMARKED if pattern.match(head)), None)
     if told is not None:
-        return told
+        # Of an encoding whose mark would tell the order of bytes, the bytes themselves tell it.
+        return unmarked if unmarked is not None and unmarked.startswith(told) else told
     first = _LINE_END.split(head, maxsplit=1)[0]
-    for pattern, name in _UNMARKED:
-        if pattern.match(head):
-            raise SourceError(f"it looks like {name.upper()} without the mark that says so: give --encoding {name}")
+    if unmarked is not None:
+        raise SourceError(f"it looks like {unmarked.upper()} without the mark that says so: give --encoding {unmarked}")
     if b"\0" in first:
         raise SourceError("it is not text but of a kind that is not known: give JSON Lines or CSV")
     return UTF8
