@@ -13,9 +13,10 @@ EPOCH_UNITS = (1, 1e3, 1e6, 1e9)
 EPOCH_EARLIEST, EPOCH_LATEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 LONGEST = 60  # characters
 
-_MONTHS = {
-    name: number for number, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)
-}
+_MONTH_NAMES = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+_MONTHS = {name[:3]: number for number, name in enumerate(_MONTH_NAMES, 1)}
 # The zones of mail's standard, which Twitter's first search API wrote; hours from UTC.
 _ZONES = {"UTC": 0, "GMT": 0, "UT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
@@ -25,9 +26,22 @@ _WORDED = (
     re.compile(rf"[A-Z][a-z]{{2}},? (?P<month>[A-Z][a-z]{{2}}) +(?P<day>\d{{1,2}}) {_CLOCK} (?:{_OFFSET} )?(?P<year>\d{{4}})"),
     re.compile(rf"(?:[A-Z][a-z]{{2}}, )?(?P<day>\d{{1,2}}) (?P<month>[A-Z][a-z]{{2}}) (?P<year>\d{{4}}) {_CLOCK} {_OFFSET}"),
 )
+# "May 4, 2023 · 12:00:05 PM UTC", "04-May-2023 12:00", "2023/5/4", and the clock first: as pages and people write them, the month told by
+# its name or the year at the front.
+_DAY = (
+    r"(?:[A-Z][a-z]{2,8},? )?(?:(?P<month>[A-Z][a-z]{2,8})\.? (?P<day>\d{1,2})(?:st|nd|rd|th)?,? (?P<year>\d{4})"
+    r"|(?P<day_2>\d{1,2})[ -](?P<month_2>[A-Z][a-z]{2,8})\.?,?[ -](?P<year_2>\d{4})"
+    r"|(?P<year_3>(?:19|20)\d\d)(?P<by>[/.])(?P<month_3>\d{1,2})(?P=by)(?P<day_3>\d{1,2}))"
+)
+_TIME = (
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.\d+)?)?"
+    r"(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?(?: ?(?P<zone>UTC|GMT|Z|[+-]\d{4}))?"
+)
+_WRITTEN = (re.compile(rf"{_DAY}(?:(?:,? at |,? | · |T){_TIME})?"), re.compile(rf"{_TIME}(?: · |,? ){_DAY}"))
+_NAMED_ZONE = re.compile(r"\[[A-Za-z_/]+\]$")  # Java's, behind the offset
 _ZONE = re.compile(r" ?(UTC|GMT|Z)$")
 _SPACED_OFFSET = re.compile(r" ([+-]\d\d:?\d\d)$")
-_NUMBER = re.compile(r"\d{9,19}(\.\d+)?|\d\.\d+[eE]\+?\d\d")
+_NUMBER = re.compile(r"\d{9,19}(\.\d+)?|\d\.\d+[eE]\+?\d{1,2}")
 _COMPACT = re.compile(r"(?:19|20)\d{12}")
 
 
@@ -58,12 +72,34 @@ def _moment(value: object) -> datetime | None:
     for form in _WORDED:
         if said := form.fullmatch(text):
             return _of_words(said)
+    for form in _WRITTEN:
+        if said := form.fullmatch(text):
+            return _as_written(said)
+    text = _NAMED_ZONE.sub("", text)
     return datetime.fromisoformat(_SPACED_OFFSET.sub(r"\1", _ZONE.sub("+00:00", text)))
 
 
 def _of_words(said: re.Match[str]) -> datetime:
     numbers = (int(said["year"]), _MONTHS.get(said["month"], 0), int(said["day"]), int(said["hour"]), int(said["minute"]))
     return datetime(*numbers, int(said["second"] or 0), tzinfo=_zone(said["zone"] or "UTC"))
+
+
+def _as_written(said: re.Match[str]) -> datetime:
+    """A date with its month in letters, or with its year in front.
+
+    Raises:
+        ValueError: there is no such day, month or hour.
+    """
+    year, month, day = (said[name] or said[f"{name}_2"] or said[f"{name}_3"] for name in ("year", "month", "day"))
+    hour = int(said["hour"] or 0)
+    if said["half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError("no hour of half a day")
+        hour = hour % 12 + (12 if said["half"] in "pP" else 0)
+    number = int(month) if month.isdecimal() else next((at for at, name in enumerate(_MONTH_NAMES, 1) if name.startswith(month)), 0)
+    return datetime(
+        int(year), number, int(day), hour, int(said["minute"] or 0), int(said["second"] or 0), tzinfo=_zone(said["zone"] or "UTC")
+    )
 
 
 def _zone(name: str) -> timezone:

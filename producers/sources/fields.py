@@ -15,16 +15,16 @@ from workers.text.html import to_text, without_tags
 LONGEST_TEXT = 25_000  # characters, X's own limit for long posts
 LONGEST_ID = 200
 LONGEST_LANG = 35
-# How tables write that a cell holds nothing.
-NOTHING = frozenset({"", "nan", "NaN", "NaT", "None", "null", "<NA>"})
+# How tables write that a cell holds nothing: pandas, R, databases (\\N is MySQL's and Postgres's), spreadsheets, JavaScript.
+NOTHING = frozenset({"", "nan", "NaN", "NaT", "None", "null", "NULL", "<NA>", "NA", "N/A", "n/a", "#N/A", "\\N", "undefined"})
 WHOLE_MARKUP = re.compile(r"\s*<(?:p|div|span|html)\b[^<>]*>", re.IGNORECASE)
 LOST_DIGITS = "the id went through a floating-point number, which keeps 15 digits of it: export it again with the id column as text"
 EXACT_BELOW = 2**53  # whole numbers up to here survive a floating-point number
 ROUNDED_ID = re.compile(r"[+-]?\d+([.,]\d+)?[eE]\+?\d+")
 FLOAT_ID = re.compile(r"(\d+)(?:\.0*|,0{0,2})")
-GROUPED_ID = re.compile(r"\d{1,3}(?:,\d{3})+")
+GROUPED_ID = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:(?P<by>[. \u00a0\u202f'’])\d{3})(?:(?P=by)\d{3})+")
 # How spreadsheets are made to leave a number alone; the x is rtweet's.
-QUOTED_ID = re.compile(r"""(?:'|="|x(?=\d{15}))(\d+)"?""")
+QUOTED_ID = re.compile(r"""(?:['‘’`]|="?|"|x(?=\d{15}))(\d+)["'’]?""")
 
 
 def line_of(number: int, fields: Fields, source: str) -> Line:
@@ -108,7 +108,7 @@ def _without_traces(text: str) -> str:
             raise RefusalError("id", LOST_DIGITS)
         return as_float.group(1)
     if GROUPED_ID.fullmatch(text):
-        return text.replace(",", "")
+        return re.sub(r"\D", "", text)
     quoted = QUOTED_ID.fullmatch(text)
     return quoted.group(1) if quoted else text
 

@@ -6,6 +6,7 @@ spreadsheets round. Texts: whole ones before those that an API cut. Authors: ids
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,18 +26,19 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "id": (
         "id_str", "tweet_id_str", "status_id_str", "rest_id", "tweet_id", "status_id", "id", "post_id", "ids", "note_tweet_id",
-        "uri", "_id",
+        "uri", "_id", "imported_id",
     ),
     "author": (
         "author_id_str", "author_id", "user_id_str", "user.id_str", "from_user_id_str", "author.id_str", "author.id", "author.did",
         "user.rest_id", "user_id", "from_user_id", "user.id", "account.id", "account_id",
         "author.username", "author.screen_name", "author.handle", "author", "user.screen_name", "user.username", "username",
         "screen_name", "user_screen_name", "user_username", "author_username", "from_user", "handle", "account.acct", "user_name", "user",
+        "vertex_1",
     ),
     "lang": ("lang", "language", "tweet_lang", "tweet_language", "iso_language_code", "langs"),
     "created_at": (
         "created_at", "tweet_created_at", "tweet_created", "created_time", "published", "published_at", "posted_at", "datetime",
-        "date_time", "date", "timestamp", "timestamp_ms", "created_utc", "created", "tweet_date", "tweet_at", "time",
+        "date_time", "date", "timestamp", "timestamp_ms", "created_utc", "created", "tweet_date", "tweet_at", "time", "utc_time",
     ),
     "conversation": (
         "conversation_id_str", "conversation_id", "conversation", "in_reply_to_status_id_str", "in_reply_to_status_id",
@@ -44,7 +46,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 FIELDS = tuple(NAMES)
-_SEPARATORS = str.maketrans("", "", "_- \t\ufeff")
+# Some tools write the path of a flattened key with slashes: author/id.
+_SEPARATORS = str.maketrans({"/": ".", **dict.fromkeys("_- \t\u00a0\ufeff\u200b\u200e\u2060")})
+# Where a row has no id, the address of a tweet holds it.
+_ADDRESSES = ("tweeturl", "tweetlink", "tweetpermalink", "tweetwebsite", "statusurl", "permalink", "permanenturl", "url", "link")
+_STATUS = re.compile(r"https?://(?:[a-z]+\.)?(?:twitter|x)\.com/[^/?#]+(?:/web)?/status(?:es)?/(\d{1,25})(?![^/?#])", re.IGNORECASE)
 # One plan a set of keys: rows of a file mostly have the same. Wide or odd objects are planned each time, so that memory is bounded.
 _PLANS, _WIDEST = 256, 300
 
@@ -85,6 +91,8 @@ class Names:
                 fields[name] = value
             elif name in ("text", "id"):
                 raise RefusalError(name, f"there is no {path}, which --map names for the {name}: the row's keys are {names_in(row)}")
+        if "id" not in fields and (of_address := _id_in_address(row)) is not None:
+            fields["id"] = of_address
         return fields
 
     def holds_text(self, row: Mapping[str, object]) -> bool:
@@ -126,7 +134,7 @@ def check_header(header: Sequence[str], number: int, names: Names) -> None:
 
 def plain_name(name: str) -> str:
     """A name as names are compared. One that begins with an underscore is a database's own, such as `_id`."""
-    plain = name.translate(_SEPARATORS).lower()
+    plain = name.translate(_SEPARATORS).lower().removesuffix("(utc)")
     return f"_{plain}" if name.startswith("_") else plain
 
 
@@ -185,6 +193,15 @@ def _chosen(name: str, row: Mapping[str, object], places: Sequence[Place]) -> ob
         elif value is not None:
             other = value if other is None else other
     return empty if other is None else other
+
+
+def _id_in_address(row: Mapping[str, object]) -> str | None:
+    """The id in the address of a tweet."""
+    if len(row) > _WIDEST:
+        return None
+    by_name = {_cached_plain(key): value for key, value in row.items() if len(key) <= LONGEST_NAME}
+    found = (_STATUS.match(value) for name in _ADDRESSES if isinstance(value := by_name.get(name), str))
+    return next((address[1] for address in found if address), None)
 
 
 def _inner(value: object, step: tuple[str, str]) -> object:

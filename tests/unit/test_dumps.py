@@ -129,6 +129,18 @@ DUMPS = {
             {"content": {"itemContent": {"tweet_results": {"result": of_web(full_text="no milk again")}}}}]}]}}}}},
         ("11", "no milk again", "31", "en", NOON, "10"),
     ),
+    "Apify, flattened": (
+        {"author/userName": "ada", "author/id": "31", "createdAt": OLD_NOON, "id": "11", "text": "no milk again", "entities/urls/0": "x"},
+        ("11", "no milk again", "31", None, NOON, None),
+    ),
+    "Octoparse": (
+        {"User_Name": "Ada", "UTC_Time": ISO_NOON, "Tweet_Website": "https://twitter.com/ada/status/11?s=20", "Tweet_Content": "no milk"},
+        ("11", "no milk", "Ada", None, NOON, None),
+    ),
+    "NodeXL": (
+        {"Vertex 1": "ada", "Relationship": "Tweet", "Tweet": "no milk", "Tweet Date (UTC)": "2023-05-04 12:00:05", "Imported ID": "11"},
+        ("11", "no milk", "ada", None, NOON, None),
+    ),
     "web exporter": (
         {"id": "11", "created_at": "2023-05-04 14:00:05 +02:00", "full_text": "no milk again", "screen_name": "ada", "metadata": {}},
         ("11", "no milk again", "ada", None, NOON, None),
@@ -324,7 +336,7 @@ class TestOptionalFields:
         assert (line.tweet.text, getattr(line.tweet, field)) == ("kept", None)
         assert line.unusable == (() if value == {} else (field,))
 
-    @pytest.mark.parametrize("nothing", [None, "", "nan", "NaN", "NaT", "None", "null", "<NA>", float("nan")])
+    @pytest.mark.parametrize("nothing", [None, "", "nan", "NaT", "null", "NULL", "<NA>", "NA", "#N/A", "\\N", float("nan")])
     @pytest.mark.parametrize("field", ["author", "lang", "created_at", "conversation"])
     def test_that_say_nothing_are_not_counted(self, field: str, nothing: Any) -> None:
         (line,) = lines_of({"id": "1", "text": "kept", field: nothing}, 1, "s", Names())
@@ -337,7 +349,9 @@ class TestOptionalFields:
             "2023-05-04T12:00:05Z", "2023-05-04 12:00:05", "2023-05-04 12:00:05 UTC", "2023-05-04 14:00:05 +0200", "20230504120005",
             "2023-05-04 14:00:05 +02:00", OLD_NOON, "Thu, 04 May 2023 12:00:05 GMT", "Thu May 04 05:00:05 PDT 2023",
             EPOCH_NOON, float(EPOCH_NOON), EPOCH_NOON * 1000, EPOCH_NOON * 10**6, EPOCH_NOON * 10**9, str(EPOCH_NOON), f"{EPOCH_NOON}000",
-            "1.683201605e+09", "1.683201605E12", f"{EPOCH_NOON}.0",
+            "1.683201605e+09", "1.683201605E12", "1.683201605E9", f"{EPOCH_NOON}.0", "2023/05/04 12:00:05", "2023/5/4 12:00:05 PM",
+            "2023-05-04T12:00:05Z[UTC]", "4 May 2023 12:00:05", "May 4, 2023 12:00:05 PM", "May 4, 2023 · 12:00:05 PM UTC",
+            "12:00:05 PM · May 4, 2023", "04-May-2023 12:00:05PM", "4 May 2023, 14:00:05 +0200", "Thursday, May 4, 2023 at 12:00:05 pm",
         ],
     )  # fmt: skip
     def test_a_date_is_read_in_the_forms_that_dumps_have(self, written: Any) -> None:
@@ -351,6 +365,8 @@ class TestOptionalFields:
         ("1.29E+18", None), ("1,29E+18", None), (float("nan"), None), ("nan", None), ("'1290000000000000001", "1290000000000000001"),
         ('="1290000000000000001"', "1290000000000000001"), (1290000000000000001, "1290000000000000001"), (float("inf"), None), (True, None),
         ("1,290,000,000,000,000,001", "1290000000000000001"), ("12,00", "12"), ("x129", "x129"),
+        ('"1290000000000000001"', "1290000000000000001"), ("=1290000000000000001", "1290000000000000001"), ("NULL", None), ("\\N", None),
+        ("1.290.000.000.000.000.001", "1290000000000000001"), ("1 290 000 000 000 000 001", "1290000000000000001"), ("1.290", "1.290"),
     ],
 )  # fmt: skip
 def test_an_id_that_lost_digits_is_refused_and_one_that_lost_none_is_mended(written: Any, meant: str | None) -> None:
