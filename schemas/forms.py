@@ -29,6 +29,9 @@ class Form(StrEnum):
         return "csv" if self is Form.CSV else "jsonl"
 
 
+_TOLD_BY = {Form.MESSAGES: "messages", Form.SHAREGPT: "conversations", Form.ALPACA: "output", Form.PROMPT_COMPLETION: "completion"}
+"""The key by which the rows of a form are known."""
+
 MAPPED = (Form.PROMPT_COMPLETION, Form.CSV)
 """The forms whose columns may bear other names."""
 
@@ -38,6 +41,8 @@ _NO_INPUT = ("<noinput>", "<no input>", "<no_input>", "<none>")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _THOUGHT_PARTS = ("thinking", "redacted_thinking", "reasoning", "thought", "summary_text")
 _SPEAKERS = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_SPEAKERS |= dict.fromkeys(("model", "chatgpt", "bing", "bard"), "assistant")
+_NOT_LEARNT = (0, "0")
 
 
 class FormError(ValueError):
@@ -138,9 +143,11 @@ def _is_turns(value: object) -> TypeGuard[list[Any]]:
 def _alpaca(row: Mapping[str, Any]) -> PromptAndAnswer:
     if row.get("history"):
         raise FormError("history", "earlier turns can't be learnt here: one tweet and one answer are needed")
-    given = row.get("input")
-    with_input = isinstance(given, str) and given.strip() != "" and given.strip().lower() not in _NO_INPUT
-    return PromptAndAnswer(_text(row, "input" if with_input else "instruction"), _text(row, "output"))
+    given = unwrapped(row.get("input"))
+    without = given in (None, [], {}) or (isinstance(given, str) and (not given.strip() or given.strip().lower() in _NO_INPUT))
+    if row.get("output") is None:
+        raise FormError("output", _missing(row))
+    return PromptAndAnswer(_text(row, "instruction" if without else "input"), _text(row, "output"))
 
 
 def _turns(field: str, turns: Sequence[Any], role: str, content: str) -> PromptAndAnswer:
@@ -148,10 +155,12 @@ def _turns(field: str, turns: Sequence[Any], role: str, content: str) -> PromptA
     for number, turn in enumerate(turns):
         if not isinstance(turn, dict) or not isinstance(turn.get(role), str):
             raise FormError(f"{field}.{number}", f"a turn of {role} and {content} is needed")
-        speaker = _SPEAKERS.get(turn[role])
+        speaker = _SPEAKERS.get(turn[role].lower())
         if speaker is None:
             raise FormError(f"{field}.{number}.{role}", f"{role} is none of {', '.join(_SPEAKERS)}")
         if speaker != "system":
+            if turn.get("weight") in _NOT_LEARNT and speaker == "assistant":
+                raise FormError(f"{field}.{number}.weight", "the answer has the weight 0: it is not to be learnt")
             said.append((speaker, _text(turn, content, f"{field}.{number}.{content}")))
     if [speaker for speaker, _ in said] != ["user", "assistant"]:
         raise FormError(field, f"one tweet and one answer are needed; there are {len(said)} turns or they are in another order")
@@ -161,12 +170,18 @@ def _turns(field: str, turns: Sequence[Any], role: str, content: str) -> PromptA
 def _list(row: Mapping[str, Any], field: str) -> list[Any]:
     value = row.get(field)
     if not isinstance(value, list):
-        raise FormError(field, "a list of turns is needed" if field in row else "it is missing")
+        raise FormError(field, "a list of turns is needed" if field in row else _missing(row))
     return value
 
 
 def _text(row: Mapping[str, Any], field: str, name: str | None = None) -> str:
     return _said(unwrapped(row.get(field)), name or field)
+
+
+def _missing(row: Mapping[str, Any]) -> str:
+    others = [form for form, key in _TOLD_BY.items() if key in row]
+    advice = f". That is how --form {others[0]} has them" if others else ""
+    return f"it is missing: the row's keys are {names_in(row)}{advice}"
 
 
 def _said(value: object, name: str) -> str:

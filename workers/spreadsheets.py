@@ -10,6 +10,7 @@ import re
 
 # What a spreadsheet takes for a formula, also in its full-width forms; white space and apostrophes in front don't hinder it.
 _FORMULA = re.compile("['\\s]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n]")
+_CONSTANT = re.compile(r'="((?:[^"]|"")*)"')
 # It reads as a number or a date, so it might lose digits or zeros; of a whole number, it keeps fifteen digits.
 _NUMERAL = re.compile(r"[\d.,:/+\-eE]+")
 _EXACT = re.compile(r"0|[1-9]\d{0,14}")
@@ -26,5 +27,7 @@ def harmless_id(cell: str) -> str:
 
 
 def cell_of(written: str) -> str:
-    """What `harmless` was given."""
+    """What `harmless` was given, or what a formula says that is nothing but a text: `="12"`."""
+    if constant := _CONSTANT.fullmatch(written):
+        return constant[1].replace('""', '"')
     return written[1:] if written.startswith("'") and _FORMULA.match(written[1:]) else written

@@ -201,6 +201,14 @@ def test_a_cell_comes_back_as_it_was(cell):
 
 
 @pytest.mark.parametrize(
+    ("written", "cell"),
+    [('="12"', "12"), ('="said ""no"""', 'said "no"'), ('\'="12"', '="12"'), ('="a"&"b"', '="a"&"b"'), ("=2+2", "=2+2")],
+)
+def test_a_formula_that_is_nothing_but_a_text_is_that_text(written: str, cell: str) -> None:
+    assert cell_of(written) == cell
+
+
+@pytest.mark.parametrize(
     ("id_", "written"),
     [
         ("1", "1"),

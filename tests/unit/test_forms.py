@@ -120,6 +120,12 @@ class TestWhatARowSays:
             (Form.ALPACA, {"instruction": "so late", "output": "It is late.", "history": []}),
             (Form.ALPACA, {"instruction": "so late", "input": "<noinput>", "output": "It is late."}),
             (Form.ALPACA, {"instruction": "so late", "input": float("nan"), "output": "It is late."}),
+            (Form.ALPACA, {"instruction": "Do it.", "input": ["so late"], "output": "It is late."}),
+            (Form.SHAREGPT, {"conversations": said("Human: so late", "chatgpt: It is late.")}),
+            (
+                Form.MESSAGES,
+                {"messages": [{"role": "user", "content": "so late"}, {"role": "Model", "content": "It is late.", "weight": 1}]},
+            ),
             (
                 Form.MESSAGES,
                 turns(("user", [{"type": "text", "text": "so late"}]), ("assistant", [{"type": "text", "text": "It is late."}])),
@@ -169,6 +175,13 @@ class TestWhatARowSays:
             (Form.PROMPT_COMPLETION, {"prompt": "secret", "completion": "a\x00"}, "completion"),
             (Form.PROMPT_COMPLETION, {"prompt": "secret" * 5_000, "completion": "a"}, "prompt"),
             (Form.ALPACA, {"instruction": "secret", "input": "", "output": ""}, "output"),
+            (Form.ALPACA, {"instruction": "secret", "input": 7, "output": "a"}, "input"),
+            (Form.ALPACA, {"instruction": "secret", "input": "b", "response": "a"}, "output"),
+            (
+                Form.MESSAGES,
+                {"messages": [{"role": "user", "content": "secret"}, {"role": "assistant", "content": "b", "weight": 0}]},
+                "messages.1.weight",
+            ),
             (Form.ALPACA, {"instruction": "secret", "output": "a", "history": [["b", "c"]]}, "history"),
             (Form.SHAREGPT, {"conversations": [{"from": "human", "value": "secret"}]}, "conversations"),
             (Form.SHAREGPT, "[secret", None),
@@ -185,6 +198,11 @@ class TestWhatARowSays:
         assert good(rows) == [("line 1", "a", "b"), ("line 4", "a", "b")]
         assert bad(rows) == [("3", field)]
         assert not any("secret" in row.reason for row in rows if isinstance(row, BadLine))
+
+    def test_a_row_of_another_form_is_told_with_that_form(self, tmp_path: Path) -> None:
+        (told,) = read(written(tmp_path / "a", {"prompt": "secret", "completion": "secret"}), Form.MESSAGES, AS_IT_IS)
+        assert isinstance(told, BadLine)
+        assert told.reason == "it is missing: the row's keys are prompt, completion. That is how --form prompt-completion has them"
 
     @pytest.mark.parametrize(
         "document",

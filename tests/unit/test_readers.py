@@ -214,6 +214,10 @@ class TestText:
         word = "日本" if encoding in ("shift_jis", "gb18030") else "café"
         assert told(write("a.csv", f"text\n{word}\n".encode(encoding)), checked_encoding(encoding)) == [("line 2", {"text": word})]
 
+    def test_latin_1_may_be_windows_1252(self, write: Write) -> None:
+        content = b"text\nit\x92s \x93so\x94 caf\xe9 \x85\n"
+        assert told(write("a.csv", content), checked_encoding("latin-1")) == [("line 2", {"text": "it’s “so” café …"})]
+
     @pytest.mark.parametrize(("family", "order"), [("utf-16", "utf-16-be"), ("utf-16", "utf-16-le"), ("utf-32", "utf-32-le")])
     def test_without_a_mark_the_order_of_bytes_is_seen(self, write: Write, family: str, order: str) -> None:
         assert told(write("a.csv", "text\ncafé\n".encode(order)), checked_encoding(family)) == [("line 2", {"text": "café"})]
@@ -289,6 +293,19 @@ class TestTables:
         assert [place for place, _ in found] == ["line 2", "line 3", "line 4"]
         assert reason in found[1][1]
         assert [found[0][1]["text"], found[2][1]["text"]] == ["before", "after"]
+
+    def test_between_tabs_a_quote_may_be_a_character_like_others(self, write: Write) -> None:
+        rows = [
+            '1\t"He left" she said',
+            '2\t"left open',
+            "3\tfine",
+            '4\t5" pipe',
+            '5\t"quoted, whole"',
+            '6\t"over\ntwo ""lines"""',
+            '7\tshe "said"',
+        ]
+        found = [row["text"] for _, row in told(write("a.tsv", "\n".join(["id\ttext", *rows])))]
+        assert found == ['"He left" she said', '"left open', "fine", '5" pipe', "quoted, whole", 'over\ntwo "lines"', 'she "said"']
 
     def test_lines_above_the_header_are_told(self, write: Write) -> None:
         with pytest.raises(SourceError, match=r"line 1 names no text. Line 4 does: .*tail -n \+4 FILE"):

@@ -196,14 +196,27 @@ class _Reader:
             cells = next(csv.reader(self._from(line, taken), delimiter=self._header.delimiter, strict=True))
         except (csv.Error, RowError) as error:
             self._give_back(taken)
+            if (plain := self._unquoted(line)) is not None:
+                return plain
             if line.count('"') % 2:
                 self._open_since = number
             if isinstance(error, RowError):
                 raise
             raise RowError(None, _reason(line)) from None
         if taken:
-            self._check_continued(number, line, taken, cells)
+            try:
+                self._check_continued(number, line, taken, cells)
+            except RowError:
+                if (plain := self._unquoted(line)) is None:
+                    raise
+                self._open_since = None
+                return plain
         return self._counted(cells)
+
+    def _unquoted(self, line: str) -> list[str] | None:
+        """The cells of a line between tabs whose quotes are characters like others, as many tools write them; None where they can't be."""
+        cells = line.rstrip("\r\n").split(self._header.delimiter)
+        return cells if self._header.delimiter == "\t" and len(cells) == self._header.columns else None
 
     def _from(self, line: str, taken: list[tuple[int, str | None]]) -> Iterator[str]:
         """The line, and those after it as long as its last cell is open."""

@@ -35,6 +35,10 @@ _UNMARKED = (
     (re.compile(rb"(?:[^\0]\0\0\0){2}"), "utf-32-le"),
     (re.compile(rb"(?:\0\0\0[^\0]){2}"), "utf-32-be"),
 )
+# What is called latin-1 is mostly Windows-1252, as browsers take it: the controls that latin-1 has for these bytes stand in no text.
+_LATIN1 = "iso8859-1"
+_CONTROLS = re.compile("[\x80-\x9f]")
+_OF_WINDOWS = {byte: known for byte in range(0x80, 0xA0) if (known := bytes([byte]).decode("cp1252", errors="ignore"))}
 _LINE_END = re.compile(rb"[\r\n]")
 _LOST = re.compile("[\ud800-\udfff]")
 _ERRORS = "tweetmill-marked"
@@ -78,6 +82,8 @@ def lines(stream: BinaryIO, encoding: str = UTF8) -> Iterator[Piece]:
         while piece := text.readline(LONGEST_PIECE):
             if len(piece) == LONGEST_PIECE and piece.endswith("\r"):
                 piece += text.readline(1)  # a CRLF must not be read as two ends
+            if encoding == _LATIN1 and _CONTROLS.search(piece):
+                piece = piece.translate(_OF_WINDOWS)
             if number == 1:
                 piece = piece.removeprefix("\ufeff")
             yield number, piece
@@ -118,7 +124,7 @@ def is_lost(text: str) -> bool:
 def not_valid(encoding: str) -> RowError:
     """Why a row with such bytes is refused."""
     advice = (
-        "save the file as UTF-8, or name its encoding where --encoding is taken: --encoding latin-1"
+        "save the file as UTF-8, or name its encoding where --encoding is taken: --encoding latin-1, which is Windows-1252 too"
         if encoding.startswith(UTF8)
         else "is it another?"
     )
