@@ -128,7 +128,7 @@ def check_header(header: Sequence[str], number: int, names: Names) -> None:
     names.told = columns
     if not names_a_text(header, names):
         advice = "add such a header line, or say with `--map text=COLUMN` which column holds it"
-        advice += f". {HYDRATE}" if "id" in _planned(tuple(header)) else ""
+        advice += f". {HYDRATE}" if len(header) < 4 and "id" in _planned(tuple(header)) else ""
         raise SourceError(f"line {number} must name the columns, one of them `text`; it names {shown}: {advice}")
 
 

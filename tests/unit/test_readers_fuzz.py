@@ -153,6 +153,9 @@ BAD_ROWS = st.sampled_from(
 )
 
 
+PLAIN_ROWS = (b'"open,9,en', b'9,"closed" early,en')
+
+
 @pytest.mark.fault(34)
 def test_each_bad_row_of_a_table_costs_itself(explore, measured, file) -> None:
     def check(rows: list[Any], delimiter: str, quoting: Any, end: str) -> None:
@@ -161,7 +164,10 @@ def test_each_bad_row_of_a_table_costs_itself(explore, measured, file) -> None:
         ]
         found = rows_of(file("a.csv", b"".join(line + end.encode() for line in lines)), "table")
         whole = [dict(zip(NAMES, row, strict=True)) for row in rows if not isinstance(row, bytes)]
-        assert good(found) == whole
+        # Between tabs, quotes that are not those of CSV are characters, and such rows are good.
+        plain = [row.decode().split(",") for row in rows if isinstance(row, bytes) and row in PLAIN_ROWS] if delimiter == "\t" else []
+        assert [row for row in good(found) if row["id"] not in ("9", '"open')] == whole
+        assert [list(row.values()) for row in good(found) if row["id"] in ("9", '"open')] == plain
         assert len(found) == len(rows)
 
     # Each row holds a letter, so that it is none of the blank lines; a quoted line end needs a test of its own.

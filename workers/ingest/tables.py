@@ -216,7 +216,8 @@ class _Reader:
     def _unquoted(self, line: str) -> list[str] | None:
         """The cells of a line between tabs whose quotes are characters like others, as many tools write them; None where they can't be."""
         cells = line.rstrip("\r\n").split(self._header.delimiter)
-        return cells if self._header.delimiter == "\t" and len(cells) == self._header.columns else None
+        plain = self._header.delimiter == "\t" and len(cells) == self._header.columns and '\\"' not in line
+        return cells if plain else None
 
     def _from(self, line: str, taken: list[tuple[int, str | None]]) -> Iterator[str]:
         """The line, and those after it as long as its last cell is open."""
