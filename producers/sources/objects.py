@@ -185,7 +185,7 @@ def _fields(row: Fields, names: Names, included: Mapping[str, Fields]) -> Found:
 def _without_text(row: Fields) -> RefusalError:
     if "errors" in row or "error" in row:
         return RefusalError(None, "the line is an error that an API answered, not a tweet")
-    if names_in(row) in _IDS:
-        return RefusalError("text", f"there is an id and no text. {HYDRATE}")
     foreign = next((f"this looks like {what}; " for key, what in _FOREIGN.items() if key in row), "")
-    return RefusalError("text", f"the text is missing: {foreign}the keys are {names_in(row)}. `--map text=KEY` says which holds the text")
+    keys = names_in(row)
+    alone = f" {HYDRATE}." if keys in _IDS else ""
+    return RefusalError("text", f"the text is missing: {foreign}the keys are {keys}.{alone} `--map text=KEY` says which holds the text")

@@ -259,7 +259,7 @@ def test_what_is_no_tweet_is_named(document: Any, notice: str) -> None:
         ({"subreddit": "x", "selftext": "secret"}, "looks like a Reddit post"),
         ({"so tired of secret things": 1, "n": 2}, "the keys are n. "),
         ({"https://m.example/secret": 1, '{"a":"secret"}': 2, "n": 2}, "the keys are n. "),
-        ({"id": "11"}, "an id and no text. Where there are ids alone, fetch their texts first: twarc2 hydrate"),
+        ({"id": "11"}, "the keys are id. Where there are ids alone, fetch their texts first: twarc2 hydrate"),
         ({"errors": [{"title": "Not Found"}]}, "an error that an API answered"),
         ({"text": ["secret", "b"], "label": [1]}, "not of one length"),
         ({"type": "Create", "actor": "a", "object": "https://m.example/1"}, "names the post"),
