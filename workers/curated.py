@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +18,20 @@ from schemas.records import Pair, Reference, WordReference
 from workers.errors import NotFound, UserError
 from workers.ingest import rows
 from workers.ingest.errors import RowError, SourceError
+from workers.ingest.ids import checked_id
 from workers.ingest.row import Row, Unit, key
 from workers.ingest.rows import Reading
-from workers.ingest.tables import column_of
+from workers.ingest.tables import column_of, columns_shown
 from workers.ingest.text import LONGEST_TEXT, check_text, field_name
+from workers.spreadsheets import cell_of
 
 Kind = Literal["pairs", "references", "sentences"]
+
+_COLUMNS = {
+    "pairs": (("tweet_id", "clean", "summary"),),
+    "references": (("id", "text", "summary"), ("id", "messy", "clean")),
+}
+"""The columns of a table of them: one of these sets."""
 
 SENTENCE_COLUMNS = ("sentence", "clean", "text")
 """The columns of a CSV in which sentences are looked for, the first that is there."""
@@ -79,7 +88,8 @@ def collection_name(path: Path) -> str:
 def read(path: Path, kind: Kind) -> Iterator[CuratedLine | BadLine]:
     """Every line of the file that is not blank, in constant memory.
 
-    Pairs and references are JSON; sentences are plain text, one a line, or a table with a column of `SENTENCE_COLUMNS`.
+    Pairs and references are JSON, or tables with columns of the same names; sentences are plain text, one a line, or a table with a column
+    of `SENTENCE_COLUMNS`.
 
     Raises:
         UserError: the file can't be read as a whole, or a table names no such column.
@@ -100,15 +110,18 @@ def read(path: Path, kind: Kind) -> Iterator[CuratedLine | BadLine]:
 
 
 def _rows(path: Path, kind: Kind) -> Iterator[Row]:
+    is_table = rows.KINDS.get(rows.ending(path)) == "table"
     if kind != "sentences":
-        return rows.read(path, Reading(_no_table, kind="json"))
-    if rows.KINDS.get(rows.ending(path)) == "table":
+        return rows.read(path, Reading(partial(_check_columns, kind), "table" if is_table else "json"))
+    if is_table:
         return rows.read(path, Reading(_check_sentences, kind="table"))
     return rows.read_lines(path)
 
 
-def _no_table(_: Sequence[str], number: int) -> None:
-    raise SourceError(f"line {number} must be JSON")
+def _check_columns(kind: Kind, names: Sequence[str], number: int) -> None:
+    if not any(all(column_of(column, names, number) for column in columns) for columns in _COLUMNS[kind]):
+        needed = " or ".join(", ".join(columns) for columns in _COLUMNS[kind])
+        raise SourceError(f"line {number} must name the columns {needed}; it names {columns_shown(names)}")
 
 
 def _check_sentences(names: Sequence[str], number: int) -> None:
@@ -127,7 +140,7 @@ _Parsed = tuple[str, str | None, str | None, str | None]
 def _parsed(row: Row, kind: Kind) -> _Parsed:
     if row.refused is not None:
         raise row.refused
-    parsed = ("", None, _sentence(row.value), None) if kind == "sentences" else _said(_document(row.value), kind)
+    parsed = ("", None, _sentence(row.value), None) if kind == "sentences" else _said(_document(row, kind), kind)
     for field, value in zip(("key", "text", "clean", "summary"), parsed, strict=True):
         check_text(field, value or "")
     return parsed
@@ -148,11 +161,16 @@ def _said(document: dict[str, object], kind: Kind) -> _Parsed:
         raise RowError(field_name(first["loc"]), first["msg"]) from None
 
 
-def _document(found: object) -> dict[str, object]:
+def _document(row: Row, kind: Kind) -> dict[str, object]:
+    found = row.value
     if not isinstance(found, dict):
         raise RowError(None, "it is JSON but no object")
+    if row.is_table:
+        # Other columns of a sheet are the author's own; cells that are empty say nothing.
+        known = {column for columns in _COLUMNS[kind] for column in columns}
+        found = {name.casefold(): cell_of(cell) for name, cell in found.items() if name.casefold() in known and cell.strip()}
     # X writes ids as strings, spreadsheets and people as numbers.
-    return {key: str(value) if key in ("id", "tweet_id") and type(value) is int else value for key, value in found.items()}
+    return {key: checked_id(value, key) if key in ("id", "tweet_id") else value for key, value in found.items()}
 
 
 def _sentence(value: object) -> str:

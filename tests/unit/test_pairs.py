@@ -60,6 +60,38 @@ def test_a_bad_pair_is_named_and_its_neighbours_are_kept(pairs_file, row, field)
     assert "secret" not in bad(lines)[0].reason
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (1290000000000000001, "1290000000000000001"), ('="1290000000000000001"', "1290000000000000001"), (" 7 ", "7"), (5.0, "5"),
+        ("'1290000000000000001", "1290000000000000001"), (1.29e18, None), ("1.29E+18", None), (None, None), (True, None), ("NULL", None),
+    ],
+)  # fmt: skip
+def test_an_id_is_read_as_that_of_a_tweet(pairs_file, written, meant):
+    (line,) = read(pairs_file({**GOOD, "tweet_id": written}), "pairs")
+    assert (line.key if isinstance(line, CuratedLine) else None) == meant
+    assert isinstance(line, CuratedLine) or line.field == "tweet_id"
+
+
+def test_pairs_and_references_may_be_tables(tmp_path):
+    pairs, references, words = tmp_path / "pairs.csv", tmp_path / "references.tsv", tmp_path / "words.csv"
+    pairs.write_text('Tweet_ID;Clean;Summary;notes\n="12";I am here, now.;I am here.;hm\n13;secret;;\n')
+    references.write_text("id\ttext\tsummary\n1\tso late\tIt is late.\n")
+    words.write_text("id,messy,clean\n1,u r late,you are late\n")
+    read_pairs = list(read(pairs, "pairs"))
+    assert good(read_pairs) == [CuratedLine(2, key="12", clean="I am here, now.", summary="I am here.")]
+    assert [(line.number, line.field) for line in bad(read_pairs)] == [(3, "summary")]
+    assert list(read(references, "references")) == [CuratedLine(2, key="1", text="so late", summary="It is late.")]
+    assert list(read(words, "references")) == [CuratedLine(2, key="1", text="u r late", clean="you are late")]
+
+
+def test_a_table_of_pairs_says_which_columns_it_needs(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("id,clean,summary\n1,a,b\n")
+    with pytest.raises(UserError, match="line 1 must name the columns tweet_id, clean, summary; it names id, clean, summary"):
+        list(read(path, "pairs"))
+
+
 def test_references_may_carry_more_fields_than_are_needed(tmp_path):
     path = tmp_path / "references.jsonl"
     path.write_text('{"id": "1", "text": "so late", "summary": "It is late.", "source": "x"}\n{"id": "2", "text": "x"}\n')

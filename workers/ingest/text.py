@@ -170,6 +170,15 @@ def check_text(field: str, value: str) -> None:
     """
     if len(value) > LONGEST_TEXT:
         raise RowError(field, f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
+    check_characters(field, value)
+
+
+def check_characters(field: str, value: str) -> None:
+    """Whether Postgres can store a text, and it is one.
+
+    Raises:
+        RowError: it holds a NUL or half a character.
+    """
     if "\x00" in value:
         raise RowError(field, f"{field} contains a NUL character, which Postgres cannot store")
     try:
