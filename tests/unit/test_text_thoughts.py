@@ -29,6 +29,9 @@ ANSWER = "The bus was late."
         f"<|channel>thought\nhm<channel|>{ANSWER}",
         f"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}<|return|>",
         f"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final <|constrain|>JSON<|message|>{ANSWER}",
+        f"<|channel|>analysis They want it short…<|channel|>final {ANSWER}",
+        f"<|channel|>analysisThey want it short<|end|><|start|>assistant<|channel|>final <|constrain|>text {ANSWER}<|return|>",
+        f"<|Channel|>Analysis<|Message|>hm<|end|><|Channel|>FINAL<|Message|>{ANSWER}",
         f"analysisThe user wants it short.assistantfinal{ANSWER}",
         f"The user wants it short.\n</think>\n\n{ANSWER}",
         f"hm</thinking>{ANSWER}",
@@ -52,6 +55,7 @@ def test_the_answer_is_what_stands_outside_of_the_thoughts(said: str) -> None:
         "<thinking>\nand so on",
         "[THINK]and so on",
         "<|channel|>analysis<|message|>and so on",
+        "<|channel|>analysis and so on",
         "<think>one</think><think>on",
     ],
 )
@@ -88,3 +92,9 @@ def test_whatever_is_thought_the_answer_is_found(thoughts: str, tag: str) -> Non
 @pytest.mark.parametrize("said", ["<think>" * 100_000 + "</think>" * 100_000 + ANSWER, "x<think>" * 100_000 + "</think>" + ANSWER])
 def test_marks_by_the_thousand_are_read(said: str) -> None:
     assert split_thoughts(said).text == ANSWER
+
+
+def test_an_object_of_json_stays_whole_and_its_marks_are_those_of_a_value() -> None:
+    said = '{"text": "<think>hm</think>' + ANSWER + '"}'
+    assert split_thoughts(f" {said}\n") == Spoken(said, thought=False, unfinished=False)
+    assert split_thoughts(f"{{hm}}</think>{ANSWER}").text == ANSWER

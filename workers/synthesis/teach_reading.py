@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from workers.inference.chat_parts import loaded
 from workers.inference.chat_reading import Choice, Problem
+from workers.text.thoughts import split_thoughts
 
 _FENCE = re.compile(r"\A```[\w-]*[ \t]*\n?(.*?)\s*```\Z", re.DOTALL)
 # "Sure! Here is the summary:" and "Summary:" stand before an answer and are none of it.
@@ -17,6 +19,8 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _SINGLE_QUOTED = re.compile(r"\{\s*'text'\s*:\s*('(?:[^'\\\n]|\\.){1,4000}')\s*,?\s*\}")
+_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+_OTHER_NAMES = frozenset({"summary", "answer", "response", "output", "result", "rewrite", "rewritten_tweet"})
 _LONGEST = 200_000  # characters that are searched for JSON
 _MOST_STARTS = 64
 _DECODER = json.JSONDecoder(strict=False)
@@ -29,7 +33,8 @@ def text_of(choice: Choice, *, structured: bool) -> str | Problem:
     """The answer's text, or why there is none.
 
     JSON may stand in a fence or between remarks and have more keys than the schema: what counts is one `text`. Where several objects
-    give different ones, none is taken. A server that was asked for plain text may answer with JSON all the same.
+    give different ones, none is taken; an object with nothing but a summary, an answer or the like has it for its text. A server that
+    was asked for plain text may answer with JSON all the same.
     """
     if choice.problem is not None:
         return choice.problem
@@ -60,11 +65,18 @@ def _bare(content: str) -> str:
 
 def _from_json(content: str) -> str | None:
     """The one `text` of the objects in an answer; None without one, or where they differ."""
-    found = dict.fromkeys(_texts(content[:_LONGEST]))
+    content = _decoded_twice(content[:_LONGEST])
+    found = dict.fromkeys(_texts(content)) or dict.fromkeys(_texts(_TRAILING_COMMA.sub(r"\1", content)))
     if not found:
-        quoted = _SINGLE_QUOTED.search(content[:_LONGEST])
+        quoted = _SINGLE_QUOTED.search(content)
         return _literal(quoted.group(1)) if quoted else None
-    return next(iter(found)) if len(found) == 1 else None
+    return split_thoughts(next(iter(found))).text if len(found) == 1 else None
+
+
+def _decoded_twice(content: str) -> str:
+    """What a string of JSON holds, if it holds an object: some models write JSON within JSON."""
+    inner = loaded(content) if content.startswith('"') else None
+    return inner if isinstance(inner, str) and "{" in inner else content
 
 
 def _texts(content: str) -> Iterator[str]:
@@ -78,10 +90,17 @@ def _texts(content: str) -> Iterator[str]:
             told, end = _DECODER.raw_decode(content, place)
         except (ValueError, RecursionError):
             continue
-        text = told.get("text") if isinstance(told, dict) else None
-        if isinstance(text, str):
+        text = _text_in(told) if isinstance(told, dict) else None
+        if text is not None:
             yield text.strip()
             place = end - 1
+
+
+def _text_in(told: Mapping[str, object]) -> str | None:
+    """The text of an object, under its own name in any capitals, or under another that is alone in it."""
+    named = {name.lower(): value for name, value in told.items()}
+    text = named.get("text", next(iter(named.values())) if len(told) == 1 and named.keys() <= _OTHER_NAMES else None)
+    return text if isinstance(text, str) else None
 
 
 def _literal(quoted: str) -> str | None:

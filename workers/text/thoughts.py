@@ -5,6 +5,7 @@ split_thoughts("<think>Short, then.</think>The bus was late.")   # Spoken("The b
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -25,7 +26,11 @@ _MARKS = re.compile(
     r"|(?P<channel><\|channel>\s*(?:thought|analysis)\b)|(?P<end_channel><channel\|>)",
     re.IGNORECASE,
 )
-_CHANNELS = re.compile(r"<\|channel\|>\s*(?P<name>\w+)[^<]{0,200}(?:<\|constrain\|>[^<]{0,50})?<\|message\|>")
+# Some servers leave the mark out that ends a channel's name.
+_CHANNELS = re.compile(
+    r"<\|channel\|>\s*(?P<name>analysis|commentary|final|\w+)(?:[^<]{0,200}(?:<\|constrain\|>[^<]{0,50})?<\|message\|>|\s*<\|constrain\|>\s*\w+)?",
+    re.IGNORECASE,
+)
 _TURN_END = re.compile(r"<\|(?:end|return|start|call)\|>")
 # The same where the server took the control tokens out and left the channels' names.
 _BARE_CHANNELS = re.compile(r"assistant\s*final(?=\W|[A-Z])")
@@ -55,12 +60,15 @@ def split_thoughts(said: str, *, opened: bool = False) -> Spoken:
     """The answer of `said` without the thoughts around it.
 
     A mark opens a thought only at the start of a line, so that one which is quoted in a sentence stays. A closing mark without an opening
-    one ends a thought that the prompt had opened: all before it was thought. What opens and never closes is a thought to the end.
+    one ends a thought that the prompt had opened: all before it was thought. What opens and never closes is a thought to the end. An
+    object of JSON stays whole: the marks in it are those of its values.
 
     Args:
         said: what the model wrote.
         opened: the prompt's end had opened a thought already, so that what is written begins inside it.
     """
+    if _is_object(said):
+        return Spoken(said.strip(), thought=False, unfinished=False)
     channels = _by_channel(said)
     if channels is not None:
         return channels
@@ -70,6 +78,17 @@ def split_thoughts(said: str, *, opened: bool = False) -> Spoken:
     if wrapped:
         text = next(group for group in wrapped.groups() if group is not None).strip()
     return Spoken(text, thought, unfinished)
+
+
+def _is_object(said: str) -> bool:
+    """Whether all of it is one object of JSON."""
+    if not said.lstrip().startswith("{") or not said.rstrip().endswith("}"):
+        return False
+    try:
+        json.loads(said, strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _outside(said: str, opened: bool) -> tuple[str, bool, bool]:
@@ -110,8 +129,8 @@ def _by_channel(said: str) -> Spoken | None:
     if not opening:
         names = list(_BARE_CHANNELS.finditer(said)) if said.startswith("analysis") else []
         return Spoken(said[names[-1].end() :].strip(), True, False) if names else None
-    final = next((match for match in reversed(opening) if match["name"] == "final"), None)
-    thought = any(match["name"] != "final" for match in opening)
+    final = next((match for match in reversed(opening) if match["name"].lower() == "final"), None)
+    thought = any(match["name"].lower() != "final" for match in opening)
     if final is None:
         return Spoken("", True, True)
     ends = _TURN_END.search(said, final.end())
