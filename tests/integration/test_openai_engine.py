@@ -64,8 +64,15 @@ def test_a_slow_answer_is_given_up_and_asked_for_again() -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("body", ["<html>", "{}", '{"choices": []}', "[1]", "[" * 100_000, '{"error": null}'])
-def test_a_malformed_answer_costs_its_own_prompt_alone_and_says_what_to_do(body: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [
+        *((body, "OPENAI_BASE_URL") for body in ("<html>", "{}", "[1]", "[" * 100_000, '{"error": null}')),
+        ('{"choices": []}', "look at the server's log"),
+        ('data: {"choices": [{"delta": {"content": "so"}}]}\n\n', "look at the server's log"),
+    ],
+)
+def test_a_malformed_answer_costs_its_own_prompt_alone_and_says_what_to_do(body: str, advice: str) -> None:
     def script(_: int, request: dict[str, Any]) -> Answer:
         return Answer(body=body if "bad" in request["messages"][-1]["content"] else None)
 
@@ -75,7 +82,7 @@ def test_a_malformed_answer_costs_its_own_prompt_alone_and_says_what_to_do(body:
     assert good.error is None
     assert bad.texts == ()
     assert bad.error is not None
-    assert "OPENAI_BASE_URL" in bad.error
+    assert advice in bad.error
     assert "tweet" not in bad.error
 
 
@@ -100,6 +107,18 @@ def test_a_server_that_cannot_work_stops_the_whole_call_with_advice(answer: Answ
     with serving(always(answer)) as server, pytest.raises(EngineError, match=advice) as failure:
         engine(server).generate([prompt("my tweet")] * 4, GREEDY)
     assert "my tweet" not in str(failure.value)
+
+
+def test_a_server_that_gives_no_whole_answer_is_not_called_out_of_reach() -> None:
+    with serving(always(Answer(headers={"content-length": "100000"}))) as server, pytest.raises(EngineError) as error:
+        engine(server).generate([prompt("my tweet")], GREEDY)
+    assert "gives no whole answer" in str(error.value)
+
+
+def test_a_server_that_sends_round_and_round_is_said_so() -> None:
+    to_itself = Answer(307, body="", headers={"location": "/v1/chat/completions"})
+    with serving(always(to_itself)) as server, pytest.raises(Refusal, match="sends requests round and round: check the address"):
+        engine(server).generate([prompt("my tweet")], GREEDY)
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

@@ -98,7 +98,7 @@ def test_a_server_that_gives_one_answer_at_a_time_is_asked_more_often(several: C
     assert len(set(seeds)) == 2, "the same seed would give the same answer"
 
 
-@pytest.mark.parametrize("content", ['{"text": "The tra', '{"summary": "The tram was late."}', '{"text": 7}', "{}"])
+@pytest.mark.parametrize("content", ['{"text": "The tra', '{"note": "The tram was late."}', '{"text": 7}', "{}"])
 def test_malformed_answers_are_asked_for_again_and_in_the_end_cost_their_own_tweet(content: str) -> None:
     def script(_: int, request: dict[str, Any]) -> Answer:
         return Answer(body=completion([content]) if "bad" in tweet(request) else taught(request))

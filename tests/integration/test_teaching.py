@@ -18,7 +18,7 @@ from workers.attempt import Attempt, Stopped
 from workers.errors import LeaseLost, UserError
 from workers.inference import warm
 from workers.inference.engine import EngineError
-from workers.synthesis import teach_asking
+from workers.synthesis import teach_asking, teach_rounds
 from workers.synthesis.teach_asking import Backoff
 from workers.synthesis.teaching import Question, Taught, teach
 
@@ -175,7 +175,7 @@ def test_what_is_not_good_enough_is_a_row_with_its_reasons(clean_database: Engin
         if "101" in tweet(request):
             return Answer(400, body="too long")
         if "102" in tweet(request):
-            return Answer(body=completion(['{"summary": "no"}']))
+            return Answer(body=completion(['{"note": "no"}']))
         if "103" in tweet(request):
             return Answer(500)
         return Answer(body=taught(request, "The bus to Paris was 7 minutes late.") if "104" in tweet(request) else taught(request))
@@ -381,3 +381,36 @@ def test_refusals_that_were_kept_are_asked_again_by_order_alone(clean_database: 
         assert len(server.requests) == asked, "one job asks once"
     assert lesson.told["asked"] == 10
     assert [id_ for id_, row in stored(clean_database).items() if not row.answers] == ["103"]
+
+
+def test_refusals_without_end_after_answers_leave_no_mark_on_the_tweets(
+    clean_database: Engine, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teach_rounds, "_FAITH", 5)
+    refusal = Answer(400, body=json.dumps({"error": {"message": "this deployment is being moved"}}))
+
+    def moving(_: int, request: Request) -> Answer:
+        return Answer(body=taught(request)) if server.answered.total() < 6 else refusal
+
+    with serving(moving) as server:
+        job = Job(clean_database, server, concurrency=1)
+        with pytest.raises(UserError, match=r"answered none of the last 5 prompts, and nothing is kept of that.*being moved"):
+            job.teach(questions)
+        assert len(stored(clean_database)) == 6, "what was answered before is kept"
+        server.script = teaching
+        job.die()
+        job.begin()
+        job.teach(questions)
+        assert all(row.answers for row in stored(clean_database).values())
+    assert server.answered.total() == TWEETS, "no answer is paid for twice"
+
+
+def test_what_a_filter_refuses_is_due_to_the_tweets_however_often(
+    clean_database: Engine, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teach_rounds, "_FAITH", 5)
+    filtered = Answer(400, body=json.dumps({"error": {"message": "flagged", "code": "content_filter"}}))
+    with serving(lambda n, request: Answer(body=taught(request)) if n < 3 else filtered) as server:
+        told = Job(clean_database, server, concurrency=1).teach(questions).told
+    assert told["asked"] == TWEETS
+    assert sum(not row.answers for row in stored(clean_database).values()) == TWEETS - 2

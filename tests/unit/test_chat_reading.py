@@ -95,7 +95,10 @@ def test_an_answer_that_can_not_be_used_says_why(message: Any, finish: str, prob
         ({"prompt_tokens": -7, "completion_tokens": 2}, None),
         ({"prompt_tokens": 10**30, "completion_tokens": 2}, None),
         ({"prompt_tokens": MOST_TOKENS + 1, "completion_tokens": 2}, None),
-        ({"prompt_tokens": "7", "completion_tokens": 2}, None),
+        ({"prompt_tokens": "7", "completion_tokens": "2"}, Usage(7, 2)),
+        ({"prompt_tokens": "-7", "completion_tokens": 2}, None),
+        ({"prompt_tokens": "７", "completion_tokens": 2}, None),
+        ({"prompt_tokens": "9" * 5000, "completion_tokens": 2}, None),
         ({"prompt_tokens": {"n": 7}, "completion_tokens": 2}, None),
         ({"prompt_tokens": True, "completion_tokens": 2}, None),
         ({"prompt_tokens": 0, "completion_tokens": 0}, None),
@@ -113,7 +116,7 @@ def test_usage_is_read_of_answers_that_can_not_be_used() -> None:
     assert isinstance(found, Completion)
     assert found.usage == Usage(7, 2)
     nothing = read(b'{"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}', 1)
-    assert nothing == Nonsense("has no choices", Usage(7, 2), paid=True)
+    assert nothing == Nonsense("has no choices", Usage(7, 2), paid=True, chat=True)
 
 
 def test_a_page_for_people_is_called_one() -> None:
@@ -161,7 +164,7 @@ def test_a_stream_of_events_is_one_answer() -> None:
 
 def test_a_stream_that_breaks_off_is_none_and_was_paid_for() -> None:
     piece = json.dumps({"choices": [{"index": 0, "delta": {"content": "The bus"}}]})
-    assert read(events(piece, end=""), 1, stream=True) == Nonsense("breaks off", paid=True)
+    assert read(events(piece, end=""), 1, stream=True) == Nonsense("breaks off", paid=True, chat=True)
 
 
 def test_thoughts_of_a_stream_are_no_answer() -> None:
@@ -188,6 +191,11 @@ class TestTeachersText:
             f'{{"note": 1}} {{"text": "{TEXT}"}} {{"text": "{TEXT}"}}',
             f"{{'text': '{TEXT}'}}",
             f'```\n{{"text": "{TEXT}"}}\n```',
+            f'{{"text": "{TEXT}",}}',
+            f'The set {{a, b}} and {{not json}}:\n{{"Text": "{TEXT}"}} :}}',
+            f'{{"summary": "{TEXT}"}}',
+            json.dumps(f'{{"text": "{TEXT}"}}'),
+            f'{{"text": "<think>hm</think>{TEXT}"}}',
         ],
     )
     def test_the_one_object_with_a_text_is_found(self, said: str) -> None:
@@ -198,7 +206,9 @@ class TestTeachersText:
         [
             '{"text": "The bus was late."} or {"text": "The bus was early."}',
             '{"text": 7}',
-            '{"summary": "The bus was late."}',
+            '{"summary": "The bus was late.", "note": "It rained."}',
+            '{"error": "no tweet was given"}',
+            '{"text": "<think>so much"}',
             '{"text": "The bus',
             "The bus was late.",
             '{"text": ""}',
@@ -241,19 +251,30 @@ class TestBytes:
         assert decoded(raw.compress(b"text") + raw.flush(), "deflate", 100) == b"text"
         assert decoded(gzip.compress(b"te") + gzip.compress(b"xt"), "x-gzip", 100) == b"text"
         assert decoded(b"text", "identity", 100) == b"text"
+        assert decoded(gzip.compress(b"text"), "", 100) == b"text"
 
     @pytest.mark.parametrize(
         ("content", "encodings"),
         [
             (gzip.compress(gzip.compress(bytes(50_000_000))), "gzip, gzip"),
             (gzip.compress(bytes(50_000_000)), "gzip"),
+            (gzip.compress(bytes(50_000_000)), ""),
             (b"", "br"),
             (b"", "gzip, gzip, gzip, gzip"),
             (b"no gzip", "gzip"),
             (gzip.compress(b"text")[:-4], "gzip"),
             (gzip.compress(b"") * 1000, "gzip"),
         ],
-        ids=["a bomb in a bomb", "a bomb", "no brotli", "too many layers", "no gzip", "cut off", "a thousand members"],
+        ids=[
+            "a bomb in a bomb",
+            "a bomb",
+            "a bomb that does not say so",
+            "no brotli",
+            "too many layers",
+            "no gzip",
+            "cut off",
+            "a thousand members",
+        ],
     )
     def test_what_is_too_long_or_broken_once_decoded_is_refused(self, content: bytes, encodings: str) -> None:
         with pytest.raises(Unreadable):

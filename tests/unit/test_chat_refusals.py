@@ -69,7 +69,18 @@ def test_what_passes_or_has_another_cause_is_no_empty_account(status: int, error
             "OPENAI_API_KEY to one that may use 'big'; it says \"Incorrect API key\"",
         ),
         (403, {"error": {"message": "not in your region"}}, Refusal, "the key may not use 'big' here (403)"),
-        (403, "<html><body>Cloudflare</body></html>", Refusal, "a page for people"),
+        (403, "<html><body>Cloudflare</body></html>", Refusal, "the server or a proxy before it refuses requests (403; tried at host)"),
+        (407, "<html><body>Who are you?</body></html>", Refusal, "the server or a proxy before it refuses requests (407; tried at host)"),
+        (
+            400,
+            [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT"}}],
+            Refusal,
+            'lets this key do nothing (400): it says "API key not valid. Please pass a valid API key."',
+        ),
+        (400, {"error": {"message": "Please renew the API key."}}, Refusal, "lets this key do nothing (400)"),
+        (400, {"error": {"message": "odd", "code": "invalid_api_key"}}, Refusal, "lets this key do nothing (400)"),
+        (400, {"error": {"message": "User location is not supported for the API use."}}, Refusal, "User location is not supported"),
+        (400, {"error": {"message": "This organization has been disabled."}}, Refusal, "lets this key do nothing (400)"),
         (
             404,
             {"error": {"message": "no such model"}},
@@ -94,9 +105,32 @@ def test_each_refusal_is_told_in_the_server_s_words_and_without_a_guess(
     assert ("context" in str(refusal)) == ("context" in told)
 
 
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Rate limit reached on tokens per day. Please try again in 15m50.4s. Upgrade today", 950.4),
+        ("Please retry in 1.3s.", 1.3),
+        ("Try again in 250ms", 0.25),
+        ("try again in 2 minutes", 120.0),
+        ("retry after 1h 2min 3 sec", 3723.0),
+        ("wait before trying again", None),
+        ("try again later", None),
+        ("try again in spring", None),
+    ],
+)
+def test_a_wait_that_stands_in_the_words_is_read(words: str, seconds: float | None) -> None:
+    assert found(429, {"error": {"message": words}}).rest == seconds
+
+
+def test_what_stands_behind_the_cut_is_read_as_well() -> None:
+    told = found(429, {"error": {"message": "You exceeded your current quota" + ", as is written there" * 20 + ". Please retry in 30s"}})
+    assert not told.is_account
+    assert told.rest == 30
+
+
 def test_words_are_cut_on_one_line_and_show_their_controls() -> None:
-    words = found(400, {"error": {"message": "a\nb\x1b[31m\u202e" + "long " * 200}}).words
-    assert words.startswith("a b\\x1b[31m\\u202e")
+    words = found(400, {"error": {"message": "a\nb\x1b[31m\u202e" + "long " * 200}}).quoted
+    assert words.startswith('it says "a b\\x1b[31m\\u202e')
     assert len(words) < 260
 
 
@@ -137,9 +171,11 @@ ALL = frozenset({Feature.MAX_TOKENS, Feature.TEMPERATURE, Feature.SCHEMA, Featur
         (500, {"message": "System role not supported"}, Feature.SYSTEM),
         (400, {"message": "Developer instruction is not enabled for models/gemma"}, Feature.SYSTEM),
         (400, {"message": "Only user and assistant roles are supported!"}, Feature.SYSTEM),
+        (400, {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}, Feature.SYSTEM),
         (400, {"message": "This model only supports streaming responses"}, Feature.WHOLE),
         (400, {"message": "parameter stream must be set to true"}, Feature.WHOLE),
         (400, {"message": "max_tokens is too large: 32768. This model supports at most 4096 completion tokens"}, None),
+        (400, {"message": "max_tokens must be greater than thinking.budget_tokens"}, None),
         (400, {"message": "maximum context length is 4096 tokens"}, None),
         (401, {"message": "temperature"}, None),
         (429, {"message": "System busy"}, None),

@@ -19,6 +19,7 @@ from workers.text.thoughts import split_thoughts
 MOST_TOKENS = 2**24
 """Of one request: a server that says more has not counted."""
 
+_LONGEST_COUNT = 12  # digits of a count that is told as a string
 _MOST_ERROR = 500  # characters of a document's error that are looked at for a status
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "sensitive", "blocked"})
@@ -121,11 +122,19 @@ class ErrorBody:
 
 @dataclass(frozen=True)
 class Nonsense:
-    """No completion; `why` completes "the answer …". `paid` says that a model was at work all the same."""
+    """No completion; `why` completes "the answer …".
+
+    Attributes:
+        why: what is wrong.
+        usage: what it cost, as far as the server says so.
+        paid: a model was at work all the same.
+        chat: it has the form of a chat server's, so that the address is right.
+    """
 
     why: str
     usage: Usage | None = None
     paid: bool = False
+    chat: bool = False
 
 
 def read(content: bytes, number: int, *, stream: bool = False, opened: bool = False) -> Completion | ErrorBody | Nonsense:
@@ -142,7 +151,7 @@ def read(content: bytes, number: int, *, stream: bool = False, opened: bool = Fa
     document = assembled(said) if is_events else loaded(said)
     if document is None:
         why = "breaks off" if is_events else _kind_of(said)
-        return Nonsense(why, paid=is_events)
+        return Nonsense(why, paid=is_events, chat=is_events)
     if not isinstance(document, dict):
         return Nonsense("is JSON of another kind")
     usage = _usage(document.get("usage"))
@@ -152,7 +161,8 @@ def read(content: bytes, number: int, *, stream: bool = False, opened: bool = Fa
     if failed is not None:
         return failed
     if not found:
-        return Nonsense("has no choices" if "choices" in document else "is JSON of another kind", usage, paid=usage is not None)
+        has_form = "choices" in document
+        return Nonsense("has no choices" if has_form else "is JSON of another kind", usage, usage is not None, has_form)
     taken = [_choice(choice, opened) for choice in found[: min(number, MOST_CHOICES)]]
     return Completion(tuple(choice for choice, _ in taken), usage, sum(written for _, written in taken))
 
@@ -229,6 +239,8 @@ def _usage(told: object) -> Usage | None:
 
 
 def _count(told: object) -> int | None:
+    if isinstance(told, str) and len(told) <= _LONGEST_COUNT and told.isascii() and told.isdigit():
+        told = int(told)
     if isinstance(told, bool) or not isinstance(told, (int, float)) or not math.isfinite(told):
         return None
     return int(told) if 0 <= told <= MOST_TOKENS else None

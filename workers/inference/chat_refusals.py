@@ -63,6 +63,13 @@ _PASSING = re.compile(
     r"|too many (?:requests|concurrent)|\b(?:RPM|TPM|RPD|TPD)\b",
     re.IGNORECASE,
 )
+_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+_AGAIN = re.compile(
+    r"(?:try|retry|wait|available)(?: your request)?(?: again)? (?:in|after|for|at least) (?:about |approximately )?"
+    rf"(?:(?P<hours>{_NUMBER}) ?h(?:ours?|rs?)?\s*)?(?:(?P<minutes>{_NUMBER}) ?m(?:in(?:ute)?s?)?(?!s)\s*)?"
+    rf"(?:(?P<seconds>{_NUMBER}) ?s(?:ec(?:ond)?s?)?\b)?(?:(?P<millis>{_NUMBER}) ?ms\b)?",
+    re.IGNORECASE,
+)
 _FILTER = re.compile(
     r"content.{0,3}(?:filter|polic|management)|moderation|flagged|safety (?:system|polic|filter)|responsible ai|data.?inspection",
     re.IGNORECASE,
@@ -73,15 +80,33 @@ _CONTEXT = re.compile(
     r"|exceeds? the (?:model'?s? )?(?:max|limit|context)|longer than the (?:model|max)",
     re.IGNORECASE,
 )
+_KEY_CODES = frozenset(
+    {"invalid_api_key", "api_key_invalid", "api_key_expired", "invalid_authentication", "authentication_error", "unauthenticated"}
+)
+# Words of a key that is none, or of a door that is closed to this account or country, whatever the status.
+_KEY = re.compile(
+    r"api[ _-]?(?:key|token)s?\b.{0,40}\b(?:not valid|invalid|expired|revoked|missing|required|incorrect|disabled|not found|deleted|leaked)"
+    r"|(?:invalid|incorrect|expired|missing|revoked|wrong|no|bad)\b.{0,20}\bapi[ _-]?(?:key|token)|renew the api key"
+    r"|(?:invalid|expired) (?:access )?token\b|authentication (?:failed|required)|unauthori[sz]ed"
+    r"|(?:location|country|region|territory)\b.{0,30}\bnot supported"
+    r"|(?:account|organi[sz]ation|project|workspace)\b.{0,40}\b(?:deactivated|disabled|suspended|blocked|deleted|not active)",
+    re.IGNORECASE,
+)
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
 class PromptError(Exception):
-    """This prompt alone can't be answered, and asking again does not help. `status` is the server's, 0 without one."""
+    """This prompt alone can't be answered, and asking again does not help.
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    Attributes:
+        status: the server's, 0 without one.
+        about_prompt: it says so itself, so that it is not the server's own fault.
+    """
+
+    def __init__(self, message: str, status: int = 0, *, about_prompt: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.about_prompt = about_prompt
 
 
 class Refusal(EngineError, UserError):
@@ -98,10 +123,11 @@ class Complaint:
 
     Attributes:
         status: of the response, or what an error inside a successful one says of itself.
-        words: what it says, as it may be shown; empty where it says nothing, or a page of HTML.
+        words: what it says, as it may be shown, but whole; empty where it says nothing, or a page of HTML.
         codes: what it calls itself, in lower case.
         parameter: the field that it names as the culprit.
         page: it is a page for people.
+        rest: seconds after which it says that it may be asked again.
     """
 
     status: int
@@ -109,6 +135,7 @@ class Complaint:
     codes: frozenset[str] = frozenset()
     parameter: str = ""
     page: bool = False
+    rest: float | None = None
 
     @property
     def is_account(self) -> bool:
@@ -120,6 +147,13 @@ class Complaint:
         if self.status == 403:
             return bool(_ACCOUNT.search(self.words) or _ACCOUNT_403.search(self.words)) and not self.is_filter
         return 400 <= self.status < 500 and bool(_ACCOUNT.search(self.words)) and not self.is_filter
+
+    @property
+    def is_door(self) -> bool:
+        """Whether the key or the account is kept out, so that every further request would be refused as well."""
+        if self.status in {401, 403, 407}:
+            return True
+        return self.status in {400, 412, 422} and bool(self.codes & _KEY_CODES or _KEY.search(self.words)) and not self.is_filter
 
     @property
     def is_filter(self) -> bool:
@@ -135,7 +169,8 @@ class Complaint:
     def quoted(self) -> str:
         """The server's words for the end of a sentence."""
         if self.words:
-            return f'it says "{self.words}"'
+            words = self.words
+            return f'it says "{words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS].rstrip() + _HIDDEN}"'
         return "it answers with a page for people and no reason" if self.page else "it gives no reason"
 
 
@@ -164,15 +199,22 @@ def complaint(status: int, content: bytes | object, sent: Iterable[str]) -> Comp
     codes = frozenset(str(error[name])[:80].lower() for name in ("code", "type", "status", "error_code") if error.get(name) is not None)
     parameter = _words(error.get("param"))[:80] or _located(error.get("detail"))
     told = f"{words}: {raw_words}" if raw_words and raw_words not in words else words
-    return Complaint(status, shown(told, sent), codes, parameter, page)
+    return Complaint(status, shown(told, sent), codes, parameter, page, _rest(told[:_READ]))
 
 
 def shown(words: str, sent: Iterable[str]) -> str:
-    """Words of a server for people: on one line, cut, controls visible, without secrets and without what they quote of `sent`."""
+    """Words of a server for people: on one line, controls visible, without secrets and without what they quote of `sent`."""
     line = " ".join(redact(words[:_READ]).split())
     line = _unquoted(line, [" ".join(text.split()) for text in sent])
-    line = showable(line, one_line=True).replace('"', "'")
-    return line if len(line) <= _LONGEST_WORDS else f"{line[:_LONGEST_WORDS].rstrip()}{_HIDDEN}"
+    return showable(line, one_line=True).replace('"', "'")
+
+
+def _rest(words: str) -> float | None:
+    """The seconds of "Please try again in 15m50.4s", which servers write that send no Retry-After."""
+    found = _AGAIN.search(words)
+    units = ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0), ("millis", 0.001)
+    told = [float(found[name]) * worth for name, worth in units if found[name]] if found else []
+    return sum(told) if told else None
 
 
 def refused(found: Complaint, model: str, tried: str) -> Exception:
@@ -189,9 +231,13 @@ def refused(found: Complaint, model: str, tried: str) -> Exception:
             f"the account at the server is used up ({status}): {quoted}. Top it up or raise its limit; what was answered is kept"
         )
     if found.is_filter and status != 401:
-        return PromptError(f"the server's filter of contents refuses this prompt ({status}): {quoted}", status)
+        return PromptError(f"the server's filter of contents refuses this prompt ({status}): {quoted}", status, about_prompt=True)
+    if status == 407 or (status == 403 and found.page):
+        return Refusal(f"the server or a proxy before it refuses requests ({status}; {tried}): {quoted}. Check the key and the proxy")
     if status == 401:
         return Refusal(f"the server refuses the key (401): set OPENAI_API_KEY to one that may use {model!r}; {quoted}")
+    if status != 403 and found.is_door:
+        return Refusal(f"the server lets this key do nothing ({status}): {quoted}. Set OPENAI_API_KEY to one that may use {model!r}")
     if status == 403:
         return Refusal(f"the key may not use {model!r} here (403): set OPENAI_API_KEY to one that may, or name another model; {quoted}")
     if status in {404, 405}:
@@ -202,7 +248,7 @@ def refused(found: Complaint, model: str, tried: str) -> Exception:
     if 300 <= status < 400:
         return Refusal(f"the server answers {status} and does not say where to go ({tried}): check the address")
     if found.is_too_long:
-        return PromptError(f"the prompt is longer than the model's context ({status}): {quoted}", status)
+        return PromptError(f"the prompt is longer than the model's context ({status}): {quoted}", status, about_prompt=True)
     return PromptError(f"the server refuses this prompt ({status}): {quoted}", status)
 
 

@@ -76,6 +76,7 @@ class _Tries:
     hung: int = 0
     problem: str = ""
     nonsense: str = ""
+    chat: bool = False  # the nonsense came from a chat server
 
     @property
     def spent(self) -> bool:
@@ -85,9 +86,10 @@ class _Tries:
         """Note a failure of the server."""
         self.failed, self.problem, self.nonsense = self.failed + 1, problem, ""
 
-    def misread(self, why: str, *, ever: bool) -> None:
+    def misread(self, why: str, *, ever: bool, chat: bool = False) -> None:
         """Note an answer that is none. A server that has never given one has another address, and is not waited for."""
         self.failed, self.problem, self.nonsense = self.failed + (1 if ever else max(1, self.backoff.tries // 2)), "", why
+        self.chat = chat
 
 
 class ChatServer:
@@ -168,12 +170,12 @@ class ChatServer:
             if isinstance(answer, Complaint):
                 if talk.adapts(answer) or self._finds_version(answer, version):
                     continue
-                rest = self._pushed_back(answer, _retry_after(reply), request.model, began, tries, gate)
+                rest = self._pushed_back(answer, _retry_after(reply, answer.rest), request.model, began, tries, gate)
             elif isinstance(answer, Nonsense):
                 gate.went_through()
                 if answer.paid:
                     meter.add(answer.usage, body, 0)
-                tries.misread(answer.why, ever=bool(talk.dialect.proven))
+                tries.misread(answer.why, ever=bool(talk.dialect.proven), chat=answer.chat)
             if tries.spent:
                 raise self._given_up(tries, gate)
             if rest is None:
@@ -197,11 +199,17 @@ class ChatServer:
             tries.fail(f"does not answer in {self._timeout:g} s: check that it runs, or give it more time")
             meter.add(None, body, 0)  # it may have been at work
         except Unreachable as error:
-            tries.fail(f"cannot be reached ({error}): check OPENAI_BASE_URL and that the server runs")
+            if error.sent:
+                tries.fail(f"gives no whole answer ({error}): check its log, and what stands between")
+                meter.add(None, body, 0)  # it may have been at work
+            else:
+                tries.fail(f"cannot be reached ({error}): check OPENAI_BASE_URL and that the server runs")
         except Unreadable as error:
             tries.misread(str(error), ever=False)
             meter.add(None, body, 0)
         except LedAway as error:
+            if error.endless:
+                raise Refusal(f"the server at {self.host} sends requests round and round: check the address ({self._tried})") from None
             raise Refusal(
                 f"the server at {self.host} sends requests on to {error}; neither the key nor a tweet goes there."
                 " If that is where the server is, make it the address"
@@ -245,22 +253,23 @@ class ChatServer:
 
     def _given_up(self, tries: _Tries, gate: Gate) -> Exception:
         if tries.nonsense:
-            advice = f"check that OPENAI_BASE_URL or teacher.base_url ends in its API version, such as /v1 ({self._tried})"
+            where = f"check that OPENAI_BASE_URL or teacher.base_url ends in its API version, such as /v1 ({self._tried})"
+            advice = "look at the server's log, or name another model" if tries.chat else where
             return PromptError(f"the server's answer {tries.nonsense}, and no chat completion: {advice}")
         told = f"the server at {self.host} {tries.problem} (after {tries.failed} tries)"
         return Passing(told) if gate.passed != tries.before else EngineError(told)
 
 
-def _retry_after(reply: Reply | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; None without one."""
+def _retry_after(reply: Reply | None, said: float | None) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date; without a good one, what is `said`."""
     value = "" if reply is None else reply.headers.get("retry-after", "")
     try:
         seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
+        return max(0.0, seconds) if math.isfinite(seconds) else said
     except ValueError:
         pass
     try:
         date = parsedate_to_datetime(value)
-        return max(0.0, (date - datetime.now(date.tzinfo or UTC)).total_seconds()) if date.tzinfo else None
+        return max(0.0, (date - datetime.now(date.tzinfo or UTC)).total_seconds()) if date.tzinfo else said
     except (ValueError, TypeError, OverflowError):
-        return None
+        return said

@@ -24,6 +24,7 @@ LONGEST_STREAM = 32 * 1024 * 1024
 
 _MOST_REDIRECTS = 5
 _MOST_ENCODINGS = 3
+_GZIP = b"\x1f\x8b"
 _MOST_MEMBERS = 16  # of a gzip file
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEPT_HEADERS = ("content-type", "content-encoding", "location", "retry-after")
@@ -34,7 +35,11 @@ class Hung(Exception):
 
 
 class Unreachable(Exception):
-    """No connection came about, or it broke off; the message is the error's kind."""
+    """No connection came about, or it broke off after the request was `sent`; the message is the error's kind."""
+
+    def __init__(self, kind: str, *, sent: bool = False) -> None:
+        super().__init__(kind)
+        self.sent = sent
 
 
 class Unreadable(Exception):
@@ -42,7 +47,11 @@ class Unreadable(Exception):
 
 
 class LedAway(Exception):
-    """The server sends on to another one; the message says to which."""
+    """The server sends on to another one, whose name is the message, or it is `endless`ly itself."""
+
+    def __init__(self, where: str, *, endless: bool = False) -> None:
+        super().__init__(where)
+        self.endless = endless
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,8 @@ class Transport:
         except (TimeoutError, httpx.TimeoutException):
             raise Hung from None
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise Unreachable(type(error).__name__) from None
+            sent = isinstance(error, (httpx.ReadError, httpx.RemoteProtocolError))
+            raise Unreachable(type(error).__name__, sent=sent) from None
 
     async def _followed(self, asked: httpx.URL, body: Mapping[str, object] | None) -> Reply:
         """The reply where redirects on the same host end; the next request goes there at once."""
@@ -144,7 +154,7 @@ class Transport:
                     self._moved[asked] = url
                 return reply
             url = onward(url, reply.headers["location"])
-        raise LedAway("itself, round and round")
+        raise LedAway("itself", endless=True)
 
     async def _once(self, url: httpx.URL, body: Mapping[str, object] | None) -> Reply:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -189,6 +199,8 @@ def decoded(content: bytes, encodings: str, most: int) -> bytes:
     """
     named = [each.strip().lower() for each in encodings.split(",")]
     applied = [each for each in named if each not in ("", "identity")]
+    if not applied and content.startswith(_GZIP):
+        applied = ["gzip"]  # some proxies take the header away
     if len(applied) > _MOST_ENCODINGS:
         raise Unreadable(f"is encoded {len(applied)} times over")
     for each in reversed(applied):
@@ -220,6 +232,6 @@ def _members(content: bytes, way: int, most: int) -> bytes:
         if not inflating.eof:
             raise Unreadable("breaks off")
         content = inflating.unused_data
-        if way != 31 or not content.startswith(b"\x1f\x8b"):
+        if way != 31 or not content.startswith(_GZIP):
             return bytes(whole)
     raise Unreadable("is encoded in too many pieces")

@@ -36,7 +36,7 @@ class Feature(StrEnum):
 _NOT_TAKEN = (
     r"not (?:be )?(?:support|allow|permit|recogni|accept|enabled|available|valid|a valid|know|implement)|unsupported|unrecogni[sz]ed"
     r"|unknown|unexpected|invalid|extra (?:inputs?|fields?)|does ?n[o']t (?:support|accept|allow|take)|isn't (?:support|allow)"
-    r"|can ?not|deprecated|\bonly\b|must be|forbidden|no longer|instead|requires?"
+    r"|can ?not|deprecated|\bonly\b|\bmust\b|forbidden|no longer|instead|requires?"
 )
 _REFUSED = re.compile(_NOT_TAKEN, re.IGNORECASE)
 # In this order: the first that the words speak of is changed.
@@ -65,7 +65,10 @@ _SPOKEN_OF: tuple[tuple[Feature, re.Pattern[str]], ...] = (
     ),
     (Feature.WHOLE, re.compile(r"\bstream(?:ing|ed|s)?\b", re.IGNORECASE)),
 )
-_TOO_MANY = re.compile(r"too (?:large|high|big|many)|at most|exceed|less than|maximum (?:value|allowed)|supports up to", re.IGNORECASE)
+_TOO_MANY = re.compile(
+    r"too (?:large|high|big|many)|at most|exceed|(?:less|greater|more) than|at least|minimum|maximum (?:value|allowed)|supports up to",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class Talk:
             return True
         if self._sent & self._dialect.lacks:  # another request found it out meanwhile
             return True
-        if found.status not in {400, 422} or found.is_too_long or found.is_filter or found.is_account:
+        if found.status not in {400, 422} or found.is_too_long or found.is_filter or found.is_account or found.is_door:
             return False
         return self._guesses()
 

@@ -30,6 +30,9 @@ GRACE = 5.0
 
 RAISE = "raise teacher.answer_tokens"
 
+REFUSED = "server_refused"
+"""The reason of an answer that is a refusal of the server's, not known to be due to the prompt."""
+
 _MALFORMED_TRIES = 3
 _FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
 
@@ -158,7 +161,7 @@ class ServerTeacher:
             if not texts and problem is not None:
                 error, reason = sentence(problem, self._source.answer_tokens, RAISE), problem.value
         except PromptError as refusal:
-            error, reason = str(refusal), "refused"
+            error, reason = str(refusal), "prompt_refused" if refusal.about_prompt else REFUSED
         except Passing as failure:
             error, reason, lasting = str(failure), "no_answer", False
         took = clock.now() - began

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from workers.errors import UserError
 from workers.inference.chat_reading import Problem
-from workers.synthesis.teach_asking import Answer, Asked, Teacher
+from workers.synthesis.teach_asking import REFUSED, Answer, Asked, Teacher
 from workers.synthesis.teach_choice import choose
 
 if TYPE_CHECKING:
     from workers.synthesis.teaching import Taught
 
-_FAITH = 20  # prompts refused by a server that has answered none: then it is the server's fault, and nothing is kept against the tweets
+_FAITH = 20  # prompts in a row that a server refuses: then it is the server's fault, and nothing is kept against the tweets
 _LATER = 4  # times as many useless answers in a row are let pass once there was a useful one
 _LIMITS = frozenset({Problem.THOUGHT.value, Problem.CUT.value})
 
 
 class Asking:
-    """Rounds of questions. A refusal is only kept against a tweet once the server has answered another one.
+    """Rounds of questions. A refusal that may be the server's fault is only kept against a tweet once another one is answered.
 
     Args:
         taught: what keeps and counts the answers.
@@ -61,14 +61,27 @@ class Asking:
             lasting = [(asked, answer) for asked, answer in answered if answer.lasting]
             self._doubtful += lasting
             self._weigh(lasting)
-            if self._doubtful and (self._taught.has_answers or any(answer.texts for _, answer in self._doubtful)):
-                kept, self._doubtful = self._doubtful, []
-                self._taught.keep(kept)
-                self._taught.count_in(kept)
+            self._keep_all_but(() if any(answer.texts for _, answer in lasting) else self._unsure())
+        if self._doubtful and self._taught.has_answers and len(self._doubtful) < _FAITH:
+            self._keep_all_but(())
         if self._doubtful:
             raise UserError(self._none(self._doubtful))
         if self._enough:
             raise UserError(self._no_use())
+
+    def _unsure(self) -> Sequence[tuple[Asked, Answer]]:
+        """What may be the server's fault: everything until it has answered, then whatever it refused for nothing."""
+        if not self._taught.has_answers:
+            return self._doubtful
+        return [(asked, answer) for asked, answer in self._doubtful if answer.reason == REFUSED and not answer.tokens_in]
+
+    def _keep_all_but(self, left: Sequence[tuple[Asked, Answer]]) -> None:
+        """Keep what came, and wait with what is `left`."""
+        kept = [each for each in self._doubtful if each not in left]
+        self._doubtful = list(left)
+        if kept:
+            self._taught.keep(kept)
+            self._taught.count_in(kept)
 
     @property
     def _enough(self) -> bool:
@@ -95,7 +108,8 @@ class Asking:
         told = Counter(str(answer.error) for _, answer in doubtful)
         (commonest, number), *others = told.most_common()
         why = commonest if not others else f"{number} times {commonest}; and {sum(count for _, count in others)} times something else"
-        return f"the teacher answered none of {len(doubtful)} prompts, and nothing is kept of that: {why} ({self._taught.bill()})"
+        last = "the last " if self._taught.has_answers else ""
+        return f"the teacher answered none of {last}{len(doubtful)} prompts, and nothing is kept of that: {why} ({self._taught.bill()})"
 
     def _no_use(self) -> str:
         counts = ", ".join(f"{reason} {number}" for reason, number in self._useless.most_common(8))
