@@ -228,10 +228,16 @@ def _families(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
     return {
         "family.cancel, one job": lambda c: family.cancel(c, waits),
         "family.cancel, with its shards": lambda c: family.cancel(c, whole),
+        "family.shards_ended, the last one, which failed": lambda c: _end_shards(c, whole),
         "family.retry, one job": lambda c: family.retry(c, [JobState.FAILED], broken),
         "family.retry, a family's failed": lambda c: family.retry(c, [JobState.FAILED], ended),
         "family.retry, all quarantined": lambda c: family.retry(c, [JobState.QUARANTINED]),
     }
+
+
+def _end_shards(connection: Connection, parent: uuid.UUID) -> None:
+    left = connection.execute(text("SELECT remaining FROM job WHERE id = :parent"), {"parent": parent}).scalar_one()
+    family.shards_ended(connection, parent, ended=left, failed=1)
 
 
 def _looks(waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:

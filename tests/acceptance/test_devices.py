@@ -24,6 +24,8 @@ from workers.errors import Unavailable
 from workers.training import devices, launch
 from workers.training.outcome import TrainingResult
 
+pytestmark = pytest.mark.spread
+
 HOLDER = """
 import os, pathlib, subprocess, sys, time
 from workers.training import devices
@@ -37,8 +39,6 @@ with devices.held(names, folder, patience=60, job="a-job") as locks:
 RANK = """
 import pathlib, sys, time
 from workers.training import devices
-
-pytestmark = pytest.mark.spread
 devices.join([pathlib.Path(name) for name in sys.argv[2:]])
 pathlib.Path(sys.argv[1]).touch()
 time.sleep(60)
