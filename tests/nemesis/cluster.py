@@ -28,7 +28,7 @@ from workers.store import connect
 
 LEASE = 4.0  # seconds; WorkerProcess gives it to its workers
 # As the lease to its default. It is how long a message waits whose worker was killed between taking and acknowledging it.
-SCALE = {"TWEETMILL_VISIBILITY_TIMEOUT": "40"}
+SCALE = {"TWEETMILL_LEASE": str(LEASE), "TWEETMILL_HEARTBEAT": "0.5", "TWEETMILL_VISIBILITY_TIMEOUT": "40"}
 _DISK_MIB = 256
 # Whoever watches must neither hang with Postgres nor be refused by it.
 _WATCHING = {"options": "-c statement_timeout=5000 -c default_transaction_read_only=off", "connect_timeout": 3}
