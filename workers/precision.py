@@ -1,7 +1,8 @@
 """Chooses the floating-point type of weights by what the device computes fast. torch is imported when a choice is made, never before.
 
-Many CPUs have no bfloat16 instructions: torch then emulates the type, at a quarter to a tenth of float32's speed. Which ones do is not a
-matter of a flag alone (a hypervisor may hide it, `ONEDNN_MAX_CPU_ISA` may switch it off), so one matrix product of each type is timed.
+Many CPUs have no bfloat16 instructions: torch then emulates the type, at a quarter to a tenth of float32's speed; others have them, and are
+slower with them. A flag alone does not tell (a hypervisor may hide it, `ONEDNN_MAX_CPU_ISA` may switch it off), so one matrix product of
+each type is timed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ if TYPE_CHECKING:
 Dtype = Literal["float32", "bfloat16", "float16"]
 AskedDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-SLOWER_AT_MOST = 2.5
-"""How much longer a product in bfloat16 may take on a CPU. Outside of products it halves the memory traffic, which wins back up to this
-much: with AVX512-BF16 a product alone takes 1.8 times as long as in float32, a training step as long, a decoding step two thirds.
-Emulated, a product takes four to ten times as long."""
+SLOWER_AT_MOST = 1.25
+"""How much longer a product in bfloat16 may take on a CPU: half the memory traffic wins so much back. With AMX a product takes a quarter of the
+time; with AVX512-BF16 alone 1.8 times as long, and a training step 1.2 to 1.5 times; emulated, four to ten times as long."""
 
 _SHAPE = (256, 1024, 1024)  # rows, inputs, outputs: like a small model's layer over a batch of tweets
-_ROUNDS = 12
+_ROUNDS = 8
 _BFLOAT16_CAPABILITY = 8  # compute capability of the first GPUs with bfloat16 units; `is_bf16_supported` counts emulation in
 
 
