@@ -20,9 +20,9 @@ from workers.ingest.tables import column_of, columns_shown
 # Capitals, spaces, dashes and underscores make no difference: `Tweet ID`, `tweet-id` and `tweetId` are `tweet_id`.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "text": (
-        "extended_tweet.full_text", "note_tweet.text", "note_tweet.note_tweet_results.result.text", "full_text", "raw_content", "text",
-        "tweet_text", "tweet_full_text", "original_tweet", "tweet", "tweet_content", "tweet_body", "content", "body", "post_text",
-        "post_content", "core.text", "post", "tweets", "rendered_content",
+        "extended_tweet.full_text", "long_object.body", "note_tweet.text", "note_tweet.note_tweet_results.result.text", "full_text",
+        "raw_content", "text", "tweet_text", "tweet_full_text", "original_tweet", "tweet", "tweet_content", "tweet_body", "content", "body",
+        "post_text", "post_content", "core.text", "post", "tweets", "rendered_content",
     ),
     "id": (
         "id_str", "tweet_id_str", "status_id_str", "rest_id", "tweet_id", "status_id", "id", "post_id", "ids", "note_tweet_id",
@@ -33,12 +33,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "user.rest_id", "user_id", "from_user_id", "user.id", "account.id", "account_id",
         "author.username", "author.screen_name", "author.handle", "author", "user.screen_name", "user.username", "username",
         "screen_name", "user_screen_name", "user_username", "author_username", "from_user", "handle", "account.acct", "user_name", "user",
-        "vertex_1",
+        "vertex_1", "actor.id", "actor.preferred_username",
     ),
-    "lang": ("lang", "language", "tweet_lang", "tweet_language", "iso_language_code", "langs"),
+    "lang": ("lang", "language", "tweet_lang", "tweet_language", "iso_language_code", "langs", "twitter_lang"),
     "created_at": (
         "created_at", "tweet_created_at", "tweet_created", "created_time", "published", "published_at", "posted_at", "datetime",
         "date_time", "date", "timestamp", "timestamp_ms", "created_utc", "created", "tweet_date", "tweet_at", "time", "utc_time",
+        "posted_time",
     ),
     "conversation": (
         "conversation_id_str", "conversation_id", "conversation", "in_reply_to_status_id_str", "in_reply_to_status_id",

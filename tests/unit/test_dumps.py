@@ -133,6 +133,16 @@ DUMPS = {
         {"author/userName": "ada", "author/id": "31", "createdAt": OLD_NOON, "id": "11", "text": "no milk again", "entities/urls/0": "x"},
         ("11", "no milk again", "31", None, NOON, None),
     ),
+    "Gnip": (
+        {"id": "tag:search.twitter.com,2005:11", "objectType": "activity", "verb": "post", "postedTime": ISO_NOON, "body": "no milk",
+         "actor": {"objectType": "person", "id": "id:twitter.com:31", "preferredUsername": "ada"}, "twitter_lang": "en", "object": {}},
+        ("11", "no milk", "31", "en", NOON, None),
+    ),
+    "Gnip, a retweet": (
+        {"id": "tag:search.twitter.com,2005:11", "verb": "share", "body": "RT @bo: a lo…", "actor": {"id": "id:twitter.com:31"},
+         "object": {"id": "tag:search.twitter.com,2005:9", "body": "a lo…", "long_object": {"body": "a long tale"}}},
+        ("11", "RT @bo: a long tale", "31", None, None, None),
+    ),
     "Octoparse": (
         {"User_Name": "Ada", "UTC_Time": ISO_NOON, "Tweet_Website": "https://twitter.com/ada/status/11?s=20", "Tweet_Content": "no milk"},
         ("11", "no milk", "Ada", None, NOON, None),
@@ -231,6 +241,8 @@ def test_a_dump_gives_each_field_its_value(document: Any, told: tuple[Any, ...])
     ("document", "notice"),
     [
         ({"delete": {"status": {"id": 1, "id_str": "1", "user_id": 2}, "timestamp_ms": "1"}}, "deletion"),
+        ({"noResults": True}, "empty page"),
+        ({"info": {"message": "Replay Request Completed", "activity_count": 1}}, "info message"),
         ({"limit": {"track": 5, "timestamp_ms": "1"}}, "limit notice"),
         ({"scrub_geo": {"user_id": 1}}, "scrub_geo notice"),
         ({"friends": [1, 2]}, "friends list"),

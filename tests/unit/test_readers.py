@@ -237,6 +237,20 @@ class TestText:
         assert (bad, fine) == ("line 2", ("line 3", {"text": "plain"}))
         assert re.search(says, why)
 
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("a.csv", '{"text": "a"}\n'),
+            ("a.tsv", '[{"text": "a"}]'),
+            ("a.json", "n,text\n,a\n"),
+            ("a.jsonl", "text\ta\na\t\n"),
+            ("a.csv", "[n],text\n,a\n"),
+        ],
+    )
+    def test_a_name_that_the_first_line_gives_the_lie_is_passed_over(self, write: Write, name: str, content: str) -> None:
+        ((_, row),) = told(write(name, content))
+        assert row["text"] == "a"
+
     @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
     def test_every_line_end_is_one_and_numbers_are_an_editors(self, write: Write, end: str) -> None:
         assert [place for place, _ in told(write("a.csv", end.join(["text", "a", "", "b", "c"])))] == ["line 2", "line 4", "line 5"]
@@ -266,6 +280,7 @@ class TestTables:
             ('"sep=^"\nid^text\n1^a\n', "a"),
             ("ID,Text \n1,a\n", "a"),
             ("id,text,\n1,a,\n", "a"),
+            ("id,text,,\n1,a\n", "a"),
             ("id,text\n1,a,,\n", "a"),
             ("\n \nid,text\n\n1,a\n", "a"),
         ],

@@ -17,6 +17,8 @@ FLOAT_ID = re.compile(r"(\d+)(?:\.0*|,0{0,2})")
 GROUPED_ID = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:(?P<by>[. \u00a0\u202f'’])\d{3})(?:(?P=by)\d{3})+")
 # How spreadsheets are made to leave a number alone; the x is rtweet's.
 QUOTED_ID = re.compile(r"""(?:['‘’`]|="?|"|x(?=\d{15}))(\d+)["'’]?""")
+# Twitter's ids in Gnip's activities.
+TAGGED_ID = re.compile(r"(?:tag:search\.twitter\.com,\d{4}|id:twitter\.com):(\d+)")
 
 
 def checked_id(value: object, field: str = "id") -> str:
@@ -50,7 +52,7 @@ def _without_traces(text: str, field: str) -> str:
         return as_float.group(1)
     if GROUPED_ID.fullmatch(text):
         return re.sub(r"\D", "", text)
-    quoted = QUOTED_ID.fullmatch(text)
+    quoted = QUOTED_ID.fullmatch(text) or TAGGED_ID.fullmatch(text)
     return quoted.group(1) if quoted else text
 
 

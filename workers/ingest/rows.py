@@ -30,7 +30,7 @@ class Reading:
 
     Attributes:
         check_header: raises `SourceError` for columns that are not what is needed.
-        kind: JSON or a table; None: the file's ending decides, and without a known one its first line.
+        kind: JSON or a table; None: the file's ending decides where its first line does not say otherwise.
         encoding: of the text, where no mark tells it; None: UTF-8.
         unknown: what is said of a file that is neither.
         on_open: gets the open file, whose `tell()` says how far it is read; never called for standard input.
@@ -59,7 +59,7 @@ def read(path: str | Path, reading: Reading) -> Iterator[Row]:
         first = next((piece for piece in pieces if piece[1].strip()), None)
         if first is None:
             return
-        kind = reading.kind or KINDS.get(ending(path)) or _kind_of(first[1], reading)
+        kind = reading.kind or _kind_by_name(path, first[1], reading) or _kind_of(first[1], reading)
         every: Iterable[text.Piece] = chain([first], pieces)
         if kind == "json":
             yield from json_documents.rows(every, encoding)
@@ -97,6 +97,14 @@ def without_packing(path: str | Path) -> str:
     while name.lower().endswith(PACKED) and Path(name).stem:
         name = Path(name).stem
     return name
+
+
+def _kind_by_name(path: str | Path, line: str, reading: Reading) -> Kind | None:
+    """What the ending of a name says, unless the first line surely says otherwise."""
+    named = KINDS.get(ending(path))
+    if named is None or json_documents.begins_like_json(line) == (named == "json"):
+        return named
+    return "table" if tables.is_header(line, reading.check_header) else "json"
 
 
 def _kind_of(line: str, reading: Reading) -> Kind:

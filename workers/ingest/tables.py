@@ -105,6 +105,8 @@ class _Header:
 
     def __init__(self, names: list[str], delimiter: str) -> None:
         self.delimiter, self.columns = delimiter, len(names)
+        # Where a spreadsheet had empty columns at the end, some rows may lack them.
+        self.named = max((at for at, name in enumerate(names, 1) if name), default=len(names))
         # Of columns with one name the first counts: those that are needed are there once.
         self.places = [(name, at) for at, name in enumerate(names) if names.index(name) == at]
 
@@ -235,10 +237,10 @@ class _Reader:
         self._pending.put_back(taken)
 
     def _counted(self, cells: list[str]) -> list[str]:
-        """As many cells as there are columns; empty ones beyond hold nothing."""
+        """As many cells as there are columns; those without a name may lack, and empty ones beyond hold nothing."""
         columns = self._header.columns
-        if len(cells) == columns:
-            return cells
+        if self._header.named <= len(cells) <= columns:
+            return cells + [""] * (columns - len(cells))
         if len(cells) > columns and not any(map(str.strip, cells[columns:])):
             return cells[:columns]
         advice = "" if len(cells) < columns else ": a cell that holds the separator must stand in quotes"

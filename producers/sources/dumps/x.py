@@ -22,6 +22,7 @@ STREAM_NOTICES = {
     "friends_str": "friends list",
     "event": "event",
     "control": "control message",
+    "info": "info message",
 }
 _TABLE = Names()
 
@@ -30,7 +31,7 @@ def notice(row: Fields) -> Notice | None:
     """What a row is that is no tweet and has no text; None for what may be one."""
     if str(row.get("__typename")) in ("TweetTombstone", "TweetUnavailable"):
         return Notice("tombstone")
-    if row.keys() <= {"meta"}:
+    if row.keys() <= {"meta", "noResults"}:  # the latter is Apify's
         return Notice("empty page")
     if len(row) > 5:
         return None
@@ -90,6 +91,8 @@ def _repeated(row: Fields, included: Mapping[str, Fields]) -> Fields | None:
         if reference.get("type") == "retweeted":
             # Flattened by twarc, the reference holds the whole tweet.
             return reference if "text" in reference else included.get(str(reference.get("id")))
+    if row.get("verb") == "share":
+        return _inner(row, "object") or None  # of Gnip's activities
     of_web = _inner(row, "retweeted_status_result", "result")
     of_web = _inner(of_web, "tweet") or of_web
     return of_graphql(of_web) or _inner(row, "retweeted_status") or _inner(row, "retweetedTweet") or None
