@@ -23,8 +23,8 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 AskedDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 SLOWER_AT_MOST = 1.25
-"""How much longer a product in bfloat16 may take on a CPU: half the memory traffic wins so much back. With AMX a product takes a quarter of the
-time; with AVX512-BF16 alone 1.8 times as long, and a training step 1.2 to 1.5 times; emulated, four to ten times as long."""
+"""How much longer a product in bfloat16 may take on a CPU: half the memory traffic wins so much back. With AMX a product takes a
+quarter of the time; with AVX512-BF16 alone 1.8 times as long, and a training step twice; emulated, four to ten times as long."""
 
 _SHAPE = (256, 1024, 1024)  # rows, inputs, outputs: like a small model's layer over a batch of tweets
 _ROUNDS = 8
