@@ -80,6 +80,11 @@ def test_what_passes_or_has_another_cause_is_no_empty_account(status: int, error
         (400, {"error": {"message": "Please renew the API key."}}, Refusal, "lets this key do nothing (400)"),
         (400, {"error": {"message": "odd", "code": "invalid_api_key"}}, Refusal, "lets this key do nothing (400)"),
         (400, {"error": {"message": "User location is not supported for the API use."}}, Refusal, "User location is not supported"),
+        (400, {"error": {"message": "Authentication Error, invalid proxy server token passed"}}, Refusal, "lets this key do nothing (400)"),
+        (400, {"error": {"message": "The model `big` does not exist"}}, Refusal, "no model 'big' or no chat completions here (400;"),
+        (400, {"error": {"message": "big is not a valid model ID"}}, Refusal, "no model 'big' or no chat completions here (400;"),
+        (400, {"error": {"message": "odd", "code": "model_decommissioned"}}, Refusal, "no model 'big' or no chat completions here (400;"),
+        (400, {"error": {"message": "This model does not support tools"}}, PromptError, "This model does not support tools"),
         (400, {"error": {"message": "This organization has been disabled."}}, Refusal, "lets this key do nothing (400)"),
         (
             404,

@@ -23,8 +23,15 @@ _LONGEST_COUNT = 12  # digits of a count that is told as a string
 _MOST_ERROR = 500  # characters of a document's error that are looked at for a status
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
 _FILTERED = frozenset({"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "sensitive", "blocked"})
-_TURN_END = re.compile(r"(?:<\|[\w-]{1,40}\|>|</s>|<end_of_turn>)\Z")
-_LONGEST_TURN_END = 44
+# What a server leaves of its template that stops at another token: what opens the answer's turn, and the first token that ends it.
+_TURN_START = re.compile(
+    r"\A(?:<\|start_header_id\|>assistant<\|end_header_id\|>|<\|im_start\|>assistant\b|<start_of_turn>model\b|<\|[\w-]{1,40}\|>)\s*"
+)
+_TURN_END = re.compile(
+    r"<\|(?:im_(?:end|start)|eo[mts]_?(?:id|token)?|end\w{0,20}|return|user|assistant|start_header_id)\|>|</s>|<(?:end|start)_of_turn>|<eos>"
+)
+_TOKEN_AT_END = re.compile(r"<\|[\w-]{1,40}\|>\Z")
+_LONGEST_TOKEN = 44
 _OPENERS = ("<", "[", "◁")
 # Controls but tab and line ends, halves of surrogate pairs, and code points that stand for no character.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -197,7 +204,7 @@ def _choice(choice: Mapping[str, Any], opened: bool) -> tuple[Choice, int]:
     ended = str(choice.get("finish_reason") or choice.get("native_finish_reason") or "")[:40].lower()
     cut = ended in _CUT
     spoken = split_thoughts(content, opened=opened and cut)
-    text = _without_turn_end(spoken.text)
+    text = _without_turns(spoken.text)
     thought = spoken.thought or bool(thoughts)
     began_inside = spoken.thought and not content.lstrip().startswith(_OPENERS)
     problem = _problem(text, refusal, ended, unfinished=spoken.unfinished, tool=_calls(message))
@@ -218,9 +225,13 @@ def _problem(text: str, refusal: str, ended: str, *, unfinished: bool, tool: boo
     return Problem.EMPTY
 
 
-def _without_turn_end(text: str) -> str:
-    """The text without the tokens that end a turn, which some servers leave."""
-    while match := _TURN_END.search(text, max(0, len(text) - _LONGEST_TURN_END)):
+def _without_turns(text: str) -> str:
+    """The text of the first turn, without the tokens around it and what was written beyond its end."""
+    while match := _TURN_START.match(text):
+        text = text[match.end() :]
+    ends = _TURN_END.search(text)
+    text = text[: ends.start()].rstrip() if ends else text
+    while match := _TOKEN_AT_END.search(text, max(0, len(text) - _LONGEST_TOKEN)):
         text = text[: match.start()].rstrip()
     return text
 

@@ -81,15 +81,29 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _KEY_CODES = frozenset(
-    {"invalid_api_key", "api_key_invalid", "api_key_expired", "invalid_authentication", "authentication_error", "unauthenticated"}
+    (
+        "invalid_api_key",
+        "api_key_invalid",
+        "api_key_expired",
+        "invalid_authentication",
+        "authentication_error",
+        "auth_error",
+        "unauthenticated",
+    )
 )
 # Words of a key that is none, or of a door that is closed to this account or country, whatever the status.
 _KEY = re.compile(
     r"api[ _-]?(?:key|token)s?\b.{0,40}\b(?:not valid|invalid|expired|revoked|missing|required|incorrect|disabled|not found|deleted|leaked)"
     r"|(?:invalid|incorrect|expired|missing|revoked|wrong|no|bad)\b.{0,20}\bapi[ _-]?(?:key|token)|renew the api key"
-    r"|(?:invalid|expired) (?:access )?token\b|authentication (?:failed|required)|unauthori[sz]ed"
+    r"|(?:invalid|expired) (?:access )?token\b|authentication (?:failed|required|error)|unauthori[sz]ed"
     r"|(?:location|country|region|territory)\b.{0,30}\bnot supported"
     r"|(?:account|organi[sz]ation|project|workspace)\b.{0,40}\b(?:deactivated|disabled|suspended|blocked|deleted|not active)",
+    re.IGNORECASE,
+)
+_MODEL_CODES = frozenset(("model_not_found", "model_not_available", "model_decommissioned", "model_not_supported", "invalid_model"))
+_MODEL = re.compile(
+    r"\bmodels?\b.{0,100}?\b(?:not exist|not found|(?:been|is) (?:decommissioned|retired|removed)|no longer (?:available|supported))\b"
+    r"|not a valid model|unable to access model|(?:no such|unknown|invalid) model\b",
     re.IGNORECASE,
 )
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
@@ -154,6 +168,13 @@ class Complaint:
         if self.status in {401, 403, 407}:
             return True
         return self.status in {400, 412, 422} and bool(self.codes & _KEY_CODES or _KEY.search(self.words)) and not self.is_filter
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the server has no such model, or no chat there, so that every further request would be refused as well."""
+        if self.status in {404, 405}:
+            return True
+        return self.status in {400, 410, 422} and bool(self.codes & _MODEL_CODES or _MODEL.search(self.words)) and not self.is_filter
 
     @property
     def is_filter(self) -> bool:
@@ -240,7 +261,7 @@ def refused(found: Complaint, model: str, tried: str) -> Exception:
         return Refusal(f"the server lets this key do nothing ({status}): {quoted}. Set OPENAI_API_KEY to one that may use {model!r}")
     if status == 403:
         return Refusal(f"the key may not use {model!r} here (403): set OPENAI_API_KEY to one that may, or name another model; {quoted}")
-    if status in {404, 405}:
+    if found.is_model:
         return Refusal(
             f"the server has no model {model!r} or no chat completions here ({status}; {tried}): {quoted}. Check the address, which ends"
             " in its API version such as /v1, and serve an adapter under its name (vLLM: --enable-lora --lora-modules NAME=FOLDER)"

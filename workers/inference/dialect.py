@@ -162,7 +162,7 @@ class Talk:
             return True
         if self._sent & self._dialect.lacks:  # another request found it out meanwhile
             return True
-        if found.status not in {400, 422} or found.is_too_long or found.is_filter or found.is_account or found.is_door:
+        if found.status not in {400, 422} or found.is_too_long or found.is_filter or found.is_account or found.is_door or found.is_model:
             return False
         return self._guesses()
 
