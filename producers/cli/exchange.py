@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from schemas.payloads import SynthesisSpec
     from tasks.submission import Submitted
+    from workers.counts import Counts
 
 FormOption = Annotated[Form, typer.Option("--form", help="How a row says what is asked and answered.")]
 
@@ -73,11 +74,17 @@ def import_(
     source |= {"licence": licence, "strip_instruction": strip_instruction, "encoding": encoding}
     spec = _spec({"dataset": dataset, "stage": stage, "imports": source, "test_size": test_size, "seed": seed})
     assert spec.imports is not None
-    brought = bring_in_imports(spec.imports, Path(), lambda path, counts: say_rejected(str(path), counts))
+    became: dict[str, int] = {}
+
+    def told(path: Path, counts: Counts) -> None:
+        became.update({name: getattr(counts, name) for name in ("read", "inserted", "duplicates", "rejected")})
+        say_rejected(str(path), counts)
+
+    brought = bring_in_imports(spec.imports, Path(), told)
     spec = spec.model_copy(update={"imports": brought})
     synthesis.check(spec)
     # Without noise nothing depends on the tweets.
-    built(synthesis.enqueue(spec, tweets=0), wait, as_json)
+    built(synthesis.enqueue(spec, tweets=0), wait, as_json, {"rows": became})
 
 
 def _spec(values: dict[str, Any]) -> SynthesisSpec:
@@ -99,15 +106,15 @@ def _columns(told: str | None) -> dict[str, str] | None:
     return told_names(told, ("prompt", "completion"), "prompt=COLUMN,completion=COLUMN, or one of them") or None
 
 
-def built(submitted: Submitted, wait: bool, as_json: bool) -> None:
-    """What a verb says that asked for a dataset: the job, or, once it has ended, what was built."""
+def built(submitted: Submitted, wait: bool, as_json: bool, before: dict[str, Any] | None = None) -> None:
+    """What a verb says that asked for a dataset: what came before the job, the job, or, once it has ended, what was built."""
     from producers.cli.asking import asked, ended, job_line
 
     if not wait:
-        emit(asked(submitted), as_json, job_line)
+        emit(asked(submitted) | (before or {}), as_json, job_line)
         return
     job = ended(submitted)
-    emit({"job": str(job.id), **(job.result or {})}, as_json, _built_line)
+    emit({"job": str(job.id), **(job.result or {}), **(before or {})}, as_json, _built_line)
 
 
 def _built_line(answer: dict[str, Any]) -> RenderableType:
@@ -122,7 +129,12 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     then += f", `tweetmill review {name}` the flagged ones first." if answer.get("flagged") else "."
     if counts_of.get("rejected"):
         then += f" `tweetmill rejected --origin {name}` says why rows were rejected."
-    return styled(f"Dataset {name}: {counts}.{told}\n{then}")
+    rows = answer.get("rows")
+    came = ""
+    if rows:
+        new, known, refused = rows["inserted"], rows["duplicates"], rows["rejected"]
+        came = f"The file: {new:,} new rows, {known:,} known already, {refused:,} rejected.\n"
+    return styled(f"{came}Dataset {name}: {counts}.{told}\n{then}")
 
 
 def _taught_line(teacher: dict[str, Any] | None) -> str:

@@ -96,6 +96,7 @@ class TestImport:
             "test": 4,
             "rejected": 1,
         }
+        assert built["rows"] == {"read": 14, "inserted": 13, "duplicates": 0, "rejected": 1}
         rejected = answer("rejected")
         assert [(row["origin"].rpartition("/")[2], row["row"], row["field"]) for row in rejected] == [
             ("rows.jsonl", "13", "short"),
