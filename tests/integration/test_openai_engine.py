@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.openai_server import Answer, Server, always, serving
+from tests.openai_server import Answer, Server, always, completion, serving
 from workers.inference.chat_refusals import AccountEmpty, Refusal
 from workers.inference.engine import EngineError, Message, Prompt, Sampling
 from workers.inference.openai_engine import Backoff, OpenAIEngine
@@ -193,6 +193,28 @@ def test_thoughts_without_an_end_cost_their_own_prompt_where_others_are_answered
     assert good.texts == ("Fine.",)
     assert "thought to the limit" in str(bad.error)
     assert (bad.tokens_in, bad.tokens_out) == (7, 2)
+
+
+@pytest.mark.parametrize("prompts", [1, 60])
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Answer(body="<html>Welcome</html>"), "has answered nothing: the server's answer is a page of HTML"),
+        (Answer(400, body="this deployment is being moved"), 'has answered nothing: .*it says "this deployment is being moved"'),
+        (Answer(body=completion([""])), "answers each prompt with nothing"),
+    ],
+)
+def test_a_server_that_never_answers_stops_the_call_and_not_each_tweet(answer: Answer, told: str, prompts: int) -> None:
+    with serving(always(answer)) as server, pytest.raises(Refusal, match=told):
+        engine(server, concurrency=1).generate([prompt(f"tweet {number}") for number in range(prompts)], GREEDY)
+    assert len({asked["messages"][-1]["content"].rpartition(" ")[2] for asked in server.requests}) <= 20
+
+
+def test_what_a_filter_takes_out_costs_its_own_prompt_though_nothing_was_answered() -> None:
+    filtered = Answer(400, body=json.dumps({"error": {"message": "flagged", "code": "content_filter"}}))
+    with serving(always(filtered)) as server:
+        generations = engine(server).generate([prompt(f"tweet {number}") for number in range(30)], GREEDY)
+    assert all("filter of contents" in str(generation.error) for generation in generations)
 
 
 def test_an_empty_account_stops_the_call() -> None:

@@ -23,6 +23,7 @@ ALTERNATIVES_TEMPERATURE = 0.7
 _SERVE_WITHOUT = "serve it without thinking (for Qwen3: enable_thinking false), or name a model that answers at once"
 _LEAST = 8  # tokens of an answer, below which nobody could answer
 _MOST_THOUGHTS = 4  # prompts, the first that a model gets, of which none was answered because it thought to the limit
+_MOST_FAILURES = 20  # the same for other reasons that do not lie in the prompts
 
 
 class OpenAIEngine:
@@ -54,7 +55,7 @@ class OpenAIEngine:
         self._adapters = dict(adapters or {})
         self._concurrency = concurrency
         self._answers: set[str] = set()  # models that have answered
-        self._thoughts: dict[str, int] = {}
+        self._failures: dict[str, tuple[int, Refusal]] = {}  # prompts without an answer, and why the last has none
         self._noting = threading.Lock()
         self._server = ChatServer(base_url, api_key, concurrency, timeout, backoff or Backoff())
 
@@ -88,8 +89,8 @@ class OpenAIEngine:
                 results[place] = generation
                 if on_progress:
                     on_progress(1)
-        if model in self._thoughts and model not in self._answers:
-            raise _only_thinks(model, sampling.max_new_tokens)
+        if model in self._failures and model not in self._answers:
+            raise self._failures[model][1]
         return [result for result in results if result is not None]
 
     def _answer(self, prompt: Prompt, sampling: Sampling, model: str, gate: Gate) -> Generation:
@@ -103,10 +104,19 @@ class OpenAIEngine:
             if more:
                 completions += self._more(replace(greedy, temperature=ALTERNATIVES_TEMPERATURE), more, gate, meter)
         except PromptError as error:
+            if not error.about_prompt:
+                self._fail(model, Refusal(f"the model {model!r} has answered nothing: {error}"), _MOST_FAILURES)
             return Generation((), tokens_in=meter.tokens_in, tokens_out=meter.tokens_out, error=str(error))
         texts = [text for completion in completions for text in completion.texts]
         problem = next((choice.problem for completion in completions for choice in completion.choices if choice.problem), None)
-        self._note(model, texts, problem, sampling.max_new_tokens)
+        if texts:
+            self._answers.add(model)
+        elif problem is Problem.THOUGHT and sampling.max_new_tokens >= _LEAST:
+            self._fail(model, _only_thinks(model, sampling.max_new_tokens), _MOST_THOUGHTS)
+        elif problem is Problem.EMPTY:
+            self._fail(
+                model, Refusal(f"the model {model!r} answers each prompt with nothing: look at its template at the server"), _MOST_FAILURES
+            )
         return Generation(
             texts=tuple(dict.fromkeys(texts)),
             tokens_in=meter.tokens_in,
@@ -128,19 +138,19 @@ class OpenAIEngine:
             got += len(completion.choices)
         return found
 
-    def _note(self, model: str, texts: list[str], problem: Problem | None, limit: int) -> None:
-        """Give up on a model that has only thought so far: every tweet would get a stand-in.
+    def _fail(self, model: str, why: Refusal, most: int) -> None:
+        """Give up on a model that has answered nothing so far: every tweet would get a stand-in.
 
         Raises:
-            Refusal: it has.
+            Refusal: it has left `most` prompts without an answer.
         """
         with self._noting:
-            if texts:
-                self._answers.add(model)
-            elif problem is Problem.THOUGHT and model not in self._answers and limit >= _LEAST:
-                self._thoughts[model] = self._thoughts.get(model, 0) + 1
-                if self._thoughts[model] >= _MOST_THOUGHTS:
-                    raise _only_thinks(model, limit)
+            if model in self._answers:
+                return
+            number = self._failures.get(model, (0, why))[0] + 1
+            self._failures[model] = (number, why)
+            if number >= most:
+                raise why
 
 
 def _only_thinks(model: str, limit: int) -> Refusal:
