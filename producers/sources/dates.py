@@ -21,7 +21,7 @@ _MONTHS = {name[:3]: number for number, name in enumerate(_MONTH_NAMES, 1)}
 _ZONES = {"UTC": 0, "GMT": 0, "UT": 0, "Z": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d))?"
 _OFFSET = r"(?P<zone>[A-Z]{1,4}|[+-]\d{4})"
-# "Thu May 14 01:38:56 +0000 2020" of the older API, and "Thu, 14 May 2020 01:38:56 GMT" of mail and feeds.
+# "Tue Mar 03 07:08:09 +0000 2020" of the older API, and "Tue, 03 Mar 2020 07:08:09 GMT" of mail and feeds.
 _WORDED = (
     re.compile(rf"[A-Z][a-z]{{2}},? (?P<month>[A-Z][a-z]{{2}}) +(?P<day>\d{{1,2}}) {_CLOCK} (?:{_OFFSET} )?(?P<year>\d{{4}})"),
     re.compile(rf"(?:[A-Z][a-z]{{2}}, )?(?P<day>\d{{1,2}}) (?P<month>[A-Z][a-z]{{2}}) (?P<year>\d{{4}}) {_CLOCK} {_OFFSET}"),

@@ -38,7 +38,7 @@ def kept(clean_database: Engine) -> Engine:
         ("tweets.jsonl", ["7"]),
         ("data/tweets.jsonl", ["7"]),
         ("./data/tweets.jsonl", ["7"]),
-        ("/work/data/tweets.jsonl", ["7"]),
+        ("/srv/data/tweets.jsonl", ["7"]),
         ("other/tweets.jsonl", []),
         ("pairs.jsonl", ["3", "77", "88"]),
         ("/home/ann/pairs.jsonl", ["3", "77", "88"]),
