@@ -62,7 +62,7 @@ def test_an_idle_worker_that_is_drained_leaves_and_the_rest_stay(mill: Mill, mea
 
 @pytest.mark.fault(10)
 def test_a_worker_drained_between_a_message_and_its_claim_does_not_keep_the_job(mill: Mill, measured, capsys):
-    worker = mill.only()
+    worker = mill.only(TWEETMILL_LEASE="15")  # it begins before the wait for the lock, which a busy machine makes long
     [job] = enqueue([Work(watch=8)], publish=False)
     with mill.engine.begin() as holding:
         # The claim waits for this lock while the worker begins to leave.
