@@ -28,7 +28,10 @@ def demo(
     picture: Annotated[Path | None, typer.Option("--picture", help="Where the metrics table goes, as SVG.")] = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """Go the whole way on this machine: real tweets in, a fine-tuned model, summaries in Postgres. About 15 minutes."""
+    """Go the whole way on this machine: real tweets in, a fine-tuned model, summaries in Postgres.
+
+    It takes 15 to 25 minutes on two cores, and says how long before the long part begins.
+    """
     from producers.demo import story
     from workers import files
     from workers.settings import get_settings
