@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from deploy.health import redis_client
 from deploy.home import Home
 from deploy.servers import Postgres, Valkey
 from schemas.migrations import migrate
+from workers.app import app
 from workers.settings import get_settings
 from workers.store import connect, get_engine
 
@@ -115,6 +117,24 @@ def running_servers() -> Iterator[Servers]:
         shutil.rmtree(home.path, ignore_errors=True)
 
 
+@contextmanager
+def new_settings() -> Iterator[None]:
+    """For the block, this process's Celery application reads its configuration anew. Afterwards it is as it was.
+
+    Tests publish too, and a module that ran before in this process may have pointed the application to servers that are gone.
+    """
+    get_settings.cache_clear()
+    before = {name: app.__dict__.pop(name, None) for name in ("_conf", "_pool", "amqp")}
+    app._conf = app._pool = None
+    assert app.conf.broker_url == get_settings().broker()
+    try:
+        yield
+    finally:
+        app.__dict__.pop("amqp", None)
+        app.__dict__.update({name: value for name, value in before.items() if name != "amqp" or value is not None})
+        get_settings.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def servers(running_servers: Servers) -> Iterator[Servers]:
     """The servers, with the settings of this process pointing to them."""
@@ -122,10 +142,9 @@ def servers(running_servers: Servers) -> Iterator[Servers]:
         environment.setenv("TWEETMILL_HOME", str(running_servers.home))
         environment.setenv("DATABASE_URL", running_servers.database_url)
         environment.setenv("CELERY_BROKER_URL", running_servers.broker_url)
-        get_settings.cache_clear()
-        yield running_servers
-        get_engine().dispose()
-    get_settings.cache_clear()
+        with new_settings():
+            yield running_servers
+            get_engine().dispose()
 
 
 @pytest.fixture

@@ -5,16 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from deploy.home import Home
 from schemas.migrations import migrate
+from tests.conftest import new_settings
 from tests.mill import Mill
-from workers.app import app
-from workers.settings import get_settings
 from workers.store import get_engine
 
 
@@ -31,28 +29,13 @@ def module_mill() -> Iterator[Mill]:
             environment.setenv("TWEETMILL_HOME", str(home.path))
             environment.setenv("DATABASE_URL", mill.postgres.url)
             environment.setenv("CELERY_BROKER_URL", mill.valkey.url)
-            with _new_settings():
+            with new_settings():
                 migrate(get_engine())
                 yield mill
                 get_engine().dispose()
     finally:
         mill.close()
         shutil.rmtree(home.path, ignore_errors=True)
-
-
-@contextmanager
-def _new_settings() -> Iterator[None]:
-    """This process publishes too: for the block, its app reads its configuration anew. Afterwards it is as it was."""
-    get_settings.cache_clear()
-    before = {name: app.__dict__.pop(name, None) for name in ("_conf", "_pool", "amqp")}
-    app._conf = app._pool = None
-    assert app.conf.broker_url == get_settings().broker()
-    try:
-        yield
-    finally:
-        app.__dict__.pop("amqp", None)
-        app.__dict__.update({name: value for name, value in before.items() if name != "amqp" or value is not None})
-        get_settings.cache_clear()
 
 
 @pytest.fixture
