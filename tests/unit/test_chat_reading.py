@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tests.openai_server import Answer, serving
 from workers.inference import dialect
+from workers.inference.chat_complaints import complaint
 from workers.inference.chat_reading import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, Usage, read, sentence
-from workers.inference.chat_refusals import PromptError, complaint, refused
+from workers.inference.chat_refusals import PromptError, refused
 from workers.inference.chat_server import Backoff, ChatServer, Meter, Request
 from workers.inference.chat_transport import LedAway, Unreadable, decoded, onward
 from workers.inference.engine import EngineError, Message

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from workers.inference.chat_refusals import AccountEmpty, Complaint, PromptError, Refusal, complaint, refused
+from workers.inference.chat_complaints import Complaint, complaint
+from workers.inference.chat_refusals import AccountEmpty, PromptError, Refusal, refused
 from workers.inference.dialect import Feature, fold_system, spoken_of
 from workers.inference.engine import Message
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from workers.inference.chat_complaints import Complaint, complaint
 from workers.inference.chat_reading import MOST_TOKENS, Completion, ErrorBody, Nonsense, Usage, read
-from workers.inference.chat_refusals import AccountEmpty, Complaint, PromptError, Refusal, complaint, refused
+from workers.inference.chat_refusals import AccountEmpty, PromptError, Refusal, refused
 from workers.inference.chat_transport import Hung, LedAway, Reply, Transport, Unreachable, Unreadable
 from workers.inference.dialect import Dialect, Request, Talk, dialect_of
 from workers.inference.engine import EngineError

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from workers import clock
-from workers.inference.chat_refusals import Complaint
+from workers.inference.chat_complaints import Complaint
 from workers.inference.engine import Message, Prompt
 
 _REMEMBERED = 3600.0  # seconds: servers are upgraded
