@@ -19,8 +19,8 @@ from sqlalchemy import text
 from benchmarks.measure import CannotRun
 from benchmarks.servers import ROOT, empty
 from schemas.forms import Form
-from schemas.payloads import SynthesisSpec
 from schemas.records import Tweet
+from schemas.synthesis import SynthesisSpec
 from workers.store import transaction
 
 SIZES, QUICK_SIZES = (10_000, 30_000, 100_000), (200, 400)

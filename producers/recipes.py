@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from producers import recipe_file
 from producers.recipe_file import Document, RecipeError, Values
-from schemas.payloads import Columns, ImportSource, Payload, SynthesisSpec, TeacherSource, TrainingSpec
+from schemas.payloads import Payload, TrainingSpec
+from schemas.synthesis import Columns, ImportSource, SynthesisSpec, TeacherSource
 from workers import intake, templates
 from workers.counts import Counts
 from workers.errors import NotFound

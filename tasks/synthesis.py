@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue, SynthesisSpec
+from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue
+from schemas.synthesis import SynthesisSpec
 from tasks.submission import Submitted, fingerprint, submit
 from workers import attempt
 from workers.app import app

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.payloads import SynthesisSpec
 from schemas.records import Pair
+from schemas.synthesis import SynthesisSpec
 from workers.synthesis.build import gather
 from workers.synthesis.imported import Imported
 from workers.synthesis.noising import Noising

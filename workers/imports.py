@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.forms import MAPPED, Form, FormError, PromptAndAnswer, read_row
-from schemas.payloads import Columns
+from schemas.synthesis import Columns
 from workers.curated import BadLine, CuratedLine, collection_name
 from workers.errors import UserError
 from workers.ingest import rows

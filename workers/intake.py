@@ -19,8 +19,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas.forms import Form
-from schemas.payloads import Columns
 from schemas.records import Tweet
+from schemas.synthesis import Columns
 from workers import curated, imports, rejected, shared_ends
 from workers.counts import Counts, Reasons
 from workers.curated import BadLine, CuratedLine, Kind

@@ -16,7 +16,7 @@ from schemas.numbers import LARGEST
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from schemas.payloads import SynthesisSpec
+    from schemas.synthesis import SynthesisSpec
     from tasks.submission import Submitted
     from workers.counts import Counts
 
@@ -90,7 +90,7 @@ def import_(
 def _spec(values: dict[str, Any]) -> SynthesisSpec:
     from pydantic import ValidationError
 
-    from schemas.payloads import SynthesisSpec
+    from schemas.synthesis import SynthesisSpec
 
     try:
         return SynthesisSpec.model_validate(values)

@@ -20,8 +20,9 @@ from sqlalchemy import Engine, text
 
 from deploy.health import redis_client
 from producers.cli import main
-from schemas.payloads import NoiseSource, SummarizationSpec, SynthesisSpec
+from schemas.payloads import SummarizationSpec
 from schemas.states import FINAL_STATES
+from schemas.synthesis import NoiseSource, SynthesisSpec
 from tasks import summarization, synthesis
 from tests import jobs
 from tests.conftest import Servers

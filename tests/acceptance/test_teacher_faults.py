@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from schemas.payloads import SynthesisSpec
+from schemas.synthesis import SynthesisSpec
 from tasks.synthesis import enqueue
 from tests import jobs
 from tests.openai_server import Answer, Request, Server, completion, serving, taught, tweet

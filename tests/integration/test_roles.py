@@ -19,7 +19,8 @@ from deploy.migrate import grant, migrate
 from producers.cli import main
 from schemas import roles
 from schemas.migrations import head
-from schemas.payloads import SummarizationSpec, SynthesisSpec
+from schemas.payloads import SummarizationSpec
+from schemas.synthesis import SynthesisSpec
 from tasks import summarization, synthesis
 from tests import jobs
 from tests.conftest import Servers

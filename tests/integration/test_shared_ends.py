@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli import main
 from schemas.forms import Form
-from schemas.payloads import Columns
+from schemas.synthesis import Columns
 from tests.integration.verbs import complaint
 from workers import intake
 from workers.counts import Counts

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from schemas.payloads import Stage, TeacherSource
+from schemas.payloads import Stage
+from schemas.synthesis import TeacherSource
 from tests.openai_server import Answer, Server, always, completion, serving, taught, teaching, tweet
 from workers.inference.chat_refusals import AccountEmpty, Refusal
 from workers.inference.engine import EngineError

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from schemas.payloads import Stage, SynthesisSpec
+from schemas.payloads import Stage
+from schemas.synthesis import SynthesisSpec
 from tests import jobs
 from tests.openai_server import Answer, Request, Server, always, completion, serving, taught, teaching, tweet
 from tests.tiny_model import build_tiny_model

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from schemas.payloads import NoiseSource, Stage, SynthesisSpec
+from schemas.payloads import Stage
 from schemas.records import Pair
+from schemas.synthesis import NoiseSource, SynthesisSpec
 from tests.built import Built, build
 from workers.errors import UserError
 from workers.synthesis.imported import Imported

@@ -14,8 +14,9 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from producers.cli import app
-from schemas.payloads import SynthesisSpec, TrainingSpec
+from schemas.payloads import TrainingSpec
 from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
+from schemas.synthesis import SynthesisSpec
 from workers.inference import checks
 from workers.settings import Settings
 

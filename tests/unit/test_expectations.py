@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.payloads import Expectations
+from schemas.synthesis import Expectations
 from workers.synthesis.expectations import Told, unmet
 
 TOLD = Told(

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
-from schemas.payloads import Columns
+from schemas.synthesis import Columns
 from workers import imports
 from workers.curated import BadLine, CuratedLine
 from workers.errors import NotFound, UserError

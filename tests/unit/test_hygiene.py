@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas.payloads import Filters, Stage
+from schemas.payloads import Stage
+from schemas.synthesis import Filters
 from workers.drops import REASONS
 from workers.errors import UserError
 from workers.synthesis import language

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import pytest
 
-from schemas.payloads import SynthesisSpec
 from schemas.records import Pair
+from schemas.synthesis import SynthesisSpec
 from tests.built import Built, build
 from workers.synthesis.imported import Imported
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.payloads import Stage, SynthesisSpec
+from schemas.payloads import Stage
 from schemas.records import Pair
+from schemas.synthesis import SynthesisSpec
 from tests.built import build
 from tests.leaks import alike
 from workers.synthesis.build import gather

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from schemas.payloads import Ratios, Stage
+from schemas.payloads import Stage
+from schemas.synthesis import Ratios
 from workers.errors import UserError
 from workers.synthesis.gathered import Gathered
 from workers.synthesis.mixing import shares

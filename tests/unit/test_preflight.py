@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.payloads import SynthesisSpec
+from schemas.synthesis import SynthesisSpec
 from workers.synthesis.preflight import Preflight, Supply
 
 NOISE = {"of": ["clean", "summary"], "copies": 3}

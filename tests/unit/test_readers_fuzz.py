@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from producers.sources import read as read_tweets
 from schemas.forms import Form
-from schemas.payloads import Columns
+from schemas.synthesis import Columns
 from workers import curated, imports
 from workers.errors import UserError
 from workers.ingest.row import Row

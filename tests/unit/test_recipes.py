@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from producers import recipes
 from producers.recipes import RecipeError
 from schemas.bounds import STORED, usable_source
-from schemas.payloads import NoiseSource, ReviewedSpec, Stage, SynthesisSpec, TrainingSpec
+from schemas.payloads import ReviewedSpec, Stage, TrainingSpec
+from schemas.synthesis import NoiseSource, SynthesisSpec
 from workers.errors import NotFound
 from workers.settings import get_settings
 

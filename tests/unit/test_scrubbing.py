@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from schemas.payloads import Filters, Stage
+from schemas.payloads import Stage
+from schemas.synthesis import Filters
 from workers.inference.promise import faithful
 from workers.inference.words import foreign_words
 from workers.synthesis.hygiene import Hygiene

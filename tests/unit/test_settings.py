@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from producers.cli import main
-from schemas.payloads import TeacherSource
+from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
 from workers.inference import warm
 from workers.settings import Settings, get_settings, read_password

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.payloads import Stage, TeacherSource
+from schemas.payloads import Stage
+from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
 from workers.settings import get_settings
 from workers.synthesis import teach_access

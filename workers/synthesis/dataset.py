@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from schemas.payloads import NoiseSource, Stage, SynthesisSpec
+from schemas.payloads import Stage
+from schemas.synthesis import NoiseSource, SynthesisSpec
 from workers.attempt import Attempt, Outcome
 from workers.errors import UserError
 from workers.private import make_private

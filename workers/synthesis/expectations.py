@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from schemas.payloads import Expectations
+from schemas.synthesis import Expectations
 
 
 @dataclass(frozen=True)

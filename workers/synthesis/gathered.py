@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.payloads import Ratios
+from schemas.synthesis import Ratios
 from workers.drops import REASONS
 from workers.synthesis import mixing
 from workers.synthesis.expectations import Told

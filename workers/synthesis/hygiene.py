@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from schemas.payloads import Filters
+from schemas.synthesis import Filters
 from workers.inference import checks
 from workers.inference.promise import foreign_links
 from workers.inference.text import count_words

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.payloads import ImportSource, SynthesisSpec
+from schemas.synthesis import ImportSource, SynthesisSpec
 from workers.imports import file_of
 from workers.synthesis.near_duplicates import Numbers
 from workers.synthesis.rows import ExampleRow, RejectedPair

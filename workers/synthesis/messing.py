@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.payloads import NoiseSource, Stage
+from schemas.payloads import Stage
+from schemas.synthesis import NoiseSource
 from workers.synthesis.noising import Noising
 from workers.synthesis.planning import Plan, answer
 from workers.synthesis.rows import ExampleRow, sha256

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.payloads import Ratios
+from schemas.synthesis import Ratios
 from workers.errors import UserError
 
 _ORIGIN_OF = {"human": "human", "noise": "noise", "teacher": "teacher", "imports": "import"}

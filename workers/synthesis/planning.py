@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.payloads import Stage, SynthesisSpec
+from schemas.payloads import Stage
 from schemas.records import Pair
+from schemas.synthesis import SynthesisSpec
 from workers.errors import UserError
 from workers.synthesis import imported, near_duplicates, preflight, threads
 from workers.synthesis.filters import clean_text, first_of_each, plain_sentence

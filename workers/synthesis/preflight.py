@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
 
-from schemas.payloads import Expectations, Stage, SynthesisSpec
+from schemas.payloads import Stage
+from schemas.synthesis import Expectations, SynthesisSpec
 from workers.errors import UserError
 from workers.synthesis import mixing
 from workers.synthesis.splits import size_of_test

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from schemas.payloads import Expectations, NoiseSource, SynthesisSpec
+from schemas.synthesis import Expectations, NoiseSource, SynthesisSpec
 from workers.store import transaction
 from workers.synthesis import mixing, preflight, reading, sampling
 from workers.synthesis.build import gather

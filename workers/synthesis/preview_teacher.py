@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from schemas.payloads import SynthesisSpec
+from schemas.synthesis import SynthesisSpec
 from workers import clock
 from workers.attempt import Attempt
 from workers.errors import TweetmillError

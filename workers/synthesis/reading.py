@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from schemas.payloads import NoiseSource, SynthesisSpec, TeacherSource
 from schemas.records import Pair
+from schemas.synthesis import NoiseSource, SynthesisSpec, TeacherSource
 from workers.errors import NotFound
 from workers.synthesis import corpus, imported, spool
 from workers.synthesis.imported import Imported

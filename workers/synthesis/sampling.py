@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from schemas.payloads import SynthesisSpec
 from schemas.records import Pair
+from schemas.synthesis import SynthesisSpec
 from workers.synthesis import reading
 from workers.synthesis.imported import Imported
 from workers.synthesis.planning import Inputs

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from schemas.payloads import SynthesisSpec
+from schemas.synthesis import SynthesisSpec
 from workers import rejected as rejected_rows
 from workers.store import copy_rows
 from workers.synthesis.gathered import Gathered

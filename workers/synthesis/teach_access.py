@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from schemas.payloads import TeacherSource
+from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
 from workers.settings import get_settings
 from workers.settings_sources import check_proxies

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from schemas.payloads import Stage, TeacherSource
+from schemas.payloads import Stage
+from schemas.synthesis import TeacherSource
 from workers import clock
 from workers.inference.chat_reading import Completion, Problem, sentence
 from workers.inference.chat_server import Backoff, ChatServer, Meter, Passing, PromptError, Request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.payloads import TeacherSource
+from schemas.synthesis import TeacherSource
 from workers.synthesis.teach_cache import Spent
 
 

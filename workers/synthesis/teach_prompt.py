@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.payloads import Stage, TeacherSource
+from schemas.payloads import Stage
+from schemas.synthesis import TeacherSource
 from workers import templates
 from workers.inference.checks import check
 from workers.inference.control_tokens import neutralise_common

@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from schemas.payloads import Stage, SynthesisSpec, TeacherSource
+from schemas.payloads import Stage
+from schemas.synthesis import SynthesisSpec, TeacherSource
 from workers import clock
 from workers.attempt import Attempt
 from workers.errors import Unavailable
