@@ -11,8 +11,8 @@ from sqlmodel import Session
 from benchmarks.measure import Comparison, Way, compare
 from benchmarks.servers import empty
 from producers.sources.forms import Line
-from schemas import tables
 from schemas.records import Tweet
+from schemas.tables import tweets as tables
 from workers import intake
 from workers.store import get_engine, transaction
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from schemas.tables import Job
+from schemas.tables.jobs import Job
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Job.metadata)

@@ -9,8 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from schemas import tables
 from schemas.migrations import current, head, migrate
+from schemas.tables.jobs import Job
 from tests.conftest import Servers
 from workers.store import connect
 
@@ -33,7 +33,7 @@ def empty(servers: Servers) -> Engine:
 def test_a_migrated_database_equals_the_tables(servers, clean_database):
     with clean_database.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, tables.SQLModel.metadata) == []
+        assert compare_metadata(context, Job.metadata) == []
 
 
 def test_a_missing_column_would_be_noticed(empty):
@@ -41,7 +41,7 @@ def test_a_missing_column_would_be_noticed(empty):
     with empty.begin() as connection:
         connection.execute(text("ALTER TABLE job DROP COLUMN orders"))
         context = MigrationContext.configure(connection)
-        assert compare_metadata(context, tables.SQLModel.metadata) != []
+        assert compare_metadata(context, Job.metadata) != []
 
 
 def test_an_unknown_state_is_refused_by_the_database_itself(clean_database):

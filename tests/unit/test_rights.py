@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from schemas import roles
-from schemas.tables import Job
+from schemas.tables.jobs import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = Job.metadata.tables

@@ -1,0 +1,11 @@
+"""The tables in Postgres. They store; they do not validate: what crosses a file or Redis is a payload or a record.
+
+Alembic owns the DDL (`schemas/migrations`); a test compares these classes with a migrated database.
+"""
+
+from __future__ import annotations
+
+# Whoever imports one table has the metadata of all: foreign keys name tables of other modules.
+from schemas.tables import datasets, jobs, models, summaries, tweets
+
+__all__ = ["datasets", "jobs", "models", "summaries", "tweets"]
