@@ -14,18 +14,13 @@ from collections.abc import Iterable, Iterator
 
 from workers.ingest.errors import RowError
 from workers.ingest.json_decoding import DECODER, LENIENT
+from workers.ingest.json_recovery import end_of_line, end_of_scalar, indent_of, next_element, next_line, open_brackets
 from workers.ingest.row import Row, Unit
 from workers.ingest.text import LONGEST_LINE, UTF8, Piece, is_lost, not_valid
 
 _BETWEEN = re.compile("[\\s,\x1e\ufeff]*")
 _BETWEEN_OF_A_SCRIPT = re.compile("[\\s,;\x1e\ufeff]*")
 _ASSIGNMENT = re.compile(r"(?:(?:var|let|const)\s+)?[A-Za-z_$][\w.$]*(?:\[[^\]\s]{0,100}\])?\s*=\s*(?=[\[{]|$)")
-_MARKS = re.compile(r'["{}\[\]]')
-_STRING_END = re.compile(r'"(?:[^"\\]|\\.)*+"')
-_NEXT_ELEMENT = re.compile(r'\}\s*,\s*(?=\{")')
-_SCALAR_ENDS = re.compile(r"[,\]\r\n]")
-_LINE_ENDS = re.compile(r"[\r\n]")
-_INDENT = re.compile(r"[ \t]*")
 _LINE: Unit = "line"
 _LONGEST_TOKEN = 12  # characters: `-Infinity`, or an escape that the end of a piece cut
 # Reading on for the end of a document may be in vain: so many characters more than so many times what was read, and no more.
@@ -261,62 +256,37 @@ class _Scanner:
     def _recover(self, at: int) -> int:
         """Go on behind a document that is not valid, or where the next one surely begins; the number of the last line left out."""
         self._recovered = True
-        begin, line_end = self._place, self._end_of_line(self._place)
+        begin, line_end = self._place, end_of_line(self._text, self._place)
         line = self._line_of(begin)
         self._ahead -= max(0, at - line_end)
         if self._text[begin] not in '{["':
-            end = (_SCALAR_ENDS if self._in_array else _LINE_ENDS).search(self._text, begin)
-            self._place = max(end.start() if end else len(self._text), begin + 1)
+            end = end_of_scalar(self._text, begin) if self._in_array else line_end
+            self._place = max(end, begin + 1)
             return line
-        depth, closed = self._levels(begin, line_end, 0)
+        depth, closed = open_brackets(self._text, begin, line_end, 0)
         if closed is not None:
             self._place = closed
         elif not self._in_array and at <= line_end:
             self._place = line_end
-        elif self._in_array and (following := _NEXT_ELEMENT.search(self._text, begin, line_end)):
-            self._place = following.end()
+        elif self._in_array and (following := next_element(self._text, begin, line_end)) is not None:
+            self._place = following
         else:
-            return self._skip_lines(line_end, depth, self._indent(self._starts[self._piece_of(begin)]))
+            return self._skip_lines(line_end, depth, indent_of(self._text, self._starts[self._piece_of(begin)]))
         return line
 
     def _skip_lines(self, place: int, depth: int, indent: int) -> int:
         """Go on to where all that is open at `place` is closed, or to a line that begins an object no further in than this one did."""
         while True:
-            end = _LINE_ENDS.search(self._text, place)
             line = self._line_of(place)
-            self._place = end.end() if end else len(self._text)
+            self._place = next_line(self._text, place)
             if self._place == len(self._text) and not self._read():
                 return line
-            own = self._indent(self._place)
+            own = indent_of(self._text, self._place)
             if own <= indent and self._text.startswith("{", self._place + own):
                 return line
-            line_end = self._end_of_line(self._place)
-            depth, closed = self._levels(self._place, line_end, depth)
+            line_end = end_of_line(self._text, self._place)
+            depth, closed = open_brackets(self._text, self._place, line_end, depth)
             if closed is not None:
                 self._place = closed
                 return self._line_of(closed - 1)
             place = line_end
-
-    def _levels(self, begin: int, end: int, depth: int) -> tuple[int, int | None]:
-        """How many brackets are open at `end`, and where the last of them was closed."""
-        place = begin
-        while found := _MARKS.search(self._text, place, end):
-            place = found.end()
-            if found.group() == '"':
-                string = _STRING_END.match(self._text, found.start(), end)
-                if string is None:
-                    break
-                place = string.end()
-            else:
-                depth += 1 if found.group() in "{[" else -1
-            if depth <= 0:
-                return depth, place
-        return depth, None
-
-    def _end_of_line(self, place: int) -> int:
-        end = _LINE_ENDS.search(self._text, place)
-        return end.start() if end else len(self._text)
-
-    def _indent(self, place: int) -> int:
-        blank = _INDENT.match(self._text, place)
-        return blank.end() - place if blank else 0
