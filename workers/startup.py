@@ -14,21 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workers.broker import connect_as_told
+from workers.clock_skew import Clock
 from workers.errors import NotReady, SettingsError, TweetmillError, Unavailable
-from workers.readiness import (
-    AGREED_FOR,
-    AGREEMENT,
-    Clock,
-    DatabaseReading,
-    RedisReading,
-    database_findings,
-    machine_findings,
-    read_database,
-    read_redis,
-    redis_findings,
-    redis_warnings,
-)
+from workers.postgres_checks import DatabaseReading, read_database
+from workers.readiness import database_findings, machine_findings, redis_findings, redis_warnings
 from workers.redaction import first_line
+from workers.redis_checks import AGREED_FOR, AGREEMENT, RedisReading, read_redis
 from workers.server_errors import Reason, of_postgres, of_redis
 from workers.settings import Settings
 

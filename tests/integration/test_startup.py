@@ -23,8 +23,9 @@ from tests import jobs
 from tests.conftest import Servers
 from tests.valkey import free_port, valkey
 from tests.worker_process import WorkerProcess, wait_for
-from workers import readiness, startup
+from workers import startup
 from workers.errors import NotReady
+from workers.redis_checks import AGREEMENT
 from workers.settings import Settings, get_settings
 
 Start = Callable[..., WorkerProcess]
@@ -163,7 +164,7 @@ def test_workers_of_one_redis_must_agree_on_the_visibility_timeout(engine: Engin
         second = start(CELERY_BROKER_URL=url(port))
         assert wait_for(second.is_ready), second.log
         with Redis(port=port) as client:
-            assert 0 < client.ttl(readiness.AGREEMENT) <= 60
+            assert 0 < client.ttl(AGREEMENT) <= 60
 
 
 def test_the_agreement_ends_when_nobody_renews_it(servers: Servers, engine: Engine):
@@ -172,12 +173,12 @@ def test_the_agreement_ends_when_nobody_renews_it(servers: Servers, engine: Engi
     with pytest.raises(NotReady, match="visibility timeout"):
         startup.check(others)
     with startup.connect_as_told(get_settings()) as client:
-        client.expire(readiness.AGREEMENT, 5)
+        client.expire(AGREEMENT, 5)
         startup.agree(client, 3600)
-        assert client.ttl(readiness.AGREEMENT) <= 5, "only those who agree keep it"
+        assert client.ttl(AGREEMENT) <= 5, "only those who agree keep it"
         startup.agree(client, 600)
-        assert client.ttl(readiness.AGREEMENT) > 5
-        client.delete(readiness.AGREEMENT)
+        assert client.ttl(AGREEMENT) > 5
+        client.delete(AGREEMENT)
     startup.check(others)
 
 
@@ -187,7 +188,7 @@ def test_a_worker_renews_the_agreement_while_it_lives(engine: Engine, tmp_path: 
     try:
         for _ in range(2):  # Redis may go away in between, and forget
             with valkey(tmp_path, {"appendonly": "no"}, port=port), Redis(port=port) as client:
-                assert wait_for(lambda client=client: client.get(readiness.AGREEMENT) == b"600", 10)
+                assert wait_for(lambda client=client: client.get(AGREEMENT) == b"600", 10)
     finally:
         stop.set()
 

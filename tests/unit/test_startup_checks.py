@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from workers import readiness
-from workers.readiness import DatabaseReading, RedisReading
+from workers.postgres_checks import DatabaseReading
+from workers.redis_checks import RedisReading, old_release
 from workers.settings import Settings
 
 GOOD = RedisReading(product="Valkey", version="9.1.2", append_only=True, eviction="noeviction", clock_ahead=0.0, visibility_timeout=600)
@@ -35,7 +36,7 @@ def reading(**changes: object) -> RedisReading:
     ],
 )
 def test_a_mended_release_is_taken(product: str, version: str):
-    assert readiness.old_release(reading(product=product, version=version)) is None
+    assert old_release(reading(product=product, version=version)) is None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_a_mended_release_is_taken(product: str, version: str):
     ],
 )
 def test_an_open_release_is_named_with_the_cve_the_cure_and_the_way_round_it(product: str, version: str):
-    told = readiness.old_release(reading(product=product, version=version))
+    told = old_release(reading(product=product, version=version))
     assert told is not None
     for part in (f"{product} {version}", "CVE-2025-49844", "8.0.", "TWEETMILL_ALLOW_OLD_REDIS=true"):
         assert part in told
@@ -144,51 +145,3 @@ def test_a_state_folder_that_is_a_file_or_on_a_full_disk_is_told(tmp_path: Path,
     (told,) = readiness.machine_findings(Settings(home=tmp_path))
     assert "is full" in told.text
     assert told.passes
-
-
-# The clock
-
-
-class World:
-    """A server's clock and ours, `ahead` seconds before it; a question takes `there` seconds on its way, and `back` as long to return."""
-
-    def __init__(self, ahead: float, there: float, back: float) -> None:
-        self.now = 1_000_000.0
-        self.ahead, self.there, self.back = ahead, there, back
-
-    def clock(self) -> float:
-        return self.now + self.ahead
-
-    def ask(self) -> float:
-        self.now += self.there
-        answer = self.now
-        self.now += self.back
-        return answer
-
-
-@pytest.mark.parametrize("ahead", [0.0, 2.0, -2.0, 7200.0, -7200.0])
-def test_a_shift_is_measured_and_a_quick_line_hides_nothing_of_it(ahead: float):
-    world = World(ahead, there=0.001, back=0.001)
-    assert readiness.clock_ahead(world.ask, world.clock) == pytest.approx(ahead, abs=0.002)
-
-
-@pytest.mark.parametrize(("there", "back"), [(3.0, 0.0), (0.0, 3.0), (1.5, 1.5)])
-def test_a_slow_line_is_not_taken_for_a_wrong_clock(there: float, back: float):
-    world = World(0.0, there, back)
-    assert abs(readiness.clock_ahead(world.ask, world.clock)) <= readiness.CLOCK_TOLERANCE
-
-
-def test_a_wrong_clock_is_seen_through_a_slow_line():
-    world = World(7200.0, there=2.0, back=0.0)
-    assert readiness.clock_of("Redis", readiness.clock_ahead(world.ask, world.clock)) is not None
-
-
-def test_the_quickest_of_three_answers_counts():
-    world = World(2.0, there=0.0, back=0.0)
-    delays = iter([4.0, 0.01, 4.0])
-
-    def ask() -> float:
-        world.there = next(delays)
-        return world.ask()
-
-    assert readiness.clock_ahead(ask, world.clock) == pytest.approx(2.0, abs=0.02)
