@@ -16,6 +16,7 @@ from workers.attempt import Attempt
 from workers.errors import LeaseLost
 from workers.settings import get_settings
 from workers.training import checkpoints
+from workers.training.manifest import Manifest
 from workers.training.progress import Checkpoint, ProgressWriter, Step
 from workers.training.recorder import Recorder, attempt_folder
 from workers.upkeep import reap
@@ -52,9 +53,7 @@ def take_away(engine: Engine, job: uuid.UUID) -> None:
 def on_disk(folder: Path, step: int, attempt: int = 1) -> Checkpoint:
     """A checkpoint as the ranks leave it, and what they say of it."""
     about = {"world_size": 2, "zero_stage": 2}
-    manifest = checkpoints.Manifest(
-        identity=IDENTITY, step=step, attempt=attempt, global_batch=16, tokens=1, seconds=1.0, optimizer_step=step, **about
-    )
+    manifest = Manifest(identity=IDENTITY, step=step, attempt=attempt, global_batch=16, tokens=1, seconds=1.0, optimizer_step=step, **about)
     stored = checkpoints.write(folder, manifest, {"weight.safetensors": b"w" * 100})
     told = {"folder": stored.folder.name, "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes, "seconds": 0.1}
     return Checkpoint(step=step, attempt=attempt, **about, **told)

@@ -18,7 +18,8 @@ from schemas.payloads import TrainingSpec
 from workers import clock
 from workers.errors import UserError
 from workers.training import checkpoints, leash
-from workers.training.checkpoints import MANIFEST_FILE, PARTIAL, Manifest, Stored, Unusable
+from workers.training.checkpoints import PARTIAL, Stored, Unusable
+from workers.training.manifest import MANIFEST_FILE, Manifest
 from workers.training.run import halved
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,18 +17,16 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from schemas.payloads import TrainingSpec
 from workers.errors import TweetmillError, UserError
-from workers.precision import Dtype
 from workers.private import make_private
 from workers.training.adapters import sha256_of
+from workers.training.manifest import MANIFEST_FILE, FileEntry, Manifest
 from workers.training.schedule import global_batch
 
-MANIFEST_FILE = "manifest.json"
 PARTIAL = ".partial"
 _NAME = re.compile(r"step-(?P<step>\d{6,})-a(?P<attempt>\d+)")
 # What may differ between the run that made a checkpoint and the one that goes on from it: none of it decides what is learnt. The
@@ -41,54 +39,6 @@ _INDIFFERENT = {
 
 class Unusable(TweetmillError):
     """This checkpoint can't be used: the message says why."""
-
-
-class FileEntry(BaseModel):
-    """What a file must be."""
-
-    model_config = ConfigDict(frozen=True)
-
-    bytes: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What a checkpoint is of, and what belongs to it.
-
-    Attributes:
-        format: of the whole folder.
-        identity: of the training, see `identity`.
-        step: optimizer steps made.
-        attempt: who made it.
-        world_size: ranks that made it; any number may go on from it.
-        zero_stage: of those ranks; any stage may go on from it.
-        global_batch: examples a step.
-        tokens: seen so far by all ranks, padding excluded.
-        seconds: spent so far in the ranks.
-        optimizer_step: Adam's own count, which corrects the bias of its moments.
-        dtype: of the weights; None in checkpoints of earlier versions.
-        files: by name.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    identity: str
-    step: int = Field(ge=1)
-    attempt: int
-    world_size: int
-    zero_stage: int
-    global_batch: int
-    tokens: int
-    seconds: float
-    optimizer_step: float
-    dtype: Dtype | None = None
-    files: dict[str, FileEntry] = Field(default_factory=dict)
-
-    @property
-    def folder_name(self) -> str:
-        """How the checkpoint's folder is called."""
-        return f"step-{self.step:06d}-a{self.attempt}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 
 from workers.errors import UserError
 from workers.training import checkpoints, leash
+from workers.training.manifest import Manifest
 from workers.training.outcome import Preempted
 from workers.training.payload import RunPayload
 from workers.training.progress import Checkpoint, ProgressWriter
@@ -100,7 +101,7 @@ class Keeper:
         self._saved_step, self._saved_at = step, began
         if self._progress is None:
             return
-        manifest = checkpoints.Manifest(
+        manifest = Manifest(
             identity=self._identity,
             step=step,
             attempt=self._run.attempt,

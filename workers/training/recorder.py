@@ -16,6 +16,7 @@ from workers.attempt import Attempt
 from workers.errors import Unavailable
 from workers.store import transaction
 from workers.training import checkpoints
+from workers.training.manifest import Manifest
 from workers.training.progress import Checkpoint, Event, ProgressReader, Start, Step
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class Recorder:
         if rows:
             connection.execute(text(_METRICS), {"job": self._attempt.job, "rows": json.dumps(rows)})
 
-    def _numbers_up_to(self, manifest: checkpoints.Manifest) -> list[dict[str, Any]]:
+    def _numbers_up_to(self, manifest: Manifest) -> list[dict[str, Any]]:
         """What the maker of a checkpoint wrote to its progress file; it may have died with some of it held back."""
         said = ProgressReader(self._folder.parent / attempt_folder(manifest.attempt)).read()
         return [row for event in said if isinstance(event, Step) and event.step <= manifest.step for row in _numbers(event)]

@@ -18,6 +18,7 @@ from workers.private import make_private
 from workers.settings import get_settings
 from workers.store import transaction
 from workers.training import checkpoints, launch
+from workers.training.manifest import Manifest
 from workers.training.outcome import OutOfMemory, StopReason, TrainingFailed, TrainingResult, TrainingStopped
 from workers.training.payload import RunPayload
 from workers.training.recorder import Recorder, attempt_folder
@@ -126,7 +127,7 @@ def _launch(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingRe
         raise
 
 
-def _resumption(manifest: checkpoints.Manifest, spec: TrainingSpec) -> str:
+def _resumption(manifest: Manifest, spec: TrainingSpec) -> str:
     told = f"resumed from step {manifest.step} of attempt {manifest.attempt}"
     if manifest.world_size != spec.world_size:
         told += f", made by {manifest.world_size} ranks"
