@@ -26,6 +26,7 @@ from deploy.migrate import migrate
 from deploy.processes import spawn
 from deploy.processes import stop as stop_processes
 from deploy.servers import Server, last_line
+from deploy.steps import Report, undisturbed
 from deploy.supervisor import (
     ENDING,
     SIGNALS,
@@ -36,13 +37,10 @@ from deploy.supervisor import (
     stop_children,
     supervisor_of,
     take_down,
-    undisturbed,
 )
 from workers.errors import Unavailable
 from workers.private import UMASK
 from workers.settings import Settings, get_settings
-
-Report = Callable[[str], None]
 
 _UP_PATIENCE = 90.0
 _DOWN_PATIENCE = 75.0

@@ -14,8 +14,7 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -29,13 +28,12 @@ from deploy.health import ready_workers
 from deploy.home import Home
 from deploy.processes import Kept, find, note, stop
 from deploy.servers import Postgres, Server, Valkey, last_line
+from deploy.steps import Report, Steps, undisturbed
 from deploy.worker import worker_command
 from schemas.payloads import Queue
 from workers.errors import Unavailable, tell_last_error
 from workers.private import UMASK, discard
 from workers.settings import Settings, get_settings
-
-Report = Callable[[str], None]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """What asks a stack to end. All of it does, in order."""
@@ -43,7 +41,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 ENDING = "ending"
 
 _ROUND = 0.25
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 def servers_of(home: Home) -> dict[str, Server]:
@@ -54,42 +51,6 @@ def servers_of(home: Home) -> dict[str, Server]:
 def supervisor_of(home: Home) -> psutil.Process | None:
     """The process that has this home: by its record or, where that tells nothing, by the lock that it holds."""
     return find(home.supervisor_file) or next(iter(holders(home.lock_file)), None)
-
-
-class Steps:
-    """Does things that may fail, again and again: a failure is told once, and the next try waits ever longer."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._failing: dict[str, str] = {}
-        self._pause: dict[str, float] = {}
-        self._not_before: dict[str, float] = {}
-
-    def attempt(self, name: str, step: Callable[[], object]) -> bool:
-        """Do `step`, unless it failed a moment ago; return whether it was done."""
-        now = time.monotonic()
-        if now < self._not_before.get(name, 0.0):
-            return False
-        try:
-            step()
-        except Exception as error:
-            message = _in_words(error)
-            if self._failing.get(name) != message:
-                self._report(f"{name}: {message}; trying again")
-            self._failing[name] = message
-            self._pause[name] = min(_LONGEST_PAUSE, 2 * self._pause.get(name, _FIRST_PAUSE / 2))
-            self._not_before[name] = time.monotonic() + self._pause[name]
-            return False
-        self._failing.pop(name, None)
-        self._pause.pop(name, None)
-        self._not_before.pop(name, None)
-        return True
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
 
 
 class Supervisor:
@@ -225,16 +186,6 @@ class Supervisor:
         with contextlib.suppress(OSError):
             self.home.write_stack(self._described() | {ENDING: True})
         take_down(self.home, self.report)
-
-
-def undisturbed(report: Report) -> Report:
-    """Where nobody can be told, on a full disk or a terminal that is gone, the work goes on all the same."""
-
-    def tell(message: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            report(message)
-
-    return tell
 
 
 def leftovers(home: Home) -> dict[str, psutil.Process]:
