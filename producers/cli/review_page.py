@@ -7,33 +7,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.events import Key
 from textual.notifications import SeverityLevel
 from textual.widgets import Footer, Static, TextArea
 
 from producers.cli.output import line
 from producers.cli.review_desk import Desk
+from producers.cli.review_keys import KEYS
 from producers.cli.review_pace import Stopwatch, Tally
+from producers.cli.review_patience import Patience
 from producers.cli.review_row import Editor, RowView
 from producers.cli.review_screens import STYLE, HelpScreen, RuleScreen
 from producers.cli.review_text import head
 from tasks.review import objections
-from workers.errors import Unavailable
 from workers.review import CLAIM_SECONDS, Claim, ClaimLost, Verdict
 from workers.review_rules import Rule, rules_of
 from workers.showable import showable
 
-T = TypeVar("T")
-
 _AHEAD = 2
 _RENEW_EVERY = 60.0
-_TRY_AGAIN = 2.0
 
 
 class ReviewPage(App[Tally]):
@@ -42,22 +39,14 @@ class ReviewPage(App[Tally]):
     CSS = STYLE
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
-    # Of priority, so that each key has done its work before the next one is looked at, however fast they come.
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "accept", "Accept", priority=True),
-        Binding("e", "edit", "Edit", priority=True),
-        Binding("r", "reject", "Reject", priority=True),
-        Binding("s", "skip", "Skip", priority=True),
-        Binding("u", "undo", "Undo", priority=True),
-        Binding("question_mark", "help", "Help", priority=True),
-        Binding("q", "quit", "Quit", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = list(KEYS)
 
     def __init__(self, desk: Desk, limit: int | None = None, watch: Stopwatch | None = None) -> None:
         super().__init__()
         self.row: Claim | None = None
         self.tally = Tally()
         self._desk, self._limit, self._watch = desk, limit, watch or Stopwatch()
+        self._ask = Patience(self._tell_of_silence)
         self._ahead: deque[Claim] = deque()
         self._held: dict[str, Claim] = {}
         self._turn = asyncio.Lock()  # first come, first served: what is said is stored in its order
@@ -259,18 +248,6 @@ class ReviewPage(App[Tally]):
             await self._ask(self._desk.release, list(self._held.values()))
         self.exit(self.tally)
 
-    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Ask Postgres from a thread; while it is away, again and again."""
-        told = False
-        while True:
-            try:
-                return await asyncio.to_thread(question, *arguments)
-            except Unavailable:
-                if not told:
-                    self.notify("Postgres does not answer. What you said is kept here and stored when it is back.", severity="warning")
-                told = True
-                await asyncio.sleep(_TRY_AGAIN)
-
     # What is seen
 
     def notify(
@@ -285,6 +262,9 @@ class ReviewPage(App[Tally]):
         """Show a message for a while: as it stands, never as markup, since words of a row may be in it."""
         del markup
         super().notify(showable(message), title=title, severity=severity, timeout=timeout, markup=False)
+
+    def _tell_of_silence(self) -> None:
+        self.notify("Postgres does not answer. What you said is kept here and stored when it is back.", severity="warning")
 
     @property
     def _view(self) -> RowView:

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from producers.cli.output import styled
+from producers.cli.review_keys import HELP
 from workers.review_rules import Change, Rule
 
 if TYPE_CHECKING:
@@ -28,22 +29,6 @@ STYLE = """
 .empty #target, .empty #why, .empty #facts { display: none; }
 ModalScreen { align: center middle; }
 #box { width: 90%; max-width: 100; height: auto; max-height: 80%; padding: 1 2; border: round $accent; background: $surface; }
-"""
-
-HELP = """\
- a   accept: the target is right as it is
- e   edit: change the target; Enter keeps the change, Escape drops it
- r   reject: nothing should be learnt from this row
- s   skip: not now; `tweetmill review --skipped` shows it again
- u   undo: take back what you said last, step by step
- ?   this page
- q   quit: all is stored already, the next sitting goes on from here
-
-Which row comes next?  The one at which a look tells most: the checks find fault
-with its target, a teacher's answers differ, or its words stand nowhere else.
-
-After an edit, the page may ask whether the same words are to be replaced in all
-other rows. It shows them first. One u takes all of it back.
 """
 
 
