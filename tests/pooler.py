@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.relay import listening, pump
 
 REFUSES, SWALLOWS, REFUSES_ALL = "refuses", "swallows", "refuses all"
 
@@ -23,9 +24,6 @@ def _refusal(parameter: str) -> bytes:
 @contextmanager
 def pooler(socket: Path, manner: str) -> Iterator[tuple[int, list[dict[str, str]]]]:
     """Listen in front of a Unix socket; yields the port on 127.0.0.1, and what each session asked for when it began."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
     sessions: list[dict[str, str]] = []
 
     async def opened(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,31 +44,7 @@ def pooler(socket: Path, manner: str) -> Iterator[tuple[int, list[dict[str, str]
             start = body[:4] + "".join(f"{part}\0" for part in kept).encode() + b"\0"
             inside_reader, inside_writer = await asyncio.open_unix_connection(str(socket))
             inside_writer.write(struct.pack("!I", len(start) + 4) + start)
-            await asyncio.gather(_pump(reader, inside_writer), _pump(inside_reader, writer))
+            await asyncio.gather(pump(reader, inside_writer), pump(inside_reader, writer))
 
-    serving = asyncio.start_server(opened, "127.0.0.1", 0)
-    server = asyncio.run_coroutine_threadsafe(serving, loop).result(10)
-    try:
-        yield server.sockets[0].getsockname()[1], sessions
-    finally:
-        asyncio.run_coroutine_threadsafe(_close(server), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-
-
-async def _close(server: asyncio.Server) -> None:
-    server.close()
-    ours = asyncio.current_task()
-    open_now = [task for task in asyncio.all_tasks() if task is not ours]
-    for task in open_now:
-        task.cancel()
-    await asyncio.gather(*open_now, return_exceptions=True)
-
-
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
-    finally:
-        target.close()
+    with listening(opened) as port:
+        yield port, sessions

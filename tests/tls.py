@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.relay import listening, pump
 
 # What a client of Postgres asks before it speaks TLS: the length of the message, and a number.
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
@@ -54,9 +55,6 @@ def _openssl(folder: Path, *arguments: str) -> None:
 @contextmanager
 def door(context: ssl.SSLContext, socket: Path, *, postgres: bool = False) -> Iterator[int]:
     """Listen with TLS in front of a Unix socket; yields the port on 127.0.0.1. Postgres's clients ask before they speak TLS."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
 
     async def opened(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
@@ -65,22 +63,7 @@ def door(context: ssl.SSLContext, socket: Path, *, postgres: bool = False) -> It
                 writer.write(b"S")
                 await writer.start_tls(context)
             inside_reader, inside_writer = await asyncio.open_unix_connection(str(socket))
-            await asyncio.gather(_pump(reader, inside_writer), _pump(inside_reader, writer))
+            await asyncio.gather(pump(reader, inside_writer), pump(inside_reader, writer))
 
-    serving = asyncio.start_server(opened, "127.0.0.1", 0, ssl=None if postgres else context)
-    server = asyncio.run_coroutine_threadsafe(serving, loop).result(10)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-
-
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
-    finally:
-        target.close()
+    with listening(opened, None if postgres else context) as port:
+        yield port

@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -26,6 +25,7 @@ from schemas.synthesis import NoiseSource, SynthesisSpec
 from tasks import summarization, synthesis
 from tests import jobs
 from tests.conftest import Servers
+from tests.openai_server import Answer, Request, serving
 from tests.tiny_model import build_tiny_model
 from tests.valkey import free_port
 from tests.worker_process import WorkerProcess, wait_for
@@ -60,28 +60,15 @@ class Listener:
         return bytes(self._heard)
 
 
-class Echo(BaseHTTPRequestHandler):
-    """A model server that refuses every request and quotes it."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        answer = json.dumps({"error": {"message": f"invalid key for {body.decode()}"}}).encode()
-        self.send_response(401)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
-
-
 @pytest.fixture
 def echo() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    """A model server that refuses every request and quotes it."""
+
+    def quoted(_: int, request: Request) -> Answer:
+        return Answer(401, json.dumps({"error": {"message": f"invalid key for {json.dumps(request, ensure_ascii=False)}"}}))
+
+    with serving(quoted) as server:
+        yield server.url
 
 
 @pytest.fixture

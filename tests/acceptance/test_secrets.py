@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -25,6 +23,7 @@ from schemas.states import FINAL_STATES
 from tasks import summarization
 from tests import jobs
 from tests.conftest import Servers
+from tests.openai_server import Answer, serving
 from tests.valkey import free_port, valkey
 from tests.worker_process import WorkerProcess, wait_for
 from workers.settings import get_settings
@@ -142,28 +141,16 @@ def test_no_setting_is_quoted(servers: Servers, monkeypatch: pytest.MonkeyPatch,
     assert hits(said) == []
 
 
-class Echo(BaseHTTPRequestHandler):
-    """A model server that refuses every request and quotes its key."""
-
-    def do_POST(self) -> None:
-        told = {"error": {"message": f"invalid key {self.headers['Authorization']} of {self.headers['Authorization'].split()[-1]}"}}
-        body = json.dumps(told).encode()
-        self.send_response(401)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
-
-
 @pytest.fixture
 def echo() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    """A model server that refuses every request and quotes its key."""
+
+    def quoted(*_: object) -> Answer:
+        key = str(server.authorizations[-1])
+        return Answer(401, json.dumps({"error": {"message": f"invalid key {key} of {key.split()[-1]}"}}))
+
+    with serving(quoted) as server:
+        yield server.url
 
 
 @pytest.fixture
