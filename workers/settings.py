@@ -1,4 +1,4 @@
-"""Every setting, read once: the only module that reads the environment, with `workers.settings_sources`.
+"""Every setting, read once: the only module that reads the environment.
 
 Own settings start with `TWEETMILL_`; names that users already have keep theirs (`DATABASE_URL`, `CELERY_BROKER_URL`,
 `OPENAI_API_KEY`, `OPENAI_BASE_URL`; `HF_TOKEN` is read by the Hugging Face libraries themselves). Without `DATABASE_URL` and
@@ -7,8 +7,9 @@ Own settings start with `TWEETMILL_`; names that users already have keep theirs 
 
 from __future__ import annotations
 
+import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,9 +22,12 @@ from workers.broker_url import parse_broker
 from workers.database_url import parse_database, sqlalchemy_url
 from workers.errors import SettingsError
 from workers.redaction import remember
-from workers.settings_sources import STACK_FILE, Environment, StackFile, absolute, default_home, is_empty, is_set, remember_environment
+from workers.settings_sources import STACK_FILE, Environment, StackFile, absolute, default_home, is_empty, is_set, remember_secrets
 
-__all__ = ["STACK_FILE", "Settings", "default_home", "get_settings", "read_password"]
+__all__ = ["ENVIRONMENT", "STACK_FILE", "Settings", "get_settings", "read_password"]
+
+ENVIRONMENT: Mapping[str, str] = os.environ
+"""What this process was started with, for whoever asks `workers.settings_sources` about a variable."""
 
 RENEWED_WITHIN = 0.75
 """The part of a lease in which it must be renewed: what is left then is for ending what runs."""
@@ -39,7 +43,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWEETMILL_", extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
-    home: Path = Field(default_factory=default_home, validate_default=True, description="state folder: databases, models, logs, runs")
+    home: Path = Field(
+        default_factory=lambda: default_home(ENVIRONMENT), validate_default=True, description="state folder: databases, models, logs, runs"
+    )
     database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
     database_password_file: Path | None = Field(default=None, description="a file whose text is the password of database_url")
     broker_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("CELERY_BROKER_URL", "broker_url"))
@@ -116,7 +122,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the one-machine stack."""
-        return init_settings, Environment(settings_cls), StackFile(settings_cls)
+        return init_settings, Environment(settings_cls), StackFile(settings_cls, default_home(ENVIRONMENT))
 
     def database(self) -> str:
         """The SQLAlchemy URL of Postgres, with psycopg 3 as its driver, and password and CA from their files in it.
@@ -199,7 +205,7 @@ class Settings(BaseSettings):
             self.database()
         if self.broker_url is not None:
             self.broker_tls()
-        if self.flower_password_file is not None and is_set("TWEETMILL_FLOWER_PASSWORD_FILE"):
+        if self.flower_password_file is not None and is_set("TWEETMILL_FLOWER_PASSWORD_FILE", ENVIRONMENT):
             read_password("TWEETMILL_FLOWER_PASSWORD_FILE", self.flower_password_file)
 
     @property
@@ -214,7 +220,7 @@ class Settings(BaseSettings):
 
 
 def _missing(name: str, what: str, server: str) -> str:
-    empty = f" ({name} is empty)" if is_empty(name) else ""
+    empty = f" ({name} is empty)" if is_empty(name, ENVIRONMENT) else ""
     return f"no {what}{empty}: run `tweetmill up`, or set {name} to a {server} that you run"
 
 
@@ -271,7 +277,7 @@ def _as_typed(place: tuple[int | str, ...]) -> str:
     name = str(place[0]) if field is None else f"TWEETMILL_{str(place[0]).upper()}"
     if field is not None and isinstance(field.validation_alias, AliasChoices):
         name = str(field.validation_alias.choices[0])
-    return name if is_set(name) else f"{name} (of {STACK_FILE})"
+    return name if is_set(name, ENVIRONMENT) else f"{name} (of {STACK_FILE})"
 
 
 @lru_cache(maxsize=1)
@@ -281,7 +287,7 @@ def get_settings() -> Settings:
     Raises:
         SettingsError: naming each wrong setting, never its value.
     """
-    remember_environment()
+    remember_secrets(ENVIRONMENT)
     try:
         return Settings()
     except ValidationError as error:

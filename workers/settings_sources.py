@@ -1,15 +1,18 @@
-"""Where settings come from, and how what is written there is read: the environment, then the one-machine stack."""
+"""Where settings come from, and how what is written there is read: the environment, then the one-machine stack.
+
+The environment is handed in: `workers.settings` alone reads it.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 from schemas.addresses import AddressError, parse
 from workers import redaction
@@ -42,9 +45,9 @@ def absolute(path: Path) -> Path:
         raise ValueError("nobody knows whose home the ~ means: write the path out") from None
 
 
-def default_home() -> Path:
+def default_home(environment: Mapping[str, str]) -> Path:
     """The state folder: `$XDG_STATE_HOME/tweetmill`, else `~/.local/state/tweetmill`."""
-    state = unwrapped(os.environ.get("XDG_STATE_HOME", ""))
+    state = unwrapped(environment.get("XDG_STATE_HOME", ""))
     # A relative one is to be ignored, says its specification.
     return (Path(state) if state.startswith("/") else Path("~/.local/state")) / "tweetmill"
 
@@ -59,7 +62,11 @@ class Environment(EnvSettingsSource):
 
 
 class StackFile(PydanticBaseSettingsSource):
-    """The addresses that `tweetmill up` left behind: the last source asked, so that the environment wins."""
+    """The addresses that `tweetmill up` left behind: the last source asked, so that the environment wins. `home` is the usual one."""
+
+    def __init__(self, settings_cls: type[BaseSettings], home: Path) -> None:
+        super().__init__(settings_cls)
+        self._home = home
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the base class names them
         """Unused: all values come from the file at once, in `__call__`."""
@@ -72,7 +79,7 @@ class StackFile(PydanticBaseSettingsSource):
             SettingsError: the file can't be read.
         """
         try:
-            file = absolute(Path(self.current_state.get("home") or default_home())) / STACK_FILE
+            file = absolute(Path(self.current_state.get("home") or self._home)) / STACK_FILE
             said = json.loads(file.read_text())
             return dict(said["settings"])
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, LookupError, TypeError, ValueError, RecursionError):
@@ -81,9 +88,9 @@ class StackFile(PydanticBaseSettingsSource):
             raise SettingsError(f"{STACK_FILE} in TWEETMILL_HOME can't be read ({error.strerror})") from None
 
 
-def remember_environment() -> None:
+def remember_secrets(environment: Mapping[str, str]) -> None:
     """Know for secrets what variables of other programs hold, which their libraries read and may quote."""
-    for name, value in os.environ.items():
+    for name, value in environment.items():
         if name.upper().endswith(_KEY_LIKE) and len(value) >= redaction.ANYWHERE:
             remember(value)
         elif name.upper() in _PROXIES and "@" in value:
@@ -91,13 +98,13 @@ def remember_environment() -> None:
             remember(login.partition(":")[2], *re.split(r"[/?#@:]", login)[1:])
 
 
-def check_proxies() -> None:
+def check_proxies(environment: Mapping[str, str]) -> None:
     """Make sure that the proxies of the environment are addresses: the HTTP client would quote a part of one that is none.
 
     Raises:
         SettingsError: naming the variable.
     """
-    for name, value in os.environ.items():
+    for name, value in environment.items():
         if name.upper() in _PROXIES and value.strip():
             try:
                 parse(value if "://" in value else f"http://{value}", "http://HOST:3128")
@@ -105,11 +112,11 @@ def check_proxies() -> None:
                 raise SettingsError(f"{name}: {error}") from None
 
 
-def is_set(name: str) -> bool:
+def is_set(name: str, environment: Mapping[str, str]) -> bool:
     """Whether the environment says something of this setting."""
-    return any(known.upper() == name for known in os.environ)
+    return any(known.upper() == name for known in environment)
 
 
-def is_empty(name: str) -> bool:
+def is_empty(name: str, environment: Mapping[str, str]) -> bool:
     """Whether the environment has the setting, and nothing in it."""
-    return is_set(name) and not unwrapped(os.environ.get(name, ""))
+    return is_set(name, environment) and not unwrapped(environment.get(name, ""))

@@ -91,9 +91,7 @@ def emit(data: T, as_json: bool, render: Callable[[T], RenderableType]) -> None:
 
     shown = render(data)
     screen = Screen()
-    if not screen.is_terminal and "COLUMNS" not in os.environ:
-        # Whoever reads a pipe has all the room that a list needs.
-        screen.width = max(screen.width, getattr(shown, "natural_width", 0))
+    screen.make_room(getattr(shown, "natural_width", 0))
     text = isinstance(shown, str) or type(shown).__name__ == "Text"
     screen.print(_told(shown) if isinstance(shown, str) else shown, soft_wrap=text)
 

@@ -20,6 +20,11 @@ class Screen(Console):
     def __init__(self, **how: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **how)
 
+    def make_room(self, width: int) -> None:
+        """Be as wide as a list needs where no terminal and no COLUMNS bounds it: whoever reads a pipe has all the room."""
+        if not self.is_terminal and not self._environ.get("COLUMNS"):
+            self.width = max(self.width, width)
+
     def render_str(self, text: str, **how: Any) -> Text:
         """A string as text, before its width is measured."""
         return super().render_str(showable(text), **how)

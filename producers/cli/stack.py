@@ -64,14 +64,14 @@ def status(as_json: AsJson = False) -> None:
     """Show servers, tables, workers, queues, Flower and free disk. Exit code 0 when jobs can run, else 1."""
     from deploy.health import status as read
     from deploy.home import Home
-    from workers.settings import get_settings
+    from workers.settings import ENVIRONMENT, get_settings
     from workers.settings_sources import is_set
 
     settings = get_settings()
     reading = read(settings, Home(settings.home))
     emit(reading, as_json, _status_table)
     if not reading["ready"] and not as_json:
-        mended_by_up = not reading["problems"] and not any(is_set(name) for name in ("DATABASE_URL", "CELERY_BROKER_URL"))
+        mended_by_up = not reading["problems"] and not any(is_set(name, ENVIRONMENT) for name in ("DATABASE_URL", "CELERY_BROKER_URL"))
         cure = "`tweetmill up` starts what is missing." if mended_by_up else "what stands above keeps jobs from running."
         say(f"Not ready: {cure}")
     raise typer.Exit(DONE if reading["ready"] else FAILED)

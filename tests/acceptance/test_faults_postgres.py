@@ -122,12 +122,13 @@ def test_a_worker_that_vanishes_in_the_middle_of_a_transaction_keeps_no_job(mill
 
 @pytest.mark.fault(23)
 def test_nothing_is_done_without_its_rows_while_postgres_takes_no_writes(mill: Mill, measured, thorough: bool):
-    workers = mill.workers(2)
+    mill.workers(0)
+    workers = mill.start(2, TWEETMILL_LEASE="8")
     jobs = enqueue([Work(rows=5, pause=0.2)] * 8)
     assert wait_for(lambda: mill.tally(jobs).rows > 2), mill.log()
     _take_writes(mill, False)
     try:
-        time.sleep(10 if thorough else 1.5)
+        time.sleep(10 if thorough else 3)
         frozen = mill.tally(jobs)
     finally:
         _take_writes(mill, True)

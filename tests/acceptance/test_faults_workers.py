@@ -108,8 +108,9 @@ def test_an_idle_worker_leaves_when_asked(mill: Mill, measured):
     asked = time.monotonic()
     worker.signal(signal.SIGTERM)
     code = worker.exit_code(seconds=20)
-    measured(exit_code=code, seconds=round(time.monotonic() - asked, 2))
-    assert code == 0, worker.log
+    took = round(time.monotonic() - asked, 2)
+    measured(exit_code=code, seconds=took)
+    assert (code, took < 10) == (0, True), worker.log
 
 
 @pytest.mark.fault(12)

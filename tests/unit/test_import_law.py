@@ -93,7 +93,7 @@ def test_each_floor_sees_only_the_floors_below_it():
 def test_only_the_settings_read_the_environment():
     # What torchrun sets is read inside the ranks and passed on by what starts them.
     ranks = {f"workers/training/{name}.py" for name in ("launch", "loop", "rank", "supervisor")}
-    allowed = {"workers/settings.py", "workers/settings_sources.py"} | ranks
+    allowed = {"workers/settings.py"} | ranks
     readers = set()
     for package in ("schemas", "tasks", "workers"):
         for path in (ROOT / package).rglob("*.py"):

@@ -70,15 +70,19 @@ def test_whatever_a_header_says_the_message_is_one_of_ours_or_none(name: str, va
 def test_whatever_a_property_says_the_message_goes_its_own_way(name: str, value: Any):
     message = one()
     message["properties"][name] = value
-    assert_is_ours(rebuild(json.dumps(message).encode(), "upkeep", TASKS), "upkeep")
+    believed = rebuild(json.dumps(message).encode(), "upkeep", TASKS)
+    assert_is_ours(believed, "upkeep")
+    assert job_of(believed) == [JOB]
 
 
 @settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=200), anything.map(json.dumps), anything.map(lambda body: json.dumps(one(body=packed(body))))))
 def test_whatever_lies_in_a_queue_it_is_read_or_refused(raw: bytes | str):
     for read in (lambda: rebuild(raw, "training", TASKS), lambda: rebuild_command(raw, COMMANDS)):
+        believed = None
         with contextlib.suppress(Unusable):
-            read()
+            believed = read()
+        assert believed is None or loads(json.dumps(believed)) == believed, "kombu reads another message than was written"
 
 
 @pytest.mark.parametrize(

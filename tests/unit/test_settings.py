@@ -215,9 +215,8 @@ def test_a_proxy_that_is_no_address_is_named_before_a_client_quotes_it(monkeypat
 
 
 @pytest.mark.parametrize("value", ["http://me:p@ss:w@proxy:3128", "proxy:3128", "me:pw@proxy:3128", ""])
-def test_a_proxy_that_is_one_is_taken(monkeypatch: pytest.MonkeyPatch, value: str):
-    monkeypatch.setenv("HTTPS_PROXY", value)
-    check_proxies()
+def test_a_proxy_that_is_one_is_taken(value: str):
+    check_proxies({"HTTPS_PROXY": value})
 
 
 def test_options_of_libpq_s_own_variables_are_kept():

@@ -70,7 +70,7 @@ def test_an_old_release_of_a_distribution_or_a_service_is_a_warning(place: str):
 
 
 @pytest.mark.parametrize(
-    "place", ["/usr/local/bin/redis-server", "/opt/redis/bin/redis-server", "/home/me/redis-server", "/root/x/redis-server"]
+    "place", ["/usr/local/bin/redis-server", "/opt/redis/bin/redis-server", "/home/me/redis-server", "/srv/x/redis-server"]
 )
 def test_an_old_release_that_was_put_there_by_hand_is_refused(place: str):
     assert len(redis_problems(reading(product="Redis", version="7.0.15", executable=place), Settings())) == 1

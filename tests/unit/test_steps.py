@@ -69,7 +69,13 @@ def test_one_thing_that_fails_holds_up_no_other(clock: Clock):
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "io"), ValueError("closed file")])
 def test_where_nobody_can_be_told_the_work_goes_on(error: Exception):
+    tried = []
+
     def report(message: str) -> None:
+        tried.append(message)
         raise error
 
-    undisturbed(report)("anything")
+    told = undisturbed(report)
+    told("one")
+    told("two")
+    assert tried == ["one", "two"], "it is tried again each time"

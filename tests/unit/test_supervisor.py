@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,12 +27,14 @@ def test_a_program_that_cannot_be_started_is_tried_again_later(tmp_path: Path):
 
 
 def test_without_a_log_or_a_record_a_program_runs_all_the_same(tmp_path: Path):
-    process = kept(tmp_path, sys.executable, "-c", "print('to nobody')")
+    process = kept(tmp_path, sys.executable, "-c", "import time; print('to nobody'); time.sleep(60)")
     assert process.keep()
     with pytest.raises(OSError, match="No such file"):
         process.write_down()
     assert process.process is not None
-    assert process.process.wait(30) == 0
+    assert process.process.poll() is None
+    process.process.terminate()
+    assert process.process.wait(30) == -signal.SIGTERM
     assert process.keep(), "its end was noticed, though no record could be removed"
 
 

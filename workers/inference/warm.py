@@ -7,7 +7,7 @@ import os
 from workers.errors import SettingsError
 from workers.inference.engine import Engine
 from workers.models import locate_base
-from workers.settings import Settings, get_settings
+from workers.settings import ENVIRONMENT, Settings, get_settings
 from workers.settings_sources import check_proxies
 
 _warm: dict[str, Engine] = {}
@@ -40,7 +40,7 @@ def _build(settings: Settings, base: str) -> Engine:
         from workers.inference.openai_engine import OpenAIEngine
 
         address = settings.openai_address()
-        check_proxies()
+        check_proxies(ENVIRONMENT)
         if address is None:
             raise SettingsError("TWEETMILL_ENGINE=openai needs OPENAI_BASE_URL, the address of an OpenAI-compatible server")
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
-from workers.settings import get_settings
+from workers.settings import ENVIRONMENT, get_settings
 from workers.settings_sources import check_proxies
 from workers.synthesis.teach_asking import LocalTeacher, ServerTeacher, Teacher
 
@@ -21,7 +21,7 @@ def teacher_of(source: TeacherSource) -> Teacher:
         return LocalTeacher(source)
     settings = get_settings()
     keys_address = settings.openai_address()
-    check_proxies()
+    check_proxies(ENVIRONMENT)
     base_url = source.base_url or keys_address
     if base_url is None:
         raise SettingsError("the teacher has no address: give teacher.base_url, or set OPENAI_BASE_URL where the worker runs")
