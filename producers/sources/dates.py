@@ -65,6 +65,8 @@ def _moment(value: object) -> datetime | None:
     if not isinstance(value, str) or len(value) > LONGEST:
         return None
     text = value.strip()
+    if text[4:5] == "-" and text[:4].isdecimal():  # ISO 8601, as nearly all write it; no other form begins so
+        return _of_iso(text)
     if _COMPACT.fullmatch(text):
         return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     if _NUMBER.fullmatch(text):
@@ -75,6 +77,10 @@ def _moment(value: object) -> datetime | None:
     for form in _WRITTEN:
         if said := form.fullmatch(text):
             return _as_written(said)
+    return _of_iso(text)
+
+
+def _of_iso(text: str) -> datetime:
     text = _NAMED_ZONE.sub("", text)
     return datetime.fromisoformat(_SPACED_OFFSET.sub(r"\1", _ZONE.sub("+00:00", text)))
 

@@ -178,8 +178,12 @@ def _chosen(name: str, row: Mapping[str, object], places: Sequence[Place]) -> ob
     """The first value that is something: for a date one that can be read, else text or a number rather than an object."""
     empty: object = None
     other: object = None
+    is_text = name != "created_at" or len(places) == 1  # with one place there is nothing to choose by what can be read
     for key, below in places:
-        value = unwrapped(row[key])
+        value = row[key]
+        if is_text and not below and isinstance(value, str) and value and not value.isspace():
+            return value
+        value = unwrapped(value)
         for step in below:
             value = _inner(value, step)
         if isinstance(value, (str, dict, list)) and (not value.strip() if isinstance(value, str) else not value):

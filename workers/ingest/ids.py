@@ -44,6 +44,8 @@ def checked_id(value: object, field: str = "id") -> str:
 
 def _without_traces(text: str, field: str) -> str:
     """An id as it was before a spreadsheet or a floating-point number had it, or a `RowError` where that cannot be known."""
+    if text.isdecimal() and text.isascii():
+        return text  # nearly every one: no mark of what follows is in it
     if ROUNDED_ID.fullmatch(text):
         raise RowError(field, "the id was rounded by a spreadsheet: export it again with the id column as text")
     if as_float := FLOAT_ID.fullmatch(text):
