@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from schemas import addresses
+from schemas.addresses import parsing as addresses
 from schemas.bounds import Name, Seed
 from schemas.forms import Form
 from schemas.payloads import Payload, Stage

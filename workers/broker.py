@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workers.broker_url import SOCKET, parse_broker
+from schemas.addresses.redis import SOCKET, parse_broker
 from workers.settings import Settings
 
 if TYPE_CHECKING:

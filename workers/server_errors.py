@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.addresses import ENCODE
+from schemas.addresses.parsing import ENCODE
 from workers.redaction import first_line
 
 

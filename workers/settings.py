@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.addresses import Address, AddressError, parse_http
-from workers.broker_url import parse_broker
-from workers.database_url import parse_database, sqlalchemy_url
+from schemas.addresses.parsing import Address, AddressError, parse_http
+from schemas.addresses.postgres import parse_database, sqlalchemy_url
+from schemas.addresses.redis import parse_broker
 from workers.errors import SettingsError
 from workers.redaction import remember
 from workers.settings_sources import STACK_FILE, Environment, StackFile, absolute, default_home, is_empty, is_set, remember_secrets

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-from schemas.addresses import AddressError, parse
+from schemas.addresses.parsing import AddressError, parse
 from workers import redaction
 from workers.errors import SettingsError
 from workers.redaction import remember

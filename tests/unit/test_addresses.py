@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from schemas.addresses import AddressError, parse, parse_http
+from schemas.addresses.parsing import AddressError, parse, parse_http
+from schemas.addresses.postgres import parse_database, sqlalchemy_url
+from schemas.addresses.redis import parse_broker
 from workers.broker import connect
-from workers.broker_url import parse_broker
-from workers.database_url import parse_database, sqlalchemy_url
 
 SECRET = "xyzzy7plugh"
 EXAMPLE = "redis://HOST"

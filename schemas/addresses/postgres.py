@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from urllib.parse import quote, urlencode
 
-from schemas.addresses import Address, AddressError, parse
+from schemas.addresses.parsing import Address, AddressError, parse
 
 EXAMPLE = "postgresql://USER@HOST:5432/DATABASE"
 

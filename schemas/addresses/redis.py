@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.addresses import Address, AddressError, parse
+from schemas.addresses.parsing import Address, AddressError, parse
 
 EXAMPLE = "redis://:PASSWORD@HOST:6379/0"
 SOCKET = "redis+socket"
