@@ -9,7 +9,7 @@ from benchmarks.measure import Comparison, Way, compare
 from benchmarks.servers import drop_messages, empty
 from schemas.payloads import Queue, SummarizationSpec
 from tasks import summarization
-from workers.store import transaction
+from workers.database import transaction
 
 TWEETS, QUICK_TWEETS = 4096, 512
 SHARD = 256

@@ -14,7 +14,7 @@ from producers.sources.forms import Line
 from schemas.records import Tweet
 from schemas.tables import tweets as tables
 from workers import intake
-from workers.store import get_engine, transaction
+from workers.database import get_engine, transaction
 
 ROWS, QUICK_ROWS = 10_000, 200
 

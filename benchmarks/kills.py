@@ -21,8 +21,8 @@ from benchmarks import storm
 from benchmarks.measure import CannotRun
 from benchmarks.servers import empty, log_of, start_worker, wait_for
 from deploy.health import redis_client
+from workers.database import transaction
 from workers.settings import get_settings
-from workers.store import transaction
 from workers.training.processes import descendants, parent_of
 
 JOBS, KILLS, SEEDS = 1500, 12, (1, 2, 3)

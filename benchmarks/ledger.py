@@ -26,8 +26,8 @@ from tasks.submission import publish_now
 from workers import attempt, events, ledger
 from workers.app import LazyCelery, publish
 from workers.attempt import Attempt, Outcome
+from workers.database import transaction
 from workers.settings import get_settings
-from workers.store import transaction
 
 JOBS, QUICK_JOBS = 2000, 20
 ROUNDS = 5

@@ -20,7 +20,7 @@ from schemas.payloads import Payload, Queue
 from schemas.states import JobState
 from tasks import submission
 from workers import family, ledger, roster, upkeep, views
-from workers.store import get_engine
+from workers.database import get_engine
 
 JOBS, QUICK_JOBS = 1_000_000, 20_000
 LARGE_TABLES = ("job", "job_event")

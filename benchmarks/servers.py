@@ -19,8 +19,8 @@ from deploy.health import redis_client
 from deploy.home import Home
 from deploy.servers import Postgres, Valkey
 from schemas.migrations import migrate
+from workers.database import connect, get_engine, transaction
 from workers.settings import get_settings
-from workers.store import connect, get_engine, transaction
 
 ROOT = Path(__file__).resolve().parents[1]
 _NAMES = ("TWEETMILL_HOME", "DATABASE_URL", "CELERY_BROKER_URL")

@@ -19,8 +19,8 @@ from tasks.submission import publish_now
 from workers import attempt, ledger
 from workers.app import LazyCelery
 from workers.attempt import Attempt, Outcome
+from workers.database import transaction
 from workers.settings import get_settings
-from workers.store import transaction
 
 PLAIN_QUEUE = "storm"
 KEPT_QUEUE = Queue.UPKEEP

@@ -21,7 +21,7 @@ from benchmarks.servers import ROOT, empty
 from schemas.forms import Form
 from schemas.records import Tweet
 from schemas.synthesis import SynthesisSpec
-from workers.store import transaction
+from workers.database import transaction
 
 SIZES, QUICK_SIZES = (10_000, 30_000, 100_000), (200, 400)
 TWEETS, PAIRS = 3_000, 300

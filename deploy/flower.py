@@ -14,7 +14,7 @@ from pathlib import Path
 from deploy.environment import CODE, python
 from deploy.home import Home
 from workers.errors import SettingsError, TweetmillError
-from workers.private import discard, write_private
+from workers.permissions import discard, write_private
 from workers.settings import Settings, get_settings, read_password
 
 _GENERATED = "flower_password"

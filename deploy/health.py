@@ -151,7 +151,7 @@ def database_reading(settings: Settings) -> Reading:
     """Version, time to answer in ms, where the tables stand, and how far our clock is from its own."""
     from sqlalchemy import text
 
-    from workers.store import connect
+    from workers.database import connect
 
     reading = startup.ask_database(settings)
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
@@ -173,7 +173,7 @@ def database_reading(settings: Settings) -> Reading:
 def live_workers(settings: Settings) -> list[Reading]:
     """Workers that said within half a minute that they live, on whatever machine."""
     from workers import roster
-    from workers.store import connect
+    from workers.database import connect
 
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.errors import SettingsError
-from workers.private import FILE, FOLDER, close_to_others, make_private, write_private
+from workers.permissions import FILE, FOLDER, close_to_others, make_private, write_private
 from workers.settings import STACK_FILE
 
 # The kernel's limit on the path of a Unix socket, the longest of ours taken off.

@@ -39,7 +39,7 @@ from deploy.supervisor import (
     take_down,
 )
 from workers.errors import Unavailable
-from workers.private import UMASK
+from workers.permissions import UMASK
 from workers.settings import Settings, get_settings
 
 _UP_PATIENCE = 90.0

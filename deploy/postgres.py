@@ -22,7 +22,7 @@ from deploy import postgres_user as users
 from deploy.postgres_programs import programs
 from deploy.processes import spawn
 from workers.errors import SettingsError, Unavailable
-from workers.private import FILE, make_private
+from workers.permissions import FILE, make_private
 
 USER = DATABASE = "tweetmill"
 SOCKET = ".s.PGSQL.5432"

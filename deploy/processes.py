@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from workers.identity import Identity, identify, is_alive
-from workers.private import UMASK, discard, write_private
+from workers.permissions import UMASK, discard, write_private
 
 _PR_SET_PDEATHSIG = 1
 _HEALTHY_AFTER = 60.0

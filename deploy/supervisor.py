@@ -32,7 +32,7 @@ from deploy.steps import Report, Steps, undisturbed
 from deploy.worker import worker_command
 from schemas.payloads import Queue
 from workers.errors import Unavailable, tell_last_error
-from workers.private import UMASK, discard
+from workers.permissions import UMASK, discard
 from workers.settings import Settings, get_settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)

@@ -12,8 +12,8 @@ from tasks.submission import Submitted, fingerprint, submit
 from tasks.synthesis import overwritten
 from workers import attempt, datasets
 from workers.app import app
+from workers.database import transaction
 from workers.errors import UserError
-from workers.store import transaction
 
 if TYPE_CHECKING:
     from workers.synthesis.opening import Opened

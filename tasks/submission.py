@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from schemas.payloads import Payload, Queue
 from workers import ledger, upkeep
 from workers.app import pending, publish
+from workers.database import transaction
 from workers.errors import Unavailable
-from workers.store import transaction
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from schemas.states import JobState
 from tasks.submission import Submitted, publish_now
 from workers import attempt, ledger
 from workers.app import app
-from workers.store import transaction
+from workers.database import transaction
 
 SUMMARIZE = "summarization.summarize"
 SUMMARIZE_SHARD = "summarization.summarize_shard"

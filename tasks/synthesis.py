@@ -12,8 +12,8 @@ from schemas.synthesis import SynthesisSpec
 from tasks.submission import Submitted, fingerprint, submit
 from workers import attempt
 from workers.app import app
+from workers.database import transaction
 from workers.errors import UserError
-from workers.store import transaction
 
 SYNTHESIZE = "synthesis.synthesize"
 FIT = "synthesis.noise_fit"

@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks.submission import publish_now
 from tests.work import KIND, QUEUE, Work
 from workers import ledger
-from workers.store import transaction
+from workers.database import transaction
 
 AT_ONCE = 500
 

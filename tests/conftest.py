@@ -21,8 +21,8 @@ from deploy.home import Home
 from deploy.servers import Postgres, Valkey
 from schemas.migrations import migrate
 from workers.app import app
+from workers.database import connect, get_engine
 from workers.settings import get_settings
-from workers.store import connect, get_engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ from deploy.servers import Postgres, Server, Valkey
 from schemas.payloads import Queue
 from tests.work import QUEUE
 from tests.worker_process import WorkerProcess, wait_for
-from workers.store import get_engine
+from workers.database import get_engine
 
 LEASE = 4.0  # seconds: what WorkerProcess gives its workers
 

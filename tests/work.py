@@ -22,7 +22,7 @@ from tasks.submission import publish_now
 from workers import attempt, ledger
 from workers.app import LazyCelery
 from workers.attempt import Attempt, Outcome
-from workers.store import transaction
+from workers.database import transaction
 
 KIND = "test.work"
 QUEUE = Queue.UPKEEP

@@ -23,7 +23,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from schemas.payloads import Queue
 from workers import logs
 from workers.errors import SettingsError, tell_last_error
-from workers.private import UMASK
+from workers.permissions import UMASK
 from workers.redaction import redact
 from workers.settings import Settings, get_settings
 
@@ -156,7 +156,7 @@ def _check_before_work(**_: object) -> None:
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _start_upkeep(sender: Any, **_: object) -> None:
-    from workers.store import get_engine
+    from workers.database import get_engine
     from workers.upkeep import Upkeep
 
     settings = get_settings()

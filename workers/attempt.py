@@ -25,10 +25,10 @@ from schemas.bounds import STORED
 from schemas.payloads import Payload
 from schemas.states import JobState
 from workers import clock, ledger, logs
+from workers.database import transaction
 from workers.errors import LeaseLost, TweetmillError, Unavailable, UserError
 from workers.redaction import redact
 from workers.settings import RENEWED_WITHIN, get_settings
-from workers.store import transaction
 
 logger = logging.getLogger(__name__)
 P = TypeVar("P", bound=Payload)

@@ -24,10 +24,10 @@ from schemas.synthesis import Columns
 from workers import curated, imports, rejected, shared_ends
 from workers.counts import Counts, Reasons
 from workers.curated import BadLine, CuratedLine, Kind
+from workers.database import copy_rows, transaction
 from workers.errors import UserError
 from workers.ingest.bookmark import Bookmark
 from workers.ingest.row import Unit, key, place
-from workers.store import copy_rows, transaction
 
 _BATCH_LINES = 5_000
 _BATCH_CHARACTERS = 4_000_000

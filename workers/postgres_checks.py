@@ -42,7 +42,7 @@ def read_database(settings: Settings, clock: Clock = time.time) -> DatabaseReadi
     from sqlalchemy import text
 
     from schemas.migrations import current, head
-    from workers.store import connect
+    from workers.database import connect
 
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
     try:

@@ -29,8 +29,8 @@ from sqlalchemy import Connection, Engine, text
 
 from schemas.states import JobState
 from workers import clock, roster
+from workers.database import transaction
 from workers.family import shards_ended
-from workers.store import transaction
 
 logger = logging.getLogger(__name__)
 

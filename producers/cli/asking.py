@@ -81,7 +81,7 @@ def take_up(submitted: Submitted) -> JobState | None:
     Whoever asks once more for what was cancelled or failed wants it done.
     """
     from workers import family, views
-    from workers.store import transaction
+    from workers.database import transaction
 
     if submitted.new:
         return None

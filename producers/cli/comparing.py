@@ -26,7 +26,7 @@ def diff(
     An example is a tweet with its target, whoever brought it.
     """
     from workers import datasets
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         one, other = datasets.resolve(connection, a), datasets.resolve(connection, b)

@@ -78,7 +78,7 @@ def synthesize(
     from producers.cli.asking import say_rejected
     from producers.recipes import read_synthesis
     from tasks import synthesis
-    from workers.store import transaction
+    from workers.database import transaction
 
     again = [] if ask_again is None else [f"teacher.ask_again={ask_again}"]
     spec = read_synthesis(recipe, [*(overrides or []), *again], lambda path, counts: say_rejected(str(path), counts))
@@ -95,7 +95,7 @@ def synthesize(
 def datasets(as_json: AsJson = False) -> None:
     """List the datasets, the newest first."""
     from workers import datasets
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         found = datasets.listed(connection)
@@ -128,7 +128,7 @@ def show(
 ) -> None:
     """Show a dataset: its recipe, its counts by split and origin, and a few examples."""
     from workers import datasets
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         found = datasets.resolve(connection, name)

@@ -26,7 +26,7 @@ def dropped(
     It tells of the newest build under the name, whether it became a dataset or not.
     """
     from workers import drops
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         found = drops.dropped(connection, name, reason, limit)

@@ -65,7 +65,7 @@ def evaluate(
     from schemas.payloads import EvaluationSpec
     from tasks import evaluation
     from workers import intake, models
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         model_id = models.resolve(connection, model).id

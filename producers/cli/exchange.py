@@ -167,7 +167,7 @@ def export(
     The same examples give the same bytes. `tweetmill import` reads the files again.
     """
     from workers import datasets, exports
-    from workers.store import transaction
+    from workers.database import transaction
 
     if split is not None and split not in exports.SPLITS:
         raise typer.BadParameter(f"there are {' and '.join(exports.SPLITS)}", param_hint="--split")

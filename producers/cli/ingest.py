@@ -172,7 +172,7 @@ def rejected(
 ) -> None:
     """Show rows that could not be used: file or dataset, line or id, field and reason. Never their text."""
     from workers import rejected as rejected_rows
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         found = rejected_rows.of(connection, origin, limit)

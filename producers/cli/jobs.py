@@ -45,7 +45,7 @@ def jobs(
 ) -> None:
     """List the newest jobs."""
     from workers import views
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         found = views.jobs(connection, state=state, kind=kind, shards=every, limit=limit)
@@ -63,7 +63,7 @@ def jobs(
 def job(reference: Reference, as_json: AsJson = False) -> None:
     """Show one job: how it stands, what it was asked, what came of it, and what happened on the way."""
     from workers import ledger, views
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference)
@@ -86,7 +86,7 @@ def logs(
     import time
 
     from workers import ledger, views
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference)
@@ -108,7 +108,7 @@ def logs(
 def cancel(reference: Reference) -> None:
     """Cancel a job and its shards. What runs stops within seconds; rows that are stored stay."""
     from workers import family, ledger
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference)
@@ -123,8 +123,8 @@ def retry(
 ) -> None:
     """Queue ended jobs again: one with its unfinished shards, or all that failed. What is stored already is not done again."""
     from workers import family, ledger
+    from workers.database import transaction
     from workers.errors import UserError
-    from workers.store import transaction
 
     many = [state for state, wanted in ((JobState.FAILED, failed), (JobState.QUARANTINED, quarantined)) if wanted]
     if (reference is None) == (not many):

@@ -37,7 +37,7 @@ def why(
     `tweetmill dataset show` and `tweetmill dataset diff --json` name examples by their keys.
     """
     from workers import datasets
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         seen = datasets.why(connection, reference)

@@ -136,7 +136,7 @@ def gauge(
 def _count(table: str) -> int:
     from sqlalchemy import text
 
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608 - a table of ours
@@ -148,8 +148,8 @@ def _collection(pairs: Path | None) -> str | None:
 
     from producers.cli.asking import say_rejected
     from workers import intake
+    from workers.database import transaction
     from workers.errors import UserError
-    from workers.store import transaction
 
     if pairs is None:
         with transaction() as connection:

@@ -92,7 +92,7 @@ def _sit_down(name: str, reviewer: str, wanted: Wanted, limit: int | None, skipp
 
     dataset = _opened(name)
     if skipped:
-        from workers.store import transaction
+        from workers.database import transaction
 
         with transaction() as connection:
             say(f"{review.bring_skipped(connection, dataset.id):,} rows that were skipped wait again.")
@@ -114,7 +114,7 @@ def _opened(name: str) -> Dataset:
     from producers.cli.output import console
     from tasks.review import open_review
     from workers import datasets
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         dataset = datasets.resolve(connection, name)
@@ -128,7 +128,7 @@ def _opened(name: str) -> Dataset:
 
 def _status(name: str, wanted: Wanted, as_json: bool) -> None:
     from workers import datasets, review
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         told = review.status(connection, datasets.resolve(connection, name).id, wanted)
@@ -158,7 +158,7 @@ def _status_page(told: dict[str, Any]) -> RenderableType:
 
 def _decisions(name: str, as_json: bool) -> None:
     from workers import datasets, review
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         found = review.decisions(connection, datasets.resolve(connection, name).id)

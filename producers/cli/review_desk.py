@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from workers import review, review_rules
+from workers.database import transaction
 from workers.review import Claim, Undone, Verdict, Wanted
 from workers.review_rules import Change, Rule
-from workers.store import transaction
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def drain(
 ) -> None:
     """Have workers leave: they take no job any more, give back what they hold at its next step, and end. No failure is counted."""
     from workers import roster
-    from workers.store import transaction
+    from workers.database import transaction
 
     if bool(workers) == every:
         raise typer.BadParameter("name workers, or give --all")
@@ -123,7 +123,7 @@ def _wait_for_leave(asked: set[tuple[str, int]]) -> None:
     import time
 
     from workers import roster
-    from workers.store import transaction
+    from workers.database import transaction
 
     while True:
         with transaction() as connection:

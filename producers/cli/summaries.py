@@ -59,7 +59,7 @@ def summarize(
     from schemas.payloads import SummarizationSpec
     from tasks import summarization
     from workers import models
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         model_id = models.resolve(connection, model).id
@@ -100,8 +100,8 @@ def _source_name(source: str | None) -> str | None:
 def _check_known(source: str | None, dataset: str | None) -> None:
     from sqlalchemy import text
 
+    from workers.database import transaction
     from workers.errors import NotFound
-    from workers.store import transaction
 
     with transaction() as connection:
         known = connection.execute(text("SELECT EXISTS (SELECT 1 FROM tweet WHERE source = :name)"), {"name": source}).scalar()
@@ -130,7 +130,7 @@ def summaries(
 ) -> None:
     """Print summaries with their tweets, flags, model and worker, as they stand now. With --json one array."""
     from workers import files, ledger, models
-    from workers.store import transaction
+    from workers.database import transaction
     from workers.summaries import stream
 
     if as_json and form is Format.CSV:

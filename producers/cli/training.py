@@ -32,8 +32,8 @@ def train(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as
     from producers.cli.asking import asked, ended, job_line
     from producers.recipes import read_training
     from tasks import training
+    from workers.database import transaction
     from workers.errors import NotFound
-    from workers.store import transaction
 
     spec = read_training(recipe, overrides or [])
     with transaction() as connection:
@@ -68,7 +68,7 @@ def models(as_json: AsJson = False) -> None:
     """List the models, the newest first."""
     from sqlalchemy import text
 
-    from workers.store import transaction
+    from workers.database import transaction
 
     with transaction() as connection:
         found = [dict(row._mapping) for row in connection.execute(text(f"{_MODELS} ORDER BY model.id DESC"))]
@@ -114,8 +114,8 @@ def model(
     """Show a model: what it was made of, its loss curve, and how its last evaluation ended."""
     from sqlalchemy import text
 
+    from workers.database import transaction
     from workers.models import resolve
-    from workers.store import transaction
 
     with transaction() as connection:
         model_id = resolve(connection, reference).id

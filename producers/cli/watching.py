@@ -47,7 +47,7 @@ def watch(job_id: uuid.UUID) -> JobView:
         KeyboardInterrupt: the person stopped watching, and was told that the job goes on.
     """
     from workers import views
-    from workers.store import transaction
+    from workers.database import transaction
 
     job: JobView | None = None
     try:

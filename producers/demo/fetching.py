@@ -17,7 +17,7 @@ from pathlib import Path
 
 from workers import files
 from workers.errors import TweetmillError
-from workers.private import make_private
+from workers.permissions import make_private
 
 
 class FetchFailed(TweetmillError):

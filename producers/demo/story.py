@@ -24,9 +24,9 @@ from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training
 from tasks.submission import Submitted
 from workers import files, intake, models
+from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.settings import Settings, get_settings
-from workers.store import transaction
 
 SOURCE = "vader"
 SUMMARIES = 300

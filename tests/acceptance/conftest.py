@@ -13,7 +13,7 @@ from deploy.home import Home
 from schemas.migrations import migrate
 from tests.conftest import new_settings
 from tests.mill import Mill
-from workers.store import get_engine
+from workers.database import get_engine
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from tests.jobs import Work, add, row
 from tests.proxy import Proxy
 from workers import attempt, family
 from workers.attempt import Attempt, Outcome, Stopped
+from workers.database import get_engine
 from workers.errors import Unavailable, UserError
 from workers.settings import get_settings
-from workers.store import get_engine
 
 REQUEST, ANSWER = b"Q", b"C"  # the first byte of what Postgres's protocol sends for each
 

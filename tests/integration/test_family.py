@@ -15,8 +15,8 @@ from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from tests import jobs
 from tests.jobs import add, add_family, claim, claimed, finish, row, state
 from workers import family, upkeep
+from workers.database import transaction
 from workers.errors import LeaseLost, Unavailable, UserError
-from workers.store import transaction
 
 RETRIED = (JobState.FAILED, JobState.CANCELLED, JobState.QUARANTINED)
 

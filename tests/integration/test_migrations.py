@@ -12,7 +12,7 @@ from sqlalchemy import Engine, inspect, text
 from schemas.migrations import current, head, migrate
 from schemas.tables.jobs import Job
 from tests.conftest import Servers
-from workers.store import connect
+from workers.database import connect
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from tests.pooler import REFUSES, REFUSES_ALL, SWALLOWS, pooler
 from tests.tls import Authority, door
 from tests.valkey import free_port, valkey
 from workers import startup
+from workers.database import connect, transaction
+from workers.database_sessions import parse_options
 from workers.errors import NotReady, SettingsError, TweetmillError, Unavailable
 from workers.server_errors import of_postgres
-from workers.sessions import parse_options
 from workers.settings import Settings, get_settings
-from workers.store import connect, transaction
 
 SECRET = "xyzzy7plugh"
 

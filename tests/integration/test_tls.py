@@ -24,8 +24,8 @@ from tests.tls import Authority, door
 from tests.worker_process import WorkerProcess, wait_for
 from workers.app import configuration
 from workers.broker import connect_as_told
+from workers.database import connect
 from workers.settings import Settings
-from workers.store import connect
 
 Environment = dict[str, str]
 

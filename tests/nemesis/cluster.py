@@ -23,8 +23,8 @@ from tests.nemesis.keeper import Keeper
 from tests.nemesis.processes import Census, Found
 from tests.proxy import Proxy
 from tests.worker_process import wait_for
+from workers.database import connect
 from workers.settings import get_settings
-from workers.store import connect
 
 LEASE = 4.0  # seconds; WorkerProcess gives it to its workers
 # As the lease to its default. It is how long a message waits whose worker was killed between taking and acknowledging it.

@@ -29,8 +29,8 @@ from schemas.migrations import migrate
 from tests.tiny_model import build_tiny_model
 from tests.trainings import TrainingJob, add_dataset, group, left
 from tests.worker_process import WorkerProcess, wait_for
+from workers.database import get_engine
 from workers.settings import get_settings
-from workers.store import get_engine
 from workers.training.checkpoints import PARTIAL
 
 SAVE_STEPS = 10

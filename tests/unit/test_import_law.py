@@ -25,7 +25,7 @@ LIGHT = (
     "workers.upkeep",
     "workers.attempt",
     "workers.views",
-    "workers.store",
+    "workers.database",
     "tasks",
 )
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from schemas.payloads import EvaluationSpec, Stage
 from workers.attempt import Attempt, Outcome
+from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import baselines
 from workers.evaluation.normalisation import (
@@ -25,7 +26,6 @@ from workers.evaluation.storing import store
 from workers.evaluation.systems import write_tuned
 from workers.inference.warm import get_engine
 from workers.models import TunedModel
-from workers.store import transaction
 
 SYSTEMS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from schemas.payloads import EvaluationSpec, Stage
 from workers import models
 from workers.attempt import Attempt, Outcome
+from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import cleaning, metrics
 from workers.evaluation.bootstrap import difference
@@ -18,7 +19,6 @@ from workers.evaluation.metrics import Scores
 from workers.evaluation.storing import store
 from workers.evaluation.systems import Row, Written, write
 from workers.inference.warm import get_engine
-from workers.store import transaction
 
 LONG_TWEET_WORDS = 20
 """Tweets of more words than this are where summarising means choosing: they get a table of their own."""

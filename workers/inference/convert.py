@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from workers.private import make_private
+from workers.permissions import make_private
 
 
 def convert(source: Path, out: Path) -> bool:

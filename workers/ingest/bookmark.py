@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from sqlalchemy import Connection, text
 
-from workers.store import transaction
+from workers.database import transaction
 
 _CHUNK = 2**20  # bytes
 # How much of a file is looked at where nobody told how far it was read.

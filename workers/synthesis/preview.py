@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.synthesis import Expectations, NoiseSource, SynthesisSpec
-from workers.store import transaction
+from workers.database import transaction
 from workers.synthesis import mixing, preflight, reading, sampling
 from workers.synthesis.build import gather
 from workers.synthesis.expectations import Told, unmet

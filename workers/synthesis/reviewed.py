@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Row, text
 from schemas.payloads import ReviewedSpec
 from workers import datasets
 from workers.attempt import Attempt, Outcome
+from workers.database import transaction
 from workers.errors import UserError
-from workers.store import transaction
 from workers.synthesis.naming import claim_name
 from workers.synthesis.opening import GROUP
 from workers.synthesis.rows import sha256

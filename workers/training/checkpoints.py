@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from schemas.payloads import TrainingSpec
 from workers.errors import TweetmillError, UserError
-from workers.private import make_private
+from workers.permissions import make_private
 from workers.training.adapters import sha256_of
 from workers.training.manifest import MANIFEST_FILE, FileEntry, Manifest
 from workers.training.schedule import global_batch

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from workers.errors import Unavailable
 from workers.identity import boot_id
-from workers.private import make_private
+from workers.permissions import make_private
 from workers.training.processes import descendants
 
 _POLL_SECONDS = 0.1

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.payloads import TrainingSpec
-from workers.private import make_private
+from workers.permissions import make_private
 from workers.settings import get_settings
 from workers.training import devices, leash
 from workers.training.outcome import (

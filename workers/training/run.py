@@ -12,11 +12,11 @@ from sqlalchemy import Connection, text
 from schemas.payloads import Stage, TrainingSpec
 from workers import bases, models
 from workers.attempt import Attempt, Outcome, Stopped
+from workers.database import transaction
 from workers.errors import LeaseLost, NotFound, UserError
 from workers.inference import prompts
-from workers.private import make_private
+from workers.permissions import make_private
 from workers.settings import get_settings
-from workers.store import transaction
 from workers.training import checkpoints, launch
 from workers.training.manifest import Manifest
 from workers.training.outcome import OutOfMemory, StopReason, TrainingFailed, TrainingResult, TrainingStopped

@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from workers import clock
+from workers.database_sessions import keep_settings, parse_options
 from workers.errors import Unavailable
 from workers.server_errors import of_postgres
-from workers.sessions import keep_settings, parse_options
 from workers.settings import Settings, get_settings
 
 # The server answered: it says that this statement takes too long, and it will the next time as well.
