@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from deploy import flower
 from deploy.home import Home
 from schemas.payloads import Queue
-from workers import readiness, startup
 from workers.broker import connect as redis_client
 from workers.broker import connect_as_told
 from workers.errors import TweetmillError
+from workers.readiness import checks as readiness
+from workers.readiness import startup
 from workers.redaction import first_line, redact
 from workers.settings import Settings
 

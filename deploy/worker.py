@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from deploy.environment import CODE, python
 from deploy.home import Home
 from schemas.payloads import Queue
-from workers import startup
 from workers.errors import SettingsError
+from workers.readiness import startup
 from workers.settings import Settings
 
 

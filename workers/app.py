@@ -147,7 +147,7 @@ def _set_up_logging(**_: object) -> None:
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _check_before_work(**_: object) -> None:
-    from workers import startup
+    from workers.readiness import startup
 
     os.umask(UMASK)  # what a worker writes is for its owner alone; the processes that it starts do as it does
 

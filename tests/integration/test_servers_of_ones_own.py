@@ -22,10 +22,10 @@ from tests.conftest import Servers
 from tests.pooler import REFUSES, REFUSES_ALL, SWALLOWS, pooler
 from tests.tls import Authority, door
 from tests.valkey import free_port, valkey
-from workers import startup
 from workers.database import connect, transaction
 from workers.database_sessions import parse_options
 from workers.errors import NotReady, SettingsError, TweetmillError, Unavailable
+from workers.readiness import startup
 from workers.server_errors import of_postgres
 from workers.settings import Settings, get_settings
 

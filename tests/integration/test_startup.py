@@ -23,9 +23,9 @@ from tests import jobs
 from tests.conftest import Servers
 from tests.valkey import free_port, valkey
 from tests.worker_process import WorkerProcess, wait_for
-from workers import startup
 from workers.errors import NotReady
-from workers.redis_checks import AGREEMENT
+from workers.readiness import startup
+from workers.readiness.redis import AGREEMENT
 from workers.settings import Settings, get_settings
 
 Start = Callable[..., WorkerProcess]

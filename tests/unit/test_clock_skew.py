@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.clock_skew import CLOCK_TOLERANCE, clock_ahead, clock_of
+from workers.readiness.clock_skew import CLOCK_TOLERANCE, clock_ahead, clock_of
 
 
 class World:

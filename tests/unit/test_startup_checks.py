@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from workers import readiness
-from workers.postgres_checks import DatabaseReading
-from workers.redis_checks import RedisReading, old_release
+from workers.readiness import checks as readiness
+from workers.readiness.postgres import DatabaseReading
+from workers.readiness.redis import RedisReading, old_release
 from workers.settings import Settings
 
 GOOD = RedisReading(product="Valkey", version="9.1.2", append_only=True, eviction="noeviction", clock_ahead=0.0, visibility_timeout=600)

@@ -1,6 +1,6 @@
 """Ask Postgres where it stands and what this login may do, and judge what of it fails jobs: each judgement is one small function.
 
-`workers.readiness` makes the list of what keeps a worker from starting.
+`workers.readiness.checks` makes the list of what keeps a worker from starting.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from workers.clock_skew import Clock, clock_ahead
+from workers.readiness.clock_skew import Clock, clock_ahead
 from workers.settings import Settings
 
 

@@ -1,6 +1,6 @@
 """Ask Redis how it is set up, and judge what of it would lose messages: each judgement is one small function.
 
-`workers.readiness` makes the list of what keeps a worker from starting.
+`workers.readiness.checks` makes the list of what keeps a worker from starting.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.clock_skew import Clock, clock_ahead
+from workers.readiness.clock_skew import Clock, clock_ahead
 from workers.settings import Settings
 
 if TYPE_CHECKING:

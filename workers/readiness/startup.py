@@ -1,4 +1,4 @@
-"""What a worker makes sure of before it takes a job: everything that `workers.readiness` judges.
+"""What a worker makes sure of before it takes a job: everything that `workers.readiness.checks` judges.
 
 A worker that starts in spite of it would lose messages, run jobs twice, or fail in the middle of one. `workers/app.py` calls
 `pass_or_exit` on Celery's signal `worker_init`, so that every way of starting a worker goes through it.
@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workers.broker import connect_as_told
-from workers.clock_skew import Clock
 from workers.errors import NotReady, SettingsError, TweetmillError, Unavailable
-from workers.postgres_checks import DatabaseReading, read_database
-from workers.readiness import database_findings, machine_findings, redis_findings, redis_warnings
+from workers.readiness.checks import database_findings, machine_findings, redis_findings, redis_warnings
+from workers.readiness.clock_skew import Clock
+from workers.readiness.postgres import DatabaseReading, read_database
+from workers.readiness.redis import AGREED_FOR, AGREEMENT, RedisReading, read_redis
 from workers.redaction import first_line
-from workers.redis_checks import AGREED_FOR, AGREEMENT, RedisReading, read_redis
 from workers.server_errors import Reason, of_postgres, of_redis
 from workers.settings import Settings
 

@@ -11,10 +11,11 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from workers import postgres_checks, redis_checks
-from workers.clock_skew import clock_of
-from workers.postgres_checks import DatabaseReading
-from workers.redis_checks import RedisReading
+from workers.readiness import postgres as postgres_checks
+from workers.readiness import redis as redis_checks
+from workers.readiness.clock_skew import clock_of
+from workers.readiness.postgres import DatabaseReading
+from workers.readiness.redis import RedisReading
 from workers.settings import Settings
 
 _LEAST_FREE = 256 * 2**20  # bytes of the state folder's disk
