@@ -23,10 +23,10 @@ from benchmarks.servers import drop_messages, empty, wait_for, worker
 from schemas.payloads import Payload, Queue
 from schemas.states import JobState
 from tasks.submission import publish_now
-from workers import attempt, events, ledger
 from workers.app import LazyCelery, publish
-from workers.attempt import Attempt, Outcome
 from workers.database import transaction
+from workers.jobs import attempt, events, ledger
+from workers.jobs.attempt import Attempt, Outcome
 from workers.settings import get_settings
 
 JOBS, QUICK_JOBS = 2000, 20

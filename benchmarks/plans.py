@@ -19,8 +19,9 @@ from benchmarks.servers import empty
 from schemas.payloads import Payload, Queue
 from schemas.states import JobState
 from tasks import submission
-from workers import family, ledger, roster, upkeep, views
 from workers.database import get_engine
+from workers.jobs import fanout, ledger, maintenance, worker_registry
+from workers.jobs import queries as views
 
 JOBS, QUICK_JOBS = 1_000_000, 20_000
 LARGE_TABLES = ("job", "job_event")
@@ -214,10 +215,10 @@ def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
 
 def _upkeep() -> dict[str, Step]:
     return {
-        "upkeep.reap": upkeep.reap,
+        "upkeep.reap": maintenance.reap,
         "upkeep.relay": _relay,
-        "upkeep.find_lost": lambda c: upkeep.find_lost(c, _QUEUE, lambda _: 0, upkeep.Shortfall(patience=0)),
-        "roster.leave": lambda c: roster.leave(c, "worker-7", 1),
+        "upkeep.find_lost": lambda c: maintenance.find_lost(c, _QUEUE, lambda _: 0, maintenance.Shortfall(patience=0)),
+        "roster.leave": lambda c: worker_registry.leave(c, "worker-7", 1),
         "roster.live": _live,
     }
 
@@ -226,18 +227,18 @@ def _families(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
     ended = _one(engine, "state = 'done' AND remaining IS NOT NULL")
     broken = _one(engine, "state = 'failed' AND parent IS NULL")
     return {
-        "family.cancel, one job": lambda c: family.cancel(c, waits),
-        "family.cancel, with its shards": lambda c: family.cancel(c, whole),
+        "family.cancel, one job": lambda c: fanout.cancel(c, waits),
+        "family.cancel, with its shards": lambda c: fanout.cancel(c, whole),
         "family.shards_ended, the last one, which failed": lambda c: _end_shards(c, whole),
-        "family.retry, one job": lambda c: family.retry(c, [JobState.FAILED], broken),
-        "family.retry, a family's failed": lambda c: family.retry(c, [JobState.FAILED], ended),
-        "family.retry, all quarantined": lambda c: family.retry(c, [JobState.QUARANTINED]),
+        "family.retry, one job": lambda c: fanout.retry(c, [JobState.FAILED], broken),
+        "family.retry, a family's failed": lambda c: fanout.retry(c, [JobState.FAILED], ended),
+        "family.retry, all quarantined": lambda c: fanout.retry(c, [JobState.QUARANTINED]),
     }
 
 
 def _end_shards(connection: Connection, parent: uuid.UUID) -> None:
     left = connection.execute(text("SELECT remaining FROM job WHERE id = :parent"), {"parent": parent}).scalar_one()
-    family.shards_ended(connection, parent, ended=left, failed=1)
+    fanout.shards_ended(connection, parent, ended=left, failed=1)
 
 
 def _looks(waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
@@ -266,15 +267,15 @@ def _finish_last(connection: Connection, held: ledger.Claim) -> None:
     ledger.finish(connection, held, JobState.DONE)
 
 
-def _live(connection: Connection) -> list[roster.LiveWorker]:
+def _live(connection: Connection) -> list[worker_registry.LiveWorker]:
     for number in range(100):
-        roster.register(connection, f"worker-{number}", [_QUEUE], number)
-    return roster.live(connection)
+        worker_registry.register(connection, f"worker-{number}", [_QUEUE], number)
+    return worker_registry.live(connection)
 
 
 def _relay(connection: Connection) -> int:
-    roster.register(connection, "worker@here", [_QUEUE], 1)
-    return upkeep.relay(connection, _QUEUE, lambda _: 0, lambda *_: None)
+    worker_registry.register(connection, "worker@here", [_QUEUE], 1)
+    return maintenance.relay(connection, _QUEUE, lambda _: 0, lambda *_: None)
 
 
 def _one(engine: Engine, condition: str) -> uuid.UUID:

@@ -173,13 +173,13 @@ def database_reading(settings: Settings) -> Reading:
 
 def live_workers(settings: Settings) -> list[Reading]:
     """Workers that said within half a minute that they live, on whatever machine."""
-    from workers import roster
     from workers.database import connect
+    from workers.jobs import worker_registry
 
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
     try:
         with engine.connect() as connection:
-            return [asdict(worker) for worker in roster.live(connection)]
+            return [asdict(worker) for worker in worker_registry.live(connection)]
     finally:
         engine.dispose()
 

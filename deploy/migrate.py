@@ -33,12 +33,12 @@ def grant(settings: Settings) -> str | None:
         Unavailable: Postgres does not answer.
     """
     from schemas import roles
-    from workers import roster
+    from workers.jobs import worker_registry
 
     with owner(settings) as engine, engine.begin() as connection:
         if not roles.owns_tables(connection):
             return "No rights were given: this login does not own the tables. Run `tweetmill migrate` with the DATABASE_URL of their owner."
-        roster.forget(connection)
+        worker_registry.forget(connection)
         missing = roles.missing(connection)
         if missing and not roles.may_create(connection):
             create = "; ".join(f"CREATE ROLE {role} NOLOGIN" for role in missing)

@@ -6,8 +6,8 @@ from typing import Any
 
 from schemas.payloads import EvaluationSpec, Queue
 from tasks.submission import Submitted, fingerprint, submit
-from workers import attempt
 from workers.app import app
+from workers.jobs import attempt
 
 EVALUATE = "evaluation.evaluate"
 

@@ -10,10 +10,11 @@ from sqlalchemy import text
 from schemas.payloads import Queue, ReviewedSpec, Stage
 from tasks.submission import Submitted, fingerprint, submit
 from tasks.synthesis import overwritten
-from workers import attempt, datasets
+from workers import datasets
 from workers.app import app
 from workers.database import transaction
 from workers.errors import UserError
+from workers.jobs import attempt
 
 if TYPE_CHECKING:
     from workers.synthesis.opening import Opened

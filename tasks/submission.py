@@ -16,10 +16,10 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from schemas.payloads import Payload, Queue
-from workers import ledger, upkeep
 from workers.app import pending, publish
 from workers.database import transaction
 from workers.errors import Unavailable
+from workers.jobs import ledger, maintenance
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def publish_now(queue: Queue) -> int:
     This is a turn of the relay, so that new jobs neither overtake old ones nor pile up in Redis.
     """
     try:
-        return upkeep.supply(queue.value, pending, publish)
+        return maintenance.supply(queue.value, pending, publish)
     except (OperationalError, RedisError, OSError, Unavailable, DBAPIError) as error:
         logger.warning("not published now (%s): the job waits in Postgres, and the workers' upkeep publishes it", type(error).__name__)
         return 0

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, text
 from schemas.payloads import Queue, ShardSpec, SummarizationSpec
 from schemas.states import JobState
 from tasks.submission import Submitted, publish_now
-from workers import attempt, ledger
 from workers.app import app
 from workers.database import transaction
+from workers.jobs import attempt, ledger
 
 SUMMARIZE = "summarization.summarize"
 SUMMARIZE_SHARD = "summarization.summarize_shard"

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue
 from schemas.synthesis import SynthesisSpec
 from tasks.submission import Submitted, fingerprint, submit
-from workers import attempt
 from workers.app import app
 from workers.database import transaction
 from workers.errors import UserError
+from workers.jobs import attempt
 
 SYNTHESIZE = "synthesis.synthesize"
 FIT = "synthesis.noise_fit"

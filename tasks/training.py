@@ -6,8 +6,8 @@ from typing import Any
 
 from schemas.payloads import Queue, TrainingSpec
 from tasks.submission import Submitted, fingerprint, submit
-from workers import attempt
 from workers.app import app
+from workers.jobs import attempt
 
 TRAIN = "training.train"
 

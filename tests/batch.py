@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tasks.submission import publish_now
 from tests.work import KIND, QUEUE, Work
-from workers import ledger
 from workers.database import transaction
+from workers.jobs import ledger
 
 AT_ONCE = 500
 

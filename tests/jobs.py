@@ -9,7 +9,7 @@ from sqlalchemy import Engine, Row, text
 
 from schemas.payloads import Payload
 from schemas.states import JobState
-from workers import ledger
+from workers.jobs import ledger
 
 LEASE = 60.0
 

@@ -19,10 +19,10 @@ from sqlalchemy import text
 
 from schemas.payloads import Payload, Queue
 from tasks.submission import publish_now
-from workers import attempt, ledger
 from workers.app import LazyCelery
-from workers.attempt import Attempt, Outcome
 from workers.database import transaction
+from workers.jobs import attempt, ledger
+from workers.jobs.attempt import Attempt, Outcome
 
 KIND = "test.work"
 QUEUE = Queue.UPKEEP

@@ -28,7 +28,7 @@ from workers.redaction import redact
 from workers.settings import Settings, get_settings
 
 # However the broker's URL is written, and by whatever tool.
-TRANSPORT_ALIASES.update(redis="workers.reception:CarefulTransport", rediss="workers.reception:CarefulTransport")
+TRANSPORT_ALIASES.update(redis="workers.jobs.message_guard:CarefulTransport", rediss="workers.jobs.message_guard:CarefulTransport")
 
 # The one place where the lower floor names the upper one, as strings: Celery imports them when a worker starts.
 TASK_MODULES = ("tasks.synthesis", "tasks.review", "tasks.training", "tasks.evaluation", "tasks.summarization", "tasks.upkeep")
@@ -88,7 +88,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_proc_alive_timeout": 120.0,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
-        "worker_consumer": "workers.reception:CarefulConsumer",
+        "worker_consumer": "workers.jobs.message_guard:CarefulConsumer",
     }
 
 
@@ -157,7 +157,7 @@ def _check_before_work(**_: object) -> None:
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _start_upkeep(sender: Any, **_: object) -> None:
     from workers.database import get_engine
-    from workers.upkeep import Upkeep
+    from workers.jobs.maintenance import Upkeep
 
     settings = get_settings()
     queues = tuple(sender.app.amqp.queues.consume_from)

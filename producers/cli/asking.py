@@ -14,7 +14,7 @@ from schemas.states import RETRIABLE, JobState
 if TYPE_CHECKING:
     from tasks.submission import Submitted
     from workers.counts import Counts
-    from workers.views import JobView
+    from workers.jobs.queries import JobView
 
 RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", metavar="FILE", help="The recipe, a YAML file.")]
 Overrides = Annotated[
@@ -80,15 +80,16 @@ def take_up(submitted: Submitted) -> JobState | None:
 
     Whoever asks once more for what was cancelled or failed wants it done.
     """
-    from workers import family, views
     from workers.database import transaction
+    from workers.jobs import fanout
+    from workers.jobs import queries as views
 
     if submitted.new:
         return None
     short = str(submitted.job)[:8]
     with transaction() as connection:
         state = views.job(connection, submitted.job).state
-        again = state in RETRIABLE and family.retry(connection, RETRIABLE, submitted.job)
+        again = state in RETRIABLE and fanout.retry(connection, RETRIABLE, submitted.job)
     if again:
         say(f"The same was asked before and {_ENDED[state]}: job {short} is queued again.")
     else:

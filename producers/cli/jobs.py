@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from workers.views import EventView, JobView
+    from workers.jobs.queries import EventView, JobView
 
 Reference = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, the beginning of it, or latest.")]
 
@@ -44,8 +44,8 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List the newest jobs."""
-    from workers import views
     from workers.database import transaction
+    from workers.jobs import queries as views
 
     with transaction() as connection:
         found = views.jobs(connection, state=state, kind=kind, shards=every, limit=limit)
@@ -62,8 +62,9 @@ def jobs(
 
 def job(reference: Reference, as_json: AsJson = False) -> None:
     """Show one job: how it stands, what it was asked, what came of it, and what happened on the way."""
-    from workers import ledger, views
     from workers.database import transaction
+    from workers.jobs import ledger
+    from workers.jobs import queries as views
 
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference)
@@ -85,8 +86,9 @@ def logs(
     """Show what happened to a job and its shards, oldest first. With --json one object a line."""
     import time
 
-    from workers import ledger, views
     from workers.database import transaction
+    from workers.jobs import ledger
+    from workers.jobs import queries as views
 
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference)
@@ -107,12 +109,12 @@ def logs(
 
 def cancel(reference: Reference) -> None:
     """Cancel a job and its shards. What runs stops within seconds; rows that are stored stay."""
-    from workers import family, ledger
     from workers.database import transaction
+    from workers.jobs import fanout, ledger
 
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference)
-        concerned = family.cancel(connection, id_)
+        concerned = fanout.cancel(connection, id_)
     say(f"Cancelled {str(id_)[:8]}" + (f" with {concerned - 1} shards." if concerned > 1 else "."))
 
 
@@ -122,16 +124,16 @@ def retry(
     quarantined: Annotated[bool, typer.Option("--quarantined", help="All jobs that failed too often.")] = False,
 ) -> None:
     """Queue ended jobs again: one with its unfinished shards, or all that failed. What is stored already is not done again."""
-    from workers import family, ledger
     from workers.database import transaction
     from workers.errors import UserError
+    from workers.jobs import fanout, ledger
 
     many = [state for state, wanted in ((JobState.FAILED, failed), (JobState.QUARANTINED, quarantined)) if wanted]
     if (reference is None) == (not many):
         raise typer.BadParameter("name one job, or give --failed or --quarantined")
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference) if reference is not None else None
-        again = family.retry(connection, many or RETRIABLE, id_)
+        again = fanout.retry(connection, many or RETRIABLE, id_)
     if not again and id_ is not None:
         raise UserError(f"job {id_} has nothing to retry. `tweetmill job {str(id_)[:8]}` shows how it stands")
     say(f"Queued {len(again)} job{'' if len(again) == 1 else 's'} again.")
@@ -159,7 +161,7 @@ def _jobs_table(found: list[JobView]) -> RenderableType:
 def _stands(found: JobView) -> str:
     """Why a job failed, or how far it is."""
     from producers.cli.watching import sight
-    from workers.views import ShardsView
+    from workers.jobs.queries import ShardsView
 
     if found.error and found.state is not JobState.DONE:
         return str(found.error.get("message"))

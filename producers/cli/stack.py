@@ -103,13 +103,13 @@ def drain(
     wait: Annotated[bool, typer.Option("--wait", help="Return when they have left.")] = False,
 ) -> None:
     """Have workers leave: they take no job any more, give back what they hold at its next step, and end. No failure is counted."""
-    from workers import roster
     from workers.database import transaction
+    from workers.jobs import worker_registry
 
     if bool(workers) == every:
         raise typer.BadParameter("name workers, or give --all")
     with transaction() as connection:
-        asked = roster.drain(connection, workers or None)
+        asked = worker_registry.drain(connection, workers or None)
     if not asked:
         say("No worker is alive.")
     for worker in asked:
@@ -122,12 +122,12 @@ def drain(
 def _wait_for_leave(asked: set[tuple[str, int]]) -> None:
     import time
 
-    from workers import roster
     from workers.database import transaction
+    from workers.jobs import worker_registry
 
     while True:
         with transaction() as connection:
-            if not asked & {(worker.name, worker.pid) for worker in roster.live(connection)}:
+            if not asked & {(worker.name, worker.pid) for worker in worker_registry.live(connection)}:
                 return
         time.sleep(_LOOK_EVERY)
 

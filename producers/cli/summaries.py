@@ -129,8 +129,9 @@ def summaries(
     as_json: AsJson = False,
 ) -> None:
     """Print summaries with their tweets, flags, model and worker, as they stand now. With --json one array."""
-    from workers import files, ledger, models
+    from workers import files, models
     from workers.database import transaction
+    from workers.jobs import ledger
     from workers.summaries import stream
 
     if as_json and form is Format.CSV:

@@ -17,7 +17,7 @@ from producers.cli.output import console, line, say
 from schemas.states import JobState
 
 if TYPE_CHECKING:
-    from workers.views import JobView, ShardsView
+    from workers.jobs.queries import JobView, ShardsView
 
 _LOOK_EVERY = 0.5
 _LINE_EVERY = 5.0
@@ -46,8 +46,8 @@ def watch(job_id: uuid.UUID) -> JobView:
         NotFound: there is no such job.
         KeyboardInterrupt: the person stopped watching, and was told that the job goes on.
     """
-    from workers import views
     from workers.database import transaction
+    from workers.jobs import queries as views
 
     job: JobView | None = None
     try:

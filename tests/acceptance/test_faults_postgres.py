@@ -13,7 +13,7 @@ from tests.mill import LEASE, Mill, is_alive, seconds_until
 from tests.proxy import Proxy
 from tests.work import Work, enqueue
 from tests.worker_process import wait_for
-from workers import ledger
+from workers.jobs import ledger
 
 
 @pytest.mark.fault(21)

@@ -19,7 +19,7 @@ from tasks.summarization import enqueue
 from tests import jobs
 from tests.tiny_model import build_tiny_model
 from tests.worker_process import WorkerProcess, wait_for
-from workers import family
+from workers.jobs import fanout
 
 pytestmark = pytest.mark.spread
 
@@ -125,7 +125,7 @@ def test_a_cancelled_job_stops_where_it_is_and_can_be_taken_up_again(engine, who
     worker = start("worker")
     assert wait_for(lambda: is_under_way(engine)), worker.log
     with engine.begin() as connection:
-        assert family.cancel(connection, whole) == 3
+        assert fanout.cancel(connection, whole) == 3
     asked = time.monotonic()
     assert wait_for(lambda: {shard.state for shard in shards(engine)} == {"cancelled"}, 15), worker.log
     stopped = round(time.monotonic() - asked, 2)
@@ -139,7 +139,7 @@ def test_a_cancelled_job_stops_where_it_is_and_can_be_taken_up_again(engine, who
     assert jobs.row(engine, whole).remaining == 0
 
     with engine.begin() as connection:
-        family.retry(connection, [JobState.CANCELLED], whole)
+        fanout.retry(connection, [JobState.CANCELLED], whole)
     assert wait_for(lambda: jobs.state(engine, whole) == "done", 120), worker.log
     after = summaries(engine)
     assert len(after) == TWEETS

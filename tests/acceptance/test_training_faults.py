@@ -18,7 +18,7 @@ from tests.ranks import limit
 from tests.tiny_model import build_tiny_model
 from tests.trainings import TrainingJob, add_dataset, group, left
 from tests.worker_process import WorkerProcess, wait_for
-from workers import family
+from workers.jobs import fanout
 from workers.training.processes import is_running
 
 pytestmark = pytest.mark.spread
@@ -209,10 +209,10 @@ def test_a_cancelled_training_ends_at_once_and_a_retry_goes_on(engine: Engine, b
     worker = start("worker")
     assert wait_for(past(job, 30), 120), worker.log
     with engine.begin() as connection:
-        family.cancel(connection, job.id)
+        fanout.cancel(connection, job.id)
     assert wait_for(lambda: job.row.state == "cancelled", 20), worker.log
 
     with engine.begin() as connection:
-        family.retry(connection, [JobState.CANCELLED], job.id)
+        fanout.retry(connection, [JobState.CANCELLED], job.id)
     assert wait_for(lambda: job.step(2) > 0, 120), worker.log
     assert job.resumed_from == [job.saved(1)]

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, text
 
 from tests import jobs
 from tests.jobs import Work, add, row, state
-from workers import attempt, family, roster, upkeep
-from workers.attempt import Attempt, Outcome
 from workers.errors import LeaseLost, Unavailable, UserError
+from workers.jobs import attempt, fanout, maintenance, worker_registry
+from workers.jobs.attempt import Attempt, Outcome
 from workers.settings import get_settings
 
 TWEET = "a secret tweet"
@@ -164,7 +164,7 @@ def test_a_running_job_hears_a_cancel_at_its_next_renewal(engine, quick):
 
     def cancel() -> None:
         with engine.begin() as connection:
-            family.cancel(connection, job)
+            fanout.cancel(connection, job)
 
     threading.Timer(0.3, cancel).start()
     begun = time.monotonic()
@@ -178,7 +178,7 @@ def test_a_running_job_hears_that_its_worker_leaves_and_is_given_back(engine, qu
 
     def depart() -> None:
         with engine.begin() as connection:
-            roster.leave(connection, "worker@here", 1)
+            worker_registry.leave(connection, "worker@here", 1)
 
     threading.Timer(0.3, depart).start()
     run(job, obedient)
@@ -193,7 +193,7 @@ def test_renewals_keep_a_job_that_takes_longer_than_its_lease(engine, quick):
             time.sleep(0.1)
             at.check()
             with engine.begin() as connection:
-                assert upkeep.reap(connection) == []
+                assert maintenance.reap(connection) == []
         return Outcome()
 
     run(job, patient)

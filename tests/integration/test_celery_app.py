@@ -19,8 +19,8 @@ from deploy.health import broker_reading, idle_beside_messages, redis_client
 from tests import jobs
 from tests.conftest import Servers
 from tests.worker_process import WorkerProcess, wait_for
-from workers import messages, roster
 from workers.app import TASK_MODULES, app, broker_options, configuration, pending, publish
+from workers.jobs import messages, worker_registry
 from workers.settings import Settings, get_settings
 
 
@@ -280,7 +280,7 @@ def test_commands_that_make_no_sense_leave_a_worker_listening(worker: WorkerProc
 def test_status_names_a_worker_that_takes_nothing(worker: WorkerProcess, engine: Engine, servers: Servers):
     def problems() -> list[str]:
         with engine.connect() as connection:
-            workers = [asdict(live) for live in roster.live(connection)]
+            workers = [asdict(live) for live in worker_registry.live(connection)]
         return idle_beside_messages(get_settings(), workers)
 
     app.send_task("upkeep.ping", queue="upkeep")
@@ -321,7 +321,7 @@ class _Trap:
 def test_a_worker_says_that_it_lives_and_takes_its_leave(worker: WorkerProcess, engine: Engine):
     def listed() -> list[str]:
         with engine.connect() as connection:
-            return [worker.name for worker in roster.live(connection)]
+            return [worker.name for worker in worker_registry.live(connection)]
 
     assert wait_for(lambda: listed() == ["steady@test"])
     worker.signal(signal.SIGTERM)

@@ -15,10 +15,10 @@ from tests import jobs
 from tests.conftest import Servers
 from tests.jobs import Work, add, row
 from tests.proxy import Proxy
-from workers import attempt, family
-from workers.attempt import Attempt, Outcome, Stopped
 from workers.database import get_engine
 from workers.errors import Unavailable, UserError
+from workers.jobs import attempt, fanout
+from workers.jobs.attempt import Attempt, Outcome, Stopped
 from workers.settings import get_settings
 
 REQUEST, ANSWER = b"Q", b"C"  # the first byte of what Postgres's protocol sends for each
@@ -125,7 +125,7 @@ def test_an_attempt_that_lost_its_job_during_the_outage_writes_nothing(engine, l
     def lose(_: float) -> None:
         jobs.alter(engine, job, "state = 'queued', attempt = attempt + 1")
         with engine.begin() as connection:
-            family.cancel(connection, job)
+            fanout.cancel(connection, job)
 
     job = add(engine)
     monkeypatch.setattr(attempt.time, "sleep", lose)

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, text
 from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from tests import jobs
 from tests.jobs import add, add_family, claim, claimed, finish, row, state
-from workers import family, upkeep
 from workers.database import transaction
 from workers.errors import LeaseLost, Unavailable, UserError
+from workers.jobs import fanout, maintenance
 
 RETRIED = (JobState.FAILED, JobState.CANCELLED, JobState.QUARANTINED)
 
@@ -28,12 +28,12 @@ def engine(clean_database: Engine) -> Engine:
 
 def cancel(engine: Engine, job: uuid.UUID) -> int:
     with engine.begin() as connection:
-        return family.cancel(connection, job)
+        return fanout.cancel(connection, job)
 
 
 def retry(engine: Engine, job: uuid.UUID | None = None, states: tuple[JobState, ...] = RETRIED) -> list[uuid.UUID]:
     with engine.begin() as connection:
-        return family.retry(connection, states, job)
+        return fanout.retry(connection, states, job)
 
 
 def test_the_last_shard_closes_its_parent(engine):
@@ -76,7 +76,7 @@ def test_a_quarantined_shard_counts_as_ended(engine):
     claimed(engine, shard)
     jobs.expire(engine, shard)
     with engine.begin() as connection:
-        assert upkeep.reap(connection) == [shard]
+        assert maintenance.reap(connection) == [shard]
     assert (state(engine, shard), state(engine, parent)) == ("quarantined", "failed")
 
 
@@ -198,7 +198,7 @@ def test_under_everything_at_once_nothing_waits_for_ever_every_move_is_legal_and
             job = chance.choice(everyone)
             try:
                 with transaction() as connection:
-                    chance.choice((family.cancel, _retry_one, _reap, _run_one, _run_one, _run_one))(connection, job)
+                    chance.choice((fanout.cancel, _retry_one, _reap, _run_one, _run_one, _run_one))(connection, job)
             except (LeaseLost, UserError):
                 continue
             except Unavailable as error:
@@ -215,7 +215,7 @@ def test_under_everything_at_once_nothing_waits_for_ever_every_move_is_legal_and
             if state(engine, shard) == "running":
                 jobs.expire(engine, shard)
                 with engine.begin() as connection:
-                    upkeep.reap(connection)
+                    maintenance.reap(connection)
             jobs.alter(engine, shard, "run_after = now()")
             held = claim(engine, shard)
             if held is not None:
@@ -233,15 +233,15 @@ def legal(moves: dict[JobState, frozenset[JobState]]) -> set[tuple[str, str]]:
 
 
 def _retry_one(connection, job):
-    family.retry(connection, RETRIED, job)
+    fanout.retry(connection, RETRIED, job)
 
 
 def _reap(connection, job):
-    upkeep.reap(connection)
+    maintenance.reap(connection)
 
 
 def _run_one(connection, job):
-    from workers import ledger
+    from workers.jobs import ledger
 
     held = ledger.claim(connection, job, "worker@here", 0.0)
     if held is None:

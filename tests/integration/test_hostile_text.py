@@ -17,7 +17,7 @@ from producers.cli import main
 from schemas.states import JobState
 from tests.integration.in_process import working
 from tests.jobs import add, claimed
-from workers import ledger
+from workers.jobs import ledger
 
 HOSTILE = "late \x1b]52;c;bWluZQ==\x1b\\ \x1b[2J \x9b31m \u202etxet\u202c \u2066i\u2069 \x7f [bold]b[/bold] [/x] [link=x.invalid]l[/link]"
 ROWS = (

@@ -22,8 +22,9 @@ from tasks.submission import Submitted
 from tests import jobs
 from tests.jobs import add, add_family, claimed, finish
 from tests.worker_process import wait_for
-from workers import family, ledger, upkeep, views
 from workers.errors import NotFound
+from workers.jobs import fanout, ledger, maintenance
+from workers.jobs import queries as views
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -240,7 +241,7 @@ def test_a_job_whose_worker_died_says_which_and_keeps_what_its_log_said_before(e
     claimed(engine, job, "gpu1@south")
     jobs.expire(engine, job)
     with engine.begin() as connection:
-        upkeep.reap(connection)
+        maintenance.reap(connection)
     page = run("job", str(job))[1]
     for said in ("quarantined", "worker gpu1@south stopped renewing its lease", "gpu1@south, host south", "tried to allocate 20 GiB"):
         assert said in page
@@ -408,7 +409,7 @@ def test_asking_once_more_for_what_is_done_or_under_way_does_nothing_twice(engin
 def test_asking_once_more_for_a_cancelled_family_queues_its_shards_again(engine):
     parent, shards = add_family(engine, 2)
     with engine.begin() as connection:
-        family.cancel(connection, parent)
+        fanout.cancel(connection, parent)
 
     asking.take_up(Submitted(job=parent, new=False))
 

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, text
 from schemas.states import JobState
 from tests import jobs
 from tests.jobs import add, claim, claimed, expire, finish, row, state
-from workers import family, ledger, upkeep
 from workers.errors import LeaseLost, NotFound
+from workers.jobs import fanout, ledger, maintenance
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_an_expired_lease_is_no_invitation_the_reaper_alone_ends_it(engine):
     expire(engine, job)
     assert claim(engine, job) is None
     with engine.begin() as connection:
-        assert upkeep.reap(connection) == [job]
+        assert maintenance.reap(connection) == [job]
     assert claimed(engine, job).attempt == 2
     assert row(engine, job).failures == 1
 
@@ -122,7 +122,7 @@ def test_a_worker_that_slept_through_its_lease_can_write_nothing(engine):
     zombie = claimed(engine, job, "zombie@there")
     expire(engine, job)
     with engine.begin() as connection:
-        upkeep.reap(connection)
+        maintenance.reap(connection)
     claimed(engine, job)
     for write in (
         lambda connection: ledger.renew(connection, zombie),
@@ -172,7 +172,7 @@ def test_renewals_do_not_deadlock_with_the_commit_of_the_same_job(engine):
 
 def _reap(engine: Engine) -> list[uuid.UUID]:
     with engine.begin() as connection:
-        return upkeep.reap(connection)
+        return maintenance.reap(connection)
 
 
 def _renew(engine: Engine, held: ledger.Claim) -> None:
@@ -246,7 +246,7 @@ def test_a_job_that_ends_as_it_is_cancelled_is_done_if_its_commit_came_first(eng
 
 def _cancel(engine: Engine, job: uuid.UUID) -> int:
     with engine.begin() as connection:
-        return family.cancel(connection, job)
+        return fanout.cancel(connection, job)
 
 
 def _fail(engine: Engine, held: ledger.Claim) -> JobState:

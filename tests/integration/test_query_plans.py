@@ -15,9 +15,10 @@ from benchmarks import plans
 from deploy.health import redis_client
 from tasks import submission
 from tests.conftest import Servers
-from workers import events, family, ledger, roster, upkeep, views
+from workers.jobs import events, fanout, ledger, maintenance, worker_registry
+from workers.jobs import queries as views
 
-MODULES = (ledger, upkeep, roster, family, views, events, submission)
+MODULES = (ledger, maintenance, worker_registry, fanout, views, events, submission)
 NORMAL, LARGE = 200_000, 1_000_000
 
 

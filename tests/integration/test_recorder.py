@@ -12,14 +12,14 @@ from sqlalchemy import Engine, text
 
 from tests import jobs
 from workers import clock
-from workers.attempt import Attempt
 from workers.errors import LeaseLost
+from workers.jobs.attempt import Attempt
+from workers.jobs.maintenance import reap
 from workers.settings import get_settings
 from workers.training import checkpoints
 from workers.training.manifest import Manifest
 from workers.training.progress import Checkpoint, ProgressWriter, Step
 from workers.training.recorder import Recorder, attempt_folder
-from workers.upkeep import reap
 
 IDENTITY = "this training"
 

@@ -16,8 +16,9 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.integration.test_intake import Line
 from tests.openai_server import Answer, Server, always, serving
-from workers import family, intake
+from workers import intake
 from workers.inference import warm
+from workers.jobs import fanout
 from workers.settings import get_settings
 
 TWEETS = 3
@@ -89,6 +90,6 @@ def test_what_concerns_all_tweets_fails_the_shard_at_once_and_stores_nothing(
     server.script = always(thinking(SAID))
     warm._warm.clear()
     with clean_database.begin() as connection:
-        family.retry(connection, RETRIABLE, job)
+        fanout.retry(connection, RETRIABLE, job)
     work_off(clean_database)
     assert len(rows(clean_database, "SELECT 1 FROM summary")) == TWEETS

@@ -15,10 +15,11 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.integration.test_intake import Line
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
-from workers import attempt, intake, upkeep
-from workers.attempt import Attempt, Outcome
+from workers import intake
 from workers.inference import shards, warm
 from workers.inference.prompts import PROMPT_VERSION
+from workers.jobs import attempt, maintenance
+from workers.jobs.attempt import Attempt, Outcome
 
 TEXTS = [f"The bus number {number} was late again and I missed my train to Oslo!" for number in range(10)]
 
@@ -158,7 +159,7 @@ def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engi
 
     with clean_database.begin() as connection:
         connection.execute(text("UPDATE job SET lease_until = now() - interval '1 second' WHERE id = :shard"), {"shard": shard})
-        assert upkeep.reap(connection) == [shard]
+        assert maintenance.reap(connection) == [shard]
     attempt.run(str(shard), "second", ShardSpec, shards.summarize)
 
     after = {row.tweet: row for row in summaries(clean_database)}

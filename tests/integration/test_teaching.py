@@ -15,10 +15,10 @@ from tests import jobs
 from tests.openai_server import Answer, Request, Server, always, completion, serving, taught, teaching, tweet
 from tests.tiny_model import build_tiny_model
 from workers import clock
-from workers.attempt import Attempt, Stopped
 from workers.errors import LeaseLost, UserError
 from workers.inference import warm
 from workers.inference.engine import EngineError
+from workers.jobs.attempt import Attempt, Stopped
 from workers.synthesis import teach_asking, teach_rounds
 from workers.synthesis.teach_asking import Backoff
 from workers.synthesis.teaching import Question, Taught, teach

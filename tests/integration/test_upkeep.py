@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 
 from tests import jobs
 from tests.jobs import add, alter, claimed, expire, row, state
-from workers import family, ledger, roster, upkeep
 from workers.errors import Unavailable, UserError
-from workers.upkeep import Shortfall, Upkeep
+from workers.jobs import fanout, ledger, maintenance, worker_registry
+from workers.jobs.maintenance import Shortfall, Upkeep
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def engine(clean_database: Engine) -> Engine:
 
 def reap(engine: Engine) -> list[uuid.UUID]:
     with engine.begin() as connection:
-        return upkeep.reap(connection)
+        return maintenance.reap(connection)
 
 
 class Mailbox:
@@ -101,7 +101,7 @@ def test_a_job_that_kills_its_worker_is_quarantined_after_three_tries(engine):
 def test_a_silent_worker_whose_job_was_cancelled_does_not_bring_it_back(engine):
     held = claimed(engine, add(engine))
     with engine.begin() as connection:
-        family.cancel(connection, held.job)
+        fanout.cancel(connection, held.job)
     expire(engine, held.job)
     reap(engine)
     assert state(engine, held.job) == "cancelled"
@@ -110,7 +110,7 @@ def test_a_silent_worker_whose_job_was_cancelled_does_not_bring_it_back(engine):
 def test_a_worker_killed_while_it_was_leaving_costs_its_job_no_failure(engine):
     held = claimed(engine, add(engine))
     with engine.begin() as connection:
-        roster.leave(connection, "worker@here", 1)
+        worker_registry.leave(connection, "worker@here", 1)
     expire(engine, held.job)
     reap(engine)
     assert (row(engine, held.job).failures, row(engine, held.job).preemptions, state(engine, held.job)) == (0, 1, "queued")
@@ -137,24 +137,24 @@ def test_a_parent_has_no_lease_and_is_never_reaped(engine):
 
 def relay(engine: Engine, mailbox: Mailbox) -> int:
     with engine.begin() as connection:
-        return upkeep.relay(connection, "upkeep", mailbox.pending, mailbox.publish)
+        return maintenance.relay(connection, "upkeep", mailbox.pending, mailbox.publish)
 
 
 def live(engine: Engine, count: int) -> None:
     for number in range(count):
         with engine.begin() as connection:
-            roster.register(connection, f"worker{number}@here", ("upkeep", "training"), 1)
+            worker_registry.register(connection, f"worker{number}@here", ("upkeep", "training"), 1)
 
 
 def supply(engine: Engine, mailbox: Mailbox) -> int:
-    return upkeep.supply("upkeep", mailbox.pending, mailbox.publish, engine)
+    return maintenance.supply("upkeep", mailbox.pending, mailbox.publish, engine)
 
 
 def test_the_relay_publishes_the_oldest_first_until_redis_holds_its_share(engine, mailbox):
-    queued = [add(engine) for _ in range(upkeep.SHARE + 6)]
+    queued = [add(engine) for _ in range(maintenance.SHARE + 6)]
     live(engine, 2)
-    assert supply(engine, mailbox) == upkeep.SHARE
-    assert mailbox.messages == queued[: upkeep.SHARE]
+    assert supply(engine, mailbox) == maintenance.SHARE
+    assert mailbox.messages == queued[: maintenance.SHARE]
     assert supply(engine, mailbox) == 0
     mailbox.messages.clear()
     assert supply(engine, mailbox) == 6
@@ -201,13 +201,13 @@ def test_relays_at_once_publish_no_row_twice(engine, mailbox):
         new = [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(200)]
         queued = ledger.insert(connection, new)
     with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(lambda _: supply(engine, mailbox), range(4))) == upkeep.SHARE
-    assert len(set(mailbox.messages)) == len(mailbox.messages) == upkeep.SHARE, "together they keep to the share"
+        assert sum(pool.map(lambda _: supply(engine, mailbox), range(4))) == maintenance.SHARE
+    assert len(set(mailbox.messages)) == len(mailbox.messages) == maintenance.SHARE, "together they keep to the share"
     assert set(mailbox.messages) <= set(queued)
 
 
 def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_while(engine, mailbox, monkeypatch):
-    monkeypatch.setattr(upkeep, "_STUCK_AFTER", "1s")
+    monkeypatch.setattr(maintenance, "_STUCK_AFTER", "1s")
     stuck, wakes = threading.Event(), threading.Event()
 
     def publish(kind: str, queue: str, job: uuid.UUID) -> None:
@@ -216,7 +216,7 @@ def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_wh
 
     job = add(engine)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(upkeep.supply, "upkeep", mailbox.pending, publish, engine)
+        first = pool.submit(maintenance.supply, "upkeep", mailbox.pending, publish, engine)
         assert stuck.wait(10)
         begun = time.monotonic()
         while supply(engine, mailbox) == 0:
@@ -262,7 +262,7 @@ def test_messages_that_redis_forgot_are_published_again(engine, mailbox):
     mailbox.messages.clear()
     shortfall = Shortfall(patience=0.0)
     with engine.begin() as connection:
-        assert upkeep.find_lost(connection, "upkeep", mailbox.pending, shortfall) == 3
+        assert maintenance.find_lost(connection, "upkeep", mailbox.pending, shortfall) == 3
     assert relay(engine, mailbox) == 3
     assert sorted(mailbox.messages) == sorted(queued)
 
@@ -273,7 +273,7 @@ def test_one_lost_message_is_found_while_newer_ones_keep_the_queue_full(engine, 
     relay(engine, mailbox)
     mailbox.messages.remove(queued[0])
     with engine.begin() as connection:
-        assert upkeep.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 1
+        assert maintenance.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 1
     assert row(engine, queued[0]).published_at is None
 
 
@@ -283,7 +283,7 @@ def test_a_backlog_that_redis_holds_is_never_copied_however_old(engine, mailbox)
     relay(engine, mailbox)
     alter(engine, job, "published_at = now() - interval '5 hours'")
     with engine.begin() as connection:
-        assert upkeep.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 0
+        assert maintenance.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 0
 
 
 # The thread
@@ -317,29 +317,29 @@ def test_workers_that_were_not_seen_for_a_day_can_be_forgotten(engine):
     live(engine, 2)
     with engine.begin() as connection:
         connection.execute(text("UPDATE worker SET seen_at = now() - interval '25 hours' WHERE name = 'worker1@here'"))
-        assert roster.forget(connection) == 1
-        assert [worker.name for worker in roster.live(connection)] == ["worker0@here"]
+        assert worker_registry.forget(connection) == 1
+        assert [worker.name for worker in worker_registry.live(connection)] == ["worker0@here"]
 
 
 def test_a_name_that_two_workers_share_must_be_given_in_full(engine):
     with engine.begin() as connection:
         for host in ("north", "south"):
-            roster.register(connection, f"gpu0@{host}", ["upkeep"], 1)
+            worker_registry.register(connection, f"gpu0@{host}", ["upkeep"], 1)
         with pytest.raises(UserError, match="gpu0@north, gpu0@south have this name"):
-            roster.drain(connection, ["gpu0"])
-        assert [asked.name for asked in roster.drain(connection, ["gpu0@south"])] == ["gpu0@south"]
-        assert [worker.draining for worker in roster.live(connection)] == [False, True]
+            worker_registry.drain(connection, ["gpu0"])
+        assert [asked.name for asked in worker_registry.drain(connection, ["gpu0@south"])] == ["gpu0@south"]
+        assert [worker.draining for worker in worker_registry.live(connection)] == [False, True]
 
 
 def test_a_worker_that_begins_again_is_no_longer_asked_to_leave(engine):
     live(engine, 1)
     with engine.begin() as connection:
-        roster.drain(connection, None)
-        roster.has_left(connection, "worker0@here", 1)
-        assert roster.live(connection) == []
+        worker_registry.drain(connection, None)
+        worker_registry.has_left(connection, "worker0@here", 1)
+        assert worker_registry.live(connection) == []
     live(engine, 1)
     with engine.begin() as connection:
-        assert [worker.draining for worker in roster.live(connection)] == [False]
+        assert [worker.draining for worker in worker_registry.live(connection)] == [False]
 
 
 def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_upkeep):
@@ -347,7 +347,7 @@ def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_upkee
     thread = make_upkeep(terminate=lambda: told.append("end"))
     thread.watch()
     with engine.begin() as connection:
-        assert [asked.name for asked in roster.drain(connection, ["worker"])] == ["worker@here"]
+        assert [asked.name for asked in worker_registry.drain(connection, ["worker"])] == ["worker@here"]
     thread.watch()
     assert told == ["end"]
 
@@ -369,7 +369,7 @@ def test_many_messages_taken_at_once_are_one_look(engine, mailbox, make_upkeep):
 
     def pending(queue: str) -> int:
         looks.append(queue)
-        return upkeep.SHARE
+        return maintenance.SHARE
 
     add(engine)
     thread = make_upkeep(interval=60, pending=pending)
@@ -431,13 +431,13 @@ def test_no_statement_of_every_round_reads_the_whole_table(engine):
         )
         connection.execute(text("ANALYZE job"))
     statements = {
-        "reap": (upkeep._REAP, {"limit": 100}),
-        "relay": (upkeep._TAKE, {"queue": "upkeep", "limit": 4}),
-        "unpublish": (upkeep._UNPUBLISH, {"queue": "upkeep", "limit": 4}),
-        "count": (upkeep._PUBLISHED, {"queue": "upkeep"}),
-        "waits": (upkeep._WAITS, {"queue": "upkeep"}),
+        "reap": (maintenance._REAP, {"limit": 100}),
+        "relay": (maintenance._TAKE, {"queue": "upkeep", "limit": 4}),
+        "unpublish": (maintenance._UNPUBLISH, {"queue": "upkeep", "limit": 4}),
+        "count": (maintenance._PUBLISHED, {"queue": "upkeep"}),
+        "waits": (maintenance._WAITS, {"queue": "upkeep"}),
         "claim": (ledger._CLAIM, {"job": uuid.uuid4(), "owner": "w", "lease": 60.0, "kind": "upkeep.work", "sources": ["queued"]}),
-        "give back": (roster._GIVE_BACK, {"name": "worker@here"}),
+        "give back": (worker_registry._GIVE_BACK, {"name": "worker@here"}),
     }
     for name, (statement, values) in statements.items():
         with engine.connect() as connection:

@@ -13,9 +13,9 @@ from tests.nemesis.cluster import LEASE, Cluster
 from tests.nemesis.faults import Struck, fault
 from tests.nemesis.schedule import Strike
 from tests.proxy import Proxy
-from workers import family
 from workers.app import publish
 from workers.errors import UserError
+from workers.jobs import fanout
 
 # Redis
 
@@ -230,7 +230,7 @@ def cancel_job(cluster: Cluster, strike: Strike) -> Struck | None:
     cluster.history.write("cancelling", key=rows[0].idempotency_key)
     try:
         with cluster.engine.begin() as connection:
-            family.cancel(connection, rows[0].id)
+            fanout.cancel(connection, rows[0].id)
     except UserError:
         return None  # it has just ended
     return Struck(str(rows[0].id), told={"key": rows[0].idempotency_key})

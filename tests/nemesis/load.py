@@ -23,9 +23,9 @@ from tasks import summarization, training
 from tasks.submission import fingerprint, publish_now
 from tests.nemesis.history import History, read
 from tests.work import KIND, QUEUE, Fault, Work
-from workers import ledger
 from workers.database import transaction
 from workers.errors import TweetmillError
+from workers.jobs import ledger
 
 PERIOD = 2.5  # seconds between two batches
 ENOUGH = 25  # unfinished jobs at which the producer waits

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.utils.json import loads
 
-from workers.messages import LONGEST, Unusable, envelope, rebuild, rebuild_command
+from workers.jobs.messages import LONGEST, Unusable, envelope, rebuild, rebuild_command
 
 JOB = "0b2f5a52-7a3e-4a53-9a8f-0b6f3f6f1c11"
 TASKS = {"training.train", "upkeep.ping"}

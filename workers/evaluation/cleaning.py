@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from schemas.payloads import EvaluationSpec, Stage
-from workers.attempt import Attempt, Outcome
 from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import baselines
@@ -25,6 +24,7 @@ from workers.evaluation.normalisation import (
 from workers.evaluation.storing import store
 from workers.evaluation.systems import write_tuned
 from workers.inference.warm import get_engine
+from workers.jobs.attempt import Attempt, Outcome
 from workers.models import TunedModel
 
 SYSTEMS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")

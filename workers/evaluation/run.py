@@ -10,7 +10,6 @@ from sqlalchemy import Connection, text
 
 from schemas.payloads import EvaluationSpec, Stage
 from workers import models
-from workers.attempt import Attempt, Outcome
 from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import cleaning, metrics
@@ -19,6 +18,7 @@ from workers.evaluation.metrics import Scores
 from workers.evaluation.storing import store
 from workers.evaluation.systems import Row, Written, write
 from workers.inference.warm import get_engine
+from workers.jobs.attempt import Attempt, Outcome
 
 LONG_TWEET_WORDS = 20
 """Tweets of more words than this are where summarising means choosing: they get a table of their own."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from workers.attempt import Attempt
+from workers.jobs.attempt import Attempt
 
 
 def store(

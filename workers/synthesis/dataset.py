@@ -9,9 +9,9 @@ from typing import Any
 
 from schemas.payloads import Stage
 from schemas.synthesis import NoiseSource, SynthesisSpec
-from workers.attempt import Attempt, Outcome
 from workers.database import transaction
 from workers.errors import UserError
+from workers.jobs.attempt import Attempt, Outcome
 from workers.permissions import make_private
 from workers.settings import get_settings
 from workers.synthesis import expectations, reading, storing, teaching

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from schemas.synthesis import SynthesisSpec
 from workers import clock
-from workers.attempt import Attempt
 from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.inference.engine import EngineError
+from workers.jobs.attempt import Attempt
 from workers.synthesis import reading, teaching
 from workers.synthesis.dataset import questions, shown
 from workers.synthesis.hygiene import Hygiene

@@ -10,9 +10,9 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec
-from workers.attempt import Attempt, Outcome
 from workers.database import transaction
 from workers.errors import UserError
+from workers.jobs.attempt import Attempt, Outcome
 from workers.synthesis import corpus, profile
 from workers.synthesis.dictionary import frequencies
 from workers.synthesis.fitted import Fitted

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Row, text
 
 from schemas.payloads import ReviewedSpec
 from workers import datasets
-from workers.attempt import Attempt, Outcome
 from workers.database import transaction
 from workers.errors import UserError
+from workers.jobs.attempt import Attempt, Outcome
 from workers.synthesis.naming import claim_name
 from workers.synthesis.opening import GROUP
 from workers.synthesis.rows import sha256

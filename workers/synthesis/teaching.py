@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 from schemas.payloads import Stage
 from schemas.synthesis import SynthesisSpec, TeacherSource
 from workers import clock
-from workers.attempt import Attempt
 from workers.database import transaction
 from workers.errors import Unavailable
 from workers.inference.chat_server import Refusal
 from workers.inference.engine import EngineError
+from workers.jobs.attempt import Attempt
 from workers.synthesis import teach_cache
 from workers.synthesis.rows import ExampleRow
 from workers.synthesis.teach_access import teacher_of

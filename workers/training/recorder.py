@@ -12,9 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from workers import clock
-from workers.attempt import Attempt
 from workers.database import transaction
 from workers.errors import Unavailable
+from workers.jobs.attempt import Attempt
 from workers.training import checkpoints
 from workers.training.manifest import Manifest
 from workers.training.progress import Checkpoint, Event, ProgressReader, Start, Step

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 
 from schemas.payloads import Stage, TrainingSpec
 from workers import bases, models
-from workers.attempt import Attempt, Outcome, Stopped
 from workers.database import transaction
 from workers.errors import LeaseLost, NotFound, UserError
 from workers.inference import prompts
+from workers.jobs.attempt import Attempt, Outcome, Stopped
 from workers.permissions import make_private
 from workers.settings import get_settings
 from workers.training import checkpoints, launch

@@ -24,9 +24,10 @@ from sqlalchemy.exc import DBAPIError
 from schemas.bounds import STORED
 from schemas.payloads import Payload
 from schemas.states import JobState
-from workers import clock, ledger, logs
+from workers import clock, logs
 from workers.database import transaction
 from workers.errors import LeaseLost, TweetmillError, Unavailable, UserError
+from workers.jobs import ledger
 from workers.redaction import redact
 from workers.settings import RENEWED_WITHIN, get_settings
 

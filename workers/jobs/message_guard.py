@@ -2,7 +2,7 @@
 
 Whoever can write to Redis can put anything into a queue, or something else in a queue's place. Celery and kombu would stop or end the
 worker over some of it, and then the next one that takes it; over the rest they would write it into the log. So each message is written
-anew before they read it (`workers.messages`), whether it comes from a queue, from a command to all workers, or from the messages that
+anew before they read it (`workers.jobs.messages`), whether it comes from a queue, from a command to all workers, or from the messages that
 a worker left unacknowledged. No job is lost with a dropped message: the ledger publishes it again.
 """
 
@@ -22,9 +22,9 @@ from redis import Redis
 from redis.exceptions import DataError, ResponseError
 
 from schemas.payloads import Queue
-from workers import messages
 from workers.broker_keys import mend
-from workers.messages import Unusable
+from workers.jobs import messages
+from workers.jobs.messages import Unusable
 
 logger = logging.getLogger(__name__)
 

@@ -28,9 +28,10 @@ from functools import partial
 from sqlalchemy import Connection, Engine, text
 
 from schemas.states import JobState
-from workers import clock, roster
+from workers import clock
 from workers.database import transaction
-from workers.family import shards_ended
+from workers.jobs import worker_registry
+from workers.jobs.fanout import shards_ended
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def relay(connection: Connection, queue: str, pending: Pending, publish: Publish
         return 0
     # Asked before the lock too: while Redis is away, each tries for a while to reach it, and nobody shall wait for all the others.
     held = pending(queue)
-    values = {"queue": queue, "least": SHARE, "seen_within": roster.SEEN_WITHIN, "stuck": _STUCK_AFTER}
+    values = {"queue": queue, "least": SHARE, "seen_within": worker_registry.SEEN_WITHIN, "stuck": _STUCK_AFTER}
     share = connection.execute(text(_SHARE), values).one().messages
     room = min(_BATCH, share - pending(queue)) if held < share else 0
     if room <= 0:
@@ -216,11 +217,11 @@ class Upkeep:
     def watch(self) -> None:
         """One round that needs Postgres alone: say that we live, hear whether we shall leave, and reap."""
         with transaction(self.engine) as connection:
-            orders = roster.beat(connection, self.name, self.queues, self.pid)
+            orders = worker_registry.beat(connection, self.name, self.queues, self.pid)
             reaped = reap(connection)
         if reaped:
             logger.info("returned %d jobs whose lease had expired", len(reaped))
-        if orders == roster.DRAIN and not self._stopping.is_set():
+        if orders == worker_registry.DRAIN and not self._stopping.is_set():
             logger.info("asked to leave")
             self.terminate()
 
@@ -266,11 +267,11 @@ class Upkeep:
 
     def _depart(self) -> None:
         with transaction(self.engine) as connection:
-            roster.leave(connection, self.name, self.pid)
+            worker_registry.leave(connection, self.name, self.pid)
 
     def _sign_off(self) -> None:
         with transaction(self.engine) as connection:
-            roster.has_left(connection, self.name, self.pid)
+            worker_registry.has_left(connection, self.name, self.pid)
 
     def _try(self, step: Callable[[], None]) -> bool:
         try:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, text
 
 from schemas.states import PARENT_MOVES, RETRIABLE, JobState, sources_of
 from workers.errors import UserError
-from workers.events import record, record_many
+from workers.jobs.events import record, record_many
 
 _SHARDS_ENDED = """
 UPDATE job SET remaining = remaining - :ended,

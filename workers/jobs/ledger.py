@@ -3,7 +3,7 @@
 The row in Postgres is the truth; the Celery message is a hint that carries the row's id. A claim raises `attempt` before the work
 begins, and every later write names that attempt in its `WHERE`: the write of a worker that lost its lease changes nothing. All
 times are Postgres's `now()`, so a worker's clock may be wrong. Each move appends its event in the same statement.
-`docs/ledger.md` draws the states; `workers/family.py` counts shards.
+`docs/ledger.md` draws the states; `workers/jobs/fanout.py` counts shards.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sqlalchemy import Connection, text
 from schemas.payloads import Payload
 from schemas.states import FINAL_STATES, JobState, sources_of
 from workers.errors import LeaseLost, NotFound
-from workers.events import record, record_many
-from workers.family import shards_ended
+from workers.jobs.events import record, record_many
+from workers.jobs.fanout import shards_ended
 from workers.settings import get_settings
 
 
