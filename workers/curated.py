@@ -23,7 +23,7 @@ from workers.ingest.row import Row, Unit, key
 from workers.ingest.rows import Reading
 from workers.ingest.tables import column_of, columns_shown
 from workers.ingest.text import LONGEST_TEXT, check_text, field_name
-from workers.spreadsheets import cell_of
+from workers.text.spreadsheets import cell_of
 
 Kind = Literal["pairs", "references", "sentences"]
 

@@ -21,7 +21,7 @@ from schemas.payloads import Stage
 from workers import files
 from workers.errors import UserError
 from workers.inference.prompts import TUNED_SYSTEM
-from workers.spreadsheets import harmless
+from workers.text.spreadsheets import harmless
 
 SPLITS = ("train", "test")
 DATASET_INFO = "dataset_info.json"

@@ -20,7 +20,7 @@ from workers.ingest.row import Row
 from workers.ingest.rows import Reading
 from workers.ingest.tables import column_of, columns_shown
 from workers.ingest.text import check_text, checked_encoding, field_name
-from workers.spreadsheets import cell_of
+from workers.text.spreadsheets import cell_of
 from workers.text.thoughts import split_thoughts
 
 _READING = 2

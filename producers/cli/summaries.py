@@ -168,7 +168,7 @@ def _write(rows: Iterable[dict[str, Any]], out: TextIO, form: Format, raw: bool)
 
 
 def _for_people(cells: dict[str, Any]) -> dict[str, Any]:
-    from workers.spreadsheets import harmless, harmless_id
+    from workers.text.spreadsheets import harmless, harmless_id
 
     shown = {name: harmless(showable(cell)) if isinstance(cell, str) else cell for name, cell in cells.items()}
     return {**shown, "tweet": harmless_id(showable(str(cells["tweet"])))}

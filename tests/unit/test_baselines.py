@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.evaluation.baselines import lead, rules
-from workers.inference.clean import opening
-from workers.inference.promise import MAX_WORDS, promise
+from workers.text.clean import opening
+from workers.text.constraints import MAX_WORDS, promise
 
 WORDS = ("i", "the", "bus", "Oslo", "U.S.", "Dr. Who", "$5.1", "3rd", "late...", "really?!", "NO!!!", "sooo", "well,", "(so)", '"yes."')
 NOISE = (

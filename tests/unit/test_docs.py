@@ -17,8 +17,8 @@ from producers.cli import app
 from schemas.payloads import TrainingSpec
 from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from schemas.synthesis import SynthesisSpec
-from workers.inference import checks
 from workers.settings import Settings
+from workers.text import checks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -15,7 +15,7 @@ from producers.cli import main
 from workers import files
 from workers.errors import UserError
 from workers.files import DestinationError
-from workers.spreadsheets import cell_of, harmless, harmless_id
+from workers.text.spreadsheets import cell_of, harmless, harmless_id
 
 
 def left(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.synthesis.filters import clean_text, first_of_each, normalise, plain_sentence
+from workers.text.sentences import clean_text, first_of_each, normalise, plain_sentence
 
 
 @pytest.mark.parametrize(

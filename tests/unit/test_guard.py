@@ -10,7 +10,7 @@ import pytest
 from schemas.payloads import Stage
 from workers.inference.engine import Generation, Prompt, Sampling
 from workers.inference.guard import check, guarded, unguarded
-from workers.inference.promise import promise
+from workers.text.constraints import promise
 
 TWEET = "cant believe @BlueJet cancelled my flite AGAIN!!! 3rd time this month smh #fail http://t.co/x"
 GOOD = "BlueJet cancelled my flite again, 3rd time this month."

@@ -6,9 +6,9 @@ import pytest
 
 from schemas.payloads import Stage
 from tests.unit.test_guard import ScriptedEngine
-from workers.inference.checks import check
 from workers.inference.guard import guarded, unguarded
-from workers.inference.promise import MAX_WORDS, promise
+from workers.text.checks import check
+from workers.text.constraints import MAX_WORDS, promise
 
 TWEET = "my train left Leeds early and grandma missed it"
 INVENTED = "My train left Leeds early, horrible."

@@ -13,9 +13,9 @@ from schemas.payloads import Stage
 from schemas.synthesis import Filters
 from workers.drops import REASONS
 from workers.errors import UserError
-from workers.synthesis import language
 from workers.synthesis.hygiene import Hygiene
 from workers.synthesis.rows import ExampleRow
+from workers.text import language
 
 TWEET = "omg my flight to Oslo w/ @SkyJet was 3 hrs late AGAIN, never flying them again smh #fail"
 TARGET = "My flight to Oslo was 3 hours late again."

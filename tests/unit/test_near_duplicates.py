@@ -8,8 +8,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.synthesis.filters import normalise
-from workers.synthesis.near_duplicates import clusters, jaccard, shingles
+from workers.text.near_duplicates import clusters, jaccard, shingles
+from workers.text.sentences import normalise
 
 LONG = "the council will close the old harbour bridge for eleven weeks of repairs starting on monday morning"
 

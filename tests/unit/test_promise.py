@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.inference.promise import faithful, promise
+from workers.text.constraints import faithful, promise
 
 TWEET = "RT @anonymous OMG the 3rd #NewYork marathon was sooo good, 50k people came from the U.S. & Kenya!!! dont miss it in sept :) http://t.co/x"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.payloads import Stage
 from workers.inference.prompts import INSTRUCTION, PREPARED_LIMIT, few_shot, prepare, tuned, zero_shot
-from workers.inference.text import count_words, split_hashtag
+from workers.text.tokens import count_words, split_hashtag
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from schemas.payloads import Stage
 from schemas.synthesis import Filters
-from workers.inference.promise import faithful
-from workers.inference.words import foreign_words
 from workers.synthesis.hygiene import Hygiene
 from workers.synthesis.rows import ExampleRow
-from workers.synthesis.scrubbing import scrub
+from workers.text.constraints import faithful
+from workers.text.english.words import foreign_words
+from workers.text.pii import scrub
 
 EVERY = ("email", "phone", "handle")
 

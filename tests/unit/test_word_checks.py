@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.payloads import Stage
-from workers.inference import negation, numerals, places
-from workers.inference.checks import check
-from workers.inference.words import vocabulary
+from workers.text.checks import check
+from workers.text.english import negation, numerals, places
+from workers.text.english.words import vocabulary
 
 WORDS = ("new_number", "new_name", "negation")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workers.inference.clean import one_sentence, rules
-from workers.inference.promise import MAX_WORDS
-from workers.inference.text import count_words
+from workers.text.clean import one_sentence, rules
+from workers.text.constraints import MAX_WORDS
+from workers.text.tokens import count_words
 
 __all__ = ["lead", "rules"]
 

@@ -12,7 +12,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from workers.evaluation.bootstrap import Figure, interval
 from workers.evaluation.sari import sentence_sari
-from workers.inference.promise import faithful, promise
+from workers.text.constraints import faithful, promise
 
 METRICS = ("sari", "rougeL", "chrf", "promise", "faithful")
 """In the order of a table. The first three run from 0 to 100, the last two are shares of rows from 0 to 1."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from workers.inference.text import EMOJI, EMOTICON, LINK, plain
+from workers.text.tokens import EMOJI, EMOTICON, LINK, plain
 
 Span = tuple[str, ...]
 

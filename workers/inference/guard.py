@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.payloads import Stage
-from workers.inference.checks import Verdict, check
-from workers.inference.clean import opening, rules
 from workers.inference.engine import Engine, Generation, Prompt, Sampling
-from workers.inference.promise import MAX_WORDS
 from workers.inference.prompts import tuned
-from workers.inference.text import count_words
+from workers.text.checks import Verdict, check
+from workers.text.clean import opening, rules
+from workers.text.constraints import MAX_WORDS
+from workers.text.tokens import count_words
 
 __all__ = ["Guarded", "Verdict", "check", "guarded", "unguarded"]
 

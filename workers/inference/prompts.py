@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from schemas.payloads import Stage
 from workers.inference.engine import Message, Prompt
-from workers.inference.handles import spell_out_handles
-from workers.inference.lexicon import OPEN_ENDINGS
-from workers.inference.text import HANDLE, HASHTAG, LINK, plain, split_hashtag, split_hashtags, without_retweet_marks
+from workers.text.english.lexicon import OPEN_ENDINGS
+from workers.text.handles import spell_out_handles
+from workers.text.tokens import HANDLE, HASHTAG, LINK, plain, split_hashtag, split_hashtags, without_retweet_marks
 
 PROMPT_VERSION = "4"
 """Stored with every summary; it changes whenever a prompt or `prepare` changes what a model sees."""

@@ -19,11 +19,11 @@ from schemas.payloads import ShardSpec, Stage
 from workers import models
 from workers.database import transaction
 from workers.inference import prompts
-from workers.inference.clean import rules
 from workers.inference.engine import Engine
 from workers.inference.guard import Guarded, guarded, unguarded
 from workers.inference.warm import get_engine
 from workers.jobs.attempt import Attempt, Outcome
+from workers.text.clean import rules
 
 # Tweets between two flushes: a few seconds of work on a CPU, so that a killed worker loses no more than that.
 _FLUSH = 32

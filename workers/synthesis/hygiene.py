@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from schemas.synthesis import Filters
-from workers.inference import checks
-from workers.inference.promise import foreign_links
-from workers.inference.text import count_words
-from workers.synthesis import language
-from workers.synthesis.filters import normalise
-from workers.synthesis.near_duplicates import jaccard, shingles
 from workers.synthesis.rows import FLAGGED, ExampleRow
-from workers.synthesis.scrubbing import scrub
+from workers.text import checks, language
+from workers.text.constraints import foreign_links
+from workers.text.near_duplicates import jaccard, shingles
+from workers.text.pii import scrub
+from workers.text.sentences import normalise
+from workers.text.tokens import count_words
 
 _FAITHFUL = ("new_number", "new_name", "new_word", "negation")
 # What a person writes anew is mostly a word mended that the check can't follow, and those pairs teach most.

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from schemas.synthesis import ImportSource, SynthesisSpec
 from workers.imports import file_of
-from workers.synthesis.near_duplicates import Numbers
 from workers.synthesis.rows import ExampleRow, RejectedPair
 from workers.synthesis.splits import Split
 from workers.synthesis.spool import Spool
+from workers.text.near_duplicates import Numbers
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from workers.synthesis.filters import normalise
-from workers.synthesis.near_duplicates import shingles
+from workers.text.near_duplicates import shingles
+from workers.text.sentences import normalise
 
 
 class HeldBack:

@@ -14,16 +14,17 @@ from schemas.payloads import Stage
 from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
 from workers.errors import UserError
-from workers.synthesis import imported, near_duplicates, preflight, threads
-from workers.synthesis.filters import clean_text, first_of_each, plain_sentence
+from workers.synthesis import imported, preflight, threads
 from workers.synthesis.imported import Imported
 from workers.synthesis.leaks import HeldBack
-from workers.synthesis.near_duplicates import Numbers
 from workers.synthesis.preflight import Preflight, Supply
 from workers.synthesis.rows import RejectedPair, rejected_spool
 from workers.synthesis.splits import Member, held_back
 from workers.synthesis.spool import Spool
 from workers.synthesis.threads import Ingested
+from workers.text import near_duplicates
+from workers.text.near_duplicates import Numbers
+from workers.text.sentences import clean_text, first_of_each, plain_sentence
 
 LONG_TWEET = 20  # words: above it summarizing means choosing
 

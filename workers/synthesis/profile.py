@@ -16,12 +16,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workers.errors import UserError
-from workers.synthesis import patterns
 from workers.synthesis.keyboard import KEYBOARDS
 from workers.synthesis.rates import NoiseRates, measure
 from workers.synthesis.slips import Diagnosis
 from workers.synthesis.vectors import COLUMNS, Style, style_of
 from workers.synthesis.vocabulary import EMOJI, EMOTICONS, FILLERS, words
+from workers.text import patterns
 
 STYLES_KEPT = 3000
 FEWEST_TWEETS = 50

@@ -12,8 +12,8 @@ from typing import Any
 
 from schemas.payloads import Stage
 from workers.drops import meaning
-from workers.inference.checks import findings
-from workers.inference.words import content_words
+from workers.text.checks import findings
+from workers.text.english.words import content_words
 
 # What each finding means to somebody who has the tweet and the target before them.
 FINDINGS: Mapping[str, str] = {

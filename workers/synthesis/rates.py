@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workers.synthesis import patterns
 from workers.synthesis.slang import AMBIGUOUS, DEFAULT_SHARE, SLANG
 from workers.synthesis.vocabulary import words
+from workers.text import patterns
 
 CONTRACTIONS = frozenset(
     words(

@@ -17,10 +17,10 @@ from workers.synthesis import corpus, profile
 from workers.synthesis.dictionary import frequencies
 from workers.synthesis.fitted import Fitted
 from workers.synthesis.gauge import Sides, compare, present
-from workers.synthesis.near_duplicates import clusters
 from workers.synthesis.noising import Fixed
 from workers.synthesis.rates import measure
 from workers.synthesis.style import MEASURES, measured
+from workers.text.near_duplicates import clusters
 
 FEWEST_PAIRS = 50
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from workers.synthesis import patterns
 from workers.synthesis.vocabulary import words
+from workers.text import patterns
 
 Frequencies = Mapping[str, int]
 """How often each standard word was seen in a large body of English; what is not in it counts as unknown."""

@@ -17,10 +17,10 @@ from workers.inference.engine import Generation, Sampling
 from workers.inference.flow import as_they_come
 from workers.inference.gate import Gate
 from workers.inference.guard import MAX_NEW_TOKENS
-from workers.inference.promise import MAX_WORDS
 from workers.inference.warm import get_engine
 from workers.synthesis.teach_prompt import SCHEMA, Lesson
 from workers.synthesis.teach_reading import REPEATED, holds_json, text_of
+from workers.text.constraints import MAX_WORDS
 from workers.text.thoughts import split_thoughts
 
 PATIENCE = Backoff(tries=8, first=1.0, longest=600.0, hangs=3)

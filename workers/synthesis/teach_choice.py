@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.payloads import Stage
-from workers.inference.checks import check
-from workers.inference.promise import faithful
-from workers.inference.words import WORD
+from workers.text.checks import check
+from workers.text.constraints import faithful
+from workers.text.english.words import WORD
 
 ACCEPTED_BELOW = 3.0
 """A candidate that costs less by `checks.check` is learnt from: seven of eight curated pairs do. A broken promise, a number, a name or a

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from workers import templates
-from workers.inference.checks import check
 from workers.inference.control_tokens import neutralise_common
 from workers.inference.engine import Message, Prompt
-from workers.inference.promise import MAX_WORDS
 from workers.inference.prompts import prepare
 from workers.synthesis.rows import sha256
 from workers.templates import Template
+from workers.text.checks import check
+from workers.text.constraints import MAX_WORDS
 
 VERSION = 1
 """Part of every fingerprint: it changes whenever the same recipe asks something else."""

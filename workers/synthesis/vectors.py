@@ -11,11 +11,11 @@ import re
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from workers.synthesis import patterns
 from workers.synthesis.rates import BARE_CONTRACTIONS, CONTRACTIONS, opens_progressive
 from workers.synthesis.slang import AMBIGUOUS, SLANG
 from workers.synthesis.slips import COMPOUNDS, Diagnosis
 from workers.synthesis.vocabulary import words
+from workers.text import patterns
 
 # One letter a thing that stands around or between the words.
 HANDLE, HASHTAG, LINK, RETWEET, EMOTICON, EMOJI, FILLER, CREDIT = "AHLREJFV"

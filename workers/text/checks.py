@@ -14,12 +14,11 @@ from functools import lru_cache
 from itertools import pairwise
 
 from schemas.payloads import Stage
-from workers.inference import negation
-from workers.inference.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
-from workers.inference.promise import promise
 from workers.inference.prompts import prepare
-from workers.inference.text import EMOJI, EMOTICON, HANDLE, LINK, plain
-from workers.inference.words import (
+from workers.text.constraints import promise
+from workers.text.english import negation
+from workers.text.english.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
+from workers.text.english.words import (
     SENTENCE_END,
     WORD,
     content_words,
@@ -31,6 +30,7 @@ from workers.inference.words import (
     undo_elongation,
     vocabulary,
 )
+from workers.text.tokens import EMOJI, EMOTICON, HANDLE, LINK, plain
 
 _FEW = 4
 

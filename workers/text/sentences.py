@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from workers.synthesis import patterns
+from workers.text import patterns
 
 LONGEST_SUMMARY = 15  # words, as the house promises
 NOT_WORDS = re.compile(r"[\W_]+")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from workers.inference import numerals
-from workers.inference.expansions import expansions
-from workers.inference.lexicon import DOUBLED, FUNCTION, IRREGULAR, OPENERS, SLANG
-from workers.inference.text import HANDLE, HASHTAG, LINK, plain, split_hashtag
+from workers.text.english import numerals
+from workers.text.english.expansions import expansions
+from workers.text.english.lexicon import DOUBLED, FUNCTION, IRREGULAR, OPENERS, SLANG
+from workers.text.tokens import HANDLE, HASHTAG, LINK, plain, split_hashtag
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")

@@ -22,7 +22,7 @@ import numpy as np
 from datasketch import MinHash
 from numpy.typing import NDArray
 
-from workers.synthesis.filters import normalise
+from workers.text.sentences import normalise
 
 SHINGLE = 3  # words
 PERMUTATIONS = 128

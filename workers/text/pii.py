@@ -19,8 +19,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from workers.errors import UserError
-from workers.inference.text import HANDLE, LINK
-from workers.inference.words import foreign_names, foreign_numbers, foreign_words
+from workers.text.english.words import foreign_names, foreign_numbers, foreign_words
+from workers.text.tokens import HANDLE, LINK
 
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w-])")
 

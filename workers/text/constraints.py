@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from workers.inference.text import EMOJI, EMOTICON, HANDLE, LINK, count_words, plain
-from workers.inference.words import foreign_names, foreign_numbers
+from workers.text.english.words import foreign_names, foreign_numbers
+from workers.text.tokens import EMOJI, EMOTICON, HANDLE, LINK, count_words, plain
 
 MAX_WORDS = 15
 

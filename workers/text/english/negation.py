@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
-from workers.inference.lexicon import DENIALS, INTERJECTED_NO, NEGATION, OPPOSITES, SLANG, WEAK_DENIALS
-from workers.inference.text import LINK, plain, split_hashtags
-from workers.inference.words import WORD, content_words, join_acronyms, stem, undo_elongation
+from workers.text.english.lexicon import DENIALS, INTERJECTED_NO, NEGATION, OPPOSITES, SLANG, WEAK_DENIALS
+from workers.text.english.words import WORD, content_words, join_acronyms, stem, undo_elongation
+from workers.text.tokens import LINK, plain, split_hashtags
 
 _REACH = 5  # content words after a negation that it may deny
 _BEFORE = 4  # content words before it that it may be said of

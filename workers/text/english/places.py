@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from workers.inference.text import HANDLE, HASHTAG
+from workers.text.tokens import HANDLE, HASHTAG
 
 
 def _codes(*lines: str) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from workers.inference.lexicon import AMBIGUOUS_NUMBERS, NUMBERS
+from workers.text.english.lexicon import AMBIGUOUS_NUMBERS, NUMBERS
 
 _TOKEN = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|(?<![\d.])\.\d+|[^\W\d_]+(?:'[^\W\d_]+)*|%")
 _BETWEEN = re.compile(r"[ -]?")  # what may stand inside one number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from workers.inference.text import HANDLE
+from workers.text.tokens import HANDLE
 
 PLACEHOLDERS = frozenset({"anonymous", "user", "username"})
 """Handles that published data sets put in the place of people."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from workers.inference import places
-from workers.inference.lexicon import MARKS, SAYING, UNITS
-from workers.inference.text import HANDLE, RETWEET, split_hashtag
+from workers.text.english import places
+from workers.text.english.lexicon import MARKS, SAYING, UNITS
+from workers.text.tokens import HANDLE, RETWEET, split_hashtag
 
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),

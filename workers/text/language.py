@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from workers.errors import UserError
-from workers.inference.text import EMOJI, EMOTICON, HANDLE, HASHTAG, LINK, RETWEET, plain
+from workers.text.tokens import EMOJI, EMOTICON, HANDLE, HASHTAG, LINK, RETWEET, plain
 
 IMPOSSIBLE = 0.001
 """Probability of the wanted language under which a text is surely something else."""
