@@ -73,7 +73,7 @@ def _generate(base: Path, prompts: list[Prompt]) -> Callable[[], list[str]]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from workers.inference.chat import encode
+    from workers.base_models.chat_template import encode
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer: Any = AutoTokenizer.from_pretrained(base, padding_side="left")

@@ -10,8 +10,8 @@ from typing import Any
 from workers.errors import SettingsError
 
 RATE, SECONDS = 277.0, 1350.0
-"""GFLOP/s in float32, as `workers.precision` tells them, of two cores of a server CPU with AVX-512; and what the demo takes there from the
-stack to the last summary: half of it training, which was measured by CPU time, the rest in the proportion of an earlier run."""
+"""GFLOP/s in float32, as `workers.base_models.precision` tells them, of two cores of a server CPU with AVX-512; and what the demo takes
+there from the stack to the last summary: half of it training, which was measured by CPU time, the rest in the proportion of an earlier run."""
 
 
 def measure() -> dict[str, Any]:
@@ -20,7 +20,7 @@ def measure() -> dict[str, Any]:
     Raises:
         SettingsError: torch is not installed, or can't be used here.
     """
-    done = subprocess.run([sys.executable, "-P", "-m", "workers.precision"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-P", "-m", "workers.base_models.precision"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise SettingsError(f"the machine could not be measured: {last}. `pip install 'tweetmill[gpu]'` brings what it needs")

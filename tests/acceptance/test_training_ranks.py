@@ -16,10 +16,10 @@ import pytest
 
 from tests.ranks import Run, a_spec, alive, train, wait_for, write_train_file
 from tests.tiny_model import build_tiny_model
-from workers.bases import BaseRecord, digest
+from workers.base_models.files import BaseRecord, digest
+from workers.base_models.precision import choose
 from workers.inference.engine import Message, Sampling
 from workers.inference.transformers_engine import TransformersEngine
-from workers.precision import choose
 from workers.training.outcome import TrainingStopped
 from workers.training.payload import RunPayload
 from workers.training.processes import descendants

@@ -18,10 +18,10 @@ from transformers import AutoTokenizer
 
 from schemas.payloads import Stage
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
-from workers import bases
-from workers.bases import BaseRecord, UnusableAdapter, UnusableBase, check, digest
+from workers.base_models import files as bases
+from workers.base_models import loading as base_model
+from workers.base_models.files import BaseRecord, UnusableAdapter, UnusableBase, check, digest
 from workers.errors import NotFound, UserError
-from workers.inference import base_model
 from workers.inference.engine import Sampling
 from workers.inference.prompts import tuned
 from workers.inference.transformers_engine import TransformersEngine

@@ -12,8 +12,8 @@ from transformers.utils import chat_template_utils
 
 from schemas.payloads import Stage
 from tests.chat_templates import CHATML, FAMILIES, Family
+from workers.base_models.chat_template import ChatFormat, UnusableTemplate, chat_format, encode
 from workers.errors import UserError
-from workers.inference.chat import ChatFormat, UnusableTemplate, chat_format, encode
 from workers.inference.engine import Message, Prompt
 from workers.inference.prompts import few_shot, tuned, zero_shot
 from workers.training import data

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_model import build_tiny_model
-from workers.inference.convert import convert, is_complete, main
+from workers.base_models.convert_gguf import convert, is_complete, main
 
 
 def wheel(path: Path, *names: str) -> Path:

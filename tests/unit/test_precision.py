@@ -13,9 +13,9 @@ import torch
 from pydantic import ValidationError
 
 from schemas.payloads import TrainingSpec
-from workers import precision
+from workers.base_models import precision
+from workers.base_models.precision import Rates
 from workers.errors import UserError
-from workers.precision import Rates
 
 
 def a_spec(**options: Any) -> TrainingSpec:
@@ -78,7 +78,9 @@ def test_this_machine_is_measured_in_both_types() -> None:
 
 def test_with_its_bfloat16_instructions_switched_off_this_machine_takes_float32() -> None:
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    done = subprocess.run([sys.executable, "-m", "workers.precision"], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.base_models.precision"], env=environment, capture_output=True, text=True, check=True
+    )
     told = json.loads(done.stdout)
     assert told["dtype"] == "float32"
     assert told["slower"] > 2.5

@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from schemas.payloads import Stage
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
+from workers.base_models.chat_template import encode
 from workers.errors import UserError
 from workers.inference import lean_loop
-from workers.inference.chat import encode
 from workers.inference.engine import Message, Prompt, Sampling
 from workers.inference.lean_loop import batches, common_prefix
 from workers.inference.prompts import tuned

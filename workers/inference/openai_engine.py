@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from workers.base_models.control_tokens import neutralise_common
 from workers.inference.chat_reading import Completion, Problem, sentence
 from workers.inference.chat_server import Backoff, ChatServer, Meter, PromptError, Refusal, Request
-from workers.inference.control_tokens import neutralise_common
 from workers.inference.dialect import Feature
 from workers.inference.engine import Generation, Message, Prompt, Sampling
 from workers.inference.flow import as_they_come

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from workers import templates
-from workers.inference.control_tokens import neutralise_common
+from workers.base_models.control_tokens import neutralise_common
 from workers.inference.engine import Message, Prompt
 from workers.inference.prompts import prepare
 from workers.synthesis.rows import sha256

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from schemas.payloads import TrainingSpec
-    from workers.bases import BaseRecord
+    from workers.base_models.files import BaseRecord
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"

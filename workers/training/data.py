@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.inference.chat import chat_format
+from workers.base_models.chat_template import chat_format
 from workers.inference.engine import Message
 from workers.training.outcome import Rejected
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from schemas.payloads import TrainingSpec
-from workers.bases import BaseRecord, digest
-from workers.inference import base_model
-from workers.inference.chat import chat_format
+from workers.base_models import loading as base_model
+from workers.base_models.chat_template import chat_format
+from workers.base_models.files import BaseRecord, digest
 from workers.settings import get_settings
 from workers.training.adapters import save_adapter
 from workers.training.data import Visit, plan_batches

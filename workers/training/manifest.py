@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workers.precision import Dtype
+from workers.base_models.precision import Dtype
 
 MANIFEST_FILE = "manifest.json"
 

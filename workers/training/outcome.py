@@ -59,7 +59,7 @@ class TrainingResult(BaseModel):
 
     `seconds` is wall time in the ranks and `tokens` counts what they saw, padding excluded; both include the attempts that this one
     went on from, up to their checkpoints. `resumed_from` is the step that it went on from, 0 for none. `base_sha256` is the digest of the
-    base's weights, see `workers.bases`.
+    base's weights, see `workers.base_models.files`.
     `dtype` is that of the weights, `dtype_reason` why.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from schemas.payloads import TrainingSpec
-from workers.precision import Dtype
+from workers.base_models.precision import Dtype
 from workers.training.outcome import write_atomically
 
 PAYLOAD_FILE = "payload.json"

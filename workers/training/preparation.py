@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 
 from schemas.payloads import TrainingSpec
-from workers import precision
+from workers.base_models import loading as base_model
+from workers.base_models import precision
+from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError
-from workers.inference import base_model
-from workers.precision import Dtype, Precision
 from workers.training.adapters import add_lora
 from workers.training.data import Example, encode, read_conversations
 from workers.training.outcome import Rejected

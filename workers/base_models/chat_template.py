@@ -13,8 +13,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from workers.base_models.control_tokens import ControlTokens, break_openers
 from workers.errors import UserError
-from workers.inference.control_tokens import ControlTokens, break_openers
 from workers.inference.dialect import fold_system
 from workers.inference.engine import Message, Prompt
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workers import bases
-from workers.bases import UnusableBase
+from workers.base_models import files as bases
+from workers.base_models.files import UnusableBase
 from workers.errors import NotFound, TweetmillError
 
 if TYPE_CHECKING:
