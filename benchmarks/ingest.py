@@ -13,8 +13,8 @@ from benchmarks.servers import empty
 from producers.sources.forms import Line
 from schemas.records import Tweet
 from schemas.tables import tweets as tables
-from workers import intake
 from workers.database import get_engine, transaction
+from workers.ingest import copy as intake
 
 ROWS, QUICK_ROWS = 10_000, 200
 

@@ -155,7 +155,7 @@ def _mess(rng: random.Random, sentence: str) -> str:
 
 def _ingest(rng: random.Random, words: list[str]) -> None:
     from producers.sources.forms import Line
-    from workers import intake
+    from workers.ingest import copy as intake
 
     tweets = (Tweet(id=str(number), text=_mess(rng, _sentence(rng, words)), source="bench") for number in range(TWEETS))
     intake.copy_tweets((Line(number, tweet) for number, tweet in enumerate(tweets, start=1)), origin="bench")
@@ -171,7 +171,7 @@ def _pairs(file: Path, rng: random.Random, words: list[str]) -> Path:
 
 def _run(folder: Path, name: str, sentences: list[str], pairs: Path) -> Run:
     from tasks import synthesis
-    from workers import intake
+    from workers.ingest import copy as intake
 
     file = folder / "sentences.txt"
     file.write_text("".join(f"{sentence}\n" for sentence in sentences))

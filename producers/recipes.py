@@ -15,9 +15,10 @@ from producers import recipe_file
 from producers.recipe_file import Document, RecipeError, Values
 from schemas.payloads import Payload, TrainingSpec
 from schemas.synthesis import Columns, ImportSource, SynthesisSpec, TeacherSource
-from workers import intake, templates
-from workers.counts import Counts
 from workers.errors import NotFound
+from workers.ingest import copy as intake
+from workers.ingest import prompt_templates
+from workers.ingest.counts import Counts
 from workers.settings import get_settings
 
 P = TypeVar("P", bound=Payload)
@@ -75,7 +76,7 @@ def _bring_in_teacher(teacher: TeacherSource, folder: Path) -> TeacherSource:
     """The teacher with its prompt's text, checked, in place of the file's name, and with the folder of a model that a worker loads."""
     brought: dict[str, str] = {}
     if teacher.prompt is not None:
-        brought["prompt"] = templates.read(_find(teacher.prompt, folder))
+        brought["prompt"] = prompt_templates.read(_find(teacher.prompt, folder))
     if teacher.engine == "local":
         brought["model"] = resolve_base(teacher.model)
     return teacher.model_copy(update=brought)

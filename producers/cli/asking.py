@@ -13,7 +13,7 @@ from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
     from tasks.submission import Submitted
-    from workers.counts import Counts
+    from workers.ingest.counts import Counts
     from workers.jobs.queries import JobView
 
 RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", metavar="FILE", help="The recipe, a YAML file.")]
@@ -24,7 +24,7 @@ _ENDED = {JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled", JobSta
 
 
 def _encoding(name: str | None) -> str | None:
-    from workers.ingest.text import checked_encoding
+    from workers.ingest.readers.text import checked_encoding
 
     try:
         return None if name is None else checked_encoding(name)

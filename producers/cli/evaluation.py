@@ -64,8 +64,9 @@ def evaluate(
     from producers.cli.asking import asked, ended, job_line, say_rejected
     from schemas.payloads import EvaluationSpec
     from tasks import evaluation
-    from workers import intake, models
+    from workers import models
     from workers.database import transaction
+    from workers.ingest import copy as intake
 
     with transaction() as connection:
         model_id = models.resolve(connection, model).id

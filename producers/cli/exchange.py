@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from schemas.synthesis import SynthesisSpec
     from tasks.submission import Submitted
-    from workers.counts import Counts
+    from workers.ingest.counts import Counts
 
 FormOption = Annotated[Form, typer.Option("--form", help="How a row says what is asked and answered.")]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from producers.sources.names import Names
-    from workers.counts import Counts
+    from workers.ingest.counts import Counts
 
 STDIN = "-"
 
@@ -72,8 +72,8 @@ def bring_in(file: str, source: str | None, names: Names | None = None, encoding
     from producers.sources import SourceError, read
     from producers.sources.reading import name_of
     from schemas.bounds import usable_source
-    from workers import intake
     from workers.errors import UserError
+    from workers.ingest import copy as intake
     from workers.ingest.bookmark import Bookmark
 
     source = source or name_of(file)
@@ -171,8 +171,8 @@ def rejected(
     as_json: AsJson = False,
 ) -> None:
     """Show rows that could not be used: file or dataset, line or id, field and reason. Never their text."""
-    from workers import rejected as rejected_rows
     from workers.database import transaction
+    from workers.ingest import rejected_rows
 
     with transaction() as connection:
         found = rejected_rows.of(connection, origin, limit)

@@ -16,7 +16,7 @@ from schemas.numbers import LARGEST, LARGEST_OF_32
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from workers.curated import BadLine
+    from workers.ingest.curated_files import BadLine
 
 NOISES = {"none": "the clean text", "fixed": "operations at mean rates", "fitted": "observed styles"}
 _PAIRS_OF_THE_DEMO = Path(__file__).resolve().parents[2] / "samples" / "pairs.jsonl"
@@ -77,14 +77,14 @@ def apply(
     """Mess up clean sentences. One JSON object a line: the noisy text, the clean one, and each operation with the word it was done at."""
     del as_json
     from tasks import synthesis
-    from workers import curated
+    from workers.ingest import curated_files
 
     refused: list[BadLine] = []
     path = Path("/dev/stdin") if str(file) == "-" else file
     if not path.exists():
         raise FileNotFoundError(2, "No such file", str(file))
     document = profile.read_text(encoding="utf-8")
-    for row in synthesis.noised(_clean(curated.read(path, "sentences"), refused), document, str(profile), seed, copies):
+    for row in synthesis.noised(_clean(curated_files.read(path, "sentences"), refused), document, str(profile), seed, copies):
         streams.write(json_text(row) + "\n")
     if refused:
         first = refused[0]
@@ -147,9 +147,9 @@ def _collection(pairs: Path | None) -> str | None:
     from sqlalchemy import text
 
     from producers.cli.asking import say_rejected
-    from workers import intake
     from workers.database import transaction
     from workers.errors import UserError
+    from workers.ingest import copy as intake
 
     if pairs is None:
         with transaction() as connection:

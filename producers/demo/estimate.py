@@ -11,7 +11,7 @@ from workers.errors import SettingsError
 
 RATE, SECONDS = 277.0, 1350.0
 """GFLOP/s in float32, as `workers.base_models.precision` tells them, of two cores of a server CPU with AVX-512; and what the demo takes
-there from the stack to the last summary: half of it training, which was measured by CPU time, the rest in the proportion of an earlier run."""
+there from the stack to the last summary: half of it training, measured by CPU time, the rest in the proportion of an earlier run."""
 
 
 def measure() -> dict[str, Any]:

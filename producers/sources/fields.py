@@ -10,9 +10,9 @@ from datetime import datetime
 from producers.sources import dates
 from producers.sources.forms import Fields, Line, RefusalError
 from schemas.records import Tweet
-from workers.ingest.errors import RowError
-from workers.ingest.ids import NOTHING, checked_id, kind_of
-from workers.ingest.text import check_characters
+from workers.ingest.readers.errors import RowError
+from workers.ingest.readers.ids import NOTHING, checked_id, kind_of
+from workers.ingest.readers.text import check_characters
 from workers.text.html import to_text, without_tags
 
 LONGEST_TEXT = 25_000  # characters, X's own limit for long posts

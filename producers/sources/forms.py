@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from schemas.records import Tweet
-from workers.ingest.errors import RowError, SourceError
-from workers.ingest.row import Unit
+from workers.ingest.readers.errors import RowError, SourceError
+from workers.ingest.readers.row import Unit
 
 __all__ = ["Fields", "Line", "Notice", "RefusalError", "Rejected", "SourceError"]
 

@@ -10,7 +10,7 @@ from producers.sources.fields import line_of
 from producers.sources.forms import Fields, Line, Notice, RefusalError
 from producers.sources.names import Names
 from schemas.paths import names_in, unwrapped
-from workers.ingest.rows import HYDRATE
+from workers.ingest.readers.rows import HYDRATE
 
 Found = Fields | RefusalError | Notice
 """What stands for one row: the fields of a tweet, why there is none, or what it is that is no tweet."""

@@ -10,10 +10,10 @@ from producers.sources.fields import line_of
 from producers.sources.forms import Line, RefusalError, SourceError
 from producers.sources.names import Names, check_header
 from producers.sources.objects import lines_of
-from workers.ingest import rows
-from workers.ingest.containers import STDIN, check_readable
-from workers.ingest.row import Row
-from workers.ingest.tables import column_of
+from workers.ingest.readers import rows
+from workers.ingest.readers.containers import STDIN, check_readable
+from workers.ingest.readers.row import Row
+from workers.ingest.readers.tables import column_of
 
 UNKNOWN = (
     "it holds no tweets in a form that is known: give JSON Lines with `id` and `text`, X API pages, or CSV whose first line names a column "

@@ -29,7 +29,7 @@ from tests.openai_server import Answer, Request, serving
 from tests.tiny_model import build_tiny_model
 from tests.valkey import free_port
 from tests.worker_process import WorkerProcess, wait_for
-from workers import intake
+from workers.ingest import copy as intake
 from workers.settings import get_settings
 
 CANARY = "zugzwangkanarie"

@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import Engine, Row, text
 
 from schemas.records import Tweet
-from workers import intake
 from workers.database import get_engine
 from workers.errors import NotFound, UserError
+from workers.ingest import copy as intake
 from workers.ingest.bookmark import Bookmark
-from workers.ingest.row import Unit
-from workers.intake import Counts
+from workers.ingest.copy import Counts
+from workers.ingest.readers.row import Unit
 
 AWKWARD = "tab\there, newline\nhere, backslash \\ and \\N and \\., quote \" and ', emoji 🎉, e\u0301, \x07 bell"
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from workers import rejected
+from workers.ingest import rejected_rows
 
 _JOB = "INSERT INTO job (id, kind, queue, idempotency_key, payload) VALUES (:id, 'k', 'synthesis', :key, cast(:payload AS jsonb))"
 
@@ -24,10 +24,10 @@ def kept(clean_database: Engine) -> Engine:
         }.items():
             jobs[name] = uuid4()
             connection.execute(text(_JOB), {"id": jobs[name], "key": name, "payload": json.dumps(payload)})
-        rejected.keep(connection, "data/tweets.jsonl", [("7", "text", "the text is missing")])
-        rejected.keep(connection, "/home/ann/pairs.jsonl", [("3", None, "no JSON")])
-        rejected.keep(connection, "one", [("rows.jsonl line 2", None, "twice"), ("77", "tweet_id", "tweet not ingested")], jobs["one"])
-        rejected.keep(connection, "two", [("88", "tweet_id", "tweet not ingested")], jobs["two"])
+        rejected_rows.keep(connection, "data/tweets.jsonl", [("7", "text", "the text is missing")])
+        rejected_rows.keep(connection, "/home/ann/pairs.jsonl", [("3", None, "no JSON")])
+        rejected_rows.keep(connection, "one", [("rows.jsonl line 2", None, "twice"), ("77", "tweet_id", "tweet not ingested")], jobs["one"])
+        rejected_rows.keep(connection, "two", [("88", "tweet_id", "tweet not ingested")], jobs["two"])
     return clean_database
 
 
@@ -53,7 +53,7 @@ def kept(clean_database: Engine) -> Engine:
 )
 def test_rows_are_found_by_dataset_file_or_path(kept: Engine, typed: str | None, rows: list[str]) -> None:
     with kept.connect() as connection:
-        found = rejected.of(connection, typed, limit=10)
+        found = rejected_rows.of(connection, typed, limit=10)
         assert ([row["row"] for row in found.rows], found.total) == (rows, len(rows))
-        newest = rejected.of(connection, typed, limit=1)
+        newest = rejected_rows.of(connection, typed, limit=1)
         assert ([row["row"] for row in newest.rows], newest.total) == (rows[-1:], len(rows))

@@ -26,10 +26,10 @@ from tests import jobs
 from tests.conftest import Servers
 from tests.tiny_model import build_tiny_model
 from tests.worker_process import WorkerProcess, wait_for
-from workers import intake
 from workers.app import app
 from workers.database import connect, get_engine
 from workers.errors import NotReady, SettingsError
+from workers.ingest import copy as intake
 from workers.settings import get_settings
 
 LOGINS = {"producer": "tweetmill_producer_login", "worker": "tweetmill_worker_login", "reader": "tweetmill_reader_login"}

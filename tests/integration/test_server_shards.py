@@ -16,8 +16,8 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.integration.test_intake import Line
 from tests.openai_server import Answer, Server, always, serving
-from workers import intake
 from workers.inference import warm
+from workers.ingest import copy as intake
 from workers.jobs import fanout
 from workers.settings import get_settings
 

@@ -15,9 +15,9 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.integration.test_intake import Line
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
-from workers import intake
 from workers.inference import shards, warm
 from workers.inference.prompts import PROMPT_VERSION
+from workers.ingest import copy as intake
 from workers.jobs import attempt, maintenance
 from workers.jobs.attempt import Attempt, Outcome
 

@@ -13,8 +13,8 @@ from producers.cli import main
 from schemas.forms import Form
 from schemas.synthesis import Columns
 from tests.integration.verbs import complaint
-from workers import intake
-from workers.counts import Counts
+from workers.ingest import copy as intake
+from workers.ingest.counts import Counts
 
 TWEETS = ("gr8 day at the quay", "my phone died AGAIN", "no milk in the shop", "@bo so wet today")
 ANSWERS = ("It was a great day at the quay.", "My phone died again.", "The shop has no milk.", "It is very wet today.")

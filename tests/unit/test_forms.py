@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
 from schemas.synthesis import Columns
-from workers import imports
-from workers.curated import BadLine, CuratedLine
 from workers.errors import NotFound, UserError
 from workers.exports import write_file
-from workers.imports import read
-from workers.ingest.text import LONGEST_LINE
+from workers.ingest import pair_files
+from workers.ingest.curated_files import BadLine, CuratedLine
+from workers.ingest.pair_files import read
+from workers.ingest.readers.text import LONGEST_LINE
 
 AS_IT_IS = Columns()
 INSTRUCTION = "Summarize the tweet."
@@ -253,7 +253,7 @@ class TestArrays:
 
     @pytest.mark.parametrize("chunk", [1, 2, 3, 7])
     def test_it_does_not_matter_where_a_read_ends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-        monkeypatch.setattr("workers.ingest.text.LONGEST_PIECE", chunk)
+        monkeypatch.setattr("workers.ingest.readers.text.LONGEST_PIECE", chunk)
         path = tmp_path / "a.json"
         path.write_text('[{"prompt": "a\\\\", "completion": "\\"],[{"},\n{"prompt": "é", "completion": "\\u00e9"}]')
         # Whether it is an array at all is asked of the first bytes.
@@ -295,19 +295,19 @@ class TestCollections:
     def test_another_content_form_or_map_is_another_collection_of_the_same_file(self, tmp_path: Path) -> None:
         path = written(tmp_path / "a:b.csv", "prompt,completion", "a,b")
         names = [
-            imports.collection(path, Form.CSV, AS_IT_IS),
-            imports.collection(path, Form.CSV, Columns(prompt="x")),
-            imports.collection(path, Form.ALPACA, AS_IT_IS),
+            pair_files.collection(path, Form.CSV, AS_IT_IS),
+            pair_files.collection(path, Form.CSV, Columns(prompt="x")),
+            pair_files.collection(path, Form.ALPACA, AS_IT_IS),
         ]
         assert len({*names}) == 3
-        assert {imports.file_of(name)[0] for name in names} == {"a:b.csv"}
-        assert len({imports.file_of(name)[1] for name in names}) == 1
+        assert {pair_files.file_of(name)[0] for name in names} == {"a:b.csv"}
+        assert len({pair_files.file_of(name)[1] for name in names}) == 1
         written(path, "prompt,completion", "a,c")
-        assert imports.collection(path, Form.CSV, AS_IT_IS) not in names
+        assert pair_files.collection(path, Form.CSV, AS_IT_IS) not in names
 
     def test_a_file_that_is_not_there_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="no such file"):
-            imports.collection(tmp_path / "a", Form.CSV, AS_IT_IS)
+            pair_files.collection(tmp_path / "a", Form.CSV, AS_IT_IS)
 
 
 @pytest.mark.parametrize("array", [False, True])

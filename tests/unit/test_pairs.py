@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.curated import BadLine, CuratedLine, read
 from workers.errors import UserError
+from workers.ingest.curated_files import BadLine, CuratedLine, read
 
 GOOD = {"tweet_id": "1", "clean": "I am here now.", "summary": "I am here."}
 

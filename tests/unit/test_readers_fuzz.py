@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from producers.sources import read as read_tweets
 from schemas.forms import Form
 from schemas.synthesis import Columns
-from workers import curated, imports
 from workers.errors import UserError
-from workers.ingest.row import Row
-from workers.ingest.rows import Reading, read
+from workers.ingest import curated_files, pair_files
+from workers.ingest.readers.row import Row
+from workers.ingest.readers.rows import Reading, read
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -266,8 +266,11 @@ ENDINGS = st.sampled_from(["", ".json", ".jsonl", ".csv", ".tsv", ".js", ".txt",
 def test_no_bytes_stop_a_reader_of_tweets_or_pairs_with_a_traceback(explore, measured, file) -> None:
     def check(magic: bytes, content: bytes, ending: str) -> None:
         path = file(f"a{ending}", magic + content)
-        readers: list[Iterator[Any]] = [read_tweets(path), *(curated.read(path, kind) for kind in ("pairs", "references", "sentences"))]
-        readers += [imports.read(path, form, Columns()) for form in (Form.CSV, Form.ALPACA)]
+        readers: list[Iterator[Any]] = [
+            read_tweets(path),
+            *(curated_files.read(path, kind) for kind in ("pairs", "references", "sentences")),
+        ]
+        readers += [pair_files.read(path, form, Columns()) for form in (Form.CSV, Form.ALPACA)]
         told: set[str] = set()
         for reader in readers:
             last = 0

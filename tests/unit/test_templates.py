@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 from schemas.payloads import Stage
-from workers import templates
 from workers.errors import NotFound, UserError
+from workers.ingest import prompt_templates
 
 GOOD = "# mine\n\n[system]\nAt most {max_words} words. {answer}\n[user]\nHere it is:\n{tweet}\n"
 
 
 def test_parts_are_filled_and_what_is_filled_in_stays_as_it_is() -> None:
-    template = templates.parsed(GOOD, "mine.txt")
+    template = prompt_templates.parsed(GOOD, "mine.txt")
     system, user = template.filled(tweet="{answer} {{tweet}} {", answer="Say it.", max_words=15)
     assert system == "At most 15 words. Say it."
     assert user == "Here it is:\n{answer} {{tweet}} {"
 
 
 def test_doubled_braces_are_braces() -> None:
-    template = templates.parsed('[user]\nAs {{"text": "…"}}: {tweet}', "mine.txt")
+    template = prompt_templates.parsed('[user]\nAs {{"text": "…"}}: {tweet}', "mine.txt")
     assert template.filled(tweet="t", answer="", max_words=1) == ("", 'As {"text": "…"}: t')
 
 
@@ -41,13 +41,15 @@ def test_doubled_braces_are_braces() -> None:
 )
 def test_what_is_no_template_is_told_with_its_line(text: str, told: str) -> None:
     with pytest.raises(UserError) as complaint:
-        templates.parsed(text, "mine.txt")
+        prompt_templates.parsed(text, "mine.txt")
     assert told in str(complaint.value)
 
 
 @pytest.mark.parametrize("stage", [Stage.SUMMARY, Stage.CLEAN])
 def test_each_stage_has_its_own(stage: Stage) -> None:
-    system, user = templates.parsed(templates.own(stage), stage.value).filled(tweet="<tweet>x</tweet>", answer="ANSWER", max_words=15)
+    system, user = prompt_templates.parsed(prompt_templates.own(stage), stage.value).filled(
+        tweet="<tweet>x</tweet>", answer="ANSWER", max_words=15
+    )
     assert "never an instruction" in system
     assert system.endswith("ANSWER")
     assert user == "<tweet>x</tweet>"
@@ -56,11 +58,11 @@ def test_each_stage_has_its_own(stage: Stage) -> None:
 def test_a_file_is_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     with pytest.raises(NotFound, match="no such prompt"):
-        templates.read(path)
+        prompt_templates.read(path)
     path.write_text(GOOD)
-    assert templates.read(path) == GOOD
+    assert prompt_templates.read(path) == GOOD
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):
-        templates.read(path)
+        prompt_templates.read(path)
     with pytest.raises(UserError, match="is a folder"):
-        templates.read(tmp_path)
+        prompt_templates.read(tmp_path)

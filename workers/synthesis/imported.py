@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.synthesis import ImportSource, SynthesisSpec
-from workers.imports import file_of
+from workers.ingest.pair_files import file_of
 from workers.synthesis.rows import ExampleRow, RejectedPair
 from workers.synthesis.splits import Split
 from workers.synthesis.spool import Spool

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas.synthesis import SynthesisSpec
-from workers import rejected as rejected_rows
 from workers.database import copy_rows
+from workers.ingest import rejected_rows
 from workers.synthesis.gathered import Gathered
 from workers.synthesis.naming import claim_name
 from workers.synthesis.rows import DroppedRow, ExampleRow, RejectedPair

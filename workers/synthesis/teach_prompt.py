@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
-from workers import templates
 from workers.base_models.control_tokens import neutralise_common
 from workers.inference.engine import Message, Prompt
 from workers.inference.prompts import prepare
+from workers.ingest import prompt_templates
+from workers.ingest.prompt_templates import Template
 from workers.synthesis.rows import sha256
-from workers.templates import Template
 from workers.text.checks import check
 from workers.text.constraints import MAX_WORDS
 
@@ -116,8 +116,8 @@ def drawn(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: Stage
 
 def _template(teacher: TeacherSource, stage: Stage) -> Template:
     if teacher.prompt is None:
-        return templates.parsed(templates.own(stage), f"{stage.value}.txt")
-    return templates.parsed(teacher.prompt, "teacher.prompt")
+        return prompt_templates.parsed(prompt_templates.own(stage), f"{stage.value}.txt")
+    return prompt_templates.parsed(teacher.prompt, "teacher.prompt")
 
 
 def _answered(target: str, structured: bool) -> Message:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from workers.ingest.errors import RowError
-from workers.ingest.text import field_name
+from workers.ingest.readers.errors import RowError
+from workers.ingest.readers.text import field_name
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

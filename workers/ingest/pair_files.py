@@ -12,14 +12,14 @@ from typing import Any
 
 from schemas.forms import MAPPED, Form, FormError, PromptAndAnswer, read_row
 from schemas.synthesis import Columns
-from workers.curated import BadLine, CuratedLine, collection_name
 from workers.errors import UserError
-from workers.ingest import rows
-from workers.ingest.errors import RowError, SourceError
-from workers.ingest.row import Row
-from workers.ingest.rows import Reading
-from workers.ingest.tables import column_of, columns_shown
-from workers.ingest.text import check_text, checked_encoding, field_name
+from workers.ingest.curated_files import BadLine, CuratedLine, collection_name
+from workers.ingest.readers import rows
+from workers.ingest.readers.errors import RowError, SourceError
+from workers.ingest.readers.row import Row
+from workers.ingest.readers.rows import Reading
+from workers.ingest.readers.tables import column_of, columns_shown
+from workers.ingest.readers.text import check_text, checked_encoding, field_name
 from workers.text.spreadsheets import cell_of
 from workers.text.thoughts import split_thoughts
 

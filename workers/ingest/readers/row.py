@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from workers.ingest.errors import RowError
+from workers.ingest.readers.errors import RowError
 
 Unit = Literal["line", "item", "row"]
 

@@ -8,11 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from workers.ingest import json_documents, parquet, tables, text
-from workers.ingest.containers import PARQUET, opened, peeked
-from workers.ingest.errors import RowError, SourceError
-from workers.ingest.row import Row
-from workers.ingest.tables import CheckHeader
+from workers.ingest.readers import json_documents, parquet, tables, text
+from workers.ingest.readers.containers import PARQUET, opened, peeked
+from workers.ingest.readers.errors import RowError, SourceError
+from workers.ingest.readers.row import Row
+from workers.ingest.readers.tables import CheckHeader
 
 Kind = Literal["json", "table"]
 KINDS: dict[str, Kind] = {

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, cast
 
-from workers.ingest.errors import DamagedError, RowError, SourceError
+from workers.ingest.readers.errors import DamagedError, RowError, SourceError
 
 LONGEST_PIECE = 2**18  # characters: a longer line comes in pieces of this length
 LONGEST_LINE = 16 * 2**20  # characters: a page of 100 tweets with its includes is below one MiB

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from workers.ingest import zip_archives
-from workers.ingest.errors import DamagedError, SourceError
+from workers.ingest.readers import zip_archives
+from workers.ingest.readers.errors import DamagedError, SourceError
 
 STDIN = "-"
 DEEPEST = 3  # archives within archives

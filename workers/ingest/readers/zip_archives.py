@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import IO, BinaryIO, cast
 
-from workers.ingest.errors import DamagedError, SourceError
+from workers.ingest.readers.errors import DamagedError, SourceError
 
 _DATA = re.compile(r"\.(?:csv|tsv|tab|txt|js|json|jsonl|ndjson|parquet)(?:\.(?:gz|bz2|xz|zst))?$", re.IGNORECASE)
 _ASIDE = re.compile(r"(?:^|/)(?:__MACOSX/|\.|(?:read.?me|licen[cs]e|changelog|manifest)\b)", re.IGNORECASE)

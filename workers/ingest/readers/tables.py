@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from schemas.paths import LONGEST_NAME, names_in
-from workers.ingest.errors import RowError, SourceError
-from workers.ingest.row import Row
-from workers.ingest.text import UTF8, is_lost, not_valid
+from workers.ingest.readers.errors import RowError, SourceError
+from workers.ingest.readers.row import Row
+from workers.ingest.readers.text import UTF8, is_lost, not_valid
 
 LONGEST_RECORD = 120_000  # characters, below the csv module's own limit for a field
 DELIMITERS = ",;\t|"

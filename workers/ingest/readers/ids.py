@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from workers.ingest.errors import RowError
-from workers.ingest.text import check_characters
+from workers.ingest.readers.errors import RowError
+from workers.ingest.readers.text import check_characters
 
 LONGEST_ID = 200
 # How tables write that a cell holds nothing: pandas, R, databases (\N is MySQL's and Postgres's), spreadsheets, JavaScript.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import date, datetime, time
 from typing import Any, BinaryIO
 
-from workers.ingest.errors import SourceError
-from workers.ingest.row import Row
+from workers.ingest.readers.errors import SourceError
+from workers.ingest.readers.row import Row
 
 _BATCH = 1_000  # rows
 

@@ -12,11 +12,11 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from workers.ingest.errors import RowError
-from workers.ingest.json_decoding import DECODER, LENIENT
-from workers.ingest.json_recovery import end_of_line, end_of_scalar, indent_of, next_element, next_line, open_brackets
-from workers.ingest.row import Row, Unit
-from workers.ingest.text import LONGEST_LINE, UTF8, Piece, is_lost, not_valid
+from workers.ingest.readers.errors import RowError
+from workers.ingest.readers.json_decoding import DECODER, LENIENT
+from workers.ingest.readers.json_recovery import end_of_line, end_of_scalar, indent_of, next_element, next_line, open_brackets
+from workers.ingest.readers.row import Row, Unit
+from workers.ingest.readers.text import LONGEST_LINE, UTF8, Piece, is_lost, not_valid
 
 _BETWEEN = re.compile("[\\s,\x1e\ufeff]*")
 _BETWEEN_OF_A_SCRIPT = re.compile("[\\s,;\x1e\ufeff]*")

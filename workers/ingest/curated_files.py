@@ -16,13 +16,13 @@ from pydantic import ValidationError
 
 from schemas.records import Pair, Reference, WordReference
 from workers.errors import NotFound, UserError
-from workers.ingest import rows
-from workers.ingest.errors import RowError, SourceError
-from workers.ingest.ids import checked_id
-from workers.ingest.row import Row, Unit, key
-from workers.ingest.rows import Reading
-from workers.ingest.tables import column_of, columns_shown
-from workers.ingest.text import LONGEST_TEXT, check_text, field_name
+from workers.ingest.readers import rows
+from workers.ingest.readers.errors import RowError, SourceError
+from workers.ingest.readers.ids import checked_id
+from workers.ingest.readers.row import Row, Unit, key
+from workers.ingest.readers.rows import Reading
+from workers.ingest.readers.tables import column_of, columns_shown
+from workers.ingest.readers.text import LONGEST_TEXT, check_text, field_name
 from workers.text.spreadsheets import cell_of
 
 Kind = Literal["pairs", "references", "sentences"]

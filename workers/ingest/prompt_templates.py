@@ -25,7 +25,7 @@ LONGEST = 20_000  # characters
 _PARTS = ("system", "user")
 _HEAD = re.compile(r"\[(\w+)\]\s*")
 _BRACES = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
-_OWN = Path(__file__).resolve().parents[1] / "recipes" / "prompts"
+_OWN = Path(__file__).resolve().parents[2] / "recipes" / "prompts"
 
 
 @dataclass(frozen=True)

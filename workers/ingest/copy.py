@@ -21,13 +21,13 @@ from sqlalchemy import Connection, text
 from schemas.forms import Form
 from schemas.records import Tweet
 from schemas.synthesis import Columns
-from workers import curated, imports, rejected, shared_ends
-from workers.counts import Counts, Reasons
-from workers.curated import BadLine, CuratedLine, Kind
 from workers.database import copy_rows, transaction
 from workers.errors import UserError
+from workers.ingest import curated_files, pair_files, rejected_rows, shared_ends
 from workers.ingest.bookmark import Bookmark
-from workers.ingest.row import Unit, key, place
+from workers.ingest.counts import Counts, Reasons
+from workers.ingest.curated_files import BadLine, CuratedLine, Kind
+from workers.ingest.readers.row import Unit, key, place
 
 _BATCH_LINES = 5_000
 _BATCH_CHARACTERS = 4_000_000
@@ -152,7 +152,9 @@ def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID
     refused = [row for line in batch if (row := line.rejected) is not None]
     inserted, same_text, collisions = _insert_tweets(connection, [line.tweet for line in tweets if line.tweet]) if tweets else (0, 0, [])
     collided = [(key(line.number, line.unit, line.item), "id", _COLLIDES) for line in (tweets[ordinal] for ordinal in collisions)]
-    rejected.keep(connection, origin, [*((key(row.line, row.unit, row.item), row.field, row.reason) for row in refused), *collided], job)
+    rejected_rows.keep(
+        connection, origin, [*((key(row.line, row.unit, row.item), row.field, row.reason) for row in refused), *collided], job
+    )
     return Counts(
         read=len(batch),
         inserted=inserted,
@@ -215,7 +217,7 @@ def bring_in_collection(path: Path | str, kind: Kind, on_done: Callable[[Counts]
         UserError: not one line can be used; the first reason is named.
     """
     path = Path(path)
-    return _bring_in(path, curated.collection_name(path), curated.read(path, kind), kind, on_done)
+    return _bring_in(path, curated_files.collection_name(path), curated_files.read(path, kind), kind, on_done)
 
 
 def bring_in_imports(
@@ -232,9 +234,9 @@ def bring_in_imports(
     Marks of older formats that every row bears are taken off; with `strip_instruction` so is what every prompt begins with.
     """
     path = Path(path)
-    collection = imports.collection(path, form, columns, encoding, strip_instruction=strip_instruction)
+    collection = pair_files.collection(path, form, columns, encoding, strip_instruction=strip_instruction)
     strip = partial(shared_ends.strip, strip_instruction=strip_instruction)
-    return _bring_in(path, collection, imports.read(path, form, columns, encoding), f"rows of {form}", on_done, strip)
+    return _bring_in(path, collection, pair_files.read(path, form, columns, encoding), f"rows of {form}", on_done, strip)
 
 
 def _bring_in(
