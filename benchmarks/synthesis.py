@@ -220,7 +220,8 @@ def _phases(job: UUID, ended: float) -> dict[str, float]:
 
 
 def _exported(name: str, folder: Path) -> str:
-    from workers import datasets, exports
+    from workers.catalog import datasets
+    from workers.catalog import export as exports
 
     with transaction() as connection:
         dataset = datasets.resolve(connection, name)

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from schemas.payloads import Queue, ReviewedSpec, Stage
 from tasks.submission import Submitted, fingerprint, submit
 from tasks.synthesis import overwritten
-from workers import datasets
 from workers.app import app
+from workers.catalog import datasets
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs import attempt

@@ -25,7 +25,7 @@ def diff(
 
     An example is a tweet with its target, whoever brought it.
     """
-    from workers import datasets
+    from workers.catalog import datasets
     from workers.database import transaction
 
     with transaction() as connection:

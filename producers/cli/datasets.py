@@ -94,7 +94,7 @@ def synthesize(
 
 def datasets(as_json: AsJson = False) -> None:
     """List the datasets, the newest first."""
-    from workers import datasets
+    from workers.catalog import datasets
     from workers.database import transaction
 
     with transaction() as connection:
@@ -127,7 +127,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a dataset: its recipe, its counts by split and origin, and a few examples."""
-    from workers import datasets
+    from workers.catalog import datasets
     from workers.database import transaction
 
     with transaction() as connection:

@@ -25,11 +25,11 @@ def dropped(
 
     It tells of the newest build under the name, whether it became a dataset or not.
     """
-    from workers import drops
+    from workers.catalog import dropped_examples
     from workers.database import transaction
 
     with transaction() as connection:
-        found = drops.dropped(connection, name, reason, limit)
+        found = dropped_examples.dropped(connection, name, reason, limit)
     emit(found, as_json, _page)
     there = found["reasons"].get(reason, 0) if reason else found["total"]
     if there > len(found["examples"]) and not as_json:
@@ -57,7 +57,7 @@ def reasons_table(reasons: dict[str, int], total: int) -> Table:
     """A bar for each reason, with what it means. An example may have several, so that the shares add up to more than the whole."""
     from rich.table import Table
 
-    from workers.drops import meaning
+    from workers.catalog.dropped_examples import meaning
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("reason", "examples", "share", "", "meaning"):

@@ -64,7 +64,7 @@ def evaluate(
     from producers.cli.asking import asked, ended, job_line, say_rejected
     from schemas.payloads import EvaluationSpec
     from tasks import evaluation
-    from workers import models
+    from workers.catalog import models
     from workers.database import transaction
     from workers.ingest import copy as intake
 

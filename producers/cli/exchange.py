@@ -166,7 +166,8 @@ def export(
 
     The same examples give the same bytes. `tweetmill import` reads the files again.
     """
-    from workers import datasets, exports
+    from workers.catalog import datasets
+    from workers.catalog import export as exports
     from workers.database import transaction
 
     if split is not None and split not in exports.SPLITS:

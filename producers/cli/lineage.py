@@ -36,7 +36,7 @@ def why(
 
     `tweetmill dataset show` and `tweetmill dataset diff --json` name examples by their keys.
     """
-    from workers import datasets
+    from workers.catalog import datasets
     from workers.database import transaction
 
     with transaction() as connection:

@@ -13,7 +13,7 @@ from schemas.numbers import LARGEST
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from workers.datasets import Dataset
+    from workers.catalog.datasets import Dataset
     from workers.review import Wanted
 
 _DECISIONS_SHOWN = 20
@@ -113,7 +113,7 @@ def _opened(name: str) -> Dataset:
 
     from producers.cli.output import console
     from tasks.review import open_review
-    from workers import datasets
+    from workers.catalog import datasets
     from workers.database import transaction
 
     with transaction() as connection:
@@ -127,7 +127,8 @@ def _opened(name: str) -> Dataset:
 
 
 def _status(name: str, wanted: Wanted, as_json: bool) -> None:
-    from workers import datasets, review
+    from workers import review
+    from workers.catalog import datasets
     from workers.database import transaction
 
     with transaction() as connection:
@@ -157,7 +158,8 @@ def _status_page(told: dict[str, Any]) -> RenderableType:
 
 
 def _decisions(name: str, as_json: bool) -> None:
-    from workers import datasets, review
+    from workers import review
+    from workers.catalog import datasets
     from workers.database import transaction
 
     with transaction() as connection:

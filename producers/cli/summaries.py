@@ -58,7 +58,7 @@ def summarize(
     from producers.cli.asking import asked, ended, job_line
     from schemas.payloads import SummarizationSpec
     from tasks import summarization
-    from workers import models
+    from workers.catalog import models
     from workers.database import transaction
 
     with transaction() as connection:
@@ -129,10 +129,11 @@ def summaries(
     as_json: AsJson = False,
 ) -> None:
     """Print summaries with their tweets, flags, model and worker, as they stand now. With --json one array."""
-    from workers import files, models
+    from workers import files
+    from workers.catalog import models
+    from workers.catalog.summaries import stream
     from workers.database import transaction
     from workers.jobs import ledger
-    from workers.summaries import stream
 
     if as_json and form is Format.CSV:
         raise typer.BadParameter("--json and --format csv are two answers: choose one")
@@ -157,7 +158,7 @@ def _write(rows: Iterable[dict[str, Any]], out: TextIO, form: Format, raw: bool)
         for count, row in enumerate(rows, 1):  # noqa: B007
             out.write(json_text(row) + "\n")
         return count
-    from workers.summaries import COLUMNS
+    from workers.catalog.summaries import COLUMNS
 
     table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     table.writeheader()

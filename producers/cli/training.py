@@ -114,8 +114,8 @@ def model(
     """Show a model: what it was made of, its loss curve, and how its last evaluation ended."""
     from sqlalchemy import text
 
+    from workers.catalog.models import resolve
     from workers.database import transaction
-    from workers.models import resolve
 
     with transaction() as connection:
         model_id = resolve(connection, reference).id

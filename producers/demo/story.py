@@ -23,7 +23,8 @@ from schemas.payloads import EvaluationSpec, SummarizationSpec
 from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training
 from tasks.submission import Submitted
-from workers import files, models
+from workers import files
+from workers.catalog import models
 from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.ingest import copy as intake

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.openai_server import serving, teaching
-from workers import datasets, review
+from workers import review
+from workers.catalog import datasets
 from workers.synthesis import opening
 
 CITIES = (

@@ -18,8 +18,8 @@ from sqlalchemy import Engine, text
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.tiny_model import build_tiny_model
+from workers.catalog.summaries import COLUMNS
 from workers.inference import warm
-from workers.summaries import COLUMNS
 
 AWKWARD = 'The bus, "number 4", was late\nagain\tand I missed my train!'
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.payloads import Stage
 from schemas.synthesis import Filters
-from workers.drops import REASONS
+from workers.catalog.dropped_examples import REASONS
 from workers.errors import UserError
 from workers.synthesis.hygiene import Hygiene
 from workers.synthesis.rows import ExampleRow

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from schemas.payloads import EvaluationSpec, Stage
+from workers.catalog.models import TunedModel
 from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import baselines
@@ -25,7 +26,6 @@ from workers.evaluation.storing import store
 from workers.evaluation.systems import write_tuned
 from workers.inference.warm import get_engine
 from workers.jobs.attempt import Attempt, Outcome
-from workers.models import TunedModel
 
 SYSTEMS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
 

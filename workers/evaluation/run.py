@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from schemas.payloads import EvaluationSpec, Stage
-from workers import models
+from workers.catalog import models
 from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import cleaning, metrics

@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas.payloads import ShardSpec, Stage
-from workers import models
+from workers.catalog import models
 from workers.database import transaction
 from workers.inference import prompts
 from workers.inference.engine import Engine

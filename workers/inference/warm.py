@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from workers.catalog.models import locate_base
 from workers.errors import SettingsError
 from workers.inference.engine import Engine
-from workers.models import locate_base
 from workers.settings import ENVIRONMENT, Settings, get_settings
 from workers.settings_sources import check_proxies
 

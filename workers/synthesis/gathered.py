@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.synthesis import Ratios
-from workers.drops import REASONS
+from workers.catalog.dropped_examples import REASONS
 from workers.synthesis import mixing
 from workers.synthesis.expectations import Told
 from workers.synthesis.hygiene import by_hand

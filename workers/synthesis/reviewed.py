@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from schemas.payloads import ReviewedSpec
-from workers import datasets
+from workers.catalog import datasets
+from workers.catalog.dataset_names import claim_name
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs.attempt import Attempt, Outcome
-from workers.synthesis.naming import claim_name
 from workers.synthesis.opening import GROUP
 from workers.synthesis.rows import sha256
 

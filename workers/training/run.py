@@ -10,8 +10,8 @@ from typing import Any, cast
 from sqlalchemy import Connection, text
 
 from schemas.payloads import Stage, TrainingSpec
-from workers import models
 from workers.base_models import files as bases
+from workers.catalog import models
 from workers.database import transaction
 from workers.errors import LeaseLost, NotFound, UserError
 from workers.inference import prompts

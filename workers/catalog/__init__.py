@@ -1,0 +1,1 @@
+"""What there is, and out again: datasets and what was dropped of them, models, summaries, exports."""
