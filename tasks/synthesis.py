@@ -115,7 +115,7 @@ def enqueue_gauge(spec: NoiseGaugeSpec, *, tweets: int, pairs: int) -> Submitted
 @app.task(name=FIT, bind=True)  # type: ignore[untyped-decorator]
 def fit_noise(task: Any, job_id: str) -> None:
     """Learn the profile of job `job_id`."""
-    from workers.synthesis import realism
+    from workers.noise import jobs as realism
 
     attempt.run(job_id, task.request.hostname, NoiseFitSpec, realism.fit, FIT)
 
@@ -123,7 +123,7 @@ def fit_noise(task: Any, job_id: str) -> None:
 @app.task(name=GAUGE, bind=True)  # type: ignore[untyped-decorator]
 def gauge_noise(task: Any, job_id: str) -> None:
     """Gauge noise as job `job_id` says."""
-    from workers.synthesis import realism
+    from workers.noise import jobs as realism
 
     attempt.run(job_id, task.request.hostname, NoiseGaugeSpec, realism.gauge, GAUGE)
 
@@ -141,6 +141,6 @@ def noised(sentences: Iterable[str], document: str, name: str, seed: int, copies
     Raises:
         UserError: the document is no profile.
     """
-    from workers.synthesis import applying
+    from workers.noise import stream as applying
 
     return applying.noised(sentences, document, name, seed, copies)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
+from workers.noise.methods import Noising
 from workers.synthesis.build import gather
 from workers.synthesis.imported import Imported
-from workers.synthesis.noising import Noising
 from workers.synthesis.planning import Inputs, plan
 from workers.synthesis.rows import ExampleRow, RejectedPair
 from workers.synthesis.threads import Ingested

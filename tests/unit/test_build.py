@@ -15,9 +15,9 @@ from schemas.records import Pair
 from schemas.synthesis import NoiseSource, SynthesisSpec
 from tests.built import Built, build
 from workers.errors import UserError
+from workers.noise.fitting.rates import NoiseRates
+from workers.noise.methods import Fixed
 from workers.synthesis.imported import Imported
-from workers.synthesis.noising import Fixed
-from workers.synthesis.rates import NoiseRates
 
 CITIES = (
     *("Lima", "Oslo", "Rome", "Cairo", "Delhi", "Quito", "Paris", "Tokyo", "Perth", "Sofia"),

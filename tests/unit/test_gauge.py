@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.payloads import NoiseGaugeSpec
-from workers.synthesis import gauge, realism
-from workers.synthesis.dictionary import frequencies
-from workers.synthesis.gauge import Sides, area, compare
-from workers.synthesis.style import MEASURES, measured
+from workers.noise import jobs as realism
+from workers.noise.fitting.dictionary import frequencies
+from workers.noise.realism import classifier_test
+from workers.noise.realism.classifier_test import Sides, area, compare
+from workers.noise.realism.features import MEASURES, measured
 
 PLACES = ["Oslo", "Rome", "Paris", "Lima", "Cairo", "Delhi", "Quito", "Tokyo", "Perth", "Sofia"]
 PAIRS = [
@@ -132,4 +133,4 @@ def test_a_report_ranks_a_noise_by_how_real_it_looks_and_tells_the_shares():
     assert found["perfect"]["auc"]["low"] < 0.6
     assert found["measures"]["handles"] == {"words": "handles", "real": 1.0, "none": 0.0, "perfect": 1.0}
     assert heard[0] == "none"
-    assert heard.count("perfect") == gauge.FOLDS + 1
+    assert heard.count("perfect") == classifier_test.FOLDS + 1

@@ -56,7 +56,7 @@ def test_the_light_side_loads_no_model_library():
     "craft",
     [
         "workers.synthesis.dataset",
-        "workers.synthesis.realism",
+        "workers.noise.jobs",
         "workers.evaluation.run",
         "workers.inference.shards",
         "workers.training.run",

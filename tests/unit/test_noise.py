@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.synthesis import noise
-from workers.synthesis.draft import is_negation
-from workers.synthesis.keyboard import KEYBOARDS, NEIGHBOURS
-from workers.synthesis.rates import NoiseRates
-from workers.synthesis.slang import SLANG
+from workers.noise.fitting.keyboards import KEYBOARDS, NEIGHBOURS
+from workers.noise.fitting.rates import NoiseRates
+from workers.noise.fitting.slang import SLANG
+from workers.noise.operations import fixed_rates
+from workers.noise.operations.draft import is_negation
 
 SHARES = [name for name, field in NoiseRates.model_fields.items() if field.annotation is float]
 SILENT = NoiseRates.model_validate({**dict.fromkeys(SHARES, 0.0), "slang": {}})
@@ -34,8 +34,8 @@ def only(**rates: object) -> NoiseRates:
     return SILENT.model_copy(update=rates)
 
 
-def noised(sentence: str, rates: NoiseRates, seed: int = 0) -> noise.Noisy:
-    return noise.apply(sentence, rates, random.Random(seed))
+def noised(sentence: str, rates: NoiseRates, seed: int = 0) -> fixed_rates.Noisy:
+    return fixed_rates.apply(sentence, rates, random.Random(seed))
 
 
 def is_subsequence(part: list[str], whole: list[str]) -> bool:

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_noise import is_subsequence, negations, sentences
-from workers.synthesis import profile
-from workers.synthesis.dictionary import frequencies
-from workers.synthesis.fitted import Fitted
-from workers.synthesis.rates import NoiseRates
-from workers.synthesis.slang import SLANG
-from workers.synthesis.vectors import ARTICLES, COLUMNS, Style
+from workers.noise.fitting import profile
+from workers.noise.fitting.dictionary import frequencies
+from workers.noise.fitting.rates import NoiseRates
+from workers.noise.fitting.slang import SLANG
+from workers.noise.fitting.style_vectors import ARTICLES, COLUMNS, Style
+from workers.noise.operations.fitted_style import Fitted
 
 TWEETS = (
     [f"@sam{n} omg i cant beleive the bus is late agian!!! {n} minutes now smh #fail" for n in range(30)]

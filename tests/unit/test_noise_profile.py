@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.errors import UserError
-from workers.synthesis import profile
-from workers.synthesis.dictionary import frequencies
-from workers.synthesis.fitted import Fitted
-from workers.synthesis.profile import NoiseProfile, fit, read
-from workers.synthesis.slips import Diagnosis
-from workers.synthesis.vectors import style_of
+from workers.noise.fitting import profile
+from workers.noise.fitting.dictionary import frequencies
+from workers.noise.fitting.profile import NoiseProfile, fit, read
+from workers.noise.fitting.style_vectors import style_of
+from workers.noise.fitting.typos import Diagnosis
+from workers.noise.operations.fitted_style import Fitted
 
 CLEAN = "The museum in Vienna is open today, and it is free."
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.synthesis import noise
-from workers.synthesis.rates import NoiseRates, measure
+from workers.noise.fitting.rates import NoiseRates, measure
+from workers.noise.operations import fixed_rates
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_measuring_takes_one_pass():
 def test_noise_made_with_some_rates_is_measured_to_have_them():
     wanted = NoiseRates(leading_handle=0.4, link=0.3, lowercase=0.25, emoticon=0.2, hashtag_trailing=0.15, retweet=0.0, emoji=0.1)
     rng = random.Random(0)
-    found = measure(noise.apply("We were going to see the new film in London.", wanted, rng).text for _ in range(3000))
+    found = measure(fixed_rates.apply("We were going to see the new film in London.", wanted, rng).text for _ in range(3000))
     for name in ("leading_handle", "link", "lowercase", "emoticon", "emoji"):
         assert getattr(found, name) == pytest.approx(getattr(wanted, name), abs=0.04), name

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from workers.noise.fitting.rates import NoiseRates
+from workers.noise.methods import Fixed, Noising
 from workers.synthesis import imported
 from workers.synthesis.gathered import Gathered
 from workers.synthesis.hygiene import Hygiene
 from workers.synthesis.messing import noised
-from workers.synthesis.noising import Fixed, Noising
 from workers.synthesis.planning import Plan, answer
-from workers.synthesis.rates import NoiseRates
 from workers.synthesis.rows import ExampleRow
 from workers.synthesis.splits import Split
 

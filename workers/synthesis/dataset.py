@@ -12,12 +12,12 @@ from schemas.synthesis import NoiseSource, SynthesisSpec
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs.attempt import Attempt, Outcome
+from workers.noise.methods import Noising, learn
 from workers.permissions import make_private
 from workers.settings import get_settings
 from workers.synthesis import expectations, reading, storing, teaching
 from workers.synthesis.build import gather
 from workers.synthesis.gathered import Gathered
-from workers.synthesis.noising import Noising, learn
 from workers.synthesis.planning import Impossible, Inputs, Plan, answer, plan
 from workers.synthesis.preflight import Preflight
 from workers.synthesis.teaching import Question, Taught

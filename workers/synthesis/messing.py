@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.payloads import Stage
 from schemas.synthesis import NoiseSource
-from workers.synthesis.noising import Noising
+from workers.noise.methods import Noising
 from workers.synthesis.planning import Plan, answer
 from workers.synthesis.rows import ExampleRow, sha256
 from workers.synthesis.splits import fair_shares

@@ -11,11 +11,11 @@ from typing import Any
 
 from schemas.synthesis import Expectations, NoiseSource, SynthesisSpec
 from workers.database import transaction
+from workers.noise.methods import Noising, learn
 from workers.synthesis import mixing, preflight, reading, sampling
 from workers.synthesis.build import gather
 from workers.synthesis.expectations import Told, unmet
 from workers.synthesis.gathered import Gathered
-from workers.synthesis.noising import Noising, learn
 from workers.synthesis.planning import plan
 from workers.synthesis.preflight import Preflight
 from workers.synthesis.preview_teacher import Lesson, taught

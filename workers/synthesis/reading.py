@@ -11,7 +11,8 @@ from sqlalchemy import Connection, text
 from schemas.records import Pair
 from schemas.synthesis import NoiseSource, SynthesisSpec, TeacherSource
 from workers.errors import NotFound
-from workers.synthesis import corpus, imported, spool
+from workers.noise.fitting import corpus
+from workers.synthesis import imported, spool
 from workers.synthesis.imported import Imported
 from workers.synthesis.planning import Inputs
 from workers.synthesis.threads import Ingested

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.errors import UserError
-from workers.synthesis.style import MEASURES
+from workers.noise.realism.features import MEASURES
 
 FOLDS = 5
 TELLTALES = 8

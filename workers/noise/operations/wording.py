@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from workers.synthesis import spelling
-from workers.synthesis.draft import Draft, Word, is_negation
-from workers.synthesis.profile import NoiseProfile
-from workers.synthesis.slang import AMBIGUOUS
-from workers.synthesis.slips import COMPOUNDS
-from workers.synthesis.vectors import ARTICLES, CURT, SUBJECTLESS, Style
-from workers.synthesis.vocabulary import EXPRESSIVE, words
+from workers.noise.fitting.profile import NoiseProfile
+from workers.noise.fitting.slang import AMBIGUOUS
+from workers.noise.fitting.style_vectors import ARTICLES, CURT, SUBJECTLESS, Style
+from workers.noise.fitting.typos import COMPOUNDS
+from workers.noise.fitting.word_lists import EXPRESSIVE, words
+from workers.noise.operations import spelling
+from workers.noise.operations.draft import Draft, Word, is_negation
 
 APART = {joined: parts.split() for parts, joined in COMPOUNDS.items()}
 MERGEABLE = frozenset(

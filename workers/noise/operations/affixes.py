@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from workers.synthesis.decoration import is_content, new_handle, new_link
-from workers.synthesis.draft import Draft, Word
-from workers.synthesis.profile import NoiseProfile
-from workers.synthesis.vectors import CREDIT, EMOJI, EMOTICON, FILLER, HANDLE, HASHTAG, LINK, RETWEET, Style
-from workers.synthesis.vocabulary import EMOJI as COMMON_EMOJI
-from workers.synthesis.vocabulary import EMOTICONS, FILLERS_AFTER, TAGS
+from workers.noise.fitting.profile import NoiseProfile
+from workers.noise.fitting.style_vectors import CREDIT, EMOJI, EMOTICON, FILLER, HANDLE, HASHTAG, LINK, RETWEET, Style
+from workers.noise.fitting.word_lists import EMOJI as COMMON_EMOJI
+from workers.noise.fitting.word_lists import EMOTICONS, FILLERS_AFTER, TAGS
+from workers.noise.operations.decoration import is_content, new_handle, new_link
+from workers.noise.operations.draft import Draft, Word
 
 NAMES = {
     HANDLE: "handle",

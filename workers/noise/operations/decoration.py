@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workers.synthesis.draft import Draft, Word
-from workers.synthesis.vocabulary import EMOJI, EMOTICONS, FILLERS_AFTER, FILLERS_BEFORE, NAME_PARTS, STOPWORDS, TAGS
+from workers.noise.fitting.word_lists import EMOJI, EMOTICONS, FILLERS_AFTER, FILLERS_BEFORE, NAME_PARTS, STOPWORDS, TAGS
+from workers.noise.operations.draft import Draft, Word
 
 SHORTENERS = ("http://t.co/", "https://t.co/", "http://bit.ly/")
 PRONOUNS = frozenset(("I", "I'm", "I'll", "I've", "I'd", "Im", "Ill", "Ive"))

@@ -13,13 +13,13 @@ from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs.attempt import Attempt, Outcome
-from workers.synthesis import corpus, profile
-from workers.synthesis.dictionary import frequencies
-from workers.synthesis.fitted import Fitted
-from workers.synthesis.gauge import Sides, compare, present
-from workers.synthesis.noising import Fixed
-from workers.synthesis.rates import measure
-from workers.synthesis.style import MEASURES, measured
+from workers.noise.fitting import corpus, profile
+from workers.noise.fitting.dictionary import frequencies
+from workers.noise.fitting.rates import measure
+from workers.noise.methods import Fixed
+from workers.noise.operations.fitted_style import Fitted
+from workers.noise.realism.classifier_test import Sides, compare, present
+from workers.noise.realism.features import MEASURES, measured
 from workers.text.near_duplicates import clusters
 
 FEWEST_PAIRS = 50

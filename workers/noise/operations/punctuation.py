@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from workers.synthesis.decoration import PRONOUNS
-from workers.synthesis.draft import Draft, Word
-from workers.synthesis.profile import NoiseProfile
-from workers.synthesis.vectors import Style
-from workers.synthesis.vocabulary import STOPWORDS, words
-from workers.synthesis.wording import DOUBT, some
+from workers.noise.fitting.profile import NoiseProfile
+from workers.noise.fitting.style_vectors import Style
+from workers.noise.fitting.word_lists import STOPWORDS, words
+from workers.noise.operations.decoration import PRONOUNS
+from workers.noise.operations.draft import Draft, Word
+from workers.noise.operations.wording import DOUBT, some
 
 SMALL = STOPWORDS | frozenset(
     words("a an the it its it's he he's she she's we we're you you're they my his her our and but so no not yes if in at on to of")

@@ -9,9 +9,9 @@ import string
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from workers.synthesis.keyboard import KEYBOARDS
-from workers.synthesis.slang import SLANG
-from workers.synthesis.vocabulary import words
+from workers.noise.fitting.keyboards import KEYBOARDS
+from workers.noise.fitting.slang import SLANG
+from workers.noise.fitting.word_lists import words
 
 VOWELS = "aeiou"
 COMMON = 5_000

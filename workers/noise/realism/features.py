@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from workers.synthesis.vocabulary import words
+from workers.noise.fitting.word_lists import words
 from workers.text import patterns
 
 Frequencies = Mapping[str, int]

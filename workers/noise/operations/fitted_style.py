@@ -10,13 +10,13 @@ import html
 import random
 from collections.abc import Callable
 
-from workers.synthesis import around, marks, wording
-from workers.synthesis.decoration import pronouns, recase, recase_all, shoutable, tag_one
-from workers.synthesis.draft import Draft
-from workers.synthesis.matching import Matcher
-from workers.synthesis.noise import Noisy
-from workers.synthesis.profile import NoiseProfile
-from workers.synthesis.vectors import HASHTAG, Style
+from workers.noise.fitting.profile import NoiseProfile
+from workers.noise.fitting.style_vectors import HASHTAG, Style
+from workers.noise.operations import affixes, punctuation, wording
+from workers.noise.operations.decoration import pronouns, recase, recase_all, shoutable, tag_one
+from workers.noise.operations.draft import Draft
+from workers.noise.operations.fixed_rates import Noisy
+from workers.noise.operations.style_matching import Matcher
 
 
 def tag_words(draft: Draft, style: Style, _: NoiseProfile) -> None:
@@ -49,13 +49,13 @@ OPERATIONS: tuple[Callable[[Draft, Style, NoiseProfile], None], ...] = (
     tag_words,
     wording.slip,
     wording.lengthen,
-    marks.join_sentences,
-    marks.drop_commas,
-    marks.close,
+    punctuation.join_sentences,
+    punctuation.drop_commas,
+    punctuation.close,
     change_case,
-    marks.space,
-    around.insert,
-    around.surround,
+    punctuation.space,
+    affixes.insert,
+    affixes.surround,
     wording.squeeze,
 )
 

@@ -11,9 +11,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workers.synthesis import decoration, spelling
-from workers.synthesis.draft import Draft, Operation
-from workers.synthesis.rates import NoiseRates
+from workers.noise.fitting.rates import NoiseRates
+from workers.noise.operations import decoration, spelling
+from workers.noise.operations.draft import Draft, Operation
 
 OPERATIONS: tuple[Callable[[Draft], None], ...] = (
     spelling.drop_subject,

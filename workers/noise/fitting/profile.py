@@ -16,11 +16,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workers.errors import UserError
-from workers.synthesis.keyboard import KEYBOARDS
-from workers.synthesis.rates import NoiseRates, measure
-from workers.synthesis.slips import Diagnosis
-from workers.synthesis.vectors import COLUMNS, Style, style_of
-from workers.synthesis.vocabulary import EMOJI, EMOTICONS, FILLERS, words
+from workers.noise.fitting.keyboards import KEYBOARDS
+from workers.noise.fitting.rates import NoiseRates, measure
+from workers.noise.fitting.style_vectors import COLUMNS, Style, style_of
+from workers.noise.fitting.typos import Diagnosis
+from workers.noise.fitting.word_lists import EMOJI, EMOTICONS, FILLERS, words
 from workers.text import patterns
 
 STYLES_KEPT = 3000

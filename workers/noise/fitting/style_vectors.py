@@ -11,10 +11,10 @@ import re
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from workers.synthesis.rates import BARE_CONTRACTIONS, CONTRACTIONS, opens_progressive
-from workers.synthesis.slang import AMBIGUOUS, SLANG
-from workers.synthesis.slips import COMPOUNDS, Diagnosis
-from workers.synthesis.vocabulary import words
+from workers.noise.fitting.rates import BARE_CONTRACTIONS, CONTRACTIONS, opens_progressive
+from workers.noise.fitting.slang import AMBIGUOUS, SLANG
+from workers.noise.fitting.typos import COMPOUNDS, Diagnosis
+from workers.noise.fitting.word_lists import words
 from workers.text import patterns
 
 # One letter a thing that stands around or between the words.

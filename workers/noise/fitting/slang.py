@@ -6,7 +6,7 @@ phonetic, or abbreviations; forms that only lack an apostrophe belong to `noise`
 
 from __future__ import annotations
 
-from workers.synthesis.vocabulary import words
+from workers.noise.fitting.word_lists import words
 
 SLANG: dict[str, tuple[str, ...]] = {
     # pronouns, auxiliaries and little words

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from workers.synthesis import profile
-from workers.synthesis.fitted import Fitted
+from workers.noise.fitting import profile
+from workers.noise.operations.fitted_style import Fitted
 
 
 def noised(sentences: Iterable[str], document: str, name: str, seed: int, copies: int) -> Iterator[dict[str, Any]]:

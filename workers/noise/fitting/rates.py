@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workers.synthesis.slang import AMBIGUOUS, DEFAULT_SHARE, SLANG
-from workers.synthesis.vocabulary import words
+from workers.noise.fitting.slang import AMBIGUOUS, DEFAULT_SHARE, SLANG
+from workers.noise.fitting.word_lists import words
 from workers.text import patterns
 
 CONTRACTIONS = frozenset(

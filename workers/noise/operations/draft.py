@@ -6,8 +6,8 @@ import random
 import re
 from dataclasses import dataclass, field
 
-from workers.synthesis.rates import NoiseRates
-from workers.synthesis.vocabulary import ABBREVIATIONS, NEGATIONS, NUMBER_WORDS
+from workers.noise.fitting.rates import NoiseRates
+from workers.noise.fitting.word_lists import ABBREVIATIONS, NEGATIONS, NUMBER_WORDS
 
 WORD_PARTS = re.compile(r"(?P<before>[^\w$£€&]*)(?P<core>.*?)(?P<after>[^\w%]*)", re.DOTALL)
 SENTENCE_END = re.compile(r"[.!?…]")

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
-from workers.synthesis.draft import Draft, Word
-from workers.synthesis.keyboard import KEYBOARDS
-from workers.synthesis.slang import SLANG
-from workers.synthesis.vocabulary import EXPRESSIVE
+from workers.noise.fitting.keyboards import KEYBOARDS
+from workers.noise.fitting.slang import SLANG
+from workers.noise.fitting.word_lists import EXPRESSIVE
+from workers.noise.operations.draft import Draft, Word
 
 VOWELS = "aeiou"
 EXPRESSIVE_FACTOR = 8.0  # expressive words are about one in eight, and most lengthened words are among them

@@ -7,10 +7,11 @@ import random
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from workers.synthesis import noise, profile
-from workers.synthesis.fitted import Fitted
-from workers.synthesis.noise import Noisy
-from workers.synthesis.rates import NoiseRates, measure
+from workers.noise.fitting import profile
+from workers.noise.fitting.rates import NoiseRates, measure
+from workers.noise.operations import fixed_rates
+from workers.noise.operations.fitted_style import Fitted
+from workers.noise.operations.fixed_rates import Noisy
 
 
 class Noising(Protocol):
@@ -39,13 +40,13 @@ class Fixed:
 
     def apply(self, sentence: str, rng: random.Random) -> Noisy:
         """Noise for one clean text."""
-        return noise.apply(sentence, self.rates, rng)
+        return fixed_rates.apply(sentence, self.rates, rng)
 
 
 def learn(wanted: Literal["fitted", "fixed"], tweets: Sequence[str]) -> Noising:
     """The noise of these tweets. Too few to tell how styles spread get the fixed one, whatever was wanted: its `name` says so."""
     if wanted == "fixed" or len(tweets) < profile.FEWEST_TWEETS:
         return Fixed(measure(tweets))
-    from workers.synthesis.dictionary import frequencies
+    from workers.noise.fitting.dictionary import frequencies
 
     return Fitted(profile.fit(tweets, frequencies()))

@@ -10,8 +10,8 @@ import random
 
 import numpy as np
 
-from workers.synthesis.profile import NoiseProfile
-from workers.synthesis.vectors import Style, hosts_of
+from workers.noise.fitting.profile import NoiseProfile
+from workers.noise.fitting.style_vectors import Style, hosts_of
 
 NEAREST = 25
 _WEIGHTS = np.array([2.5, 0.5, 0.6, 0.4, 0.4, 1.0, 1.0, 0.6])
