@@ -234,7 +234,6 @@ def _work(job: str) -> None:
     from workers.app import app
 
     app.loader.import_default_modules()
-    from workers.synthesis import dataset  # noqa: F401 - what is loaded once does not count as growth
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     app.tasks["synthesis.synthesize"].apply(args=(job,), throw=True)

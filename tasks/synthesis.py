@@ -70,7 +70,7 @@ def previewed(spec: SynthesisSpec, number: int) -> dict[str, Any]:
     Raises:
         UserError: the recipe can't be built, or needs what is not installed here; says which extra brings it.
     """
-    from workers.synthesis.preview import preview
+    from workers.synthesis.preview.recipe import preview
 
     return preview(spec, number)
 
@@ -93,7 +93,7 @@ def check(spec: SynthesisSpec) -> list[str]:
 @app.task(name=SYNTHESIZE, bind=True)  # type: ignore[untyped-decorator]
 def synthesize(task: Any, job_id: str) -> None:
     """Build the dataset of job `job_id`."""
-    from workers.synthesis import dataset
+    from workers.synthesis import job as dataset
 
     attempt.run(job_id, task.request.hostname, SynthesisSpec, dataset.synthesize, SYNTHESIZE)
 

@@ -9,10 +9,10 @@ from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
 from workers.noise.methods import Noising
 from workers.synthesis.build import gather
-from workers.synthesis.imported import Imported
-from workers.synthesis.planning import Inputs, plan
+from workers.synthesis.imported_rows import Imported
+from workers.synthesis.plan import Inputs, plan
 from workers.synthesis.rows import ExampleRow, RejectedPair
-from workers.synthesis.threads import Ingested
+from workers.synthesis.split.threads import Ingested
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, text
 
-from workers.synthesis import reading, threads
+from workers.synthesis import inputs
+from workers.synthesis.split import threads
 
 _INSERT = "INSERT INTO tweet (id, source, text, author, created_at, text_hash) VALUES (:id, 's', :id, 'ann', cast(:at AS timestamptz), :id)"
 
@@ -23,7 +24,7 @@ def test_a_stored_date_that_python_cannot_hold_is_none(clean_database: Engine, z
         for key, at in dates.items():
             connection.execute(text(_INSERT), {"id": key, "at": at})
 
-        found = list(reading.tweets(connection, ["1", "2", "3"]))
+        found = list(inputs.tweets(connection, ["1", "2", "3"]))
 
     assert [each.created_at is None for each in found] == [False, True, False]
     assert (0, 2) in list(threads.links(found, minutes=60))

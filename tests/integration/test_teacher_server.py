@@ -21,9 +21,9 @@ from schemas.synthesis import TeacherSource
 from tests.openai_server import Answer, Server, always, completion, serving, taught, teaching, tweet
 from workers.inference.chat_refusals import AccountEmpty, Refusal
 from workers.inference.engine import EngineError
-from workers.synthesis.teach_asking import Answer as Told
-from workers.synthesis.teach_asking import Asked, Backoff, ServerTeacher
-from workers.synthesis.teach_prompt import Lesson
+from workers.synthesis.teacher.clients import Answer as Told
+from workers.synthesis.teacher.clients import Asked, Backoff, ServerTeacher
+from workers.synthesis.teacher.prompt import Lesson
 
 FAST = Backoff(tries=4, first=0.01, longest=600.0, hangs=2)
 SHOWN = [("omg the bus was late", "The bus was late."), ("i luv my dog", "I love my dog.")]

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.openai_server import Answer, Request, Server, serving, taught, teaching, tweet
-from workers.synthesis import teach_asking
-from workers.synthesis.teach_asking import Backoff
+from workers.synthesis.teacher import clients
+from workers.synthesis.teacher.clients import Backoff
 
 PLACES = ("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon", "Dublin", "Athens")
 PAIRED = 6
@@ -21,7 +21,7 @@ PAIRED = 6
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teach_asking.ServerTeacher.__init__, "__defaults__", (Backoff(tries=2, first=0.01, hangs=2),))
+    monkeypatch.setattr(clients.ServerTeacher.__init__, "__defaults__", (Backoff(tries=2, first=0.01, hangs=2),))
 
 
 @pytest.fixture

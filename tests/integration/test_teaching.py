@@ -19,9 +19,9 @@ from workers.errors import LeaseLost, UserError
 from workers.inference import warm
 from workers.inference.engine import EngineError
 from workers.jobs.attempt import Attempt, Stopped
-from workers.synthesis import teach_asking, teach_rounds
-from workers.synthesis.teach_asking import Backoff
-from workers.synthesis.teaching import Question, Taught, teach
+from workers.synthesis.teacher import clients, rounds
+from workers.synthesis.teacher.clients import Backoff
+from workers.synthesis.teacher.session import Question, Taught, teach
 
 PAIRS = {Stage.SUMMARY: [("omg the bus was late", "The bus was late."), ("i luv my dog", "I love my dog.")]}
 TWEETS = 20
@@ -29,7 +29,7 @@ TWEETS = 20
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teach_asking.ServerTeacher.__init__, "__defaults__", (Backoff(tries=3, first=0.01, hangs=2),))
+    monkeypatch.setattr(clients.ServerTeacher.__init__, "__defaults__", (Backoff(tries=3, first=0.01, hangs=2),))
 
 
 @pytest.fixture
@@ -387,7 +387,7 @@ def test_refusals_that_were_kept_are_asked_again_by_order_alone(clean_database: 
 def test_refusals_without_end_after_answers_leave_no_mark_on_the_tweets(
     clean_database: Engine, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teach_rounds, "_FAITH", 5)
+    monkeypatch.setattr(rounds, "_FAITH", 5)
     refusal = Answer(400, body=json.dumps({"error": {"message": "this deployment is being moved"}}))
 
     def moving(_: int, request: Request) -> Answer:
@@ -409,7 +409,7 @@ def test_refusals_without_end_after_answers_leave_no_mark_on_the_tweets(
 def test_what_a_filter_refuses_is_due_to_the_tweets_however_often(
     clean_database: Engine, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teach_rounds, "_FAITH", 5)
+    monkeypatch.setattr(rounds, "_FAITH", 5)
     filtered = Answer(400, body=json.dumps({"error": {"message": "flagged", "code": "content_filter"}}))
     with serving(lambda n, request: Answer(body=taught(request)) if n < 3 else filtered) as server:
         told = Job(clean_database, server, concurrency=1).teach(questions).told

@@ -17,7 +17,7 @@ from tests.built import Built, build
 from workers.errors import UserError
 from workers.noise.fitting.rates import NoiseRates
 from workers.noise.methods import Fixed
-from workers.synthesis.imported import Imported
+from workers.synthesis.imported_rows import Imported
 
 CITIES = (
     *("Lima", "Oslo", "Rome", "Cairo", "Delhi", "Quito", "Paris", "Tokyo", "Perth", "Sofia"),

@@ -23,7 +23,7 @@ from workers.inference.chat_transport import LedAway, Unreadable, decoded, onwar
 from workers.inference.engine import EngineError, Message
 from workers.inference.gate import Gate
 from workers.showable import showable
-from workers.synthesis.teach_reading import text_of
+from workers.synthesis.teacher.parsing import text_of
 
 TEXT = "The bus was late."
 

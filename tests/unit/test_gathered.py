@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from schemas.payloads import Stage
-from workers.synthesis.gathered import Gathered
+from workers.synthesis.row_store import Gathered
 from workers.synthesis.rows import ExampleRow
 
 

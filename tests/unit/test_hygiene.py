@@ -13,7 +13,7 @@ from schemas.payloads import Stage
 from schemas.synthesis import Filters
 from workers.catalog.dropped_examples import REASONS
 from workers.errors import UserError
-from workers.synthesis.hygiene import Hygiene
+from workers.synthesis.filters import Hygiene
 from workers.synthesis.rows import ExampleRow
 from workers.text import language
 

@@ -55,7 +55,7 @@ def test_the_light_side_loads_no_model_library():
 @pytest.mark.parametrize(
     "craft",
     [
-        "workers.synthesis.dataset",
+        "workers.synthesis.job",
         "workers.noise.jobs",
         "workers.evaluation.run",
         "workers.inference.shards",

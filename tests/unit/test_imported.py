@@ -10,7 +10,7 @@ import pytest
 from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
 from tests.built import Built, build
-from workers.synthesis.imported import Imported
+from workers.synthesis.imported_rows import Imported
 
 CITIES = ("Lima", "Oslo", "Rome", "Cairo", "Delhi", "Quito", "Paris", "Tokyo", "Perth", "Sofia")
 TWEETS = {str(n): f"omg the trains to {city} r late AGAIN, waited {n + 20} minutes :(" for n, city in enumerate(CITIES)}

@@ -15,11 +15,11 @@ from schemas.synthesis import SynthesisSpec
 from tests.built import build
 from tests.leaks import alike
 from workers.synthesis.build import gather
-from workers.synthesis.imported import Imported
-from workers.synthesis.leaks import HeldBack
-from workers.synthesis.planning import Inputs, plan
+from workers.synthesis.imported_rows import Imported
+from workers.synthesis.plan import Inputs, plan
 from workers.synthesis.rows import ExampleRow
-from workers.synthesis.threads import Ingested
+from workers.synthesis.split.leaks import HeldBack
+from workers.synthesis.split.threads import Ingested
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 WORDS = [first + second for first in ("ba", "co", "du", "fe", "gi", "lo", "ma", "ne", "pi", "ro", "su", "ta") for second in "bdfgklmnprst"]

@@ -9,9 +9,9 @@ import pytest
 from schemas.payloads import Stage
 from schemas.synthesis import Ratios
 from workers.errors import UserError
-from workers.synthesis.gathered import Gathered
-from workers.synthesis.mixing import shares
+from workers.synthesis.row_store import Gathered
 from workers.synthesis.rows import ExampleRow
+from workers.synthesis.split.ratios import shares
 
 
 def rows(origin: str, number: int, split: str = "train") -> list[ExampleRow]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.payloads import Stage
 from schemas.synthesis import Filters
-from workers.synthesis.hygiene import Hygiene
+from workers.synthesis.filters import Hygiene
 from workers.synthesis.rows import ExampleRow
 from workers.text.constraints import faithful
 from workers.text.english.words import foreign_words

@@ -14,7 +14,7 @@ from workers.errors import SettingsError
 from workers.inference import warm
 from workers.settings import Settings, get_settings, read_password
 from workers.settings_sources import check_proxies
-from workers.synthesis.teach_access import teacher_of
+from workers.synthesis.teacher.factory import teacher_of
 
 SECRET = "xyzzy7plugh"
 

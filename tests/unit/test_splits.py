@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.errors import UserError
-from workers.synthesis.splits import Member, Split, fair_shares, held_back, size_of_test
+from workers.synthesis.split.holdout import Member, Split, fair_shares, held_back, size_of_test
 
 members = st.lists(st.builds(Member, st.integers(0, 12), st.booleans(), st.booleans()), max_size=60)
 

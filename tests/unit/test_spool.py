@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.payloads import Stage
+from workers.synthesis.disk_rows import texts
 from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool
-from workers.synthesis.spool import texts
 
 
 @given(st.lists(st.text(max_size=20), max_size=30))

@@ -11,12 +11,12 @@ from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
 from workers.settings import get_settings
-from workers.synthesis import teach_access
-from workers.synthesis.teach_asking import ServerTeacher
-from workers.synthesis.teach_budget import exhausted, projected, usd
-from workers.synthesis.teach_cache import Spent
-from workers.synthesis.teach_choice import choose
-from workers.synthesis.teach_prompt import Lesson, drawn, marked
+from workers.synthesis.teacher import factory as teach_access
+from workers.synthesis.teacher.budget import exhausted, projected, usd
+from workers.synthesis.teacher.cache import Spent
+from workers.synthesis.teacher.clients import ServerTeacher
+from workers.synthesis.teacher.prompt import Lesson, drawn, marked
+from workers.synthesis.teacher.selection import choose
 
 TWEET = "omg the train to Oslo was 20 minutes late AGAIN smh #nsb"
 PAIRS = [(f"omg the bus was {n} min late", f"The bus was {n} minutes late.") for n in range(2, 12)]

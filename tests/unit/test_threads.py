@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from workers.synthesis.threads import Ingested, links
+from workers.synthesis.split.threads import Ingested, links
 from workers.text.near_duplicates import clusters
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from workers.noise.fitting.rates import NoiseRates
 from workers.noise.methods import Fixed, Noising
-from workers.synthesis import imported
-from workers.synthesis.gathered import Gathered
-from workers.synthesis.hygiene import Hygiene
-from workers.synthesis.messing import noised
-from workers.synthesis.planning import Plan, answer
+from workers.synthesis import imported_rows
+from workers.synthesis.filters import Hygiene
+from workers.synthesis.noised_rows import noised
+from workers.synthesis.plan import Plan, answer
+from workers.synthesis.row_store import Gathered
 from workers.synthesis.rows import ExampleRow
-from workers.synthesis.splits import Split
+from workers.synthesis.split.holdout import Split
 
 Judged = tuple[ExampleRow, tuple[str, ...]]
 """A row, and why it is not learnt from."""
@@ -64,7 +64,7 @@ def gather(
 def _rows(plan: Plan, noising: Noising, taught: Iterable[Judged]) -> Iterator[Judged]:
     for row in _human(plan):
         yield row, ()
-    for row in imported.examples(plan.imports, plan.clusters.imports, plan.held, plan.spec, plan.rejected, plan.counts):
+    for row in imported_rows.examples(plan.imports, plan.clusters.imports, plan.held, plan.spec, plan.rejected, plan.counts):
         yield row, ()
     yield from taught
     if plan.spec.noise is not None:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from schemas.payloads import Stage
 from schemas.synthesis import Expectations, SynthesisSpec
 from workers.errors import UserError
-from workers.synthesis import mixing
-from workers.synthesis.splits import size_of_test
+from workers.synthesis.split import ratios as mixing
+from workers.synthesis.split.holdout import size_of_test
 
 
 @dataclass(frozen=True)

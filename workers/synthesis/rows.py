@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.payloads import Stage
-from workers.synthesis.splits import Split
-from workers.synthesis.spool import Spool
+from workers.synthesis.disk_rows import Spool
+from workers.synthesis.split.holdout import Split
 
 Origin = Literal["human", "noise", "teacher", "import"]
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from schemas.synthesis import Ratios
 from workers.catalog.dropped_examples import REASONS
-from workers.synthesis import mixing
 from workers.synthesis.expectations import Told
-from workers.synthesis.hygiene import by_hand
+from workers.synthesis.filters import by_hand
 from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool, flags_of
+from workers.synthesis.split import ratios as mixing
 
 _ORIGINS = ("human", "noise", "teacher", "import")
 _SPLITS = ("test", "train")

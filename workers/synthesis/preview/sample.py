@@ -9,9 +9,9 @@ from sqlalchemy import Connection, text
 
 from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
-from workers.synthesis import reading
-from workers.synthesis.imported import Imported
-from workers.synthesis.planning import Inputs
+from workers.synthesis import inputs as reading
+from workers.synthesis.imported_rows import Imported
+from workers.synthesis.plan import Inputs
 
 _COUNT = "SELECT count(*) FROM curated WHERE collection = :collection"
 _DRAWN = """

@@ -14,7 +14,7 @@ from schemas.synthesis import SynthesisSpec
 from workers.catalog.dataset_names import claim_name
 from workers.database import copy_rows
 from workers.ingest import rejected_rows
-from workers.synthesis.gathered import Gathered
+from workers.synthesis.row_store import Gathered
 from workers.synthesis.rows import DroppedRow, ExampleRow, RejectedPair
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from schemas.payloads import Stage
 from schemas.synthesis import NoiseSource
 from workers.noise.methods import Noising
-from workers.synthesis.planning import Plan, answer
+from workers.synthesis.plan import Plan, answer
 from workers.synthesis.rows import ExampleRow, sha256
-from workers.synthesis.splits import fair_shares
+from workers.synthesis.split.holdout import fair_shares
 
 Kind = Literal["clean", "summary", "sentence"]
 _KINDS: tuple[Kind, ...] = ("clean", "summary", "sentence")

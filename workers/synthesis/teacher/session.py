@@ -22,15 +22,15 @@ from workers.errors import Unavailable
 from workers.inference.chat_server import Refusal
 from workers.inference.engine import EngineError
 from workers.jobs.attempt import Attempt
-from workers.synthesis import teach_cache
 from workers.synthesis.rows import ExampleRow
-from workers.synthesis.teach_access import teacher_of
-from workers.synthesis.teach_asking import Answer, Asked, Teacher
-from workers.synthesis.teach_budget import exhausted, projected, usd
-from workers.synthesis.teach_cache import Spent
-from workers.synthesis.teach_choice import choose
-from workers.synthesis.teach_prompt import Lesson, Question, is_wordy
-from workers.synthesis.teach_rounds import Asking
+from workers.synthesis.teacher import cache as teach_cache
+from workers.synthesis.teacher.budget import exhausted, projected, usd
+from workers.synthesis.teacher.cache import Spent
+from workers.synthesis.teacher.clients import Answer, Asked, Teacher
+from workers.synthesis.teacher.factory import teacher_of
+from workers.synthesis.teacher.prompt import Lesson, Question, is_wordy
+from workers.synthesis.teacher.rounds import Asking
+from workers.synthesis.teacher.selection import choose
 
 __all__ = ["Question", "Taught", "teach"]
 

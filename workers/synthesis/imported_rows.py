@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from schemas.synthesis import ImportSource, SynthesisSpec
 from workers.ingest.pair_files import file_of
+from workers.synthesis.disk_rows import Spool
 from workers.synthesis.rows import ExampleRow, RejectedPair
-from workers.synthesis.splits import Split
-from workers.synthesis.spool import Spool
+from workers.synthesis.split.holdout import Split
 from workers.text.near_duplicates import Numbers
 
 

@@ -18,8 +18,8 @@ from workers.inference.flow import as_they_come
 from workers.inference.gate import Gate
 from workers.inference.guard import MAX_NEW_TOKENS
 from workers.inference.warm import get_engine
-from workers.synthesis.teach_prompt import SCHEMA, Lesson
-from workers.synthesis.teach_reading import REPEATED, holds_json, text_of
+from workers.synthesis.teacher.parsing import REPEATED, holds_json, text_of
+from workers.synthesis.teacher.prompt import SCHEMA, Lesson
 from workers.text.constraints import MAX_WORDS
 from workers.text.thoughts import split_thoughts
 

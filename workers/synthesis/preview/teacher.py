@@ -15,13 +15,14 @@ from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.inference.engine import EngineError
 from workers.jobs.attempt import Attempt
-from workers.synthesis import reading, teaching
-from workers.synthesis.dataset import questions, shown
-from workers.synthesis.hygiene import Hygiene
-from workers.synthesis.planning import plan
+from workers.synthesis import inputs as reading
+from workers.synthesis.filters import Hygiene
+from workers.synthesis.job import questions, shown
+from workers.synthesis.plan import plan
 from workers.synthesis.rows import DroppedRow
-from workers.synthesis.teach_budget import projected
-from workers.synthesis.teach_cache import Spent
+from workers.synthesis.teacher import session as teaching
+from workers.synthesis.teacher.budget import projected
+from workers.synthesis.teacher.cache import Spent
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from schemas.records import Pair
 from schemas.synthesis import NoiseSource, SynthesisSpec, TeacherSource
 from workers.errors import NotFound
 from workers.noise.fitting import corpus
-from workers.synthesis import imported, spool
-from workers.synthesis.imported import Imported
-from workers.synthesis.planning import Inputs
-from workers.synthesis.threads import Ingested
+from workers.synthesis import disk_rows, imported_rows
+from workers.synthesis.imported_rows import Imported
+from workers.synthesis.plan import Inputs
+from workers.synthesis.split.threads import Ingested
 
 _ROWS_AT_ONCE = 2000
 
@@ -50,7 +50,7 @@ def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None
     """
     pairs = list(_pairs(connection, spec.pairs)) if spec.pairs else []
     ids = [pair.tweet_id for pair in pairs]
-    sentences, imports = spool.texts(folder), imported.spool(folder)
+    sentences, imports = disk_rows.texts(folder), imported_rows.spool(folder)
     if spec.sentences:
         sentences.extend(row.clean for row in _curated(connection, spec.sentences))
     if spec.imports:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from workers.errors import UserError
 from workers.inference.chat_reading import Problem
-from workers.synthesis.teach_asking import REFUSED, Answer, Asked, Teacher
-from workers.synthesis.teach_choice import choose
+from workers.synthesis.teacher.clients import REFUSED, Answer, Asked, Teacher
+from workers.synthesis.teacher.selection import choose
 
 if TYPE_CHECKING:
-    from workers.synthesis.teaching import Taught
+    from workers.synthesis.teacher.session import Taught
 
 _FAITH = 20  # prompts in a row that a server refuses: then it is the server's fault, and nothing is kept against the tweets
 _LATER = 4  # times as many useless answers in a row are let pass once there was a useful one

@@ -12,15 +12,17 @@ from typing import Any
 from schemas.synthesis import Expectations, NoiseSource, SynthesisSpec
 from workers.database import transaction
 from workers.noise.methods import Noising, learn
-from workers.synthesis import mixing, preflight, reading, sampling
+from workers.synthesis import inputs, preflight
 from workers.synthesis.build import gather
 from workers.synthesis.expectations import Told, unmet
-from workers.synthesis.gathered import Gathered
-from workers.synthesis.planning import plan
+from workers.synthesis.plan import plan
 from workers.synthesis.preflight import Preflight
-from workers.synthesis.preview_teacher import Lesson, taught
+from workers.synthesis.preview import sample as sampling
+from workers.synthesis.preview.sample import Part, Sample
+from workers.synthesis.preview.teacher import Lesson, taught
+from workers.synthesis.row_store import Gathered
 from workers.synthesis.rows import DroppedRow, ExampleRow, flags_of
-from workers.synthesis.sampling import Part, Sample
+from workers.synthesis.split import ratios
 
 SOURCE_ROWS = 300
 """Rows of each source that are looked at, at least: a few seconds' work."""
@@ -100,7 +102,7 @@ def _unmet(impossible: list[str], reckoned: list[str]) -> list[str]:
 def _noising(spec: SynthesisSpec, noise: NoiseSource) -> tuple[Noising, int, int]:
     """The noise, how many tweets it was learnt from here, and how many a run would read."""
     with transaction() as connection:
-        there = reading.to_imitate(connection, spec, noise, reading.paired(connection, spec))
+        there = inputs.to_imitate(connection, spec, noise, inputs.paired(connection, spec))
     tweets = there[:TWEETS_TO_IMITATE]
     return learn(noise.profile, tweets), len(tweets), len(there)
 
@@ -150,7 +152,7 @@ class _Counts:
         self.test = round(sum(number for (split, _), number in kept.items() if split == "test"))
         learnt = {origin: round(number) for (split, origin), number in kept.items() if split == "train"}
         self._judged = sum(learnt.values()) + self.test
-        self.train = mixing.shares(learnt, spec.ratios) if spec.ratios else learnt
+        self.train = ratios.shares(learnt, spec.ratios) if spec.ratios else learnt
         self.dropped = {origin: round(number) for origin, number in dropped.items()}
         self.reasons = {reason: round(number) for reason, number in sorted(reasons.items(), key=lambda item: -item[1])}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schemas.synthesis import TeacherSource
-from workers.synthesis.teach_cache import Spent
+from workers.synthesis.teacher.cache import Spent
 
 
 def usd(teacher: TeacherSource, spent: Spent) -> float:

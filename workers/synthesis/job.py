@@ -15,12 +15,15 @@ from workers.jobs.attempt import Attempt, Outcome
 from workers.noise.methods import Noising, learn
 from workers.permissions import make_private
 from workers.settings import get_settings
-from workers.synthesis import expectations, reading, storing, teaching
+from workers.synthesis import expectations
+from workers.synthesis import inputs as reading
+from workers.synthesis import store as storing
 from workers.synthesis.build import gather
-from workers.synthesis.gathered import Gathered
-from workers.synthesis.planning import Impossible, Inputs, Plan, answer, plan
+from workers.synthesis.plan import Impossible, Inputs, Plan, answer, plan
 from workers.synthesis.preflight import Preflight
-from workers.synthesis.teaching import Question, Taught
+from workers.synthesis.row_store import Gathered
+from workers.synthesis.teacher import session as teaching
+from workers.synthesis.teacher.session import Question, Taught
 
 _A_LOOK = 1000
 

@@ -8,7 +8,7 @@ from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
 from workers.settings import ENVIRONMENT, get_settings
 from workers.settings_sources import check_proxies
-from workers.synthesis.teach_asking import LocalTeacher, ServerTeacher, Teacher
+from workers.synthesis.teacher.clients import LocalTeacher, ServerTeacher, Teacher
 
 
 def teacher_of(source: TeacherSource) -> Teacher:

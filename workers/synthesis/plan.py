@@ -14,14 +14,15 @@ from schemas.payloads import Stage
 from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
 from workers.errors import UserError
-from workers.synthesis import imported, preflight, threads
-from workers.synthesis.imported import Imported
-from workers.synthesis.leaks import HeldBack
+from workers.synthesis import imported_rows, preflight
+from workers.synthesis.disk_rows import Spool
+from workers.synthesis.imported_rows import Imported
 from workers.synthesis.preflight import Preflight, Supply
 from workers.synthesis.rows import RejectedPair, rejected_spool
-from workers.synthesis.splits import Member, held_back
-from workers.synthesis.spool import Spool
-from workers.synthesis.threads import Ingested
+from workers.synthesis.split import threads
+from workers.synthesis.split.holdout import Member, held_back
+from workers.synthesis.split.leaks import HeldBack
+from workers.synthesis.split.threads import Ingested
 from workers.text import near_duplicates
 from workers.text.near_duplicates import Numbers
 from workers.text.sentences import clean_text, first_of_each, plain_sentence
@@ -154,7 +155,7 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_tex
     pairs = _usable(inputs.pairs, inputs.tweets, rejected)
     counts["pairs"] = len(pairs)
     fit = _fit(inputs.sentences, spec.stages, counts, folder)
-    foreign = imported.usable(inputs.imports, spec, counts, rejected, folder)
+    foreign = imported_rows.usable(inputs.imports, spec, counts, rejected, folder)
     supply = Supply(len(pairs), len(fit), len(foreign), len(inputs.unpaired), len(inputs.pairs))
     if reasons := Preflight(spec, supply).unmet():
         raise Impossible(preflight.refusal(spec.dataset, reasons), rejected)

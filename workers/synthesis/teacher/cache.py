@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from workers.synthesis.teach_asking import Answer, Asked
+from workers.synthesis.teacher.clients import Answer, Asked
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a recipe would give, before it is run."""
