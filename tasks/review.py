@@ -17,7 +17,7 @@ from workers.errors import UserError
 from workers.jobs import attempt
 
 if TYPE_CHECKING:
-    from workers.synthesis.opening import Opened
+    from workers.review.queue import Opened
 
 APPLY = "review.apply"
 
@@ -35,7 +35,7 @@ def open_review(dataset: int, told: Callable[[int, int], None]) -> Opened:
         dataset: its id.
         told: hears how many rows are ranked, of how many.
     """
-    from workers.synthesis import opening
+    from workers.review import queue as opening
 
     with transaction() as connection:
         return opening.open_review(connection, dataset, told)
@@ -43,7 +43,7 @@ def open_review(dataset: int, told: Callable[[int, int], None]) -> Opened:
 
 def objections(prompt: str, target: str, stage: str) -> tuple[str, ...]:
     """What the checks say against a target, in words."""
-    from workers.synthesis import ranking
+    from workers.review import ranking
 
     return ranking.objections(prompt, target, Stage(stage))
 
@@ -68,6 +68,6 @@ def enqueue_apply(name: str, new_name: str) -> Submitted:
 @app.task(name=APPLY, bind=True)  # type: ignore[untyped-decorator]
 def apply_review(task: Any, job_id: str) -> None:
     """Build the dataset of job `job_id`."""
-    from workers.synthesis import reviewed
+    from workers.review import apply as reviewed
 
     attempt.run(job_id, task.request.hostname, ReviewedSpec, reviewed.apply_review, APPLY)

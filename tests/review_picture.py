@@ -12,7 +12,7 @@ from typing import Any
 
 from producers.cli.review_desk import Desk
 from producers.cli.review_page import ReviewPage
-from workers.review import Claim, Verdict, Wanted
+from workers.review.claims import Claim, Verdict, Wanted
 
 ROW = Claim(
     dataset=1,

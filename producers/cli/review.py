@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from workers.catalog.datasets import Dataset
-    from workers.review import Wanted
+    from workers.review.claims import Wanted
 
 _DECISIONS_SHOWN = 20
 
@@ -64,7 +64,7 @@ def review(
 
 
 def _wanted(origin: str | None, stage: str | None) -> Wanted:
-    from workers.review import Wanted
+    from workers.review.claims import Wanted
 
     for option, given, known in (("--origin", origin, ("human", "noise", "teacher", "import")), ("--stage", stage, ("summary", "clean"))):
         if given is not None and given not in known:
@@ -88,7 +88,7 @@ def _sit_down(name: str, reviewer: str, wanted: Wanted, limit: int | None, skipp
             "`--status`, `--decisions` and `--apply` work everywhere."
         )
         raise typer.Exit(BAD_USAGE)
-    from workers import review
+    from workers.review import claims as review
 
     dataset = _opened(name)
     if skipped:
@@ -127,9 +127,9 @@ def _opened(name: str) -> Dataset:
 
 
 def _status(name: str, wanted: Wanted, as_json: bool) -> None:
-    from workers import review
     from workers.catalog import datasets
     from workers.database import transaction
+    from workers.review import claims as review
 
     with transaction() as connection:
         told = review.status(connection, datasets.resolve(connection, name).id, wanted)
@@ -158,9 +158,9 @@ def _status_page(told: dict[str, Any]) -> RenderableType:
 
 
 def _decisions(name: str, as_json: bool) -> None:
-    from workers import review
     from workers.catalog import datasets
     from workers.database import transaction
+    from workers.review import claims as review
 
     with transaction() as connection:
         found = review.decisions(connection, datasets.resolve(connection, name).id)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from workers import review, review_rules
 from workers.database import transaction
-from workers.review import Claim, Undone, Verdict, Wanted
-from workers.review_rules import Change, Rule
+from workers.review import bulk_edits
+from workers.review import claims as review
+from workers.review.bulk_edits import Change, Rule
+from workers.review.claims import Claim, Undone, Verdict, Wanted
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class Desk:
     def preview(self, rule: Rule) -> tuple[int, list[Change]]:
         """How many rows a rule would change, and some of them."""
         with transaction() as connection:
-            return review_rules.preview(connection, self.dataset, self.reviewer, rule)
+            return bulk_edits.preview(connection, self.dataset, self.reviewer, rule)
 
     def apply(self, rule: Rule) -> int:
         """Edit every row that a rule changes."""
         with transaction() as connection:
-            return review_rules.apply(connection, self.dataset, self.reviewer, rule)
+            return bulk_edits.apply(connection, self.dataset, self.reviewer, rule)

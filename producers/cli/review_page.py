@@ -25,8 +25,8 @@ from producers.cli.review_row import Editor, RowView
 from producers.cli.review_screens import STYLE, HelpScreen, RuleScreen
 from producers.cli.review_text import head
 from tasks.review import objections
-from workers.review import CLAIM_SECONDS, Claim, ClaimLost, Verdict
-from workers.review_rules import Rule, rules_of
+from workers.review.bulk_edits import Rule, rules_of
+from workers.review.claims import CLAIM_SECONDS, Claim, ClaimLost, Verdict
 from workers.showable import showable
 
 _AHEAD = 2

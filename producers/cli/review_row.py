@@ -12,7 +12,7 @@ from textual.widgets import Static, TextArea
 
 from producers.cli.output import styled
 from producers.cli.review_text import came_from, reasons
-from workers.review import Claim
+from workers.review.claims import Claim
 from workers.showable import restored, showable
 
 

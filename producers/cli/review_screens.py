@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from producers.cli.output import styled
 from producers.cli.review_keys import HELP
-from workers.review_rules import Change, Rule
+from workers.review.bulk_edits import Change, Rule
 
 if TYPE_CHECKING:
     from rich.text import Text

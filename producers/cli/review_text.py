@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from producers.cli.output import line, styled
 from producers.cli.review_pace import span
-from workers.review import Claim
+from workers.review.claims import Claim
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, text
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.openai_server import serving, teaching
-from workers import review
 from workers.catalog import datasets
-from workers.synthesis import opening
+from workers.review import claims as review
+from workers.review import queue as opening
 
 CITIES = (
     *("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon", "Dublin", "Athens"),

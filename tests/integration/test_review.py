@@ -11,11 +11,12 @@ from sqlalchemy import Engine, text
 from schemas import roles
 from tasks.review import open_review
 from tests.reviews import Row, add_dataset, plain_rows, reviewed
-from workers import review, review_rules
 from workers.errors import UserError
-from workers.review import Claim, ClaimLost, Verdict, Wanted
-from workers.review_rules import Rule
-from workers.synthesis import opening
+from workers.review import bulk_edits
+from workers.review import claims as review
+from workers.review import queue as opening
+from workers.review.bulk_edits import Rule
+from workers.review.claims import Claim, ClaimLost, Verdict, Wanted
 
 ALL = Wanted()
 
@@ -43,7 +44,7 @@ def undo(engine: Engine, dataset: int, reviewer: str = "ann") -> review.Undone |
 
 def apply(engine: Engine, dataset: int, rule: Rule, reviewer: str = "ann") -> int:
     with engine.begin() as connection:
-        return review_rules.apply(connection, dataset, reviewer, rule)
+        return bulk_edits.apply(connection, dataset, reviewer, rule)
 
 
 class TestOpening:
@@ -208,7 +209,7 @@ class TestRules:
         rule = Rule("bus", "coach")
 
         with clean_database.connect() as connection:
-            found, some = review_rules.preview(connection, dataset, "ann", rule, shown=3)
+            found, some = bulk_edits.preview(connection, dataset, "ann", rule, shown=3)
 
         assert (found, len(some)) == (10, 3)
         assert some[0].after == some[0].before.replace("bus", "coach")
@@ -260,6 +261,6 @@ class TestStatus:
             row = review.claim(connection, dataset, "ann", ALL)
             assert row is not None
             review.decide(connection, row, Verdict.ACCEPTED, 1.0)
-            assert review_rules.apply(connection, dataset, "ann", Rule("bus", "coach")) == 3
+            assert bulk_edits.apply(connection, dataset, "ann", Rule("bus", "coach")) == 3
             assert review.undo(connection, dataset, "ann") is not None
             connection.rollback()

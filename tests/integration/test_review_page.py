@@ -16,8 +16,8 @@ from producers.cli.review_pace import Tally
 from producers.cli.review_page import ReviewPage
 from producers.cli.review_screens import HelpScreen, RuleScreen
 from tests.reviews import Row, add_dataset, plain_rows, reviewed
-from workers import review
-from workers.review import Wanted
+from workers.review import claims as review
+from workers.review.claims import Wanted
 
 Story = Callable[[ReviewPage, Pilot[Any]], Awaitable[None]]
 

@@ -12,9 +12,10 @@ from producers.cli import main
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.reviews import Row, add_dataset, plain_rows, reviewed
-from workers import review, review_rules
-from workers.review import Verdict, Wanted
-from workers.review_rules import Rule
+from workers.review import bulk_edits
+from workers.review import claims as review
+from workers.review.bulk_edits import Rule
+from workers.review.claims import Verdict, Wanted
 
 HUMAN = Row("the tram is late smh", "The tram are late.", tweet="1", cluster=50)
 NOISE = [
@@ -115,7 +116,7 @@ class TestApply:
         with working(clean_database):
             assert answer(capsys, "review", "buses", "--apply", "--json")["job"] == built["job"]
             with clean_database.begin() as connection:
-                review_rules.apply(connection, dataset, "ann", Rule("bus", "coach"))
+                bulk_edits.apply(connection, dataset, "ann", Rule("bus", "coach"))
             again = answer(capsys, "review", "buses", "--apply", "--as", "coaches", "--json")
         assert again["job"] != built["job"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from producers.cli.review_pace import PAUSE, Stopwatch, Tally, span
 from schemas.payloads import Stage
-from workers.synthesis.ranking import FINDINGS, Candidate, Findings, Known, Words, objections, rank
+from workers.review.ranking import FINDINGS, Candidate, Findings, Known, Words, objections, rank
 from workers.text import checks
 
 TWEET = "omg the bus to Oslo was 5 minutes late again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.review_rules import Rule, rules_of
+from workers.review.bulk_edits import Rule, rules_of
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from workers.catalog.dataset_names import claim_name
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs.attempt import Attempt, Outcome
-from workers.synthesis.opening import GROUP
+from workers.review.queue import GROUP
 from workers.synthesis.rows import sha256
 
 REASON = "rejected_by_reviewer"

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from workers.errors import UserError
-from workers.synthesis.ranking import Candidate, Findings, Known, Ranked, Words, rank
+from workers.review.ranking import Candidate, Findings, Known, Ranked, Words, rank
 
 _BATCH = 2000
 _MANY = 20_000  # rows from which starting a process a core pays
