@@ -29,7 +29,7 @@ def run(*, quick: bool) -> Comparison:
     base = get_settings().models_folder / BASE
     if not (base / "model.safetensors").is_file():
         raise CannotRun(f"no model in {base}: `tweetmill fetch` brings it, or set TWEETMILL_HOME to the home that has it")
-    from workers.inference.transformers_engine import TransformersEngine
+    from workers.inference.local.engine import TransformersEngine
 
     texts = _texts(QUICK_TWEETS if quick else TWEETS)
     prompts = [tuned(text, Stage.SUMMARY) for text in texts]

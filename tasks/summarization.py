@@ -83,6 +83,6 @@ def _split(connection: Connection, parent: uuid.UUID, spec: SummarizationSpec) -
 @app.task(name=SUMMARIZE_SHARD, bind=True)  # type: ignore[untyped-decorator]
 def summarize_shard(task: Any, job_id: str) -> None:
     """Summarise the tweets of shard `job_id`."""
-    from workers.inference import shards
+    from workers.inference import job as shards
 
     attempt.run(job_id, task.request.hostname, ShardSpec, shards.summarize, SUMMARIZE_SHARD)

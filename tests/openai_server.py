@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from workers.inference import dialect
+from workers.inference.remote import dialect
 
 Request = dict[str, Any]
 

@@ -19,7 +19,7 @@ from tests.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord, digest
 from workers.base_models.precision import choose
 from workers.inference.engine import Message, Sampling
-from workers.inference.transformers_engine import TransformersEngine
+from workers.inference.local.engine import TransformersEngine
 from workers.training.outcome import TrainingStopped
 from workers.training.payload import RunPayload
 from workers.training.processes import descendants

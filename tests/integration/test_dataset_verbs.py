@@ -14,7 +14,7 @@ from producers.cli import main
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
-from workers.inference import warm
+from workers.inference import engines
 
 PLACES = ("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon", "Dublin", "Athens")
 THINGS = ("train", "bus", "ferry", "plane", "tram")
@@ -68,7 +68,7 @@ def model(clean_database: Engine, dataset: dict[str, Any], base: Path, tmp_path:
             {"job": dataset["job"]},
         )
     yield "tiny"
-    warm._warm.clear()
+    engines._warm.clear()
 
 
 class TestSynthesize:

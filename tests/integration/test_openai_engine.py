@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.openai_server import Answer, Server, always, completion, serving
-from workers.inference.chat_refusals import AccountEmpty, Refusal
 from workers.inference.engine import EngineError, Message, Prompt, Sampling
-from workers.inference.openai_engine import Backoff, OpenAIEngine
+from workers.inference.remote.engine import Backoff, OpenAIEngine
+from workers.inference.remote.errors import AccountEmpty, Refusal
 
 FAST = Backoff(tries=3, first=0.01)
 GREEDY = Sampling(max_new_tokens=20)

@@ -16,7 +16,7 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.integration.test_intake import Line
 from tests.openai_server import Answer, Server, always, serving
-from workers.inference import warm
+from workers.inference import engines
 from workers.ingest import copy as intake
 from workers.jobs import fanout
 from workers.settings import get_settings
@@ -48,9 +48,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setenv("TWEETMILL_ENGINE", "openai")
         monkeypatch.setenv("OPENAI_BASE_URL", running.url)
         get_settings.cache_clear()
-        warm._warm.clear()
+        engines._warm.clear()
         yield running
-        warm._warm.clear()
+        engines._warm.clear()
     get_settings.cache_clear()
 
 
@@ -88,7 +88,7 @@ def test_what_concerns_all_tweets_fails_the_shard_at_once_and_stores_nothing(
     assert rows(clean_database, "SELECT 1 FROM summary") == []
     # Once somebody has seen to it, the job goes on.
     server.script = always(thinking(SAID))
-    warm._warm.clear()
+    engines._warm.clear()
     with clean_database.begin() as connection:
         fanout.retry(connection, RETRIABLE, job)
     work_off(clean_database)

@@ -15,7 +15,8 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.integration.test_intake import Line
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
-from workers.inference import shards, warm
+from workers.inference import engines
+from workers.inference import job as shards
 from workers.inference.prompts import PROMPT_VERSION
 from workers.ingest import copy as intake
 from workers.jobs import attempt, maintenance
@@ -47,7 +48,7 @@ def model(clean_database: Engine, base: Path, adapter: Path) -> Iterator[int]:
             {"base": str(base), "adapter": str(adapter)},
         ).scalar_one()
     yield int(new)
-    warm._warm.clear()
+    engines._warm.clear()
 
 
 def rows(engine: Engine, statement: str, **values: object) -> list[Row]:

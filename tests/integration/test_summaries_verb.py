@@ -19,7 +19,7 @@ from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.tiny_model import build_tiny_model
 from workers.catalog.summaries import COLUMNS
-from workers.inference import warm
+from workers.inference import engines
 
 AWKWARD = 'The bus, "number 4", was late\nagain\tand I missed my train!'
 
@@ -43,7 +43,7 @@ def model(clean_database: Engine, base: Path) -> Iterator[str]:
         statement = "INSERT INTO model (name, base, method, stage) VALUES ('tiny', :base, 'none', 'summary')"
         connection.execute(text(statement), {"base": str(base)})
     yield "tiny"
-    warm._warm.clear()
+    engines._warm.clear()
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import pytest
 from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from tests.openai_server import Answer, Server, always, completion, serving, taught, teaching, tweet
-from workers.inference.chat_refusals import AccountEmpty, Refusal
 from workers.inference.engine import EngineError
+from workers.inference.remote.errors import AccountEmpty, Refusal
 from workers.synthesis.teacher.clients import Answer as Told
 from workers.synthesis.teacher.clients import Asked, Backoff, ServerTeacher
 from workers.synthesis.teacher.prompt import Lesson
@@ -213,8 +213,8 @@ def test_stopping_hands_back_what_is_under_way_and_sends_nothing_more() -> None:
 def test_a_request_that_hangs_keeps_no_process_from_leaving() -> None:
     script = (
         "import sys, httpx\n"
-        "from workers.inference.flow import as_they_come\n"
-        "from workers.inference.gate import Gate\n"
+        "from workers.inference.remote.worker_threads import as_they_come\n"
+        "from workers.inference.remote.concurrency import Gate\n"
         "body = {'messages': [{'content': ''}]}\n"
         "def tick():\n    raise SystemExit(7)\n"
         "list(as_they_come(lambda url: httpx.post(url, json=body, timeout=60), [sys.argv[1]], Gate(1), 1, tick))\n"

@@ -16,7 +16,7 @@ from tests.openai_server import Answer, Request, Server, always, completion, ser
 from tests.tiny_model import build_tiny_model
 from workers import clock
 from workers.errors import LeaseLost, UserError
-from workers.inference import warm
+from workers.inference import engines
 from workers.inference.engine import EngineError
 from workers.jobs.attempt import Attempt, Stopped
 from workers.synthesis.teacher import clients, rounds
@@ -294,7 +294,7 @@ def test_a_base_model_of_our_own_may_teach(clean_database: Engine, questions: li
         lesson = job.teach(questions[:3])
         rows = list(lesson.rows())
         again = Job(clean_database, server, engine="local", model=base, candidates=2, answer_tokens=8, examples=1).teach(questions[:3])
-    warm._warm.clear()
+    engines._warm.clear()
     assert server.requests == []
     assert len(rows) == 3
     assert rows[0][0].lineage["teacher"] == {"model": base, "engine": "local", "host": "local"}

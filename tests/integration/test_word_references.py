@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from tests.integration.in_process import working
 from tests.integration.verbs import complaint, said
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
-from workers.inference import warm
+from workers.inference import engines
 
 PLACES = ("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon", "Dublin", "Athens")
 
@@ -42,7 +42,7 @@ def cleaner(clean_database: Engine, base: Path, tmp_path: Path) -> Iterator[str]
             {"base": str(base), "adapter": str(build_tiny_adapter(base, tmp_path / "adapter"))},
         )
     yield "cleaner"
-    warm._warm.clear()
+    engines._warm.clear()
 
 
 @pytest.fixture

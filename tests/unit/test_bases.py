@@ -23,8 +23,8 @@ from workers.base_models import loading as base_model
 from workers.base_models.files import BaseRecord, UnusableAdapter, UnusableBase, check, digest
 from workers.errors import NotFound, UserError
 from workers.inference.engine import Sampling
+from workers.inference.local.engine import TransformersEngine
 from workers.inference.prompts import tuned
-from workers.inference.transformers_engine import TransformersEngine
 
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 PROMPTS = [tuned("The bus was late.", Stage.SUMMARY)]

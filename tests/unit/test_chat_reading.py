@@ -14,14 +14,14 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.openai_server import Answer, serving
-from workers.inference import dialect
-from workers.inference.chat_complaints import complaint
-from workers.inference.chat_reading import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, Usage, read, sentence
-from workers.inference.chat_refusals import PromptError, refused
-from workers.inference.chat_server import Backoff, ChatServer, Meter, Request
-from workers.inference.chat_transport import LedAway, Unreadable, decoded, onward
 from workers.inference.engine import EngineError, Message
-from workers.inference.gate import Gate
+from workers.inference.remote import dialect
+from workers.inference.remote.client import Backoff, ChatServer, Meter, Request
+from workers.inference.remote.completions import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, Usage, read, sentence
+from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.error_reading import complaint
+from workers.inference.remote.errors import PromptError, refused
+from workers.inference.remote.transport import LedAway, Unreadable, decoded, onward
 from workers.showable import showable
 from workers.synthesis.teacher.parsing import text_of
 

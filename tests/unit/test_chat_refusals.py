@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from workers.inference.chat_complaints import Complaint, complaint
-from workers.inference.chat_refusals import AccountEmpty, PromptError, Refusal, refused
-from workers.inference.dialect import Feature, fold_system, spoken_of
 from workers.inference.engine import Message
+from workers.inference.remote.dialect import Feature, fold_system, spoken_of
+from workers.inference.remote.error_reading import Complaint, complaint
+from workers.inference.remote.errors import AccountEmpty, PromptError, Refusal, refused
 
 TWEET = "omg the night ferry to Bodø was late AGAIN smh, out of credits too"
 

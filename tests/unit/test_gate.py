@@ -8,7 +8,7 @@ import time
 import pytest
 
 from workers import clock
-from workers.inference.gate import Closed, Gate
+from workers.inference.remote.concurrency import Closed, Gate
 
 
 def test_a_volley_of_refusals_halves_once_and_the_next_one_again() -> None:

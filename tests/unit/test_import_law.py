@@ -58,7 +58,7 @@ def test_the_light_side_loads_no_model_library():
         "workers.synthesis.job",
         "workers.noise.jobs",
         "workers.evaluation.run",
-        "workers.inference.shards",
+        "workers.inference.job",
         "workers.training.run",
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from producers.cli import main
 from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
-from workers.inference import warm
+from workers.inference import engines
 from workers.settings import Settings, get_settings, read_password
 from workers.settings_sources import check_proxies
 from workers.synthesis.teacher.factory import teacher_of
@@ -208,7 +208,7 @@ def test_a_proxy_that_is_no_address_is_named_before_a_client_quotes_it(monkeypat
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     monkeypatch.setenv("TWEETMILL_ENGINE", "openai")
     monkeypatch.setenv(name, value)
-    for asked in (lambda: teacher_of(TeacherSource(model="m")), lambda: warm.get_engine("m")):
+    for asked in (lambda: teacher_of(TeacherSource(model="m")), lambda: engines.get_engine("m")):
         with pytest.raises(SettingsError, match=f"^{name}: ") as complaint:
             asked()
         assert SECRET not in str(complaint.value)

@@ -7,7 +7,7 @@ import pytest
 from schemas.payloads import Stage
 from tests.tiny_model import build_tiny_model
 from workers.evaluation.systems import SYSTEMS, Row, write
-from workers.inference.transformers_engine import TransformersEngine
+from workers.inference.local.engine import TransformersEngine
 
 ROWS = [Row("1", "the bus was late again #fail", "The bus was late again."), Row("2", "soup!! @ noon", "There is soup at noon.")]
 

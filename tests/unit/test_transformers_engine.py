@@ -16,11 +16,11 @@ from schemas.payloads import Stage
 from tests.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.base_models.chat_template import encode
 from workers.errors import UserError
-from workers.inference import lean_loop
 from workers.inference.engine import Message, Prompt, Sampling
-from workers.inference.lean_loop import batches, common_prefix
+from workers.inference.local import greedy
+from workers.inference.local.engine import TransformersEngine
+from workers.inference.local.greedy import batches, common_prefix
 from workers.inference.prompts import tuned
-from workers.inference.transformers_engine import TransformersEngine
 
 TWEETS = [
     "The bus was late.",
@@ -144,8 +144,8 @@ def test_a_single_prompt_and_none_at_all_are_answered(engine: TransformersEngine
 
 def test_windows_and_batches_change_no_answer(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = reference(base, PROMPTS)
-    monkeypatch.setattr("workers.inference.transformers_engine.WINDOW", 2)
-    monkeypatch.setattr(lean_loop, "PADDED_TOKENS", 40)
+    monkeypatch.setattr("workers.inference.local.engine.WINDOW", 2)
+    monkeypatch.setattr(greedy, "PADDED_TOKENS", 40)
     assert written(TransformersEngine(str(base), device="cpu", dtype="float32"), PROMPTS) == expected
 
 
@@ -201,7 +201,7 @@ def test_batches_are_sorted_by_length_and_bounded_in_rows_and_tokens() -> None:
 
 def test_prompts_that_share_nothing_are_answered_too(base: Path) -> None:
     loop_model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    loop = lean_loop.LeanLoop(loop_model, frozenset({2}))
+    loop = greedy.LeanLoop(loop_model, frozenset({2}))
     together = dict(loop.decode([(5, 6, 7), (8, 9), (6,)], 5, batch_size=8))
     alone = {row: next(loop.decode([ids], 5, batch_size=8))[1] for row, ids in enumerate([(5, 6, 7), (8, 9), (6,)])}
     assert together == alone

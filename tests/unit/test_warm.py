@@ -11,8 +11,8 @@ import torch
 
 from tests.tiny_model import build_tiny_model
 from workers.errors import SettingsError
-from workers.inference import warm
-from workers.inference.openai_engine import OpenAIEngine
+from workers.inference import engines
+from workers.inference.remote.engine import OpenAIEngine
 from workers.settings import get_settings
 
 
@@ -29,34 +29,34 @@ def cold(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TWEETMILL_THREADS", "1")
     get_settings.cache_clear()
-    warm._warm.clear()
+    engines._warm.clear()
     yield monkeypatch
-    warm._warm.clear()
+    engines._warm.clear()
     get_settings.cache_clear()
     torch.set_num_threads(threads)
 
 
 def test_the_same_base_is_loaded_once_and_another_takes_its_place(base: Path, tmp_path: Path) -> None:
-    engine = warm.get_engine(str(base))
-    assert warm.get_engine(str(base)) is engine
-    warm.get_engine(str(build_tiny_model(tmp_path)))
-    assert len(warm._warm) == 1
-    assert warm.get_engine(str(base)) is not engine
+    engine = engines.get_engine(str(base))
+    assert engines.get_engine(str(base)) is engine
+    engines.get_engine(str(build_tiny_model(tmp_path)))
+    assert len(engines._warm) == 1
+    assert engines.get_engine(str(base)) is not engine
 
 
 def test_a_shard_has_its_share_of_the_cores_and_a_job_of_its_own_has_them_all(base: Path) -> None:
-    shard = warm.get_engine(str(base))
+    shard = engines.get_engine(str(base))
     assert torch.get_num_threads() == 1
-    alone = warm.get_engine(str(base), all_cores=True)
+    alone = engines.get_engine(str(base), all_cores=True)
     assert torch.get_num_threads() == os.cpu_count()
-    assert warm.get_engine(str(base), all_cores=True) is alone
+    assert engines.get_engine(str(base), all_cores=True) is alone
     if os.cpu_count() != 1:
         assert alone is not shard
 
 
 def test_the_share_is_back_when_the_job_of_its_own_is_over(base: Path) -> None:
-    warm.get_engine(str(base), all_cores=True)
-    warm.get_engine(str(base))
+    engines.get_engine(str(base), all_cores=True)
+    engines.get_engine(str(base))
     assert torch.get_num_threads() == 1
     assert get_settings().threads == 1, "the settings themselves stay as they were"
 
@@ -65,7 +65,7 @@ def test_a_server_behind_a_door_needs_its_address_and_nothing_else(cold: pytest.
     cold.setenv("TWEETMILL_ENGINE", "openai")
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
-        warm.get_engine("base")
+        engines.get_engine("base")
     cold.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     get_settings.cache_clear()
-    assert isinstance(warm.get_engine("base"), OpenAIEngine)
+    assert isinstance(engines.get_engine("base"), OpenAIEngine)

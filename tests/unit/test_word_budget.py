@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.tiny_model import build_tiny_model
-from workers.inference.word_budget import WordBudget, tokens_that_begin_a_word
+from workers.inference.local.word_budget import WordBudget, tokens_that_begin_a_word
 
 END, SUFFIX, MARK, THE, BUS = range(5)
 BEGINS_WORD = torch.tensor([False, False, False, True, True])

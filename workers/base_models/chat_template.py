@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 
 from workers.base_models.control_tokens import ControlTokens, break_openers
 from workers.errors import UserError
-from workers.inference.dialect import fold_system
 from workers.inference.engine import Message, Prompt
+from workers.inference.remote.dialect import fold_system
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -24,7 +24,7 @@ from workers.evaluation.normalisation import (
 )
 from workers.evaluation.storing import store
 from workers.evaluation.systems import write_tuned
-from workers.inference.warm import get_engine
+from workers.inference.engines import get_engine
 from workers.jobs.attempt import Attempt, Outcome
 
 SYSTEMS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")

@@ -17,7 +17,7 @@ from workers.evaluation.bootstrap import difference
 from workers.evaluation.metrics import Scores
 from workers.evaluation.storing import store
 from workers.evaluation.systems import Row, Written, write
-from workers.inference.warm import get_engine
+from workers.inference.engines import get_engine
 from workers.jobs.attempt import Attempt, Outcome
 
 LONG_TWEET_WORDS = 20

@@ -10,14 +10,14 @@ from typing import Protocol
 from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from workers import clock
-from workers.inference.chat_reading import Completion, Problem, sentence
-from workers.inference.chat_server import Backoff, ChatServer, Meter, Passing, PromptError, Request
-from workers.inference.dialect import Feature
 from workers.inference.engine import Generation, Sampling
-from workers.inference.flow import as_they_come
-from workers.inference.gate import Gate
+from workers.inference.engines import get_engine
 from workers.inference.guard import MAX_NEW_TOKENS
-from workers.inference.warm import get_engine
+from workers.inference.remote.client import Backoff, ChatServer, Meter, Passing, PromptError, Request
+from workers.inference.remote.completions import Completion, Problem, sentence
+from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.dialect import Feature
+from workers.inference.remote.worker_threads import as_they_come
 from workers.synthesis.teacher.parsing import REPEATED, holds_json, text_of
 from workers.synthesis.teacher.prompt import SCHEMA, Lesson
 from workers.text.constraints import MAX_WORDS

@@ -7,8 +7,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from workers.inference.chat_parts import loaded
-from workers.inference.chat_reading import Choice, Problem
+from workers.inference.remote.completions import Choice, Problem
+from workers.inference.remote.message_parts import loaded
 from workers.text.thoughts import split_thoughts
 
 _FENCE = re.compile(r"\A```[\w-]*[ \t]*\n?(.*?)\s*```\Z", re.DOTALL)

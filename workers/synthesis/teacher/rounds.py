@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from workers.errors import UserError
-from workers.inference.chat_reading import Problem
+from workers.inference.remote.completions import Problem
 from workers.synthesis.teacher.clients import REFUSED, Answer, Asked, Teacher
 from workers.synthesis.teacher.selection import choose
 

@@ -19,8 +19,8 @@ from schemas.synthesis import SynthesisSpec, TeacherSource
 from workers import clock
 from workers.database import transaction
 from workers.errors import Unavailable
-from workers.inference.chat_server import Refusal
 from workers.inference.engine import EngineError
+from workers.inference.remote.client import Refusal
 from workers.jobs.attempt import Attempt
 from workers.synthesis.rows import ExampleRow
 from workers.synthesis.teacher import cache as teach_cache

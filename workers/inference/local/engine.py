@@ -22,7 +22,7 @@ from workers.text.thoughts import split_thoughts
 if TYPE_CHECKING:
     import torch
 
-    from workers.inference.word_budget import WordBudget
+    from workers.inference.local.word_budget import WordBudget
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class TransformersEngine:
         return tuple(ids)
 
     def _decode(self, unique: list[Ids], sampling: Sampling) -> Iterator[tuple[int, Decoded]]:
-        from workers.inference.lean_loop import LeanLoop, batches
+        from workers.inference.local.greedy import LeanLoop, batches
 
         if sampling.num_beams == 1:
             loop = LeanLoop(self._model, self._end_ids, self._has_ended if self._chat.end_text else None)
@@ -154,7 +154,7 @@ class TransformersEngine:
     def _word_budget(self, prompt_width: int, max_words: int | None) -> list[WordBudget]:
         if max_words is None:
             return []
-        from workers.inference.word_budget import WordBudget, tokens_that_begin_a_word
+        from workers.inference.local.word_budget import WordBudget, tokens_that_begin_a_word
 
         if self._begins_word is None:
             self._begins_word = tokens_that_begin_a_word(self._tokenizer, self._model.config.get_text_config().vocab_size, self._device)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workers.inference.chat_parts import loaded, message_of, parts_of, said_in
+from workers.inference.remote.message_parts import loaded, message_of, parts_of, said_in
 
 MOST_CHOICES = 64
 

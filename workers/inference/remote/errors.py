@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from workers.errors import UserError
-from workers.inference.chat_complaints import Complaint
 from workers.inference.engine import EngineError
+from workers.inference.remote.error_reading import Complaint
 
 
 class PromptError(Exception):

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from workers.inference.chat_complaints import Complaint, complaint
-from workers.inference.chat_reading import MOST_TOKENS, Completion, ErrorBody, Nonsense, Usage, read
-from workers.inference.chat_refusals import AccountEmpty, PromptError, Refusal, refused
-from workers.inference.chat_transport import Hung, LedAway, Reply, Transport, Unreachable, Unreadable
-from workers.inference.dialect import Dialect, Request, Talk, dialect_of
 from workers.inference.engine import EngineError
-from workers.inference.gate import Gate
+from workers.inference.remote.completions import MOST_TOKENS, Completion, ErrorBody, Nonsense, Usage, read
+from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.dialect import Dialect, Request, Talk, dialect_of
+from workers.inference.remote.error_reading import Complaint, complaint
+from workers.inference.remote.errors import AccountEmpty, PromptError, Refusal, refused
+from workers.inference.remote.transport import Hung, LedAway, Reply, Transport, Unreachable, Unreadable
 
 __all__ = ["AccountEmpty", "Backoff", "ChatServer", "Completion", "Meter", "Passing", "PromptError", "Refusal", "Request"]
 

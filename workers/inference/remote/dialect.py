@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from workers import clock
-from workers.inference.chat_complaints import Complaint
 from workers.inference.engine import Message, Prompt
+from workers.inference.remote.error_reading import Complaint
 
 _REMEMBERED = 3600.0  # seconds: servers are upgraded
 _MOST_GUESSES = 3  # prompts whose refusal names no field and may be due to one

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from workers.base_models.control_tokens import neutralise_common
-from workers.inference.chat_reading import Completion, Problem, sentence
-from workers.inference.chat_server import Backoff, ChatServer, Meter, PromptError, Refusal, Request
-from workers.inference.dialect import Feature
 from workers.inference.engine import Generation, Message, Prompt, Sampling
-from workers.inference.flow import as_they_come
-from workers.inference.gate import Gate
+from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
+from workers.inference.remote.completions import Completion, Problem, sentence
+from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.dialect import Feature
+from workers.inference.remote.worker_threads import as_they_come
 
 __all__ = ["Backoff", "OpenAIEngine"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from workers.inference.chat_parts import loaded
+from workers.inference.remote.message_parts import loaded
 from workers.redaction import redact
 from workers.showable import showable
 

@@ -37,7 +37,7 @@ def get_engine(base: str, *, all_cores: bool = False, local: bool = False) -> En
 
 def _build(settings: Settings, base: str) -> Engine:
     if settings.engine == "openai":
-        from workers.inference.openai_engine import OpenAIEngine
+        from workers.inference.remote.engine import OpenAIEngine
 
         address = settings.openai_address()
         check_proxies(ENVIRONMENT)
@@ -45,6 +45,6 @@ def _build(settings: Settings, base: str) -> Engine:
             raise SettingsError("TWEETMILL_ENGINE=openai needs OPENAI_BASE_URL, the address of an OpenAI-compatible server")
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
         return OpenAIEngine(address, api_key=key, model=base)
-    from workers.inference.transformers_engine import TransformersEngine
+    from workers.inference.local.engine import TransformersEngine
 
     return TransformersEngine(locate_base(base), threads=settings.threads, dtype=settings.dtype, digests=settings.models_folder)

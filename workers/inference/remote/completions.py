@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from workers.inference.chat_parts import loaded, message_of, parts_of, said_in
-from workers.inference.chat_stream import MOST_CHOICES, assembled
+from workers.inference.remote.event_stream import MOST_CHOICES, assembled
+from workers.inference.remote.message_parts import loaded, message_of, parts_of, said_in
 from workers.text.thoughts import split_thoughts
 
 MOST_TOKENS = 2**24

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from workers import clock
-from workers.inference.gate import Gate
+from workers.inference.remote.concurrency import Gate
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -20,8 +20,8 @@ from workers.catalog import models
 from workers.database import transaction
 from workers.inference import prompts
 from workers.inference.engine import Engine
+from workers.inference.engines import get_engine
 from workers.inference.guard import Guarded, guarded, unguarded
-from workers.inference.warm import get_engine
 from workers.jobs.attempt import Attempt, Outcome
 from workers.text.clean import rules
 

@@ -1,0 +1,1 @@
+"""The engine behind a server that speaks the OpenAI chat API."""
