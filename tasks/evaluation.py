@@ -22,6 +22,6 @@ def enqueue(spec: EvaluationSpec) -> Submitted:
 @app.task(name=EVALUATE, bind=True)  # type: ignore[untyped-decorator]
 def evaluate(task: Any, job_id: str) -> None:
     """Score as job `job_id` says."""
-    from workers.evaluation import run
+    from workers.evaluation import job as run
 
     attempt.run(job_id, task.request.hostname, EvaluationSpec, run.evaluate, EVALUATE)

@@ -57,14 +57,14 @@ def test_the_light_side_loads_no_model_library():
     [
         "workers.synthesis.job",
         "workers.noise.jobs",
-        "workers.evaluation.run",
+        "workers.evaluation.job",
         "workers.inference.job",
         "workers.training.run",
     ],
 )
 def test_a_craft_loads_its_model_library_only_when_it_works(craft):
     # nltk, which rouge-score stands on, loads scikit-learn wherever it is installed.
-    assert set(loaded_by(craft)) <= ({"sklearn"} if craft == "workers.evaluation.run" else set())
+    assert set(loaded_by(craft)) <= ({"sklearn"} if craft == "workers.evaluation.job" else set())
 
 
 def test_the_check_would_notice_a_heavy_import():

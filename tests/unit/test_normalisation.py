@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.evaluation.normalisation import Gold, counts, counts_of_dictionaries, most_frequent, most_frequent_of_the_others
+from workers.evaluation.lexnorm.error_reduction import Gold, counts, counts_of_dictionaries, most_frequent, most_frequent_of_the_others
 
 MESSY = ("u r late", "im gonna go lol", "the bus is here")
 CLEAN = ("you are late", "i'm going to go laughing out loud", "the bus is here")

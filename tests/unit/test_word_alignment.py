@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.evaluation.word_alignment import Word, spans, words
+from workers.evaluation.lexnorm.word_alignment import Word, spans, words
 
 word_lists = st.lists(st.sampled_from(("i", "u", "you", "gonna", "going", "to", "lol", "laughing", "out", "loud", "may", "be", "maybe")))
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.evaluation.bootstrap import Figure, ratio
-from workers.evaluation.word_alignment import Span, Word, spans, words
+from workers.evaluation.lexnorm.word_alignment import Span, Word, spans, words
 
 FOLDS = 10
 

@@ -13,7 +13,7 @@ from workers.catalog.models import TunedModel
 from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import baselines
-from workers.evaluation.normalisation import (
+from workers.evaluation.lexnorm.error_reduction import (
     Counts,
     Dictionary,
     Gold,
@@ -22,7 +22,7 @@ from workers.evaluation.normalisation import (
     most_frequent,
     most_frequent_of_the_others,
 )
-from workers.evaluation.storing import store
+from workers.evaluation.store import store
 from workers.evaluation.systems import write_tuned
 from workers.inference.engines import get_engine
 from workers.jobs.attempt import Attempt, Outcome

@@ -12,10 +12,11 @@ from schemas.payloads import EvaluationSpec, Stage
 from workers.catalog import models
 from workers.database import transaction
 from workers.errors import UserError
-from workers.evaluation import cleaning, metrics
+from workers.evaluation import metrics
 from workers.evaluation.bootstrap import difference
+from workers.evaluation.lexnorm import job as cleaning
 from workers.evaluation.metrics import Scores
-from workers.evaluation.storing import store
+from workers.evaluation.store import store
 from workers.evaluation.systems import Row, Written, write
 from workers.inference.engines import get_engine
 from workers.jobs.attempt import Attempt, Outcome
