@@ -23,7 +23,7 @@ from benchmarks.servers import empty, log_of, start_worker, wait_for
 from deploy.health import redis_client
 from workers.database import transaction
 from workers.settings import get_settings
-from workers.training.processes import descendants, parent_of
+from workers.training.launcher.processes import descendants, parent_of
 
 JOBS, KILLS, SEEDS = 1500, 12, (1, 2, 3)
 QUICK_JOBS, QUICK_KILLS, QUICK_SEEDS = 60, 2, (1,)

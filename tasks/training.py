@@ -20,6 +20,6 @@ def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
 @app.task(name=TRAIN, bind=True)  # type: ignore[untyped-decorator]
 def train(task: Any, job_id: str) -> None:
     """Fine-tune as job `job_id` says."""
-    from workers.training import run
+    from workers.training import job as run
 
     attempt.run(job_id, task.request.hostname, TrainingSpec, run.train, TRAIN)

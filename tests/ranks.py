@@ -14,11 +14,11 @@ from typing import Any
 
 from schemas.payloads import TrainingSpec
 from workers import clock
-from workers.training import launch
-from workers.training.outcome import StopReason, TrainingFailed, TrainingResult
-from workers.training.payload import RunPayload
-from workers.training.processes import descendants, is_running
-from workers.training.progress import Checkpoint, Event, ProgressReader, Step
+from workers.training.launcher import launch
+from workers.training.launcher.processes import descendants, is_running
+from workers.training.protocol.outcome import StopReason, TrainingFailed, TrainingResult
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Step
 
 WORDS = ["bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "medals", "city", "hope"]
 

@@ -17,14 +17,14 @@ from tests import jobs
 from tests.ranks import WORDS
 from tests.worker_process import WorkerProcess
 from workers.settings import get_settings
-from workers.training.progress import Checkpoint, Event, ProgressReader, Step
+from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Step
 
 FINGERPRINT = "f00d"
 _EXAMPLE = """
 INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, split, cluster)
 VALUES (:dataset, :key, 'summary', :prompt, :target, 'noise', 'train', :cluster)
 """
-_RANK, _SUPERVISOR, _AGENT = "workers.training.rank", "workers.training.supervisor", "torch.distributed.run"
+_RANK, _SUPERVISOR, _AGENT = "workers.training.rank.main", "workers.training.launcher.supervisor", "torch.distributed.run"
 
 
 def add_dataset(engine: Engine, examples: int = 48) -> None:

@@ -21,8 +21,8 @@ from tests.ranks import Run, a_spec, alive, command_of, write_train_file
 from tests.tiny_model import build_tiny_model
 from tests.worker_process import wait_for
 from workers.errors import Unavailable
-from workers.training import devices, launch
-from workers.training.outcome import TrainingResult
+from workers.training.launcher import gpu_locks, launch
+from workers.training.protocol.outcome import TrainingResult
 
 pytestmark = pytest.mark.spread
 
@@ -78,7 +78,7 @@ def history(folder: Path) -> list[str]:
 
 def is_free(folder: Path, *names: str) -> bool:
     try:
-        with devices.held(names, folder / "locks", patience=0):
+        with gpu_locks.held(names, folder / "locks", patience=0):
             return True
     except Unavailable:
         return False
@@ -114,7 +114,7 @@ def test_who_waits_in_vain_is_told_who_has_it(holder: Any, tmp_path: Path) -> No
     process = holder("GPU-8932f937")
     assert wait_for(lambda: bool(history(tmp_path)))
     began = time.monotonic()
-    wanted = devices.held(["GPU-8932f937"], tmp_path / "locks", patience=0.5)
+    wanted = gpu_locks.held(["GPU-8932f937"], tmp_path / "locks", patience=0.5)
     with pytest.raises(Unavailable, match=f"GPU-8932f937 is held by process {process.pid}, job a-job"), wanted:
         pytest.fail("it was held twice")
     assert 0.4 < time.monotonic() - began < 5
@@ -122,10 +122,10 @@ def test_who_waits_in_vain_is_told_who_has_it(holder: Any, tmp_path: Path) -> No
 
 @pytest.mark.fault(38)
 def test_a_killed_worker_frees_its_gpu_only_when_its_last_rank_is_gone(holder: Any, tmp_path: Path, measured: Any) -> None:
-    lock = devices.lock_file(tmp_path / "locks", "0")
+    lock = gpu_locks.lock_file(tmp_path / "locks", "0")
     process = holder("0", rank=(RANK, str(tmp_path / "rank-runs"), str(lock)))
     assert wait_for((tmp_path / "rank-runs").exists)
-    (rank,) = devices.descendants(process.pid)
+    (rank,) = gpu_locks.descendants(process.pid)
 
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -154,7 +154,7 @@ def test_a_training_begins_when_the_last_rank_of_a_killed_one_has_left_the_gpu(
 
     overlaps, killed, begun = 0, 0.0, 0.0
     while second.outcome is None:
-        has_begun = any("second" in command_of(pid) for pid in devices.descendants(os.getpid()))
+        has_begun = any("second" in command_of(pid) for pid in gpu_locks.descendants(os.getpid()))
         overlaps += has_begun and bool(alive(ranks))
         if not killed:
             assert not has_begun
@@ -175,7 +175,7 @@ def test_a_training_whose_gpu_is_held_is_given_back(stack_home: Path, tmp_path: 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(launch, "GPU_PATIENCE", 0.2)
     base, train_file = build_tiny_model(tmp_path / "tiny"), write_train_file(tmp_path / "train.jsonl")
-    with devices.held(["1"], devices.lock_folder(stack_home), patience=0, job="another"):
+    with gpu_locks.held(["1"], gpu_locks.lock_folder(stack_home), patience=0, job="another"):
         outcome = Run(a_spec(base), train_file, tmp_path / "run").end()
     assert isinstance(outcome, Unavailable)
     assert "GPU 1 is held by" in str(outcome)
@@ -191,7 +191,7 @@ def test_a_killed_worker_without_ranks_frees_its_gpu_at_once(holder: Any, tmp_pa
 
 
 def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
-    with devices.held(["0"], tmp_path / "locks", patience=0) as locks:
+    with gpu_locks.held(["0"], tmp_path / "locks", patience=0) as locks:
         child = subprocess.Popen(["sleep", "60"], pass_fds=locks)
     assert not is_free(tmp_path, "0")
     child.kill()
@@ -201,24 +201,24 @@ def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
 
 def test_a_rank_that_comes_late_does_not_join_a_device_that_another_is_taking(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
-    file = devices.lock_file(tmp_path / "locks", "0")
+    file = gpu_locks.lock_file(tmp_path / "locks", "0")
     with file.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(Unavailable, match="this one has ended"):
-            devices.join([file])
+            gpu_locks.join([file])
 
 
 def test_devices_go_by_the_names_of_cuda_visible_devices(without_gpus: None) -> None:
-    assert devices.visible("0") == ("0",)
-    assert devices.visible(" 1, 00") == ("1", "0")
-    assert devices.visible("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
-    assert devices.visible("0,-1,1") == ("0",), "as CUDA does"
-    assert devices.visible("") == devices.visible("-1") == devices.visible("none") == ()
+    assert gpu_locks.visible("0") == ("0",)
+    assert gpu_locks.visible(" 1, 00") == ("1", "0")
+    assert gpu_locks.visible("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
+    assert gpu_locks.visible("0,-1,1") == ("0",), "as CUDA does"
+    assert gpu_locks.visible("") == gpu_locks.visible("-1") == gpu_locks.visible("none") == ()
 
 
 def test_a_machine_without_gpus_locks_nothing(without_gpus: None, tmp_path: Path) -> None:
-    assert devices.visible(None) == ()
-    with devices.held((), tmp_path / "locks", patience=0) as locks:
+    assert gpu_locks.visible(None) == ()
+    with gpu_locks.held((), tmp_path / "locks", patience=0) as locks:
         assert locks == ()
 
 
@@ -246,18 +246,18 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
 @pytest.mark.usefixtures("driver")
 def test_a_driver_gives_indices_and_beginnings_their_full_name() -> None:
-    assert devices.visible(None) == (FIRST, SECOND)
-    assert devices.visible("1") == devices.visible("GPU-bbbb") == (SECOND,)
-    assert devices.visible("1,7,0") == (SECOND,), "CUDA stops at a device that is not there"
+    assert gpu_locks.visible(None) == (FIRST, SECOND)
+    assert gpu_locks.visible("1") == gpu_locks.visible("GPU-bbbb") == (SECOND,)
+    assert gpu_locks.visible("1,7,0") == (SECOND,), "CUDA stops at a device that is not there"
 
 
 def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver: Callable[[str], None], tmp_path: Path) -> None:
     own = subprocess.Popen(["sleep", "60"])
     driver(f"{os.getppid()}, {SECOND}\\n{os.getpid()}, {FIRST}\\n{own.pid}, {FIRST}\\n4194303, {FIRST}\\n")
     try:
-        assert devices.foreign_processes([FIRST]) == [], "own processes, and one that has ended"
+        assert gpu_locks.foreign_processes([FIRST]) == [], "own processes, and one that has ended"
         assert is_free(tmp_path, FIRST)
-        wanted = devices.held([SECOND], tmp_path / "locks", patience=0)
+        wanted = gpu_locks.held([SECOND], tmp_path / "locks", patience=0)
         with pytest.raises(Unavailable, match=f"{SECOND} is in use by process {os.getppid()}"), wanted:
             pytest.fail("two compute on it")
         driver("")
@@ -268,13 +268,13 @@ def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver: Callable[[str]
 
 
 def test_a_machine_and_its_containers_have_one_folder_of_locks_and_two_machines_two(tmp_path: Path) -> None:
-    folder = devices.lock_folder(tmp_path)
+    folder = gpu_locks.lock_folder(tmp_path)
     assert folder.parent == tmp_path / "locks"
     assert folder.name == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def test_what_a_lock_says_is_of_its_last_holder(tmp_path: Path) -> None:
     for job in ("a-job-with-a-long-name", "b"):
-        with devices.held(["0"], tmp_path / "locks", patience=0, job=job):
-            signed = json.loads(devices.lock_file(tmp_path / "locks", "0").read_text())
+        with gpu_locks.held(["0"], tmp_path / "locks", patience=0, job=job):
+            signed = json.loads(gpu_locks.lock_file(tmp_path / "locks", "0").read_text())
         assert signed == {"pid": os.getpid(), "job": job}

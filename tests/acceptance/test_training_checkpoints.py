@@ -18,11 +18,11 @@ import pytest
 from schemas.payloads import TrainingSpec
 from tests.ranks import Run, a_spec, alive, limit, train, wait_for, write_train_file
 from tests.tiny_model import build_tiny_model
-from workers.training import checkpoints
-from workers.training.outcome import ExitCode, TrainingResult, TrainingStopped, read_failure
-from workers.training.payload import RunPayload
-from workers.training.processes import descendants
-from workers.training.progress import ProgressReader, Step
+from workers.training.launcher.processes import descendants
+from workers.training.protocol import checkpoints
+from workers.training.protocol.outcome import ExitCode, TrainingResult, TrainingStopped, read_failure
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import ProgressReader, Step
 
 ENDLESS = 100_000
 ROLES = ("supervisor", "agent", "rank")
@@ -193,7 +193,7 @@ LEASHED = """
 import sys
 from workers import clock
 from workers.training import launch
-from workers.training.payload import RunPayload
+from workers.training.protocol.payload import RunPayload
 launch.run(RunPayload.model_validate_json(sys.argv[1]), lambda event: None, lambda: None, lambda: clock.now() + 3)
 """
 

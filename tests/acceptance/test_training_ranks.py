@@ -20,10 +20,10 @@ from workers.base_models.files import BaseRecord, digest
 from workers.base_models.precision import choose
 from workers.inference.engine import Message, Sampling
 from workers.inference.local.engine import TransformersEngine
-from workers.training.outcome import TrainingStopped
-from workers.training.payload import RunPayload
-from workers.training.processes import descendants
-from workers.training.progress import Done, ProgressReader, Start, Step
+from workers.training.launcher.processes import descendants
+from workers.training.protocol.outcome import TrainingStopped
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import Done, ProgressReader, Start, Step
 
 pytestmark = pytest.mark.spread
 
@@ -122,7 +122,7 @@ def test_the_group_falls_with_any_one_of_it(role: str, which: int, base: Path, t
 def test_nothing_outlives_a_worker_that_is_killed(base: Path, train_file: Path, tmp_path: Path) -> None:
     payload = RunPayload(spec=a_spec(base, max_steps=100_000), train_file=train_file, run_folder=tmp_path / "run")
     code = (
-        "import sys; from workers.training import launch; from workers.training.payload import RunPayload;"
+        "import sys; from workers.training import launch; from workers.training.protocol.payload import RunPayload;"
         "launch.run(RunPayload.model_validate_json(sys.argv[1]), lambda event: None, lambda: None)"
     )
     with subprocess.Popen([sys.executable, "-c", code, payload.model_dump_json()]) as worker:

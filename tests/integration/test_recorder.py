@@ -16,9 +16,9 @@ from workers.errors import LeaseLost
 from workers.jobs.attempt import Attempt
 from workers.jobs.maintenance import reap
 from workers.settings import get_settings
-from workers.training import checkpoints
-from workers.training.manifest import Manifest
-from workers.training.progress import Checkpoint, ProgressWriter, Step
+from workers.training.protocol import checkpoints
+from workers.training.protocol.manifest import Manifest
+from workers.training.protocol.progress import Checkpoint, ProgressWriter, Step
 from workers.training.recorder import Recorder, attempt_folder
 
 IDENTITY = "this training"

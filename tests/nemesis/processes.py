@@ -12,8 +12,8 @@ MARK = "NEMESIS_WORKER"
 # The first that fits: the launcher's command names the rank's module, too.
 _ROLES = (
     ("launcher", "torch.distributed.run"),
-    ("rank", "workers.training.rank"),
-    ("supervisor", "workers.training.supervisor"),
+    ("rank", "workers.training.rank.main"),
+    ("supervisor", "workers.training.launcher.supervisor"),
     ("tracker", "semaphore_tracker"),
     ("tracker", "resource_tracker"),
     ("child", "spawn_main"),

@@ -31,7 +31,7 @@ from tests.trainings import TrainingJob, add_dataset, group, left
 from tests.worker_process import WorkerProcess, wait_for
 from workers.database import get_engine
 from workers.settings import get_settings
-from workers.training.checkpoints import PARTIAL
+from workers.training.protocol.checkpoints import PARTIAL
 
 SAVE_STEPS = 10
 STEPS_A_KILL = 14

@@ -17,10 +17,10 @@ import pytest
 from schemas.payloads import TrainingSpec
 from workers import clock
 from workers.errors import UserError
-from workers.training import checkpoints, leash
-from workers.training.checkpoints import PARTIAL, Stored, Unusable
-from workers.training.manifest import MANIFEST_FILE, Manifest
-from workers.training.run import halved
+from workers.training.job import halved
+from workers.training.protocol import checkpoints, deadline
+from workers.training.protocol.checkpoints import PARTIAL, Stored, Unusable
+from workers.training.protocol.manifest import MANIFEST_FILE, Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"weight.safetensors": b"w" * 5000, "exp_avg.safetensors": b"m" * 5000}
@@ -219,12 +219,12 @@ def test_one_example_at_a_time_is_the_smallest_bite() -> None:
 
 def test_a_leash_reaches_as_far_as_it_was_last_lengthened(tmp_path: Path) -> None:
     file = tmp_path / "leash"
-    assert not leash.is_over(file), "no leash at all"
+    assert not deadline.is_over(file), "no leash at all"
 
-    leash.lengthen(file, clock.now() + 60)
-    assert not leash.is_over(file)
-    leash.lengthen(file, clock.now() - 0.1)
-    assert leash.is_over(file)
+    deadline.lengthen(file, clock.now() + 60)
+    assert not deadline.is_over(file)
+    deadline.lengthen(file, clock.now() - 0.1)
+    assert deadline.is_over(file)
 
 
 def test_reading_a_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:

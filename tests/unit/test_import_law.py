@@ -59,7 +59,7 @@ def test_the_light_side_loads_no_model_library():
         "workers.noise.jobs",
         "workers.evaluation.job",
         "workers.inference.job",
-        "workers.training.run",
+        "workers.training.job",
     ],
 )
 def test_a_craft_loads_its_model_library_only_when_it_works(craft):
@@ -92,7 +92,7 @@ def test_each_floor_sees_only_the_floors_below_it():
 
 def test_only_the_settings_read_the_environment():
     # What torchrun sets is read inside the ranks and passed on by what starts them.
-    ranks = {f"workers/training/{name}.py" for name in ("launch", "loop", "rank", "supervisor")}
+    ranks = {f"workers/training/{name}.py" for name in ("launcher/launch", "launcher/supervisor", "rank/loop", "rank/main")}
     allowed = {"workers/settings.py"} | ranks
     readers = set()
     for package in ("schemas", "tasks", "workers"):

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.tiny_model import CHAT_TEMPLATE
-from workers.training.data import Conversation, Visit, encode, micro_batches, plan_batches, read_conversations
+from workers.training.rank.data import Conversation, Visit, encode, micro_batches, plan_batches, read_conversations
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from schemas.payloads import TrainingSpec
-from workers.training.outcome import Failure, read_failure, record_failure, write_atomically
-from workers.training.payload import RunPayload
-from workers.training.progress import PROGRESS_FILE, Done, ProgressReader, ProgressWriter, Step
-from workers.training.supervisor import Watchdog
+from workers.training.launcher.supervisor import Watchdog
+from workers.training.protocol.outcome import Failure, read_failure, record_failure, write_atomically
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import PROGRESS_FILE, Done, ProgressReader, ProgressWriter, Step
 
 STEP = Step(step=1, loss=2.5, tokens_per_second=100.0, eta_seconds=9.0, learning_rate=1e-4)
 

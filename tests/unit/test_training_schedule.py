@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.training.schedule import Schedule, learning_rate, steps_of
+from workers.training.rank.schedule import Schedule, learning_rate, steps_of
 
 
 def rates(kind: Schedule, total: int = 100, warmup: float = 0.1) -> list[float]:

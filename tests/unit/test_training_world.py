@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from workers.errors import UserError
-from workers.training.data import micro_batches, plan_batches
-from workers.training.world import WrongWorld, check_group, check_slices, fingerprint
+from workers.training.rank.data import micro_batches, plan_batches
+from workers.training.rank.group_checks import WrongWorld, check_group, check_slices, fingerprint
 
 PLAN = plan_batches([9] * 64, steps=8, global_batch=8, seed=0)
 

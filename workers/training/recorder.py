@@ -15,9 +15,9 @@ from workers import clock
 from workers.database import transaction
 from workers.errors import Unavailable
 from workers.jobs.attempt import Attempt
-from workers.training import checkpoints
-from workers.training.manifest import Manifest
-from workers.training.progress import Checkpoint, Event, ProgressReader, Start, Step
+from workers.training.protocol import checkpoints
+from workers.training.protocol.manifest import Manifest
+from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Start, Step
 
 logger = logging.getLogger(__name__)
 

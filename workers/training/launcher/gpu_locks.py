@@ -23,7 +23,7 @@ from pathlib import Path
 from workers.errors import Unavailable
 from workers.identity import boot_id
 from workers.permissions import make_private
-from workers.training.processes import descendants
+from workers.training.launcher.processes import descendants
 
 _POLL_SECONDS = 0.1
 _DRIVER_PATIENCE = 20.0

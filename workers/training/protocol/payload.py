@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.payloads import TrainingSpec
 from workers.base_models.precision import Dtype
-from workers.training.outcome import write_atomically
+from workers.training.protocol.outcome import write_atomically
 
 PAYLOAD_FILE = "payload.json"
 ADAPTER_FOLDER = "adapter"
@@ -65,7 +65,7 @@ class RunPayload(BaseModel):
 
     @property
     def leash_file(self) -> Path:
-        """Until when the ranks may run, see `workers.training.leash`."""
+        """Until when the ranks may run, see `workers.training.protocol.deadline`."""
         return self.run_folder / "leash"
 
     @property

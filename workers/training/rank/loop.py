@@ -14,18 +14,18 @@ from workers.base_models import loading as base_model
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
 from workers.settings import get_settings
-from workers.training.adapters import save_adapter
-from workers.training.data import Visit, plan_batches
-from workers.training.outcome import RESULT_FILE, Rejected, TrainingResult, write_atomically
-from workers.training.payload import RunPayload
-from workers.training.preparation import agree_on_precision, load_model, read_examples, start_accelerator
-from workers.training.progress import Done, ProgressWriter, Start, Step
-from workers.training.schedule import global_batch, learning_rate, steps_of
-from workers.training.step import Trainer, make_step, seed_of, slices
-from workers.training.world import check_group, check_slices, fingerprint
+from workers.training.protocol.outcome import RESULT_FILE, Rejected, TrainingResult, write_atomically
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
+from workers.training.rank.data import Visit, plan_batches
+from workers.training.rank.group_checks import check_group, check_slices, fingerprint
+from workers.training.rank.lora import save_adapter
+from workers.training.rank.schedule import global_batch, learning_rate, steps_of
+from workers.training.rank.setup import agree_on_precision, load_model, read_examples, start_accelerator
+from workers.training.rank.step import Trainer, make_step, seed_of, slices
 
 if TYPE_CHECKING:
-    from workers.training.keeping import Keeper, Order
+    from workers.training.rank.checkpointer import Keeper, Order
 
 
 def train(run: RunPayload) -> None:
@@ -57,7 +57,7 @@ def train(run: RunPayload) -> None:
     trainer = Trainer(spec, accelerator, model, optimizer, examples, batches, pad_id, precision)
     progress = ProgressWriter(run.run_folder) if accelerator.is_main_process else None
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
-    from workers.training.keeping import Keeper
+    from workers.training.rank.checkpointer import Keeper
 
     keeper = Keeper(run, trainer, progress, begin)
     first, tokens = keeper.resume()

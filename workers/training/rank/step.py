@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from schemas.payloads import TrainingSpec
 from workers.base_models.precision import Precision
-from workers.training.data import Example, Visit, micro_batches
+from workers.training.rank.data import Example, Visit, micro_batches
 
 IGNORED = -100
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from workers.base_models.chat_template import chat_format
 from workers.inference.engine import Message
-from workers.training.outcome import Rejected
+from workers.training.protocol.outcome import Rejected
 
 POOL_BATCHES = 50
 ROLES = frozenset({"system", "user", "assistant"})

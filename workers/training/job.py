@@ -18,10 +18,11 @@ from workers.inference import prompts
 from workers.jobs.attempt import Attempt, Outcome, Stopped
 from workers.permissions import make_private
 from workers.settings import get_settings
-from workers.training import checkpoints, launch
-from workers.training.manifest import Manifest
-from workers.training.outcome import OutOfMemory, StopReason, TrainingFailed, TrainingResult, TrainingStopped
-from workers.training.payload import RunPayload
+from workers.training.launcher import launch
+from workers.training.protocol import checkpoints
+from workers.training.protocol.manifest import Manifest
+from workers.training.protocol.outcome import OutOfMemory, StopReason, TrainingFailed, TrainingResult, TrainingStopped
+from workers.training.protocol.payload import RunPayload
 from workers.training.recorder import Recorder, attempt_folder
 
 CHECKPOINTS = "checkpoints"

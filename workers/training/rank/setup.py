@@ -13,10 +13,10 @@ from workers.base_models import loading as base_model
 from workers.base_models import precision
 from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError
-from workers.training.adapters import add_lora
-from workers.training.data import Example, encode, read_conversations
-from workers.training.outcome import Rejected
-from workers.training.payload import RunPayload
+from workers.training.protocol.outcome import Rejected
+from workers.training.protocol.payload import RunPayload
+from workers.training.rank.data import Example, encode, read_conversations
+from workers.training.rank.lora import add_lora
 
 
 def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision:

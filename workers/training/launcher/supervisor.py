@@ -1,4 +1,4 @@
-"""The supervisor: `python -m workers.training.supervisor PAYLOAD PARENT_PID`. It owns the ranks, and leaves none behind.
+"""The supervisor: `python -m workers.training.launcher.supervisor PAYLOAD PARENT_PID`. It owns the ranks, and leaves none behind.
 
 It starts torchrun and reaps all below it, whoever forked them; it ends them when it is told to (SIGTERM), when its parent dies, when
 one of them fails, when no step is made for too long, or when its parent has not lengthened the leash. It imports no torch, so that it
@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from workers.training import leash
-from workers.training.outcome import EXIT_CODES, FAILURE_FILE, ExitCode, Failure, read_failure, record_failure
-from workers.training.payload import RunPayload
-from workers.training.processes import adopt_orphans, die_with_parent, end_descendants
-from workers.training.progress import PROGRESS_FILE
-from workers.training.rank import SUPERVISOR_PID
+from workers.training.launcher.processes import adopt_orphans, die_with_parent, end_descendants
+from workers.training.protocol import deadline
+from workers.training.protocol.outcome import EXIT_CODES, FAILURE_FILE, ExitCode, Failure, read_failure, record_failure
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import PROGRESS_FILE
+from workers.training.rank.main import SUPERVISOR_PID
 
 FIRST_STEP_ALLOWANCE = 5
 POLL_SECONDS = 0.1
@@ -60,7 +60,7 @@ class Supervisor:
     def _verdict(self, watch: Watchdog) -> Failure | None:
         if self._told_to_stop:
             return Failure(kind="preempted", message="the supervisor of the ranks was told to stop")
-        if leash.is_over(self._run.leash_file):
+        if deadline.is_over(self._run.leash_file):
             return Failure(kind="preempted", message="the worker has not said for too long that the job is still ours")
         if watch.is_stalled():
             message = f"no step for {watch.limit:.0f} s: a rank hangs. Raise stall_timeout if steps are that slow"
@@ -78,7 +78,7 @@ class Supervisor:
             *("--rdzv-backend", "c10d", "--rdzv-endpoint", str(self._run.rendezvous_file), "--rdzv-conf", "store_type=file"),
             *("--rdzv-id", self._run.run_folder.name, "--local-addr", "127.0.0.1"),
             *("--log-dir", str(self._run.torchrun_folder)),
-            *("-m", "workers.training.rank", str(self._payload_file)),
+            *("-m", "workers.training.rank.main", str(self._payload_file)),
         ]
 
     def _diagnosis(self) -> ExitCode:

@@ -23,9 +23,9 @@ from pydantic import ValidationError
 from schemas.payloads import TrainingSpec
 from workers.errors import TweetmillError, UserError
 from workers.permissions import make_private
-from workers.training.adapters import sha256_of
-from workers.training.manifest import MANIFEST_FILE, FileEntry, Manifest
-from workers.training.schedule import global_batch
+from workers.training.protocol.manifest import MANIFEST_FILE, FileEntry, Manifest
+from workers.training.rank.lora import sha256_of
+from workers.training.rank.schedule import global_batch
 
 PARTIAL = ".partial"
 _NAME = re.compile(r"step-(?P<step>\d{6,})-a(?P<attempt>\d+)")

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from workers.errors import UserError
-from workers.training.data import Visit
+from workers.training.rank.data import Visit
 
 
 class WrongWorld(UserError):

@@ -18,8 +18,10 @@ from pathlib import Path
 from schemas.payloads import TrainingSpec
 from workers.permissions import make_private
 from workers.settings import get_settings
-from workers.training import devices, leash
-from workers.training.outcome import (
+from workers.training.launcher import gpu_locks
+from workers.training.launcher.processes import descendants, kill
+from workers.training.protocol import deadline
+from workers.training.protocol.outcome import (
     EXIT_CODES,
     FAILURE_FILE,
     RESULT_FILE,
@@ -30,9 +32,8 @@ from workers.training.outcome import (
     TrainingStopped,
     read_failure,
 )
-from workers.training.payload import ADAPTER_FOLDER, TORCHRUN_FOLDER, RunPayload
-from workers.training.processes import descendants, kill
-from workers.training.progress import PROGRESS_FILE, Event, ProgressReader
+from workers.training.protocol.payload import ADAPTER_FOLDER, TORCHRUN_FOLDER, RunPayload
+from workers.training.protocol.progress import PROGRESS_FILE, Event, ProgressReader
 
 LOG_FILE = "ranks.log"
 LOG_TAIL_LINES = 40
@@ -81,21 +82,21 @@ def run(
 @contextmanager
 def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path, ...]]]:
     """Hold the GPUs that the ranks will use; on a machine without any there is nothing to hold."""
-    names = devices.visible(os.environ.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
+    names = gpu_locks.visible(os.environ.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
     if not names:
         yield (), ()
         return
-    folder = devices.lock_folder(get_settings().home)
-    with devices.held(names, folder, GPU_PATIENCE, job=payload.run_folder.parent.name) as locks:
-        yield locks, tuple(devices.lock_file(folder, name) for name in names)
+    folder = gpu_locks.lock_folder(get_settings().home)
+    with gpu_locks.held(names, folder, GPU_PATIENCE, job=payload.run_folder.parent.name) as locks:
+        yield locks, tuple(gpu_locks.lock_file(folder, name) for name in names)
 
 
 def _start(payload: RunPayload, locks: tuple[int, ...], held_until: Callable[[], float] | None) -> subprocess.Popen[bytes]:
     if held_until is not None:
-        leash.lengthen(payload.leash_file, held_until())
+        deadline.lengthen(payload.leash_file, held_until())
     with (payload.run_folder / LOG_FILE).open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "workers.training.supervisor", str(payload.write()), str(os.getpid())],
+            [sys.executable, "-m", "workers.training.launcher.supervisor", str(payload.write()), str(os.getpid())],
             env=_environment(payload.spec),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -122,7 +123,7 @@ def remove_large(run_folder: Path) -> None:
 
 def _environment(spec: TrainingSpec) -> dict[str, str]:
     """The environment of the supervisor and the ranks: threads shared out, loopback alone, our packages first."""
-    here = str(Path(__file__).parents[2])
+    here = str(Path(__file__).parents[3])
     env = {
         # CUDA would number the fastest device 0; the driver, by whose numbers devices are held, goes by their place on the bus.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -192,7 +193,7 @@ class _Follower:
         if reason in ("cancel", "lost"):
             raise TrainingStopped(reason)
         if self._held_until is not None:
-            leash.lengthen(self._payload.leash_file, self._held_until())
+            deadline.lengthen(self._payload.leash_file, self._held_until())
         if reason is None:
             return
         if self._leave_by is None:

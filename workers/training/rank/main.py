@@ -1,4 +1,4 @@
-"""One rank: `python -m workers.training.rank PAYLOAD`, started by torchrun. It never touches Redis or Postgres.
+"""One rank: `python -m workers.training.rank.main PAYLOAD`, started by torchrun. It never touches Redis or Postgres.
 
 This file runs before anything heavy is imported: a rank that outlives its launcher holds a GPU for ever, so its first act is to tie
 its life to its parent's.
@@ -13,10 +13,10 @@ import traceback
 from pathlib import Path
 
 from workers.errors import Unavailable, UserError
-from workers.training import devices
-from workers.training.outcome import EXIT_CODES, Failure, FailureKind, Preempted, record_failure
-from workers.training.payload import RunPayload
-from workers.training.processes import die_with_parent, parent_of
+from workers.training.launcher import gpu_locks
+from workers.training.launcher.processes import die_with_parent, parent_of
+from workers.training.protocol.outcome import EXIT_CODES, Failure, FailureKind, Preempted, record_failure
+from workers.training.protocol.payload import RunPayload
 
 SUPERVISOR_PID = "TWEETMILL_SUPERVISOR_PID"
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -41,8 +41,8 @@ def main(payload_file: Path) -> int:
     run = RunPayload.read(payload_file)
     kind: FailureKind
     try:
-        devices.join(run.locks)
-        from workers.training.loop import train
+        gpu_locks.join(run.locks)
+        from workers.training.rank.loop import train
 
         train(run)
         return 0

@@ -8,14 +8,14 @@ from enum import IntEnum
 from safetensors.torch import load, save
 
 from workers.errors import UserError
-from workers.training import checkpoints, leash
-from workers.training.manifest import Manifest
-from workers.training.outcome import Preempted
-from workers.training.payload import RunPayload
-from workers.training.progress import Checkpoint, ProgressWriter
-from workers.training.schedule import global_batch
-from workers.training.state import MOMENTS, WEIGHT, gather, optimizer_step, restore
-from workers.training.step import Trainer
+from workers.training.protocol import checkpoints, deadline
+from workers.training.protocol.manifest import Manifest
+from workers.training.protocol.outcome import Preempted
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import Checkpoint, ProgressWriter
+from workers.training.rank.schedule import global_batch
+from workers.training.rank.step import Trainer
+from workers.training.rank.zero_state import MOMENTS, WEIGHT, gather, optimizer_step, restore
 
 LONGEST_INTERVAL = 600.0  # seconds between two checkpoints, however long a step takes
 
@@ -69,7 +69,7 @@ class Keeper:
         """What is to be done after `step`; it is rank 0 that answers."""
         if self._progress is None:
             return Order.GO_ON
-        if leash.is_over(self._run.leash_file):
+        if deadline.is_over(self._run.leash_file):
             return Order.ABANDON
         if step == len(self._trainer.batches):
             return Order.GO_ON

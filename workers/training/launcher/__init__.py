@@ -1,0 +1,1 @@
+"""Starting ranks, following them, and leaving none behind."""
