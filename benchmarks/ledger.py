@@ -22,7 +22,7 @@ from benchmarks.measure import Comparison, Way, compare
 from benchmarks.servers import drop_messages, empty, wait_for, worker
 from schemas.payloads import Payload, Queue
 from schemas.states import JobState
-from tasks.submission import publish_now
+from tasks.enqueue import publish_now
 from workers.app import LazyCelery, publish
 from workers.database import transaction
 from workers.jobs import attempt, events, ledger

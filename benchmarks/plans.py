@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event, text
 from benchmarks.servers import empty
 from schemas.payloads import Payload, Queue
 from schemas.states import JobState
-from tasks import submission
+from tasks import enqueue
 from workers.database import get_engine
 from workers.jobs import fanout, ledger, maintenance, worker_registry
 from workers.jobs import queries as views
@@ -209,7 +209,7 @@ def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
         "ledger.has_ended": lambda c: ledger.has_ended(c, _claimed(c, waits)),
         "ledger.resolve, latest": lambda c: ledger.resolve(c, "latest"),
         "ledger.resolve, beginning": lambda c: ledger.resolve(c, str(waits)[:18]),
-        "submission.submit": lambda _: submission.submit("upkeep.work", Queue.UPKEEP, Nothing(), uuid.uuid4().hex),
+        "submission.submit": lambda _: enqueue.submit("upkeep.work", Queue.UPKEEP, Nothing(), uuid.uuid4().hex),
     }
 
 

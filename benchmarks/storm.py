@@ -15,7 +15,7 @@ from celery import Celery
 from sqlalchemy import Connection, text
 
 from schemas.payloads import Payload, Queue
-from tasks.submission import publish_now
+from tasks.enqueue import publish_now
 from workers.app import LazyCelery
 from workers.database import transaction
 from workers.jobs import attempt, ledger

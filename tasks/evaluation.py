@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.payloads import EvaluationSpec, Queue
-from tasks.submission import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, fingerprint, submit
 from workers.app import app
 from workers.jobs import attempt
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from schemas.payloads import Queue, ReviewedSpec, Stage
-from tasks.submission import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, fingerprint, submit
 from tasks.synthesis import overwritten
 from workers.app import app
 from workers.catalog import datasets

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from schemas.payloads import Queue, ShardSpec, SummarizationSpec
 from schemas.states import JobState
-from tasks.submission import Submitted, publish_now
+from tasks.enqueue import Submitted, publish_now
 from workers.app import app
 from workers.database import transaction
 from workers.jobs import attempt, ledger

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue
 from schemas.synthesis import SynthesisSpec
-from tasks.submission import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, fingerprint, submit
 from workers.app import app
 from workers.database import transaction
 from workers.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.payloads import Queue, TrainingSpec
-from tasks.submission import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, fingerprint, submit
 from workers.app import app
 from workers.jobs import attempt
 

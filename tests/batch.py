@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tasks.submission import publish_now
+from tasks.enqueue import publish_now
 from tests.work import KIND, QUEUE, Work
 from workers.database import transaction
 from workers.jobs import ledger

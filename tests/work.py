@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import text
 
 from schemas.payloads import Payload, Queue
-from tasks.submission import publish_now
+from tasks.enqueue import publish_now
 from workers.app import LazyCelery
 from workers.database import transaction
 from workers.jobs import attempt, ledger

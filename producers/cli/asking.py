@@ -12,7 +12,7 @@ from producers.cli.output import line, say
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
-    from tasks.submission import Submitted
+    from tasks.enqueue import Submitted
     from workers.ingest.counts import Counts
     from workers.jobs.queries import JobView
 

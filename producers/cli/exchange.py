@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from schemas.synthesis import SynthesisSpec
-    from tasks.submission import Submitted
+    from tasks.enqueue import Submitted
     from workers.ingest.counts import Counts
 
 FormOption = Annotated[Form, typer.Option("--form", help="How a row says what is asked and answered.")]

@@ -22,7 +22,7 @@ from producers.sources import read
 from schemas.payloads import EvaluationSpec, SummarizationSpec
 from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training
-from tasks.submission import Submitted
+from tasks.enqueue import Submitted
 from workers import files
 from workers.catalog import models
 from workers.database import transaction

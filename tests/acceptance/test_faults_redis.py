@@ -130,7 +130,7 @@ def test_a_full_redis_keeps_jobs_waiting_in_postgres(mill: Mill, measured, caplo
             client.config_set("maxmemory", "1kb")
         jobs = enqueue([Work(rows=2, pause=0.05)] * 30)
         mill.all[-1].kill_all()
-        said = [record.getMessage() for record in caplog.records if record.name == "tasks.submission"]
+        said = [record.getMessage() for record in caplog.records if record.name == "tasks.enqueue"]
         time.sleep(3)
         waiting = sum(row.state == "queued" for row in mill.rows(jobs))
         with mill.redis() as client:

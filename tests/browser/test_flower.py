@@ -37,7 +37,7 @@ def stack(stack_home: Path) -> Iterator[dict[str, str]]:
 
 
 def test_flower_shows_the_worker_to_whoever_knows_the_password_and_to_nobody_else(browser: Browser, stack: dict[str, str]):
-    from tasks.upkeep import ping
+    from tasks.maintenance import ping
 
     stranger = browser.new_page()
     assert stranger.request.get(stack["url"]).status == 401

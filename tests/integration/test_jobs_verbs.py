@@ -18,7 +18,7 @@ from producers.cli import asking, main
 from producers.cli.watching import duration, sight, watch
 from schemas.payloads import ShardSpec
 from schemas.states import JobState
-from tasks.submission import Submitted
+from tasks.enqueue import Submitted
 from tests import jobs
 from tests.jobs import add, add_family, claimed, finish
 from tests.worker_process import wait_for

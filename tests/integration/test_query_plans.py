@@ -13,12 +13,12 @@ from sqlalchemy import Engine, text
 
 from benchmarks import plans
 from deploy.health import redis_client
-from tasks import submission
+from tasks import enqueue
 from tests.conftest import Servers
 from workers.jobs import events, fanout, ledger, maintenance, worker_registry
 from workers.jobs import queries as views
 
-MODULES = (ledger, maintenance, worker_registry, fanout, views, events, submission)
+MODULES = (ledger, maintenance, worker_registry, fanout, views, events, enqueue)
 NORMAL, LARGE = 200_000, 1_000_000
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from deploy.health import redis_client
 from schemas.payloads import Queue, SummarizationSpec
-from tasks import submission, summarization
+from tasks import enqueue, summarization
 from tests import jobs
 from tests.conftest import Servers
 from workers.app import app, pending, publish
@@ -32,9 +32,9 @@ def model(engine: Engine) -> int:
         return connection.execute(text(new)).scalar_one()
 
 
-def ask(name: str) -> submission.Submitted:
+def ask(name: str) -> enqueue.Submitted:
     payload = jobs.Work(name=name)
-    return submission.submit("evaluation.evaluate", Queue.EVALUATION, payload, submission.fingerprint("evaluation.evaluate", payload))
+    return enqueue.submit("evaluation.evaluate", Queue.EVALUATION, payload, enqueue.fingerprint("evaluation.evaluate", payload))
 
 
 def add_tweets(engine: Engine, count: int, source: str = "test") -> None:
@@ -117,14 +117,14 @@ def test_a_producer_never_piles_up_messages(engine, model):
 def test_a_row_that_the_relay_took_first_is_not_published_again(engine):
     job = jobs.add(engine, kind="evaluation.evaluate", queue="evaluation")
     jobs.alter(engine, job, "published_at = now()")
-    submission.publish_now(Queue.EVALUATION)
+    enqueue.publish_now(Queue.EVALUATION)
     assert pending("evaluation") == 0
 
 
 def test_a_job_that_was_claimed_or_cancelled_meanwhile_is_not_published(engine):
     job = jobs.add(engine, kind="evaluation.evaluate", queue="evaluation")
     jobs.claimed(engine, job)
-    submission.publish_now(Queue.EVALUATION)
+    enqueue.publish_now(Queue.EVALUATION)
     assert pending("evaluation") == 0
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.payloads import SummarizationSpec, TrainingSpec
 from tasks import summarization, training
-from tasks.submission import fingerprint, publish_now
+from tasks.enqueue import fingerprint, publish_now
 from tests.nemesis.history import History, read
 from tests.work import KIND, QUEUE, Fault, Work
 from workers.database import transaction
