@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from benchmarks.measure import CannotRun
 from deploy.health import redis_client
-from deploy.home import Home
-from deploy.servers import Postgres, Valkey
+from deploy.local.home import Home
+from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
 from workers.database import connect, get_engine, transaction
 from workers.settings import get_settings

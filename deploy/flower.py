@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from deploy.environment import CODE, python
-from deploy.home import Home
+from deploy.local.home import Home
 from workers.errors import SettingsError, TweetmillError
 from workers.permissions import discard, write_private
 from workers.settings import Settings, get_settings, read_password

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy import flower
-from deploy.home import Home
+from deploy.local.home import Home
 from schemas.payloads import Queue
 from workers.broker import connect as redis_client
 from workers.broker import connect_as_told
@@ -75,7 +75,7 @@ def _free_gib(home: Home) -> float:
 def _supervisor(home: Home) -> int | None:
     if not home.lock_file.exists():
         return None
-    from deploy.supervisor import supervisor_of  # a node without a stack of its own needs none of this
+    from deploy.local.supervisor import supervisor_of  # a node without a stack of its own needs none of this
 
     process = supervisor_of(home)
     return process.pid if process else None

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from deploy.environment import CODE, python
-from deploy.home import Home
+from deploy.local.home import Home
 from schemas.payloads import Queue
 from workers.errors import SettingsError
 from workers.readiness import startup

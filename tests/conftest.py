@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from deploy.health import redis_client
-from deploy.home import Home
-from deploy.servers import Postgres, Valkey
+from deploy.local.home import Home
+from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
 from workers.app import app
 from workers.database import connect, get_engine

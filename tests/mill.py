@@ -17,8 +17,8 @@ import psutil
 from sqlalchemy import Engine, text
 
 from deploy.health import redis_client
-from deploy.home import Home
-from deploy.servers import Postgres, Server, Valkey
+from deploy.local.home import Home
+from deploy.local.servers import Postgres, Server, Valkey
 from schemas.payloads import Queue
 from tests.work import QUEUE
 from tests.worker_process import WorkerProcess, wait_for

@@ -13,7 +13,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
-from deploy.servers import _valkey_binary
+from deploy.local.servers import _valkey_binary
 
 ROOT = Path(__file__).resolve().parents[1]
 SAFE = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}

@@ -37,7 +37,7 @@ def up(
     With CELERY_BROKER_URL or DATABASE_URL set, those servers are used instead of own ones. When the stack is up already, the workers
     that it has too few of are started.
     """
-    from deploy import local
+    from deploy.local import stack as local
     from workers.settings import get_settings
 
     stack = local.up(get_settings(), local.Plan(workers, threads), detach, lambda message: say(f"· {message}"))
@@ -53,7 +53,7 @@ def up(
 
 def down() -> None:
     """Stop everything that `up` started; the data stay."""
-    from deploy import local
+    from deploy.local import stack as local
     from workers.settings import get_settings
 
     ran = local.down(get_settings(), lambda message: say(f"· {message}"))
@@ -63,7 +63,7 @@ def down() -> None:
 def status(as_json: AsJson = False) -> None:
     """Show servers, tables, workers, queues, Flower and free disk. Exit code 0 when jobs can run, else 1."""
     from deploy.health import status as read
-    from deploy.home import Home
+    from deploy.local.home import Home
     from workers.settings import ENVIRONMENT, get_settings
     from workers.settings_sources import is_set
 

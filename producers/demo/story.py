@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from deploy import local
+from deploy.local import stack as local
 from producers import recipes
 from producers.cli import output
 from producers.cli.asking import take_up

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.home import Home
+from deploy.local.home import Home
 from schemas.migrations import migrate
 from tests.conftest import new_settings
 from tests.mill import Mill

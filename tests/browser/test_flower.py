@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Error, sync_playwright
 
-from deploy import local
+from deploy.local import stack as local
 from workers.settings import get_settings
 
 

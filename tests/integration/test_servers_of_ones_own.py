@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from deploy import health
 from deploy import worker as node
-from deploy.home import Home
+from deploy.local.home import Home
 from deploy.migrate import grant, migrate
 from schemas.migrations import head
 from tests.conftest import Servers

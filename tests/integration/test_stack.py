@@ -19,8 +19,8 @@ import pytest
 from sqlalchemy import text
 
 from deploy.health import redis_client
-from deploy.home import Home
-from deploy.local import Plan, up
+from deploy.local.home import Home
+from deploy.local.stack import Plan, up
 from deploy.worker import check
 from schemas.migrations import head
 from workers.errors import NotReady, SettingsError, Unavailable

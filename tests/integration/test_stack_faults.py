@@ -17,11 +17,11 @@ import psutil
 import psycopg
 import pytest
 
-from deploy import postgres_programs
-from deploy.finding import at_work_in, holders, marked
-from deploy.home import Home
-from deploy.postgres_user import give
-from deploy.servers import Postgres, Valkey
+from deploy.local import postgres_programs
+from deploy.local.finding import at_work_in, holders, marked
+from deploy.local.home import Home
+from deploy.local.postgres_user import give
+from deploy.local.servers import Postgres, Valkey
 from tests.integration.test_stack import TWEETMILL, Stack, wait_for
 from workers.errors import Unavailable
 
@@ -274,7 +274,7 @@ def test_there_is_never_a_second_valkey_on_an_append_only_file(valkey: Valkey, s
     if spoilt in ("socket", "both"):
         valkey.socket.unlink()
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("deploy.servers._PATIENCE", 0.5)
+            patched.setattr("deploy.local.servers._PATIENCE", 0.5)
             with pytest.raises(Unavailable, match="Valkey does not come up"):
                 valkey.start()
     else:

@@ -15,8 +15,8 @@ import psutil
 from sqlalchemy import Engine, create_engine, text
 
 from deploy.health import redis_client
-from deploy.home import Home
-from deploy.servers import Postgres, Valkey
+from deploy.local.home import Home
+from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
 from tests.nemesis.history import History
 from tests.nemesis.keeper import Keeper

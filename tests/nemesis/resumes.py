@@ -23,8 +23,8 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Engine, text
 
-from deploy.home import Home
-from deploy.servers import Postgres, Valkey
+from deploy.local.home import Home
+from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
 from tests.tiny_model import build_tiny_model
 from tests.trainings import TrainingJob, add_dataset, group, left

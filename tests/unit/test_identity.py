@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from deploy.environment import PROCESS
-from deploy.finding import at_work_in, holders, listener, marked
-from deploy.home import Home
-from deploy.processes import find, note
+from deploy.local.finding import at_work_in, holders, listener, marked
+from deploy.local.home import Home
+from deploy.local.processes import find, note
 from workers.identity import Identity, identify, is_alive, started
 
 SLEEP = (sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)")

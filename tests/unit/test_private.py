@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.home import Home
+from deploy.local.home import Home
 from workers.errors import SettingsError
 from workers.permissions import close_to_others, discard, make_private, write_private
 

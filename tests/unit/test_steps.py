@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from deploy.steps import Steps, undisturbed
+from deploy.local.steps import Steps, undisturbed
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("deploy.steps.time", clock)
+    monkeypatch.setattr("deploy.local.steps.time", clock)
     return clock
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.home import Home
-from deploy.processes import Kept
+from deploy.local.home import Home
+from deploy.local.processes import Kept
 
 
 def kept(tmp_path: Path, *command: str) -> Kept:

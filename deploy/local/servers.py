@@ -17,12 +17,12 @@ from urllib.parse import quote
 
 import psutil
 
-from deploy import postgres
 from deploy.environment import for_server
-from deploy.finding import at_work_in, listener
-from deploy.home import Home
-from deploy.processes import find, note, spawn
-from deploy.processes import stop as stop_processes
+from deploy.local import postgres
+from deploy.local.finding import at_work_in, listener
+from deploy.local.home import Home
+from deploy.local.processes import find, note, spawn
+from deploy.local.processes import stop as stop_processes
 from workers.errors import SettingsError, Unavailable
 from workers.permissions import discard
 

@@ -1,6 +1,6 @@
 """The process that owns the workers and Flower: it starts them again when they fail, and takes them along when it ends.
 
-    python -m deploy.supervisor --workers 2 --threads 1
+    python -m deploy.local.supervisor --workers 2 --threads 1
 
 `tweetmill up` runs it in the foreground, `tweetmill up -d` in a session of its own. It goes on whatever the disk or a file in `run/`
 does to it: what can't be done now is said once, and tried again.
@@ -23,12 +23,12 @@ import psutil
 
 from deploy import flower
 from deploy.environment import CODE, for_flower, for_worker, python
-from deploy.finding import holders, marked
 from deploy.health import ready_workers
-from deploy.home import Home
-from deploy.processes import Kept, find, note, stop
-from deploy.servers import Postgres, Server, Valkey, last_line
-from deploy.steps import Report, Steps, undisturbed
+from deploy.local.finding import holders, marked
+from deploy.local.home import Home
+from deploy.local.processes import Kept, find, note, stop
+from deploy.local.servers import Postgres, Server, Valkey, last_line
+from deploy.local.steps import Report, Steps, undisturbed
 from deploy.worker import worker_command
 from schemas.payloads import Queue
 from workers.errors import Unavailable, tell_last_error
@@ -230,7 +230,7 @@ def stop_children(home: Home, report: Report) -> None:
 
 def command(workers: int, threads: int) -> list[str]:
     """What starts this module as a process."""
-    return python("-m", "deploy.supervisor", "--workers", str(workers), "--threads", str(threads))
+    return python("-m", "deploy.local.supervisor", "--workers", str(workers), "--threads", str(threads))
 
 
 def main(arguments: Any = None) -> None:

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy import postgres_user as users
-from deploy.postgres_programs import programs
-from deploy.processes import spawn
+from deploy.local import postgres_user as users
+from deploy.local.postgres_programs import programs
+from deploy.local.processes import spawn
 from workers.errors import SettingsError, Unavailable
 from workers.permissions import FILE, make_private
 

@@ -18,16 +18,15 @@ from typing import Any
 
 from deploy import flower
 from deploy.environment import CODE, for_worker
-from deploy.finding import holders
 from deploy.health import ready_workers
 from deploy.health import status as health
-from deploy.home import Home
-from deploy.migrate import migrate
-from deploy.processes import spawn
-from deploy.processes import stop as stop_processes
-from deploy.servers import Server, last_line
-from deploy.steps import Report, undisturbed
-from deploy.supervisor import (
+from deploy.local.finding import holders
+from deploy.local.home import Home
+from deploy.local.processes import spawn
+from deploy.local.processes import stop as stop_processes
+from deploy.local.servers import Server, last_line
+from deploy.local.steps import Report, undisturbed
+from deploy.local.supervisor import (
     ENDING,
     SIGNALS,
     Supervisor,
@@ -38,6 +37,7 @@ from deploy.supervisor import (
     supervisor_of,
     take_down,
 )
+from deploy.migrate import migrate
 from workers.errors import Unavailable
 from workers.permissions import UMASK
 from workers.settings import Settings, get_settings
