@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli import output, streams
+from producers.cli.render import output, streams
 from workers.redaction import show_traceback
 from workers.showable import showable
 
@@ -24,9 +24,9 @@ VERB_GROUPS = (
     "demo",
     "fetch",
     "ingest",
-    "exchange",
-    "datasets",
-    "lineage",
+    "dataset.exchange",
+    "dataset.verbs",
+    "dataset.why",
     "review",
     "noise",
     "training",

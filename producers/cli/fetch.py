@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from producers.cli import output
+from producers.cli.render import output
 
 
 def register(app: typer.Typer) -> None:

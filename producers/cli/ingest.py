@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from producers.cli.asking import Encoding
-from producers.cli.output import DATA, AsJson, console, emit, example, line, say, styled
+from producers.cli.render.output import DATA, AsJson, console, emit, example, line, say, styled
+from producers.cli.submitting import Encoding
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,7 +50,7 @@ def ingest(
 
     An interrupted ingest goes on where it stood when the same command is given again.
     """
-    from producers.cli.asking import say_rejected, told_names
+    from producers.cli.submitting import say_rejected, told_names
     from producers.sources.names import FIELDS, Names
 
     names = Names(told_names(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))

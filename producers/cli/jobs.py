@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli import streams
-from producers.cli.output import JOBS, AsJson, emit, example, json_text, line, say, styled
+from producers.cli.render import streams
+from producers.cli.render.output import JOBS, AsJson, emit, example, json_text, line, say, styled
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def retry(
 
 
 def _jobs_table(found: list[JobView]) -> RenderableType:
-    from producers.cli.listing import Column, Listing
-    from producers.cli.watching import duration
+    from producers.cli.render.listing import Column, Listing
+    from producers.cli.render.progress import duration
 
     columns = (Column("job"), Column("kind", 3), Column("state"), Column("created", 1), Column("took", 2), Column("progress", least=40))
     rows = [
@@ -160,7 +160,7 @@ def _jobs_table(found: list[JobView]) -> RenderableType:
 
 def _stands(found: JobView) -> str:
     """Why a job failed, or how far it is."""
-    from producers.cli.watching import sight
+    from producers.cli.render.progress import sight
     from workers.jobs.queries import ShardsView
 
     if found.error and found.state is not JobState.DONE:
@@ -189,7 +189,7 @@ def _job_page(found: JobView, seen: dict[str, Any]) -> RenderableType:
 
 
 def _facts(found: JobView, seen: dict[str, Any]) -> list[tuple[str, str | Text]]:
-    from producers.cli.watching import duration
+    from producers.cli.render.progress import duration
 
     state = _coloured(found.state)
     facts: list[tuple[str, str | Text]] = [

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli import streams
-from producers.cli.asking import Wait
-from producers.cli.output import DATA, AsJson, emit, example, json_text, say, styled
+from producers.cli.render import streams
+from producers.cli.render.output import DATA, AsJson, emit, example, json_text, say, styled
+from producers.cli.submitting import Wait
 from schemas.numbers import LARGEST, LARGEST_OF_32
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Learn from ingested tweets what people do to English: how often, how unevenly, and what goes with what. Counts only, no text."""
-    from producers.cli.asking import asked, ended, job_line
+    from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import NoiseFitSpec
     from tasks import synthesis
     from workers import files
@@ -112,7 +112,7 @@ def gauge(
     as_json: AsJson = False,
 ) -> None:
     """Ask a classifier to tell noise from real tweets by style: 0.5 is as good as real, 1 is plain to see. Says what gives it away."""
-    from producers.cli.asking import asked, ended, job_line
+    from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import NoiseGaugeSpec
     from tasks import synthesis
     from workers import files
@@ -126,7 +126,7 @@ def gauge(
         return
     result = ended(submitted).result or {}
     if plot is not None:
-        from producers.cli.plots import save_shares
+        from producers.cli.render.plots import save_shares
 
         save_shares(result["measures"], list(NOISES), "Texts that have any of it", plot)
         say(f"The picture is in {plot}.")
@@ -146,7 +146,7 @@ def _collection(pairs: Path | None) -> str | None:
     """The pairs' collection; None for all. Before any was brought in, those of the demo stand in."""
     from sqlalchemy import text
 
-    from producers.cli.asking import say_rejected
+    from producers.cli.submitting import say_rejected
     from workers.database import transaction
     from workers.errors import UserError
     from workers.ingest import copy as intake

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import BAD_USAGE, DATA, AsJson, emit, example, say, styled
+from producers.cli.render.output import BAD_USAGE, DATA, AsJson, emit, example, say, styled
 from schemas.numbers import LARGEST
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _opened(name: str) -> Dataset:
     """The dataset, its rows ranked: that takes a second for a thousand of them, once."""
     from rich.progress import Progress
 
-    from producers.cli.output import console
+    from producers.cli.render.output import console
     from tasks.review import open_review
     from workers.catalog import datasets
     from workers.database import transaction
@@ -184,7 +184,7 @@ def _decisions_table(found: list[dict[str, Any]]) -> RenderableType:
 def _apply(name: str, new_name: str, wait: bool, as_json: bool) -> None:
     from pydantic import ValidationError
 
-    from producers.cli import exchange
+    from producers.cli.dataset import exchange
     from tasks import review
 
     try:

@@ -16,7 +16,7 @@ from textual.events import Key
 from textual.notifications import SeverityLevel
 from textual.widgets import Footer, Static, TextArea
 
-from producers.cli.output import line
+from producers.cli.render.output import line
 from producers.cli.review_desk import Desk
 from producers.cli.review_keys import KEYS
 from producers.cli.review_pace import Stopwatch, Tally

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from producers.cli.output import styled
+from producers.cli.render.output import styled
 from producers.cli.review_keys import HELP
 from workers.review.bulk_edits import Change, Rule
 

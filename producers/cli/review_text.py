@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from producers.cli.output import line, styled
+from producers.cli.render.output import line, styled
 from producers.cli.review_pace import span
 from workers.review.claims import Claim
 

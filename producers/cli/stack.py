@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import DONE, FAILED, STACK, AsJson, emit, example, line, say, styled
+from producers.cli.render.output import DONE, FAILED, STACK, AsJson, emit, example, line, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

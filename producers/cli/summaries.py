@@ -10,8 +10,8 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from producers.cli import streams
-from producers.cli.output import SUMMARIES, AsJson, console, emit, example, json_text, line, say
+from producers.cli.render import streams
+from producers.cli.render.output import SUMMARIES, AsJson, console, emit, example, json_text, line, say
 from schemas.numbers import LARGEST
 from workers.showable import showable
 
@@ -55,7 +55,7 @@ def summarize(
     as_json: AsJson = False,
 ) -> None:
     """Summarise ingested tweets, in shards that the workers share. What is summarised already is not done again."""
-    from producers.cli.asking import asked, ended, job_line
+    from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import SummarizationSpec
     from tasks import summarization
     from workers.catalog import models
@@ -87,8 +87,8 @@ def _source_name(source: str | None) -> str | None:
     """The name of the source; a file is ingested first."""
     if source is None or (source != "-" and not Path(source).is_file()):
         return source
-    from producers.cli.asking import say_rejected
     from producers.cli.ingest import bring_in, check_gained, ingest_line
+    from producers.cli.submitting import say_rejected
 
     answer, counts = bring_in(source, None)
     console().print(ingest_line(answer))

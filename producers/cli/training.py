@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.asking import Overrides, RecipeFile, Wait
-from producers.cli.output import MODELS, AsJson, emit, example, say, styled
+from producers.cli.render.output import MODELS, AsJson, emit, example, say, styled
+from producers.cli.submitting import Overrides, RecipeFile, Wait
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from producers.cli.plots import Point
+    from producers.cli.render.plots import Point
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def train(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as
     """Fine-tune a model as a recipe says. The same recipe on the same examples is one job."""
     from sqlalchemy import text
 
-    from producers.cli.asking import asked, ended, job_line
+    from producers.cli.submitting import asked, ended, job_line
     from producers.recipes import read_training
     from tasks import training
     from workers.database import transaction
@@ -78,7 +78,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 def _models_table(found: list[dict[str, Any]]) -> RenderableType:
-    from producers.cli.listing import Column, Listing
+    from producers.cli.render.listing import Column, Listing
 
     names = Column("id"), Column("model", least=16), Column("base", 4, least=12), Column("method", 1), Column("stage", 3)
     rows = []
@@ -133,7 +133,7 @@ def model(
 
 
 def _save(points: list[Point], name: str, path: Path) -> None:
-    from producers.cli.plots import save_curve
+    from producers.cli.render.plots import save_curve
     from workers import files
     from workers.errors import SettingsError, UserError
 
@@ -153,7 +153,7 @@ def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from producers.cli.plots import curve
+    from producers.cli.render.plots import curve
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")

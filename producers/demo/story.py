@@ -14,9 +14,9 @@ from sqlalchemy import text
 
 from deploy.local import stack as local
 from producers import recipes
-from producers.cli import output
-from producers.cli.asking import take_up
-from producers.cli.watching import watch
+from producers.cli.render import output
+from producers.cli.render.progress import watch
+from producers.cli.submitting import take_up
 from producers.demo import estimate, fetching
 from producers.sources import read
 from schemas.payloads import EvaluationSpec, SummarizationSpec

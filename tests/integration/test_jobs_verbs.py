@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli import asking, main
-from producers.cli.watching import duration, sight, watch
+from producers.cli import main, submitting
+from producers.cli.render.progress import duration, sight, watch
 from schemas.payloads import ShardSpec
 from schemas.states import JobState
 from tasks.enqueue import Submitted
@@ -351,7 +351,7 @@ def test_watching_survives_a_terminal(engine):
     held = claimed(engine, add(engine, kind="training.train"))
     show(engine, held, total_steps=10, step=5, loss=2.0, tokens_per_second=10.0, eta_seconds=5.0)
     main_end, its_end = pty.openpty()
-    code = f"import sys, uuid; from producers.cli.watching import watch; print(watch(uuid.UUID('{held.job}')).state.value)"
+    code = f"import sys, uuid; from producers.cli.render.progress import watch; print(watch(uuid.UUID('{held.job}')).state.value)"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stderr=its_end, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "160"}
     )
@@ -389,7 +389,7 @@ def test_asking_once_more_for_what_ended_without_a_result_queues_it_again(engine
     job = add(engine)
     jobs.alter(engine, job, f"state = '{ended}', finished_at = now()")
 
-    assert asking.take_up(Submitted(job=job, new=False)) == ended
+    assert submitting.take_up(Submitted(job=job, new=False)) == ended
 
     assert jobs.state(engine, job) == "queued"
     assert f"The same was asked before and {told}: job {str(job)[:8]} is queued again." in capsys.readouterr().err
@@ -400,7 +400,7 @@ def test_asking_once_more_for_what_is_done_or_under_way_does_nothing_twice(engin
         job = add(engine)
         jobs.alter(engine, job, f"state = '{state}'")
 
-        assert asking.take_up(Submitted(job=job, new=False)) == state
+        assert submitting.take_up(Submitted(job=job, new=False)) == state
 
         assert jobs.state(engine, job) == state
         assert f"job {str(job)[:8]} stands for both" in capsys.readouterr().err
@@ -411,7 +411,7 @@ def test_asking_once_more_for_a_cancelled_family_queues_its_shards_again(engine)
     with engine.begin() as connection:
         fanout.cancel(connection, parent)
 
-    asking.take_up(Submitted(job=parent, new=False))
+    submitting.take_up(Submitted(job=parent, new=False))
 
     assert jobs.state(engine, parent) == "running"
     assert [jobs.state(engine, shard) for shard in shards] == ["queued", "queued"]

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
-from producers.cli import app, main, output
+from producers.cli import app, main
+from producers.cli.render import output
 from workers.errors import NotFound, SettingsError, Unavailable
 
 

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from producers.cli.listing import Column, Listing
-from producers.cli.screen import Screen
+from producers.cli.render.listing import Column, Listing
+from producers.cli.render.screen import Screen
 
 COLUMNS = (Column("job"), Column("kind", 3), Column("created", 1), Column("took", 2), Column("progress", least=40))
 ROWS = [

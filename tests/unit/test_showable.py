@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from producers.cli import app, main, output
+from producers.cli import app, main
+from producers.cli.render import output
 from workers.showable import restored, showable, showable_json
 
 HOSTILE = {

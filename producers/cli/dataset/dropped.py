@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.output import AsJson, emit, say, styled
+from producers.cli.render.output import AsJson, emit, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

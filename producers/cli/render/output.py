@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from producers.cli import streams
+from producers.cli.render import streams
 from workers.redaction import first_line, redact
 from workers.showable import showable, showable_json
 
@@ -48,7 +48,7 @@ _COMMAND = r"`tweetmill [^`]*`"
 
 def console() -> Console:
     """Where messages for people go: standard error."""
-    from producers.cli.screen import Screen
+    from producers.cli.render.screen import Screen
 
     return Screen(stderr=True, soft_wrap=True)
 
@@ -87,7 +87,7 @@ def emit(data: T, as_json: bool, render: Callable[[T], RenderableType]) -> None:
     if as_json:
         streams.write(json_text(data, indent=2) + "\n", and_go_on=True)
         return
-    from producers.cli.screen import Screen
+    from producers.cli.render.screen import Screen
 
     shown = render(data)
     screen = Screen()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from producers.cli.drops import reasons_table
-from producers.cli.output import styled
+from producers.cli.dataset.dropped import reasons_table
+from producers.cli.render.output import styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli import comparing, drops, exchange, previews
-from producers.cli.asking import Overrides, RecipeFile, Wait
-from producers.cli.output import DATA, AsJson, emit, example, say, styled
+from producers.cli.dataset import diff, dropped, exchange
+from producers.cli.render import preview as previews
+from producers.cli.render.output import DATA, AsJson, emit, example, say, styled
+from producers.cli.submitting import Overrides, RecipeFile, Wait
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,10 +40,10 @@ def register(app: typer.Typer) -> None:
     group.command(epilog=example("tweetmill dataset show summaries", "tweetmill dataset show summaries --json | jq .counts"))(show)
     group.command(
         epilog=example("tweetmill dataset diff summaries more", "tweetmill dataset diff summaries more --json | jq .changed.count")
-    )(comparing.diff)
+    )(diff.diff)
     group.command(
         epilog=example("tweetmill dataset dropped summaries", "tweetmill dataset dropped summaries --reason new_name --json | jq .examples")
-    )(drops.dropped)
+    )(dropped.dropped)
     group.command(epilog=example("tweetmill dataset export summaries --form messages --out exported"))(exchange.export)
     app.add_typer(
         group,
@@ -75,7 +76,7 @@ def synthesize(
     """
     from sqlalchemy import text
 
-    from producers.cli.asking import say_rejected
+    from producers.cli.submitting import say_rejected
     from producers.recipes import read_synthesis
     from tasks import synthesis
     from workers.database import transaction
@@ -105,7 +106,7 @@ def datasets(as_json: AsJson = False) -> None:
 
 
 def _datasets_table(found: list[dict[str, Any]]) -> RenderableType:
-    from producers.cli.listing import Column, Listing
+    from producers.cli.render.listing import Column, Listing
 
     columns = (
         Column("dataset", least=20),
@@ -160,7 +161,7 @@ def _dataset_page(seen: dict[str, Any]) -> RenderableType:
             facts.add_row(f"recipe {key}", styled(str(value)))
     for count in seen["counts"]:
         facts.add_row(f"{count['split']} {count['origin']}", f"{count['examples']:,}")
-    flags = drops.flags_told(seen["flagged"]["reasons"], seen["flagged"]["examples"]).strip()
+    flags = dropped.flags_told(seen["flagged"]["reasons"], seen["flagged"]["examples"]).strip()
     if not seen["examples"]:
         return Group(facts, styled(flags)) if flags else facts
     examples = Table(show_lines=True, header_style="bold")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli import drops
-from producers.cli.asking import Encoding, Wait
-from producers.cli.output import DATA, AsJson, emit, example, styled
+from producers.cli.dataset import dropped
+from producers.cli.render.output import DATA, AsJson, emit, example, styled
+from producers.cli.submitting import Encoding, Wait
 from schemas.forms import Form
 from schemas.numbers import LARGEST
 
@@ -24,7 +24,7 @@ FormOption = Annotated[Form, typer.Option("--form", help="How a row says what is
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb; `producers.cli.datasets` adds export to its group."""
+    """Add the verb; `producers.cli.dataset.verbs` adds export to its group."""
     lines = (
         "tweetmill import teacher.jsonl --form alpaca --dataset taught",
         "tweetmill import edited.csv --form csv --map prompt=tweet,completion=short --dataset edited --test-size 100",
@@ -66,7 +66,7 @@ def import_(
 
     A recipe mixes imports with your own pairs and with noise: see its key imports.
     """
-    from producers.cli.asking import say_rejected
+    from producers.cli.submitting import say_rejected
     from producers.recipes import bring_in_imports
     from tasks import synthesis
 
@@ -101,14 +101,14 @@ def _spec(values: dict[str, Any]) -> SynthesisSpec:
 
 
 def _columns(told: str | None) -> dict[str, str] | None:
-    from producers.cli.asking import told_names
+    from producers.cli.submitting import told_names
 
     return told_names(told, ("prompt", "completion"), "prompt=COLUMN,completion=COLUMN, or one of them") or None
 
 
 def built(submitted: Submitted, wait: bool, as_json: bool, before: dict[str, Any] | None = None) -> None:
     """What a verb says that asked for a dataset: what came before the job, the job, or, once it has ended, what was built."""
-    from producers.cli.asking import asked, ended, job_line
+    from producers.cli.submitting import asked, ended, job_line
 
     if not wait:
         emit(asked(submitted) | (before or {}), as_json, job_line)
@@ -123,7 +123,7 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     noise = answer.get("noise")
     told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
     told += _taught_line(answer.get("teacher"))
-    told += drops.told(answer.get("dropped") or {}) + drops.flags_told(answer.get("flagged") or {}, counts_of.get("flagged", 0))
+    told += dropped.told(answer.get("dropped") or {}) + dropped.flags_told(answer.get("flagged") or {}, counts_of.get("flagged", 0))
     name = answer["dataset"]
     then = f"`tweetmill dataset show {name}` shows some examples"
     then += f", `tweetmill review {name}` the flagged ones first." if answer.get("flagged") else "."

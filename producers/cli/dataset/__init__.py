@@ -1,0 +1,1 @@
+"""The verbs of datasets: build, look, compare, trace, import and export."""
