@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from producers.cli.review_desk import Desk
-from producers.cli.review_page import ReviewPage
+from producers.review.app import ReviewPage
+from producers.review.session import Desk
 from workers.review.claims import Claim, Verdict, Wanted
 
 ROW = Claim(

@@ -96,8 +96,8 @@ def _sit_down(name: str, reviewer: str, wanted: Wanted, limit: int | None, skipp
 
         with transaction() as connection:
             say(f"{review.bring_skipped(connection, dataset.id):,} rows that were skipped wait again.")
-    from producers.cli.review_desk import Desk
-    from producers.cli.review_page import ReviewPage
+    from producers.review.app import ReviewPage
+    from producers.review.session import Desk
 
     tally = ReviewPage(Desk(dataset.id, name, reviewer, wanted), limit).run()
     if tally is None:

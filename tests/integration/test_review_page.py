@@ -11,10 +11,10 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from producers.cli.review_desk import Desk
-from producers.cli.review_pace import Tally
-from producers.cli.review_page import ReviewPage
-from producers.cli.review_screens import HelpScreen, RuleScreen
+from producers.review.app import ReviewPage
+from producers.review.screens import HelpScreen, RuleScreen
+from producers.review.session import Desk
+from producers.review.timing import Tally
 from tests.reviews import Row, add_dataset, plain_rows, reviewed
 from workers.review import claims as review
 from workers.review.claims import Wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producers.cli.review_pace import PAUSE, Stopwatch, Tally, span
+from producers.review.timing import PAUSE, Stopwatch, Tally, span
 from schemas.payloads import Stage
 from workers.review.ranking import FINDINGS, Candidate, Findings, Known, Words, objections, rank
 from workers.text import checks

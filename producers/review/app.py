@@ -17,13 +17,13 @@ from textual.notifications import SeverityLevel
 from textual.widgets import Footer, Static, TextArea
 
 from producers.cli.render.output import line
-from producers.cli.review_desk import Desk
-from producers.cli.review_keys import KEYS
-from producers.cli.review_pace import Stopwatch, Tally
-from producers.cli.review_patience import Patience
-from producers.cli.review_row import Editor, RowView
-from producers.cli.review_screens import STYLE, HelpScreen, RuleScreen
-from producers.cli.review_text import head
+from producers.review.keys import KEYS
+from producers.review.patience import Patience
+from producers.review.row import Editor, RowView
+from producers.review.screens import STYLE, HelpScreen, RuleScreen
+from producers.review.session import Desk
+from producers.review.text import head
+from producers.review.timing import Stopwatch, Tally
 from tasks.review import objections
 from workers.review.bulk_edits import Rule, rules_of
 from workers.review.claims import CLAIM_SECONDS, Claim, ClaimLost, Verdict

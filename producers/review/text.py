@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from producers.cli.render.output import line, styled
-from producers.cli.review_pace import span
+from producers.review.timing import span
 from workers.review.claims import Claim
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from producers.cli.render.output import styled
-from producers.cli.review_keys import HELP
+from producers.review.keys import HELP
 from workers.review.bulk_edits import Change, Rule
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from producers.cli.render.output import styled
-from producers.cli.review_text import came_from, reasons
+from producers.review.text import came_from, reasons
 from workers.review.claims import Claim
 from workers.showable import restored, showable
 

@@ -1,0 +1,1 @@
+"""The review page: a full-screen terminal application over the claims in Postgres."""
