@@ -43,11 +43,10 @@ class Hygiene:
             language.require(self._filters.language)
 
     def judge(self, row: ExampleRow) -> tuple[ExampleRow, tuple[str, ...]]:
-        """The example, scrubbed, and why it is to be dropped: names of
-        `workers.catalog.dropped_examples.REASONS`, none for one that is kept.
+        """The example, scrubbed, and why it is to be dropped: nothing for one that is kept.
 
-        A check may be wrong about what a person wrote: that is kept, its lineage tells what was found (`flagged`), and a review shows it
-        first. Of near-duplicates one is enough, whoever wrote them.
+        The reasons are names of `workers.catalog.dropped_examples.REASONS`. A check may be wrong about what a person wrote: that is kept,
+        its lineage tells what was found (`flagged`), and a review shows it first. Of near-duplicates one is enough, whoever wrote them.
         """
         row = self._scrubbed(row)
         reasons = self._found(row)
