@@ -12,7 +12,7 @@ import pytest
 from deploy.local.home import Home
 from schemas.migrations import migrate
 from tests.conftest import new_settings
-from tests.mill import Mill
+from tests.support.mill import Mill
 from workers.database import get_engine
 
 

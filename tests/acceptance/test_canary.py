@@ -23,12 +23,12 @@ from schemas.payloads import SummarizationSpec
 from schemas.states import FINAL_STATES
 from schemas.synthesis import NoiseSource, SynthesisSpec
 from tasks import summarization, synthesis
-from tests import jobs
 from tests.conftest import Servers
-from tests.openai_server import Answer, Request, serving
-from tests.tiny_model import build_tiny_model
-from tests.valkey import free_port
-from tests.worker_process import WorkerProcess, wait_for
+from tests.support import jobs
+from tests.support.openai_server import Answer, Request, serving
+from tests.support.tiny_model import build_tiny_model
+from tests.support.valkey import free_port
+from tests.support.worker_process import WorkerProcess, wait_for
 from workers.ingest import copy as intake
 from workers.settings import get_settings
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.ranks import Run, a_spec, alive, command_of, write_train_file
-from tests.tiny_model import build_tiny_model
-from tests.worker_process import wait_for
+from tests.support.ranks import Run, a_spec, alive, command_of, write_train_file
+from tests.support.tiny_model import build_tiny_model
+from tests.support.worker_process import wait_for
 from workers.errors import Unavailable
 from workers.training.launcher import gpu_locks, launch
 from workers.training.protocol.outcome import TrainingResult

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from producers.cli import main
-from tests.mill import Mill, seconds_until
-from tests.work import KIND, QUEUE, Work, enqueue
-from tests.worker_process import WorkerProcess, wait_for
+from tests.support.mill import Mill, seconds_until
+from tests.support.work import KIND, QUEUE, Work, enqueue
+from tests.support.worker_process import WorkerProcess, wait_for
 from workers.app import publish
 
 pytestmark = pytest.mark.spread

@@ -17,11 +17,11 @@ from deploy.flower import free_port
 from producers.cli import main
 from schemas.payloads import Queue, SummarizationSpec
 from tasks import summarization
-from tests.batch import AT_ONCE
-from tests.mill import Mill, seconds_until
-from tests.tiny_model import build_tiny_model
-from tests.work import KIND, QUEUE, Work, enqueue
-from tests.worker_process import wait_for
+from tests.support.batch import AT_ONCE
+from tests.support.mill import Mill, seconds_until
+from tests.support.tiny_model import build_tiny_model
+from tests.support.work import KIND, QUEUE, Work, enqueue
+from tests.support.worker_process import wait_for
 from workers.app import publish
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def _someone_busy(mill: Mill):
 
 
 def _batch(jobs: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "tests.batch", str(jobs)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-m", "tests.support.batch", str(jobs)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def _keys(mill: Mill) -> int:

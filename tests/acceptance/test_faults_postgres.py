@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from tests.mill import LEASE, Mill, is_alive, seconds_until
-from tests.proxy import Proxy
-from tests.work import Work, enqueue
-from tests.worker_process import wait_for
+from tests.support.mill import LEASE, Mill, is_alive, seconds_until
+from tests.support.proxy import Proxy
+from tests.support.work import Work, enqueue
+from tests.support.worker_process import wait_for
 from workers.jobs import ledger
 
 

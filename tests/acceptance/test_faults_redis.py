@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from tests.mill import Mill, is_alive, seconds_until
-from tests.proxy import Proxy
-from tests.work import QUEUE, Work, enqueue
-from tests.worker_process import wait_for
+from tests.support.mill import Mill, is_alive, seconds_until
+from tests.support.proxy import Proxy
+from tests.support.work import QUEUE, Work, enqueue
+from tests.support.worker_process import wait_for
 
 
 def is_running(mill: Mill, job) -> bool:

@@ -8,9 +8,9 @@ import time
 import psutil
 import pytest
 
-from tests.mill import LEASE, Mill, family, is_alive, seconds_until, send
-from tests.work import Work, enqueue
-from tests.worker_process import wait_for
+from tests.support.mill import LEASE, Mill, family, is_alive, seconds_until, send
+from tests.support.work import Work, enqueue
+from tests.support.worker_process import wait_for
 
 
 def started(mill: Mill, job, rows: int = 1) -> bool:
@@ -134,8 +134,8 @@ def test_a_worker_killed_while_it_leaves_costs_a_lease_and_no_failure(mill: Mill
 @pytest.mark.fault(28)
 def test_clocks_that_are_two_hours_wrong_start_no_job_twice(mill: Mill, measured):
     mill.workers(1)
-    ahead = mill.start(app="tests.shifted:app", TESTS_CLOCK_SHIFT="7200")
-    behind = mill.start(app="tests.shifted:app", TESTS_CLOCK_SHIFT="-7200")
+    ahead = mill.start(app="tests.support.shifted:app", TESTS_CLOCK_SHIFT="7200")
+    behind = mill.start(app="tests.support.shifted:app", TESTS_CLOCK_SHIFT="-7200")
     jobs = enqueue([Work(rows=5, pause=0.2)] * 12)
     tally = mill.wait_done(jobs)
 

@@ -16,9 +16,9 @@ from sqlalchemy import Engine, text
 from schemas.payloads import SummarizationSpec
 from schemas.states import JobState
 from tasks.summarization import enqueue
-from tests import jobs
-from tests.tiny_model import build_tiny_model
-from tests.worker_process import WorkerProcess, wait_for
+from tests.support import jobs
+from tests.support.tiny_model import build_tiny_model
+from tests.support.worker_process import WorkerProcess, wait_for
 from workers.jobs import fanout
 
 pytestmark = pytest.mark.spread

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from tests.reviews import add_dataset, plain_rows, reviewed
-from tests.terminal import Terminal
+from tests.support.reviews import add_dataset, plain_rows, reviewed
+from tests.support.terminal import Terminal
 
 BACKSPACE, ENTER = "\x7f", "\r"
 

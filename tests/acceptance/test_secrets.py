@@ -21,11 +21,11 @@ from producers.cli import main
 from schemas.payloads import SummarizationSpec
 from schemas.states import FINAL_STATES
 from tasks import summarization
-from tests import jobs
 from tests.conftest import Servers
-from tests.openai_server import Answer, serving
-from tests.valkey import free_port, valkey
-from tests.worker_process import WorkerProcess, wait_for
+from tests.support import jobs
+from tests.support.openai_server import Answer, serving
+from tests.support.valkey import free_port, valkey
+from tests.support.worker_process import WorkerProcess, wait_for
 from workers.settings import get_settings
 
 PASSWORD = "xyzzy7plughwaldo"

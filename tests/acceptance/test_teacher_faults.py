@@ -12,9 +12,9 @@ from sqlalchemy import Engine, text
 
 from schemas.synthesis import SynthesisSpec
 from tasks.synthesis import enqueue
-from tests import jobs
-from tests.openai_server import Answer, Request, Server, completion, serving, taught, tweet
-from tests.worker_process import WorkerProcess, wait_for
+from tests.support import jobs
+from tests.support.openai_server import Answer, Request, Server, completion, serving, taught, tweet
+from tests.support.worker_process import WorkerProcess, wait_for
 
 TWEETS = 60
 WORDS = ("tram", "bus", "ferry", "train", "plane")

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from schemas.payloads import TrainingSpec
-from tests.ranks import Run, a_spec, alive, limit, train, wait_for, write_train_file
-from tests.tiny_model import build_tiny_model
+from tests.support.ranks import Run, a_spec, alive, limit, train, wait_for, write_train_file
+from tests.support.tiny_model import build_tiny_model
 from workers.training.launcher.processes import descendants
 from workers.training.protocol import checkpoints
 from workers.training.protocol.outcome import ExitCode, TrainingResult, TrainingStopped, read_failure

@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import Engine
 
 from schemas.states import JobState
-from tests.mill import Mill
-from tests.ranks import limit
-from tests.tiny_model import build_tiny_model
-from tests.trainings import TrainingJob, add_dataset, group, left
-from tests.worker_process import WorkerProcess, wait_for
+from tests.support.mill import Mill
+from tests.support.ranks import limit
+from tests.support.tiny_model import build_tiny_model
+from tests.support.trainings import TrainingJob, add_dataset, group, left
+from tests.support.worker_process import WorkerProcess, wait_for
 from workers.jobs import fanout
 from workers.training.launcher.processes import is_running
 

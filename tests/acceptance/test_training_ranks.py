@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranks import Run, a_spec, alive, train, wait_for, write_train_file
-from tests.tiny_model import build_tiny_model
+from tests.support.ranks import Run, a_spec, alive, train, wait_for, write_train_file
+from tests.support.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord, digest
 from workers.base_models.precision import choose
 from workers.inference.engine import Message, Sampling

@@ -21,8 +21,8 @@ from schemas.migrations import migrate
 from tests.nemesis.history import History
 from tests.nemesis.keeper import Keeper
 from tests.nemesis.processes import Census, Found
-from tests.proxy import Proxy
-from tests.worker_process import wait_for
+from tests.support.proxy import Proxy
+from tests.support.worker_process import wait_for
 from workers.database import connect
 from workers.settings import get_settings
 

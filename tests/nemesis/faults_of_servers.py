@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from tests.nemesis.cluster import LEASE, Cluster
 from tests.nemesis.faults import Struck, fault
 from tests.nemesis.schedule import Strike
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 from workers.app import publish
 from workers.errors import UserError
 from workers.jobs import fanout

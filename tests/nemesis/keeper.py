@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.nemesis.history import History
 from tests.nemesis.processes import MARK
-from tests.worker_process import WorkerProcess
+from tests.support.worker_process import WorkerProcess
 
 QUEUES = "upkeep,summarization,training"
 SEATS = (("w1", "0"), ("w2", "0"), ("w3", "1"))  # two workers share a device
@@ -119,9 +119,9 @@ class Keeper:
         folder = self._folder / "workers" / seat.label.replace("#", "-")
         folder.mkdir(parents=True, exist_ok=True)
         marks = {MARK: f"{self._name}:{seat.label}", "CUDA_VISIBLE_DEVICES": seat.device}
-        app = "tests.work:app"
+        app = "tests.support.work:app"
         if seat.clock_shift:
-            app, marks["TESTS_CLOCK_SHIFT"] = "tests.shifted:app", str(seat.clock_shift)
+            app, marks["TESTS_CLOCK_SHIFT"] = "tests.support.shifted:app", str(seat.clock_shift)
         seat.worker = WorkerProcess(seat.name, QUEUES, folder, app, **self._environment(), **marks)
         self._history.write("worker started", worker=seat.label, pid=seat.pid, device=seat.device, clock_shift=seat.clock_shift)
 

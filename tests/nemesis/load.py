@@ -22,7 +22,7 @@ from schemas.payloads import SummarizationSpec, TrainingSpec
 from tasks import summarization, training
 from tasks.enqueue import fingerprint, publish_now
 from tests.nemesis.history import History, read
-from tests.work import KIND, QUEUE, Fault, Work
+from tests.support.work import KIND, QUEUE, Fault, Work
 from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.jobs import ledger

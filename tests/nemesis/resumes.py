@@ -26,9 +26,9 @@ from sqlalchemy import Engine, text
 from deploy.local.home import Home
 from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
-from tests.tiny_model import build_tiny_model
-from tests.trainings import TrainingJob, add_dataset, group, left
-from tests.worker_process import WorkerProcess, wait_for
+from tests.support.tiny_model import build_tiny_model
+from tests.support.trainings import TrainingJob, add_dataset, group, left
+from tests.support.worker_process import WorkerProcess, wait_for
 from workers.database import get_engine
 from workers.settings import get_settings
 from workers.training.protocol.checkpoints import PARTIAL

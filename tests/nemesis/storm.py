@@ -25,8 +25,8 @@ from tests.nemesis.history import History, read
 from tests.nemesis.record import Record, collect
 from tests.nemesis.sampler import Sampler
 from tests.nemesis.schedule import Strike, plan
-from tests.tiny_model import build_tiny_model
-from tests.worker_process import wait_for
+from tests.support.tiny_model import build_tiny_model
+from tests.support.worker_process import wait_for
 from workers.errors import TweetmillError
 
 PATIENCE = {"ranks": 20.0, "disk": 20.0}  # seconds that a fault waits for a victim: a training takes its time to begin

@@ -1,0 +1,71 @@
+"""One engine is kept warm: for a shard with this worker's share of the cores, for a job of its own with all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.tiny_model import build_tiny_model
+from workers.errors import SettingsError
+from workers.inference import engines
+from workers.inference.remote.engine import OpenAIEngine
+from workers.settings import get_settings
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(autouse=True)
+def cold(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """No engine yet, one thread for each, and everything as it was afterwards."""
+    threads = torch.get_num_threads()
+    for name in ("TWEETMILL_ENGINE", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TWEETMILL_THREADS", "1")
+    get_settings.cache_clear()
+    engines._warm.clear()
+    yield monkeypatch
+    engines._warm.clear()
+    get_settings.cache_clear()
+    torch.set_num_threads(threads)
+
+
+def test_the_same_base_is_loaded_once_and_another_takes_its_place(base: Path, tmp_path: Path) -> None:
+    engine = engines.get_engine(str(base))
+    assert engines.get_engine(str(base)) is engine
+    engines.get_engine(str(build_tiny_model(tmp_path)))
+    assert len(engines._warm) == 1
+    assert engines.get_engine(str(base)) is not engine
+
+
+def test_a_shard_has_its_share_of_the_cores_and_a_job_of_its_own_has_them_all(base: Path) -> None:
+    shard = engines.get_engine(str(base))
+    assert torch.get_num_threads() == 1
+    alone = engines.get_engine(str(base), all_cores=True)
+    assert torch.get_num_threads() == os.cpu_count()
+    assert engines.get_engine(str(base), all_cores=True) is alone
+    if os.cpu_count() != 1:
+        assert alone is not shard
+
+
+def test_the_share_is_back_when_the_job_of_its_own_is_over(base: Path) -> None:
+    engines.get_engine(str(base), all_cores=True)
+    engines.get_engine(str(base))
+    assert torch.get_num_threads() == 1
+    assert get_settings().threads == 1, "the settings themselves stay as they were"
+
+
+def test_a_server_behind_a_door_needs_its_address_and_nothing_else(cold: pytest.MonkeyPatch) -> None:
+    cold.setenv("TWEETMILL_ENGINE", "openai")
+    get_settings.cache_clear()
+    with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
+        engines.get_engine("base")
+    cold.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    get_settings.cache_clear()
+    assert isinstance(engines.get_engine("base"), OpenAIEngine)

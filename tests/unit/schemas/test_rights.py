@@ -1,0 +1,45 @@
+"""The rights of the roles: every table is thought of, and nobody but the owner deletes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from schemas import roles
+from schemas.tables.jobs import Job
+
+ROOT = Path(__file__).resolve().parents[3]
+TABLES = Job.metadata.tables
+
+
+def test_every_table_is_written_by_a_producer_or_a_worker():
+    written = {table for tables in roles.RIGHTS.values() for table in tables}
+    assert written == set(TABLES)
+
+
+def test_what_may_be_updated_are_columns_that_exist():
+    for tables in roles.RIGHTS.values():
+        for table, rights in tables.items():
+            assert set(rights.update) <= set(TABLES[table].columns.keys()), table
+
+
+def test_what_a_job_is_stays_as_it_was_inserted():
+    fixed = {"id", "kind", "queue", "idempotency_key", "payload", "parent", "max_failures", "created_at"}
+    for tables in roles.RIGHTS.values():
+        assert not fixed & set(tables.get("job", roles.Rights()).update)
+
+
+def test_no_right_is_to_delete_or_to_empty():
+    granted = " ".join(statement for statement in roles.statements() if statement.startswith("GRANT"))
+    assert not re.search("DELETE|TRUNCATE|CREATE|REFERENCES|TRIGGER|ALL ON", granted)
+
+
+def test_no_worker_and_no_producer_deletes():
+    deleting = re.compile(r"\b(DELETE FROM|TRUNCATE|DROP TABLE|ALTER TABLE)\b")
+    sources = {path: path.read_text() for package in ("workers", "tasks", "producers") for path in (ROOT / package).rglob("*.py")}
+    # The one statement that does is the owner's: `tweetmill migrate` forgets workers of long ago.
+    assert [str(path.relative_to(ROOT)) for path, source in sources.items() if deleting.search(source)] == [
+        "workers/jobs/worker_registry.py"
+    ]
+    assert len(deleting.findall((ROOT / "workers" / "jobs" / "worker_registry.py").read_text())) == 1
+    assert [str(path) for path, source in sources.items() if "worker_registry.forget" in source] == []
