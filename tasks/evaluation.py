@@ -14,7 +14,7 @@ EVALUATE = "evaluation.evaluate"
 
 def enqueue(spec: EvaluationSpec) -> Submitted:
     """Ask for an evaluation. The same model on the same set with the same prompts is one job."""
-    from workers.inference.prompts import PROMPT_VERSION
+    from workers.text.instructions import PROMPT_VERSION
 
     return submit(EVALUATE, Queue.EVALUATION, spec, fingerprint(EVALUATE, spec, PROMPT_VERSION))
 

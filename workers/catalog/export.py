@@ -20,7 +20,7 @@ from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
 from schemas.payloads import Stage
 from workers import files
 from workers.errors import UserError
-from workers.inference.prompts import TUNED_SYSTEM
+from workers.text.instructions import TUNED_SYSTEM
 from workers.text.spreadsheets import harmless
 
 SPLITS = ("train", "test")

@@ -18,12 +18,12 @@ from sqlalchemy import Connection, text
 from schemas.payloads import ShardSpec, Stage
 from workers.catalog import models
 from workers.database import transaction
-from workers.inference import prompts
 from workers.inference.engine import Engine
 from workers.inference.engines import get_engine
 from workers.inference.guard import Guarded, guarded, unguarded
 from workers.jobs.attempt import Attempt, Outcome
 from workers.text.clean import rules
+from workers.text.instructions import PROMPT_VERSION
 
 # Tweets between two flushes: a few seconds of work on a CPU, so that a killed worker loses no more than that.
 _FLUSH = 32
@@ -104,7 +104,7 @@ def _wanted(connection: Connection, attempt: Attempt, spec: ShardSpec) -> Iterat
 
 def _slice(attempt: Attempt, spec: ShardSpec) -> dict[str, Any]:
     parent: UUID | None = attempt.claim.parent
-    return {"parent": parent, "first": spec.first, "last": spec.last, "model": spec.model_id, "version": prompts.PROMPT_VERSION}
+    return {"parent": parent, "first": spec.first, "last": spec.last, "model": spec.model_id, "version": PROMPT_VERSION}
 
 
 _STORE = """
@@ -127,5 +127,5 @@ def _store(connection: Connection, attempt: Attempt, model: int, part: Sequence[
         for wanted, result in zip(part, results, strict=True)
         for tweet in wanted.tweets
     ]
-    values = {"model": model, "version": prompts.PROMPT_VERSION, "job": attempt.job, "attempt": attempt.claim.attempt}
+    values = {"model": model, "version": PROMPT_VERSION, "job": attempt.job, "attempt": attempt.claim.attempt}
     return connection.execute(text(_STORE), values | {"worker": attempt.owner, "rows": json.dumps(rows)}).rowcount

@@ -14,7 +14,6 @@ from functools import lru_cache
 from itertools import pairwise
 
 from schemas.payloads import Stage
-from workers.inference.prompts import prepare
 from workers.text.constraints import promise
 from workers.text.english import negation
 from workers.text.english.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
@@ -30,6 +29,7 @@ from workers.text.english.words import (
     undo_elongation,
     vocabulary,
 )
+from workers.text.prepare import prepare
 from workers.text.tokens import EMOJI, EMOTICON, HANDLE, LINK, plain
 
 _FEW = 4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from workers.inference.prompts import prepare
 from workers.text.english.lexicon import FILLER, FUNCTION, OPEN_ENDINGS
 from workers.text.english.words import SENTENCE_END, join_acronyms, undo_elongation
+from workers.text.prepare import prepare
 from workers.text.tokens import EMOJI, EMOTICON, LINK, plain, split_hashtag
 
 _FACE_BETWEEN_SENTENCES = re.compile(rf"(?<=\w)\s*(?:{EMOTICON.pattern}|{EMOJI.pattern})\s+(?=[A-Z])")

@@ -17,10 +17,10 @@ from tests.integration.ingest.test_copy import Line
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import engines
 from workers.inference import job as shards
-from workers.inference.prompts import PROMPT_VERSION
 from workers.ingest import copy as intake
 from workers.jobs import attempt, maintenance
 from workers.jobs.attempt import Attempt, Outcome
+from workers.text.instructions import PROMPT_VERSION
 
 TEXTS = [f"The bus number {number} was late again and I missed my train to Oslo!" for number in range(10)]
 

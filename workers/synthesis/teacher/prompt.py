@@ -12,12 +12,12 @@ from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from workers.base_models.control_tokens import neutralise_common
 from workers.inference.engine import Message, Prompt
-from workers.inference.prompts import prepare
 from workers.ingest import prompt_templates
 from workers.ingest.prompt_templates import Template
 from workers.synthesis.rows import sha256
 from workers.text.checks import check
 from workers.text.constraints import MAX_WORDS
+from workers.text.prepare import prepare
 
 VERSION = 1
 """Part of every fingerprint: it changes whenever the same recipe asks something else."""

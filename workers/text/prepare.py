@@ -1,0 +1,64 @@
+"""Prepares a tweet for a model: removes links, retweet marks, addresses and closing hashtags, and turns the other hashtags into words."""
+
+from __future__ import annotations
+
+import re
+
+from workers.text.english.lexicon import OPEN_ENDINGS
+from workers.text.handles import spell_out_handles
+from workers.text.tokens import HANDLE, HASHTAG, LINK, plain, split_hashtag, split_hashtags, without_retweet_marks
+
+PREPARED_LIMIT = 4000
+"""Characters of a post that a model is shown. Tweets have 280; only long-form posts are cut."""
+
+# After one of these a closing hashtag is the end of the sentence, not a label on it: "off to the #beach".
+_BEFORE_A_NOUN = OPEN_ENDINGS | {
+    "this",
+    "that",
+    "his",
+    "her",
+    "in",
+    "on",
+    "for",
+    "about",
+    "like",
+    "watching",
+    "seeing",
+    "love",
+    "loving",
+    "hate",
+}
+_LEADING_HANDLES = re.compile(rf"^(?:[.\"'\s,:&+-]*{HANDLE.pattern})+(?:[:,-]+(?=\s|$)|\s-+(?=\s))*")
+_TRAILING_TAGS = re.compile(r"(?:\s*(?<!\S)[#＃]\w+[.!?,]*)+$")
+
+
+def prepare(text: str) -> str:
+    """Returns a tweet as models see it: its words on one line, without links, retweet marks and addresses.
+
+    Links, retweet marks, leading and closing handles and the closing run of hashtags are removed; hashtags and handles inside a sentence
+    become words. A tweet of nothing but hashtags keeps their words; one of nothing but links or handles gives the empty text. A text
+    longer than `PREPARED_LIMIT` is cut at a space.
+    """
+    body = without_retweet_marks(LINK.sub(" ", plain(text)))
+    body = _LEADING_HANDLES.sub("", " ".join(body.split())).lstrip()
+    body = split_hashtags(spell_out_handles(_without_trailing_tags(body)))
+    return _cut(" ".join(body.split()).strip("|~ "))
+
+
+def _without_trailing_tags(body: str) -> str:
+    match = _TRAILING_TAGS.search(body)
+    if match is None:
+        return body
+    head = body[: match.start()].rstrip()
+    if not any(character.isalnum() for character in head):
+        return body
+    first_tag = HASHTAG.search(match.group())
+    if first_tag and head.rsplit(maxsplit=1)[-1].lower() in _BEFORE_A_NOUN:
+        return f"{head} {split_hashtag(first_tag.group(1))}"
+    return head
+
+
+def _cut(body: str) -> str:
+    if len(body) <= PREPARED_LIMIT:
+        return body
+    return body[:PREPARED_LIMIT].rsplit(" ", 1)[0]
