@@ -5,11 +5,9 @@ A person's text is looked at once (`opening.GROUP`), so that a verdict on a pair
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -17,11 +15,11 @@ from sqlalchemy import Connection, Row, text
 from schemas.payloads import ReviewedSpec
 from workers.catalog import datasets
 from workers.catalog.dataset_names import claim_name
+from workers.catalog.fingerprints import dataset_fingerprint, example_key
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs.attempt import Attempt, Outcome
 from workers.review.queue import GROUP
-from workers.synthesis.rows import sha256
 
 REASON = "rejected_by_reviewer"
 _ROWS_A_STATEMENT = 2000
@@ -47,7 +45,7 @@ SELECT count(*) FILTER (WHERE verdict IS DISTINCT FROM 'rejected') AS examples,
 {_JUDGED}
 """  # noqa: S608
 _AS_THEY_WERE = "(verdict IS NULL OR verdict = 'accepted')"
-_LINES = f"SELECT split || ' ' || key AS line {_JUDGED} WHERE {_AS_THEY_WERE} ORDER BY (split || ' ' || key) COLLATE \"C\""
+_MEMBERS = f'SELECT split, key {_JUDGED} WHERE {_AS_THEY_WERE} ORDER BY split COLLATE "C", key COLLATE "C"'
 _EDITED = f"""
 SELECT key, stage, prompt_text AS prompt, target_text AS target, edited, origin, tweet, split, cluster,
        (lineage - 'flagged') || jsonb_build_object('reviewer', reviewer,
@@ -114,15 +112,10 @@ def _bring(connection: Connection, dataset: int, said: str) -> None:
 
 
 def _fingerprint(connection: Connection, dataset: int) -> str:
-    """As of every dataset: SHA-256 over its splits and keys, sorted."""
-    kept = (row.line for row in _streamed(connection, _LINES, dataset))
-    edited = sorted(f"{row.split} {_new_key(row)}" for row in _streamed(connection, _EDITED, dataset))
-    digest, first = hashlib.sha256(), True
-    # An edit may make two examples one.
-    for line, _ in groupby(heapq.merge(kept, edited)):
-        digest.update(line.encode() if first else b"\n" + line.encode())
-        first = False
-    return digest.hexdigest()
+    """Return the fingerprint of the reviewed dataset. An edit may make two examples one."""
+    kept = ((row.split, row.key) for row in _streamed(connection, _MEMBERS, dataset))
+    edited = sorted((row.split, _new_key(row)) for row in _streamed(connection, _EDITED, dataset))
+    return dataset_fingerprint(heapq.merge(kept, edited))
 
 
 def _streamed(connection: Connection, query: str, dataset: int) -> Iterator[Row[Any]]:
@@ -131,7 +124,7 @@ def _streamed(connection: Connection, query: str, dataset: int) -> Iterator[Row[
 
 
 def _new_key(row: Row[Any]) -> str:
-    return sha256(json.dumps([row.stage, row.prompt, row.edited, row.origin]))
+    return example_key(row.stage, row.prompt, row.edited, row.origin)
 
 
 def _store(connection: Connection, attempt: Attempt, name: str, dataset: int, said: str, recipe: str, fingerprint: str) -> None:

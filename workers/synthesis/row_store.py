@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from schemas.synthesis import Ratios
 from workers.catalog.dropped_examples import REASONS
+from workers.catalog.fingerprints import dataset_fingerprint
 from workers.synthesis.expectations import Told
 from workers.synthesis.filters import by_hand
 from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool, flags_of
@@ -121,14 +122,9 @@ class Gathered:
         )
 
     def fingerprint(self) -> str:
-        """SHA-256, in hex, over the splits and keys of the rows, sorted."""
-        digest = hashlib.sha256()
-        separator = b""
-        for split, chosen in (("test", self._kept & ~self._train), ("train", self._learnt())):
-            for key in np.sort(self._keys[chosen]):
-                digest.update(separator + f"{split} {_whole(key).hex()}".encode())
-                separator = b"\n"
-        return digest.hexdigest()
+        """Return the fingerprint of the dataset that the rows make."""
+        chosen = (("test", self._kept & ~self._train), ("train", self._learnt()))
+        return dataset_fingerprint((split, _whole(key).hex()) for split, rows in chosen for key in np.sort(self._keys[rows]))
 
     def _learnt(self) -> NDArray[np.bool_]:
         return self._kept & self._train

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from schemas.payloads import Stage
+from workers.catalog import fingerprints
 from workers.synthesis.disk_rows import Spool
 from workers.synthesis.split.holdout import Split
 
@@ -32,8 +32,8 @@ class ExampleRow:
 
     @property
     def example_key(self) -> str:
-        """A stable name: SHA-256, in hex, of stage, prompt, target and origin."""
-        return sha256(json.dumps([self.stage.value, self.prompt_text, self.target_text, self.origin]))
+        """Its key in every dataset that holds it."""
+        return fingerprints.example_key(self.stage.value, self.prompt_text, self.target_text, self.origin)
 
 
 def flags_of(row: ExampleRow) -> list[str]:

@@ -87,6 +87,7 @@ class TestApply:
             assert row.key == Row(row.prompt_text, row.target_text, row.origin).key
         lines = sorted(f"{row.split} {row.key}" for row in rows.values())
         assert built["fingerprint"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        assert built["fingerprint"] == "d8e932dedf9021621c88a1a98accd8615f38ab965c31eeb0ff92893b5387eac6", "it was given once, and stays"
         before = {row.prompt_text: (row.split, row.cluster) for row in examples(clean_database, "buses").values()}
         assert {row.prompt_text: (row.split, row.cluster) for row in rows.values()}.items() <= before.items()
 
