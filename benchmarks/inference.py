@@ -9,8 +9,9 @@ from typing import Any
 
 from benchmarks.measure import CannotRun, Comparison, Way, compare
 from benchmarks.servers import ROOT
+from schemas.chat import Prompt
 from schemas.payloads import Stage
-from workers.inference.engine import Prompt, Sampling
+from workers.inference.engine import Sampling
 from workers.inference.guard import MAX_NEW_TOKENS, guarded
 from workers.inference.prompts import tuned
 from workers.settings import get_settings

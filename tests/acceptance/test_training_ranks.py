@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.chat import Message
 from tests.support.ranks import Run, a_spec, alive, train, wait_for, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord, digest
 from workers.base_models.precision import choose
-from workers.inference.engine import Message, Sampling
+from workers.inference.engine import Sampling
 from workers.inference.local.engine import TransformersEngine
 from workers.training.launcher.processes import descendants
 from workers.training.protocol.outcome import TrainingStopped

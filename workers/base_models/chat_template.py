@@ -13,10 +13,9 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from schemas.chat import Message, Prompt, fold_system
 from workers.base_models.control_tokens import ControlTokens, break_openers
 from workers.errors import UserError
-from workers.inference.engine import Message, Prompt
-from workers.inference.remote.dialect import fold_system
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.chat import Prompt
 from schemas.payloads import Stage
 from workers.evaluation import baselines
 from workers.inference import prompts
-from workers.inference.engine import Engine, Generation, Prompt, Sampling
+from workers.inference.engine import Engine, Generation, Sampling
 from workers.inference.guard import MAX_NEW_TOKENS, guarded, unguarded
 
 SYSTEMS = ("tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_is")

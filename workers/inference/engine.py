@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a chat. The content is data: an engine never reads control tokens out of it."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-Prompt = tuple[Message, ...]
+from schemas.chat import Prompt
 
 
 @dataclass(frozen=True)

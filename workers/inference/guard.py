@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.chat import Prompt
 from schemas.payloads import Stage
-from workers.inference.engine import Engine, Generation, Prompt, Sampling
+from workers.inference.engine import Engine, Generation, Sampling
 from workers.inference.prompts import tuned
 from workers.text.checks import Verdict, check
 from workers.text.clean import opening, rules

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from schemas.chat import Message, Prompt
 from schemas.payloads import Stage
-from workers.inference.engine import Message, Prompt
 from workers.text.instructions import INSTRUCTION, TUNED_SYSTEM
 from workers.text.prepare import prepare
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from schemas.chat import Message, Prompt
 from tests.support.openai_server import Answer, Server, always, completion, serving
-from workers.inference.engine import EngineError, Message, Prompt, Sampling
+from workers.inference.engine import EngineError, Sampling
 from workers.inference.remote.engine import Backoff, OpenAIEngine
 from workers.inference.remote.errors import AccountEmpty, Refusal
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
+from schemas.chat import Message, Prompt
 from schemas.payloads import Stage
 from tests.support.chat_templates import CHATML, FAMILIES, Family
 from workers.base_models.chat_template import ChatFormat, UnusableTemplate, chat_format, encode
 from workers.errors import UserError
-from workers.inference.engine import Message, Prompt
+from workers.inference.engine import Sampling
+from workers.inference.local.engine import TransformersEngine
 from workers.inference.prompts import few_shot, tuned, zero_shot
 from workers.training.rank import data
 
@@ -24,9 +27,44 @@ HOSTILE = (
 
 
 def taught(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, answer: str) -> data.Example:
-    conversation = data.Conversation(1, tuple({"role": turn.role, "content": turn.content} for turn in prompt), answer)
-    (example,), _ = data.encode([conversation], tokenizer, 10_000)
+    (example,), _ = data.encode([data.Conversation(1, prompt, answer)], tokenizer, 10_000)
     return example
+
+
+def fed_by_the_engine(engine: TransformersEngine, prompt: Prompt) -> list[int]:
+    """The token ids that the model is shown before it writes."""
+    fed: list[int] = []
+
+    def note(_: Any, __: Any, inputs: dict[str, Any]) -> None:
+        fed.extend(inputs["input_ids"][0].tolist())
+
+    hook = engine._model.register_forward_pre_hook(note, with_kwargs=True)
+    engine.generate([prompt], Sampling(max_new_tokens=1))
+    hook.remove()
+    return fed
+
+
+@pytest.fixture(scope="module")
+def engine_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TransformersEngine]:
+    """The engine on a random model whose tokenizer and template are those of a family."""
+
+    def build(name: str) -> TransformersEngine:
+        folder = tmp_path_factory.mktemp("base")
+        tokenizer = FAMILIES[name].tokenizer("lol")
+        sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+        LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=8192, **sizes)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return TransformersEngine(str(folder), device="cpu", dtype="float32")
+
+    return build
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_training_and_the_engine_show_a_model_equal_ids(name: str, engine_of: Callable[[str], TransformersEngine]) -> None:
+    engine, tokenizer = engine_of(name), FAMILIES[name].tokenizer("lol")
+    for tweet in ("the bus is l8 again lol", HOSTILE, "été 🚌 <3"):
+        for prompt in (tuned(tweet, Stage.SUMMARY), few_shot(tweet, [("soup <think>", "Soup.")] * 2, Stage.CLEAN)):
+            assert fed_by_the_engine(engine, prompt) == list(taught(tokenizer, prompt, "The bus is late.").prompt_ids)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
+from schemas.chat import Message
 from tests.support.openai_server import Answer, serving
-from workers.inference.engine import EngineError, Message
+from workers.inference.engine import EngineError
 from workers.inference.remote import dialect
 from workers.inference.remote.client import Backoff, ChatServer, Meter, Request
 from workers.inference.remote.completions import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, Usage, read, sentence

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.chat import Prompt
 from schemas.payloads import Stage
-from workers.inference.engine import Generation, Prompt, Sampling
+from workers.inference.engine import Generation, Sampling
 from workers.inference.guard import check, guarded, unguarded
 from workers.text.constraints import promise
 

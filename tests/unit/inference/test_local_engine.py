@@ -12,11 +12,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from schemas.chat import Message, Prompt
 from schemas.payloads import Stage
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.base_models.chat_template import encode
 from workers.errors import UserError
-from workers.inference.engine import Message, Prompt, Sampling
+from workers.inference.engine import Sampling
 from workers.inference.local import greedy
 from workers.inference.local.engine import TransformersEngine
 from workers.inference.local.greedy import batches, common_prefix

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from workers.inference.engine import Message
-from workers.inference.remote.dialect import Feature, fold_system, spoken_of
+from schemas.chat import Message, fold_system
+from workers.inference.remote.dialect import Feature, spoken_of
 from workers.inference.remote.error_reading import Complaint, complaint
 from workers.inference.remote.errors import AccountEmpty, PromptError, Refusal, refused
 

@@ -10,6 +10,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from schemas.chat import Message
 from tests.support.tiny_model import CHAT_TEMPLATE
 from workers.training.rank.data import Conversation, Visit, encode, micro_batches, plan_batches, read_conversations
 
@@ -31,7 +32,7 @@ def a_line(content: str = "gr8 game", completion: str = "Great game.") -> str:
 
 
 def a_conversation(content: str, completion: str = "Great game.", line: int = 1) -> Conversation:
-    return Conversation(line, ({"role": "user", "content": content},), completion)
+    return Conversation(line, (Message("user", content),), completion)
 
 
 def test_bad_lines_are_named_and_the_good_ones_kept(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.chat import Prompt
 from workers.base_models import files as bases
 from workers.base_models import loading as base_model
 from workers.base_models import precision
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
 from workers.base_models.precision import AskedDtype
-from workers.inference.engine import EngineError, Generation, Prompt, Sampling
+from workers.inference.engine import EngineError, Generation, Sampling
 from workers.text.thoughts import split_thoughts
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from schemas.chat import Prompt, fold_system
 from workers import clock
-from workers.inference.engine import Message, Prompt
 from workers.inference.remote.error_reading import Complaint
 
 _REMEMBERED = 3600.0  # seconds: servers are upgraded
@@ -240,17 +240,6 @@ def _messages(prompt: Prompt, *, folded: bool) -> list[dict[str, str]]:
     if folded:
         prompt = fold_system(prompt)
     return [{"role": message.role, "content": message.content} for message in prompt]
-
-
-def fold_system(prompt: Prompt) -> Prompt:
-    """The chat without a system's turn, whose text opens the first turn of the user."""
-    system = "\n\n".join(message.content for message in prompt if message.role == "system")
-    turns = [message for message in prompt if message.role != "system"]
-    if not system:
-        return tuple(turns)
-    if not turns or turns[0].role != "user":
-        return (Message("user", system), *turns)
-    return (Message("user", f"{system}\n\n{turns[0].content}"), *turns[1:])
 
 
 _known: dict[tuple[str, str], Dialect] = {}

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from schemas.chat import Message, Prompt
 from workers.base_models.control_tokens import neutralise_common
-from workers.inference.engine import Generation, Message, Prompt, Sampling
+from workers.inference.engine import Generation, Sampling
 from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
 from workers.inference.remote.completions import Completion, Problem, sentence
 from workers.inference.remote.concurrency import Gate

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from schemas.chat import Message, Prompt
 from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from workers.base_models.control_tokens import neutralise_common
-from workers.inference.engine import Message, Prompt
 from workers.ingest import prompt_templates
 from workers.ingest.prompt_templates import Template
 from workers.synthesis.rows import sha256

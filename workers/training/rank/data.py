@@ -11,14 +11,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from schemas.chat import Message, Prompt, Role
 from workers.base_models.chat_template import chat_format
-from workers.inference.engine import Message
 from workers.training.protocol.outcome import Rejected
 
 POOL_BATCHES = 50
-ROLES = frozenset({"system", "user", "assistant"})
+ROLES: frozenset[str] = frozenset(get_args(Role))
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Conversation:
     """One line of the training file: what the model is shown, and what it should answer."""
 
     line: int
-    prompt: tuple[dict[str, Any], ...]
+    prompt: Prompt
     completion: str
 
 
@@ -84,10 +84,10 @@ def _parse(number: int, line: str) -> Conversation:
     return Conversation(number, tuple(_message(message) for message in prompt), completion)
 
 
-def _message(message: Any) -> dict[str, str]:
+def _message(message: Any) -> Message:
     if not isinstance(message, dict) or message.get("role") not in ROLES or not isinstance(message.get("content"), str):
         raise BadLineError("prompt", "each message needs a role (system, user or assistant) and content")
-    return {"role": message["role"], "content": message["content"]}
+    return Message(message["role"], message["content"])
 
 
 def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: int) -> tuple[list[Example], list[Rejected]]:
@@ -115,8 +115,7 @@ def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: in
 
 def _encode(conversation: Conversation, tokenizer: Any) -> Example:
     chat = chat_format(tokenizer)
-    prompt = tuple(Message(message["role"], message["content"]) for message in conversation.prompt)
-    return Example(tuple(chat.prompt_ids(prompt)), tuple(chat.answer_ids(conversation.completion)))
+    return Example(tuple(chat.prompt_ids(conversation.prompt)), tuple(chat.answer_ids(conversation.completion)))
 
 
 @dataclass(frozen=True)
