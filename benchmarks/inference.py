@@ -13,8 +13,8 @@ from schemas.chat import Prompt
 from schemas.payloads import Stage
 from workers.inference.engine import Sampling
 from workers.inference.guard import MAX_NEW_TOKENS, guarded
-from workers.inference.prompts import tuned
 from workers.settings import get_settings
+from workers.text.prompts import tuned
 
 TWEETS, QUICK_TWEETS = 64, 4
 BATCH = 32

@@ -14,10 +14,10 @@ from pathlib import Path
 from schemas.chat import Prompt
 from schemas.payloads import Stage
 from workers.inference.engine import Engine, Generation, Sampling
-from workers.inference.prompts import tuned
 from workers.text.checks import Verdict, check
 from workers.text.clean import opening, rules
 from workers.text.constraints import MAX_WORDS
+from workers.text.prompts import tuned
 from workers.text.tokens import count_words
 
 __all__ = ["Guarded", "Verdict", "check", "guarded", "unguarded"]

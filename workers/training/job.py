@@ -14,10 +14,10 @@ from workers.base_models import files as bases
 from workers.catalog import models
 from workers.database import transaction
 from workers.errors import LeaseLost, NotFound, UserError
-from workers.inference import prompts
 from workers.jobs.attempt import Attempt, Outcome, Stopped
 from workers.permissions import make_private
 from workers.settings import get_settings
+from workers.text import prompts
 from workers.training.launcher import launch
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest

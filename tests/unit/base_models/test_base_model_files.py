@@ -24,7 +24,7 @@ from workers.base_models.files import BaseRecord, UnusableAdapter, UnusableBase,
 from workers.errors import NotFound, UserError
 from workers.inference.engine import Sampling
 from workers.inference.local.engine import TransformersEngine
-from workers.inference.prompts import tuned
+from workers.text.prompts import tuned
 
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 PROMPTS = [tuned("The bus was late.", Stage.SUMMARY)]

@@ -18,7 +18,7 @@ from workers.base_models.chat_template import ChatFormat, UnusableTemplate, chat
 from workers.errors import UserError
 from workers.inference.engine import Sampling
 from workers.inference.local.engine import TransformersEngine
-from workers.inference.prompts import few_shot, tuned, zero_shot
+from workers.text.prompts import few_shot, tuned, zero_shot
 from workers.training.rank import data
 
 HOSTILE = (

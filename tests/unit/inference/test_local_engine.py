@@ -21,7 +21,7 @@ from workers.inference.engine import Sampling
 from workers.inference.local import greedy
 from workers.inference.local.engine import TransformersEngine
 from workers.inference.local.greedy import batches, common_prefix
-from workers.inference.prompts import tuned
+from workers.text.prompts import tuned
 
 TWEETS = [
     "The bus was late.",

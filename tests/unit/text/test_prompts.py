@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from schemas.payloads import Stage
-from workers.inference.prompts import few_shot, tuned, zero_shot
 from workers.text.instructions import INSTRUCTION
+from workers.text.prompts import few_shot, tuned, zero_shot
 
 
 def test_the_tuned_prompt_is_an_order_and_the_tweet() -> None:
