@@ -219,9 +219,48 @@ def test_every_flag_of_the_guard_is_explained():
     assert {"promise", "fallback", "wordless", "no_answer", *checks._CHECKS} <= set(explained)
 
 
-def test_the_results_have_their_place_in_the_readme():
-    page = (ROOT / "README.md").read_text()
-    assert 0 < page.index("<!-- demo-results:begin -->") < page.index("<!-- demo-results:end -->")
+def between(page: str, mark: str) -> str:
+    """What stands between the comment marks `mark:begin` and `mark:end`."""
+    text = (ROOT / page).read_text()
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    assert text.count(begin) == text.count(end) == 1
+    return text.partition(begin)[2].partition(end)[0]
+
+
+def test_the_readme_shows_the_demos_result_in_five_rows_with_interval_and_n():
+    result = between("README.md", "demo")
+    header, line, *rows = [row for row in result.splitlines() if row.startswith("|")]
+    assert len(rows) == 5
+    assert {row.count("|") for row in (header, line, *rows)} == {header.count("|")}
+    assert all(re.search(r"\d \([\d.]+ to [\d.]+\)", row) for row in rows)
+    assert re.search(r"\bn = \d+", result)
+
+
+def test_the_whole_table_of_the_demo_stands_on_its_own_page():
+    assert between("docs/results.md", "demo-results").count("\n| first 15 words of that |") == 2
+
+
+def test_the_readme_stays_one_page():
+    assert len((ROOT / "README.md").read_text().split()) <= 800
+
+
+def pages_listed(text: str) -> list[str]:
+    return re.findall(r"^\| \[[^\]]+\]\(([^)]+)\) \|", text, re.MULTILINE)
+
+
+def test_the_index_lists_each_page_once_under_one_of_four_kinds():
+    parts = re.split(r"^## ", (ROOT / "docs" / "README.md").read_text(), flags=re.MULTILINE)[1:]
+    assert [part.splitlines()[0] for part in parts] == ["Tutorial", "How-to", "Reference", "Explanation"]
+    listed = [link for part in parts for link in pages_listed(part)]
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert sorted(listed) == sorted([*pages, "adr/README.md", "../CONTRIBUTING.md", "../CHANGELOG.md"])
+
+
+def test_the_reference_lists_every_verb():
+    listed = {tuple(words[:2]) for words in invocations(ROOT / "docs" / "reference.md")}
+    groups = {name for name in VERBS if verbs_of(VERBS[name])}
+    expected = {(name,) for name in set(VERBS) - groups} | {(group, verb) for group in groups for verb in verbs_of(VERBS[group])}
+    assert expected - listed == set()
 
 
 def test_every_decision_is_listed():
