@@ -20,10 +20,10 @@ from sqlalchemy import text
 from benchmarks import storm
 from benchmarks.measure import CannotRun
 from benchmarks.servers import empty, log_of, start_worker, wait_for
-from deploy.health import redis_client
+from workers.broker import redis_client
 from workers.database import transaction
+from workers.processes import descendants, parent_of
 from workers.settings import get_settings
-from workers.training.launcher.processes import descendants, parent_of
 
 JOBS, KILLS, SEEDS = 1500, 12, (1, 2, 3)
 QUICK_JOBS, QUICK_KILLS, QUICK_SEEDS = 60, 2, (1,)

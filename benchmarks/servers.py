@@ -15,10 +15,10 @@ from pathlib import Path
 from sqlalchemy import text
 
 from benchmarks.measure import CannotRun
-from deploy.health import redis_client
 from deploy.local.home import Home
 from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
+from workers.broker import redis_client
 from workers.database import connect, get_engine, transaction
 from workers.settings import get_settings
 

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 from deploy import flower
 from deploy.local.home import Home
 from schemas.payloads import Queue
-from workers.broker import connect as redis_client
-from workers.broker import connect_as_told
+from workers.broker import broker_client
 from workers.errors import TweetmillError
 from workers.readiness import checks as readiness
 from workers.readiness import startup
 from workers.redaction import first_line, redact
 from workers.settings import Settings
-
-__all__ = ["broker_reading", "database_reading", "live_workers", "ready_workers", "redis_client", "status"]
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -38,7 +35,7 @@ def status(settings: Settings, home: Home) -> Reading:
     supervisor = _supervisor(home)
     broker = _asked(lambda: broker_reading(settings))
     database = _asked(lambda: database_reading(settings))
-    workers = _asked_list(lambda: live_workers(settings)) if database["answers"] else []
+    workers = known_workers(settings) if database["answers"] else []
     stuck = idle_beside_messages(settings, workers) if broker["answers"] else []
     machine = (finding.text for finding in readiness.machine_findings(settings))
     problems = [*broker["problems"], *database["problems"], *machine, *stuck]
@@ -75,7 +72,7 @@ def _free_gib(home: Home) -> float:
 def _supervisor(home: Home) -> int | None:
     if not home.lock_file.exists():
         return None
-    from deploy.local.supervisor import supervisor_of  # a node without a stack of its own needs none of this
+    from deploy.local.finding import supervisor_of  # a node without a stack of its own needs none of this
 
     process = supervisor_of(home)
     return process.pid if process else None
@@ -88,17 +85,10 @@ def _asked(ask: Callable[[], Reading]) -> Reading:
         return {"answers": False, "error": redact(str(error)) if isinstance(error, TweetmillError) else first_line(error), "problems": []}
 
 
-def _asked_list(ask: Callable[[], list[Reading]]) -> list[Reading]:
-    try:
-        return ask()
-    except Exception:  # the tables are not there yet
-        return []
-
-
 def broker_reading(settings: Settings) -> Reading:
     """Version, time to answer in ms, what a start of a worker looks at, and how many messages each queue holds."""
     reading = startup.ask_redis(settings)
-    with connect_as_told(settings) as client:
+    with broker_client(settings) as client:
         begun = time.perf_counter()
         client.ping()
         milliseconds = (time.perf_counter() - begun) * 1000
@@ -130,7 +120,7 @@ def _misplaced(client: Redis) -> list[str]:
 def idle_beside_messages(settings: Settings, workers: list[Reading]) -> list[str]:
     """Workers that hold no job and take none of the messages that wait for them, looked at for longer than a healthy one needs."""
     idle = {worker["name"]: set(worker["queues"]) for worker in workers if not worker["draining"] and not worker["jobs"]}
-    with connect_as_told(settings) as client:
+    with broker_client(settings) as client:
         lengths = _lengths(client)
         stuck = {queue for queue, length in lengths.items() if length}
         for _ in range(_LOOKS):
@@ -140,7 +130,7 @@ def idle_beside_messages(settings: Settings, workers: list[Reading]) -> list[str
             now = _lengths(client)
             stuck = {queue for queue in stuck if now[queue] >= lengths[queue]}
             lengths = now
-    still = {worker["name"] for worker in _asked_list(lambda: live_workers(settings)) if not worker["jobs"]}
+    still = {worker["name"] for worker in known_workers(settings) if not worker["jobs"]}
     return [
         f"{name} takes nothing, though messages wait in {', '.join(sorted(stuck & queues))}: its log says why, and a restart helps"
         for name, queues in idle.items()
@@ -184,8 +174,9 @@ def live_workers(settings: Settings) -> list[Reading]:
         engine.dispose()
 
 
-def ready_workers(settings: Settings, stack: Reading) -> set[str]:
-    """Which of the stack's own workers take jobs already, by the names that `stack.json` gives them."""
-    own = {kept["pid"]: kept["name"] for kept in stack.get("processes", ()) if kept["name"].startswith("worker")}
-    live = _asked_list(lambda: live_workers(settings)) if own else []
-    return {own[worker["pid"]] for worker in live if worker["pid"] in own and not worker["draining"]}
+def known_workers(settings: Settings) -> list[Reading]:
+    """Return the live workers; none where Postgres can't tell, or has no tables yet."""
+    try:
+        return live_workers(settings)
+    except Exception:  # whatever it is, `database_reading` says it
+        return []

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from deploy.health import redis_client
 from deploy.local.home import Home
 from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
 from workers.app import app
+from workers.broker import redis_client
 from workers.database import connect, get_engine
 from workers.settings import get_settings
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _PATIENCE = 3.0
 
 
-def connect(url: str, tls: dict[str, Any] | None = None) -> Redis:
+def redis_client(url: str, tls: dict[str, Any] | None = None) -> Redis:
     """A client for a Celery broker URL. It waits three seconds for an answer.
 
     Args:
@@ -34,6 +34,6 @@ def connect(url: str, tls: dict[str, Any] | None = None) -> Redis:
     )
 
 
-def connect_as_told(settings: Settings) -> Redis:
+def broker_client(settings: Settings) -> Redis:
     """A client for the broker of these settings, with its password and its TLS."""
-    return connect(settings.broker(), settings.broker_tls())
+    return redis_client(settings.broker(), settings.broker_tls())

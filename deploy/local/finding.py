@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 
 from deploy.environment import PROCESS
-from workers.identity import started
+from deploy.local.home import Home
+from deploy.local.processes import find
+from workers.processes import all_pids, environment, started
 
 
 def listener(path: Path) -> psutil.Process | None:
@@ -35,7 +37,7 @@ def at_work_in(folder: Path, program: str) -> psutil.Process | None:
     """The process called `program` whose working folder this is; of several the one that started the others."""
     wanted = _file(folder)
     found = {
-        pid for pid in _pids() if wanted is not None and _command(pid).startswith(program) and _file(Path(f"/proc/{pid}/cwd")) == wanted
+        pid for pid in all_pids() if wanted is not None and _command(pid).startswith(program) and _file(Path(f"/proc/{pid}/cwd")) == wanted
     }
     return next(_first(found), None)
 
@@ -46,13 +48,13 @@ def holders(lock: Path) -> list[psutil.Process]:
     return (
         []
         if wanted is None
-        else [process for pid in _pids() if pid != os.getpid() and _holds(pid, wanted) and (process := _process(pid)) is not None]
+        else [process for pid in all_pids() if pid != os.getpid() and _holds(pid, wanted) and (process := _process(pid)) is not None]
     )
 
 
 def marked(home: Path) -> dict[str, psutil.Process]:
     """The live processes that a stack in `home` started, by their names in it. Children of theirs are left out."""
-    names = {pid: name for pid in _pids() if (name := _mark(pid, os.fsencode(home))) and pid != os.getpid()}
+    names = {pid: name for pid in all_pids() if (name := _mark(pid, os.fsencode(home))) and pid != os.getpid()}
     found: dict[str, psutil.Process] = {}
     for pid, name in names.items():
         process = _process(pid)
@@ -62,11 +64,13 @@ def marked(home: Path) -> dict[str, psutil.Process]:
     return found
 
 
+def supervisor_of(home: Home) -> psutil.Process | None:
+    """Return the supervisor of this home: by its record or, where that tells nothing, by the lock that it holds."""
+    return find(home.supervisor_file) or next(iter(holders(home.lock_file)), None)
+
+
 def _mark(pid: int, home: bytes) -> str | None:
-    try:
-        variables = dict(pair.split(b"=", 1) for pair in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if b"=" in pair)
-    except OSError:  # it is somebody else's, or gone
-        return None
+    variables = environment(pid)
     return os.fsdecode(variables.get(PROCESS.encode(), b"")) if variables.get(b"TWEETMILL_HOME") == home else None
 
 
@@ -100,13 +104,6 @@ def _process(pid: int) -> psutil.Process | None:
         return psutil.Process(pid) if started(pid) is not None else None
     except psutil.Error:
         return None
-
-
-def _pids() -> list[int]:
-    try:
-        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-    except OSError:  # no Linux
-        return []
 
 
 def _command(pid: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -16,10 +15,9 @@ from typing import Any
 
 import psutil
 
-from workers.identity import Identity, identify, is_alive
 from workers.permissions import UMASK, discard, write_private
+from workers.processes import Identity, die_with_parent, identify, is_alive
 
-_PR_SET_PDEATHSIG = 1
 _HEALTHY_AFTER = 60.0
 _LONGEST_BACKOFF = 30.0
 
@@ -49,13 +47,12 @@ def note(record: Path, pid: int) -> None:
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """What a Linux child does before exec: ask for SIGTERM at its parent's death. Elsewhere `tweetmill up` sweeps."""
+    """Return what a Linux child does before exec: ask for SIGTERM at its parent's death. Elsewhere `tweetmill up` sweeps."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)  # loaded before the fork
 
     def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        die_with_parent(signal.SIGTERM)
         if os.getppid() != parent:  # it died before it could be noticed
             os._exit(1)
 

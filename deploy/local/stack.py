@@ -18,12 +18,12 @@ from typing import Any
 
 from deploy import flower
 from deploy.environment import CODE, for_worker
-from deploy.health import ready_workers
 from deploy.health import status as health
-from deploy.local.finding import holders
+from deploy.local.finding import holders, supervisor_of
 from deploy.local.home import Home
 from deploy.local.processes import spawn
 from deploy.local.processes import stop as stop_processes
+from deploy.local.ready import ready_workers
 from deploy.local.servers import Server, last_line
 from deploy.local.steps import Report, undisturbed
 from deploy.local.supervisor import (
@@ -34,7 +34,6 @@ from deploy.local.supervisor import (
     leftovers,
     servers_of,
     stop_children,
-    supervisor_of,
     take_down,
 )
 from deploy.migrate import migrate

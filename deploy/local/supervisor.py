@@ -23,10 +23,10 @@ import psutil
 
 from deploy import flower
 from deploy.environment import CODE, for_flower, for_worker, python
-from deploy.health import ready_workers
-from deploy.local.finding import holders, marked
+from deploy.local.finding import marked
 from deploy.local.home import Home
 from deploy.local.processes import Kept, find, note, stop
+from deploy.local.ready import ready_workers
 from deploy.local.servers import Postgres, Server, Valkey, last_line
 from deploy.local.steps import Report, Steps, undisturbed
 from deploy.worker import worker_command
@@ -46,11 +46,6 @@ _ROUND = 0.25
 def servers_of(home: Home) -> dict[str, Server]:
     """The servers that a stack can have of its own, by the setting that holds their address."""
     return {"broker_url": Valkey(home), "database_url": Postgres(home)}
-
-
-def supervisor_of(home: Home) -> psutil.Process | None:
-    """The process that has this home: by its record or, where that tells nothing, by the lock that it holds."""
-    return find(home.supervisor_file) or next(iter(holders(home.lock_file)), None)
 
 
 class Supervisor:

@@ -17,7 +17,6 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from deploy.health import redis_client
 from producers.cli import main
 from schemas.payloads import SummarizationSpec
 from schemas.states import FINAL_STATES
@@ -29,6 +28,7 @@ from tests.support.openai_server import Answer, Request, serving
 from tests.support.tiny_model import build_tiny_model
 from tests.support.valkey import free_port
 from tests.support.worker_process import WorkerProcess, wait_for
+from workers.broker import redis_client
 from workers.ingest import copy as intake
 from workers.settings import get_settings
 

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.ranks import Run, a_spec, alive, command_of, write_train_file
+from tests.support.ranks import Run, a_spec, alive, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
 from workers.errors import Unavailable
+from workers.processes import command_line, descendants
 from workers.training.launcher import gpu_locks, launch
 from workers.training.protocol.outcome import TrainingResult
 
@@ -125,7 +126,7 @@ def test_a_killed_worker_frees_its_gpu_only_when_its_last_rank_is_gone(holder: A
     lock = gpu_locks.lock_file(tmp_path / "locks", "0")
     process = holder("0", rank=(RANK, str(tmp_path / "rank-runs"), str(lock)))
     assert wait_for((tmp_path / "rank-runs").exists)
-    (rank,) = gpu_locks.descendants(process.pid)
+    (rank,) = descendants(process.pid)
 
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -154,7 +155,7 @@ def test_a_training_begins_when_the_last_rank_of_a_killed_one_has_left_the_gpu(
 
     overlaps, killed, begun = 0, 0.0, 0.0
     while second.outcome is None:
-        has_begun = any("second" in command_of(pid) for pid in gpu_locks.descendants(os.getpid()))
+        has_begun = any("second" in command_line(pid) for pid in descendants(os.getpid()))
         overlaps += has_begun and bool(alive(ranks))
         if not killed:
             assert not has_begun

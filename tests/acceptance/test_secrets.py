@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.main import get_command
 
-from deploy.health import redis_client
 from producers.cli import app as cli
 from producers.cli import main
 from schemas.payloads import SummarizationSpec
@@ -26,6 +25,7 @@ from tests.support import jobs
 from tests.support.openai_server import Answer, serving
 from tests.support.valkey import free_port, valkey
 from tests.support.worker_process import WorkerProcess, wait_for
+from workers.broker import redis_client
 from workers.settings import get_settings
 
 PASSWORD = "xyzzy7plughwaldo"

@@ -18,7 +18,7 @@ import pytest
 from schemas.payloads import TrainingSpec
 from tests.support.ranks import Run, a_spec, alive, limit, train, wait_for, write_train_file
 from tests.support.tiny_model import build_tiny_model
-from workers.training.launcher.processes import descendants
+from workers.processes import descendants
 from workers.training.protocol import checkpoints
 from workers.training.protocol.outcome import ExitCode, TrainingResult, TrainingStopped, read_failure
 from workers.training.protocol.payload import RunPayload

@@ -19,7 +19,7 @@ from tests.support.tiny_model import build_tiny_model
 from tests.support.trainings import TrainingJob, add_dataset, group, left
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.jobs import fanout
-from workers.training.launcher.processes import is_running
+from workers.processes import is_running
 
 pytestmark = pytest.mark.spread
 

@@ -21,7 +21,7 @@ from workers.base_models.files import BaseRecord, digest
 from workers.base_models.precision import choose
 from workers.inference.engine import Sampling
 from workers.inference.local.engine import TransformersEngine
-from workers.training.launcher.processes import descendants
+from workers.processes import descendants
 from workers.training.protocol.outcome import TrainingStopped
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressReader, Start, Step

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import psutil
 from sqlalchemy import Engine, create_engine, text
 
-from deploy.health import redis_client
 from deploy.local.home import Home
 from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
@@ -23,6 +22,7 @@ from tests.nemesis.keeper import Keeper
 from tests.nemesis.processes import Census, Found
 from tests.support.proxy import Proxy
 from tests.support.worker_process import wait_for
+from workers.broker import redis_client
 from workers.database import connect
 from workers.settings import get_settings
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.identity import started
+from workers.processes import all_pids, command_line, environment, started
 
 MARK = "NEMESIS_WORKER"
 # The first that fits: the launcher's command names the rank's module, too.
@@ -53,7 +53,7 @@ class Census:
 
     def take(self) -> list[Found]:
         """The marked processes that lived at one and the same moment: each was seen before and after that moment."""
-        found = [one for one in map(self._look, _pids()) if one is not None]
+        found = [one for one in map(self._look, all_pids()) if one is not None]
         return [one for one in found if started(one.pid) == one.started]
 
     def _look(self, pid: int) -> Found | None:
@@ -67,19 +67,15 @@ class Census:
         if marked is None:
             return None
         worker, device = marked
-        command = _command(pid)
+        command = command_line(pid)
         role = role_of(command)
         run = _RUN.search(command) if role == "rank" else None
         return Found(pid, begun, worker, role, f"{run[1]}/{run[2]}" if run else "", device)
 
     def _marked(self, pid: int) -> tuple[str, str] | None:
-        try:
-            pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:
-            return None
-        environment = dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
-        storm, _, worker = environment.get(MARK, "").partition(":")
-        return (worker, environment.get("CUDA_VISIBLE_DEVICES", "")) if storm == self._storm and worker else None
+        variables = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in environment(pid).items()}
+        storm, _, worker = variables.get(MARK, "").partition(":")
+        return (worker, variables.get("CUDA_VISIBLE_DEVICES", "")) if storm == self._storm and worker else None
 
 
 def lock_takers(folder: Path) -> dict[str, list[int]]:
@@ -96,14 +92,3 @@ def lock_takers(folder: Path) -> dict[str, list[int]]:
 def role_of(command: str) -> str:
     """What a process is, by its command line."""
     return next((role for role, sign in _ROLES if sign in command), "other")
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""

@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, text
 
-from deploy.health import redis_client
 from deploy.local.home import Home
 from deploy.local.servers import Postgres, Server, Valkey
 from schemas.payloads import Queue
 from tests.support.work import QUEUE
 from tests.support.worker_process import WorkerProcess, wait_for
+from workers.broker import redis_client
 from workers.database import get_engine
 
 LEASE = 4.0  # seconds: what WorkerProcess gives its workers

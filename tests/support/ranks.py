@@ -14,8 +14,8 @@ from typing import Any
 
 from schemas.payloads import TrainingSpec
 from workers import clock
+from workers.processes import command_line, descendants, is_running
 from workers.training.launcher import launch
-from workers.training.launcher.processes import descendants, is_running
 from workers.training.protocol.outcome import StopReason, TrainingFailed, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Step
@@ -72,7 +72,7 @@ class Run:
         """The living processes of the run, by role."""
         roles: dict[str, list[int]] = {"supervisor": [], "agent": [], "rank": []}
         for pid in descendants(os.getpid()):
-            command = command_of(pid)
+            command = command_line(pid)
             for role, mark in (("supervisor", "training.supervisor"), ("agent", "distributed.run"), ("rank", "training.rank")):
                 if mark in command:
                     roles[role].append(pid)
@@ -109,13 +109,6 @@ class Run:
         outcome = self.end()
         assert isinstance(outcome, TrainingFailed), outcome
         return outcome
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
 
 
 def alive(pids: list[int]) -> list[int]:

@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workers.broker import connect_as_told
+from workers.broker import broker_client
 from workers.errors import NotReady, SettingsError, TweetmillError, Unavailable
 from workers.readiness.checks import database_findings, machine_findings, redis_findings, redis_warnings
 from workers.readiness.clock_skew import Clock
@@ -61,7 +61,7 @@ def ask_redis(settings: Settings, clock: Clock = time.time, *, agreeing: bool = 
     from redis.exceptions import NoPermissionError, RedisError
 
     try:
-        with connect_as_told(settings) as client:
+        with broker_client(settings) as client:
             reading = read_redis(client, clock)
             if not agreeing or redis_findings(reading, settings):
                 return reading
@@ -116,7 +116,7 @@ def keep_agreement(settings: Settings, every: float = _RENEWED_EVERY) -> threadi
 
         while not stop.wait(every):
             try:
-                with connect_as_told(settings) as client:
+                with broker_client(settings) as client:
                     agree(client, settings.visibility_timeout)
             except RedisError:  # Celery itself says that Redis is away; the next round tries again
                 continue

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from deploy.health import broker_reading, idle_beside_messages, redis_client
+from deploy.health import broker_reading, idle_beside_messages
 from tests.conftest import Servers
 from tests.support import jobs
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.app import TASK_MODULES, app, broker_options, configuration, pending, publish
+from workers.broker import redis_client
 from workers.jobs import messages, worker_registry
 from workers.settings import Settings, get_settings
 

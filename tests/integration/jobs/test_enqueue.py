@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, text
 
-from deploy.health import redis_client
 from schemas.payloads import Queue, SummarizationSpec
 from tasks import enqueue, summarization
 from tests.conftest import Servers
 from tests.support import jobs
 from workers.app import app, pending, publish
+from workers.broker import redis_client
 from workers.jobs import maintenance, worker_registry
 
 

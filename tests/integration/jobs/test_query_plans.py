@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from benchmarks import plans
-from deploy.health import redis_client
 from tasks import enqueue
 from tests.conftest import Servers
+from workers.broker import redis_client
 from workers.jobs import events, fanout, ledger, maintenance, worker_registry
 from workers.jobs import queries as views
 

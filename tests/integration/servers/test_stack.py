@@ -18,11 +18,11 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from deploy.health import redis_client
 from deploy.local.home import Home
 from deploy.local.stack import Plan, up
 from deploy.worker import check
 from schemas.migrations import head
+from workers.broker import redis_client
 from workers.errors import NotReady, SettingsError, Unavailable
 from workers.settings import Settings, get_settings
 

@@ -172,7 +172,7 @@ def test_the_agreement_ends_when_nobody_renews_it(servers: Servers, engine: Engi
     startup.check(get_settings())
     with pytest.raises(NotReady, match="visibility timeout"):
         startup.check(others)
-    with startup.connect_as_told(get_settings()) as client:
+    with startup.broker_client(get_settings()) as client:
         client.expire(AGREEMENT, 5)
         startup.agree(client, 3600)
         assert client.ttl(AGREEMENT) <= 5, "only those who agree keep it"

@@ -23,7 +23,7 @@ from tests.support import work
 from tests.support.tls import Authority, door
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.app import configuration
-from workers.broker import connect_as_told
+from workers.broker import broker_client
 from workers.database import connect
 from workers.settings import Settings
 
@@ -118,7 +118,7 @@ def test_a_certificate_of_another_authority_is_refused_and_the_worker_ends_with_
 
 def test_a_certificate_for_another_host_is_refused(doors: Doors):
     elsewhere = doors.settings("127.0.0.1")
-    with connect_as_told(elsewhere) as client, pytest.raises(RedisConnectionError, match=r"certificate is not valid for '127\.0\.0\.1'"):
+    with broker_client(elsewhere) as client, pytest.raises(RedisConnectionError, match=r"certificate is not valid for '127\.0\.0\.1'"):
         client.ping()
     engine = connect(elsewhere.database())
     with pytest.raises(OperationalError, match=r'does not match host name "127\.0\.0\.1"'):
@@ -127,7 +127,7 @@ def test_a_certificate_for_another_host_is_refused(doors: Doors):
 
 def test_without_a_file_only_what_the_system_trusts_is_trusted_by_celery_too(doors: Doors):
     told = Settings(broker_url=doors.environment()["CELERY_BROKER_URL"])
-    with connect_as_told(told) as client, pytest.raises(RedisConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+    with broker_client(told) as client, pytest.raises(RedisConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         client.ping()
     app = Celery("sealed", set_as_current=False)
     app.conf.update(configuration(told))

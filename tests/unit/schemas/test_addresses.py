@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from schemas.addresses.parsing import AddressError, parse, parse_http
 from schemas.addresses.postgres import parse_database, sqlalchemy_url
 from schemas.addresses.redis import parse_broker
-from workers.broker import connect
+from workers.broker import redis_client
 
 SECRET = "xyzzy7plugh"
 EXAMPLE = "redis://HOST"
@@ -22,7 +22,7 @@ def test_a_password_with_a_sign_that_leaves_no_doubt_is_read_as_it_stands(sign: 
         address = parse(url, EXAMPLE)
         assert (address.user, address.password, address.hosts) == ("me", password, (("host", 6399),))
         assert parse(address.url(), EXAMPLE) == address
-    arguments = dict(connect(f"redis://me:{password}@host:6399/3").connection_pool.connection_kwargs)
+    arguments = dict(redis_client(f"redis://me:{password}@host:6399/3").connection_pool.connection_kwargs)
     assert (arguments["username"], arguments["password"], arguments["host"], arguments["db"]) == ("me", password, "host", 3)
     told = psycopg_arguments(f"postgres://me:{password}@host:6399/mill")
     assert told == {"user": "me", "password": password, "host": "host", "port": 6399, "dbname": "mill"}

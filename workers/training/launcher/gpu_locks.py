@@ -21,9 +21,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from workers.errors import Unavailable
-from workers.identity import boot_id
 from workers.permissions import make_private
-from workers.training.launcher.processes import descendants
+from workers.processes import boot_id, descendants
 
 _POLL_SECONDS = 0.1
 _DRIVER_PATIENCE = 20.0

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from workers.training.launcher.processes import adopt_orphans, die_with_parent, end_descendants
+from workers.processes import adopt_orphans, die_with_parent, end_descendants
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import EXIT_CODES, FAILURE_FILE, ExitCode, Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload

@@ -20,7 +20,7 @@ from deploy.environment import PROCESS
 from deploy.local.finding import at_work_in, holders, listener, marked
 from deploy.local.home import Home
 from deploy.local.processes import find, note
-from workers.identity import Identity, identify, is_alive, started
+from workers.processes import Identity, identify, is_alive, started
 
 SLEEP = (sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)")
 
