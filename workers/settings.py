@@ -22,7 +22,17 @@ from schemas.addresses.postgres import parse_database, sqlalchemy_url
 from schemas.addresses.redis import parse_broker
 from workers.errors import SettingsError
 from workers.redaction import remember
-from workers.settings_sources import STACK_FILE, Environment, StackFile, absolute, default_home, is_empty, is_set, remember_secrets
+from workers.settings_sources import (
+    STACK_FILE,
+    Environment,
+    StackFile,
+    absolute,
+    default_home,
+    engine_names,
+    is_empty,
+    is_set,
+    remember_secrets,
+)
 
 __all__ = ["ENVIRONMENT", "STACK_FILE", "Settings", "get_settings", "read_password"]
 
@@ -68,7 +78,7 @@ class Settings(BaseSettings):
         default=60.0, ge=0.001, le=_MOST // 1000, allow_inf_nan=False, description="the longest that one SQL statement may take"
     )
 
-    engine: Literal["transformers", "openai"] = "transformers"
+    engine: str = Field(default="transformers", description="the module of workers/inference/builders that builds the engine")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of an engine's weights")
     threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
@@ -91,6 +101,13 @@ class Settings(BaseSettings):
         if not all("!" <= sign <= "~" for sign in said):
             raise ValueError("a key is made of letters, digits and signs of ASCII, without spaces or line breaks")
         return key
+
+    @field_validator("engine")
+    @classmethod
+    def _has_a_builder(cls, engine: str) -> str:
+        if engine not in (known := engine_names()):
+            raise ValueError(f"Input should be {' or '.join(map(repr, known))}")
+        return engine
 
     @field_validator("flower_user")
     @classmethod

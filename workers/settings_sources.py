@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -20,6 +21,7 @@ from workers.errors import SettingsError
 from workers.redaction import remember
 
 STACK_FILE = "stack.json"
+ENGINE_BUILDERS = Path(__file__).parent / "inference" / "builders"
 
 _KEY_LIKE = ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET", "PGPASSWORD")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -120,3 +122,8 @@ def is_set(name: str, environment: Mapping[str, str]) -> bool:
 def is_empty(name: str, environment: Mapping[str, str]) -> bool:
     """Whether the environment has the setting, and nothing in it."""
     return is_set(name, environment) and not unwrapped(environment.get(name, ""))
+
+
+def engine_names() -> list[str]:
+    """Return the values that `TWEETMILL_ENGINE` takes, in order: the names of the modules that build engines. None is imported."""
+    return sorted(module.name for module in iter_modules([str(ENGINE_BUILDERS)]))

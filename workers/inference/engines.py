@@ -1,27 +1,38 @@
-"""The worker's warm engine: built when first needed, kept for every later job of the process."""
+"""Returns the engine of this process: built by its module in `builders` when first needed, and kept warm for later jobs."""
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import Protocol, cast
 
-from workers.catalog.models import locate_base
-from workers.errors import SettingsError
 from workers.inference.engine import Engine
-from workers.settings import ENVIRONMENT, Settings, get_settings
-from workers.settings_sources import check_proxies
+from workers.settings import Settings, get_settings
 
 _warm: dict[str, Engine] = {}
 
 
-def get_engine(base: str, *, all_cores: bool = False, local: bool = False) -> Engine:
-    """The engine for `base`, by the door that the settings name: in this process, or an OpenAI-compatible server.
+class Builder(Protocol):
+    """A module of `workers.inference.builders`."""
 
-    One base is kept: a worker that turns to another frees the first one's memory.
+    def build(self, settings: Settings, base: str) -> Engine:
+        """Return an engine that answers with the base model `base`."""
+        ...
+
+
+def get_engine(base: str, *, all_cores: bool = False, local: bool = False) -> Engine:
+    """Return the engine for `base` that `TWEETMILL_ENGINE` names.
+
+    One engine is kept: a worker that turns to another base frees the memory of the first.
 
     Args:
-        base: folder or hub id of the base model.
-        all_cores: for work that is one job and not a shard among others: use the whole machine's cores.
-        local: in this process, whatever door the settings name.
+        base: folder or hub id of the base model; for a server, the name under which it serves the model.
+        all_cores: use all cores of the machine, for work that is one job and not a shard among others.
+        local: use the engine in this process, whatever the setting says.
+
+    Raises:
+        SettingsError: a setting that the engine needs is missing.
+        UserError: the base can't be used.
     """
     settings = get_settings()
     if local:
@@ -31,20 +42,10 @@ def get_engine(base: str, *, all_cores: bool = False, local: bool = False) -> En
     key = f"{settings.engine}:{base}:{settings.threads}:{settings.dtype}"
     if key not in _warm:
         _warm.clear()
-        _warm[key] = _build(settings, base)
+        _warm[key] = builder_of(settings.engine).build(settings, base)
     return _warm[key]
 
 
-def _build(settings: Settings, base: str) -> Engine:
-    if settings.engine == "openai":
-        from workers.inference.remote.engine import OpenAIEngine
-
-        address = settings.openai_address()
-        check_proxies(ENVIRONMENT)
-        if address is None:
-            raise SettingsError("TWEETMILL_ENGINE=openai needs OPENAI_BASE_URL, the address of an OpenAI-compatible server")
-        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
-        return OpenAIEngine(address, api_key=key, model=base)
-    from workers.inference.local.engine import TransformersEngine
-
-    return TransformersEngine(locate_base(base), threads=settings.threads, dtype=settings.dtype, digests=settings.models_folder)
+def builder_of(engine: str) -> Builder:
+    """Return the module that builds an engine. `Settings` lets through only names that have one."""
+    return cast("Builder", import_module(f"workers.inference.builders.{engine}"))

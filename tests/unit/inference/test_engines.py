@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 import torch
 
 from tests.support.tiny_model import build_tiny_model
+from workers import settings_sources
 from workers.errors import SettingsError
-from workers.inference import engines
+from workers.inference import builders, engines
 from workers.inference.remote.engine import OpenAIEngine
 from workers.settings import get_settings
 
@@ -61,7 +64,7 @@ def test_the_share_is_back_when_the_job_of_its_own_is_over(base: Path) -> None:
     assert get_settings().threads == 1, "the settings themselves stay as they were"
 
 
-def test_a_server_behind_a_door_needs_its_address_and_nothing_else(cold: pytest.MonkeyPatch) -> None:
+def test_a_server_needs_its_address_and_nothing_else(cold: pytest.MonkeyPatch) -> None:
     cold.setenv("TWEETMILL_ENGINE", "openai")
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
@@ -69,3 +72,29 @@ def test_a_server_behind_a_door_needs_its_address_and_nothing_else(cold: pytest.
     cold.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     get_settings.cache_clear()
     assert isinstance(engines.get_engine("base"), OpenAIEngine)
+
+
+def test_a_module_among_the_builders_is_an_engine(cold: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "parrot.py").write_text("def build(settings, base):\n    return ('parrot', base)\n")
+    cold.setattr(settings_sources, "ENGINE_BUILDERS", tmp_path)
+    cold.setattr(builders, "__path__", [*builders.__path__, str(tmp_path)])
+    cold.setenv("TWEETMILL_ENGINE", "parrot")
+    get_settings.cache_clear()
+    assert engines.get_engine("base") == ("parrot", "base")
+    cold.setenv("TWEETMILL_ENGINE", "openai")
+    get_settings.cache_clear()
+    with pytest.raises(SettingsError, match=r"TWEETMILL_ENGINE: it should be 'parrot'"):
+        get_settings()
+
+
+def test_only_the_engine_in_this_process_loads_torch() -> None:
+    program = (
+        "import sys\n"
+        "from workers.inference import engines\n"
+        "from workers.settings_sources import engine_names\n"
+        "for name in engine_names():\n    engines.builder_of(name)\n"
+        "assert {'transformers', 'openai'} <= set(engine_names())\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "False"]

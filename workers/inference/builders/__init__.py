@@ -1,0 +1,5 @@
+"""One module for each engine, named as `TWEETMILL_ENGINE` names it.
+
+A module has one function, `build(settings, base)`, which returns an `Engine` and imports what that engine needs. A file put here is a
+value that the setting takes: nothing else lists the engines.
+"""
