@@ -11,8 +11,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from sqlmodel import SQLModel
 from typer.main import get_command
 
+import schemas.tables  # noqa: F401 - declares the tables
 from producers.cli import app
 from schemas.payloads import TrainingSpec
 from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
@@ -261,6 +263,73 @@ def test_the_reference_lists_every_verb():
     groups = {name for name in VERBS if verbs_of(VERBS[name])}
     expected = {(name,) for name in set(VERBS) - groups} | {(group, verb) for group in groups for verb in verbs_of(VERBS[group])}
     assert expected - listed == set()
+
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+WALKS = ("A recipe to a dataset", "A spec to a model", "A tweet to a summary", "A job id to its commit")
+
+
+def section(title: str) -> str:
+    """A part of docs/architecture.md, up to the next heading of any level."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", ARCHITECTURE.read_text(), re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def steps(walk: str) -> list[tuple[str, list[str]]]:
+    """The file of each step, and the functions and classes of it that the step names: all code up to the first word."""
+    found = []
+    for step in re.findall(r"^\d+\. (.+)$", section(walk), re.MULTILINE):
+        files = [code for code in SPAN.findall(step) if "/" in code and "." in code]
+        assert len(files) == 1, step
+        opening = re.match(r"(?:`[^`]+` ?)+", step)
+        assert opening, step
+        found.append((files[0], [code for code in SPAN.findall(opening[0]) if code != files[0]]))
+    return found
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_a_walk_goes_through_files_that_exist_and_visits_none_twice(walk):
+    files = [file for file, _ in steps(walk)]
+    assert len(files) >= 10
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert [file for file in files if files.count(file) > 1] == []
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_each_step_of_a_walk_is_defined_in_its_file_and_reached_from_an_earlier_one(walk):
+    reached = ""
+    for file, names in steps(walk):
+        source = (ROOT / file).read_text()
+        assert [name for name in names if not re.search(rf"^\s*(?:def|class) {name}\b", source, re.MULTILINE)] == [], file
+        package, _, module = file.removesuffix(".py").replace("/", ".").rpartition(".")
+        by_name = rf'import_module\(f"{re.escape(package)}\.{{'
+        is_imported = rf"from {re.escape(package)} import (?:\([^)]*|[^\n(]*)\b{module}\b|\b{re.escape(package)}\.{module}\b|{by_name}"
+        # A table is reached through its SQL; the last step of each walk is one, or reads one.
+        assert not reached or file.startswith("schemas/tables/") or re.search(is_imported, reached), file
+        reached += source
+
+
+def packages_of(folder: str) -> set[str]:
+    return {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+
+
+def test_the_picture_of_the_packages_shows_the_arrows_that_there_are_and_no_others():
+    packages, everywhere = packages_of("workers"), {"jobs", "text"}
+    drawn = set(re.findall(r"^\s*(\w+) --> (\w+)$", fences(ARCHITECTURE, "mermaid")[0], re.MULTILINE))
+    imports = re.compile(r"^\s*(?:from|import) workers\.(\w+)|^\s*from workers import (\w+)", re.MULTILINE)
+    found = set()
+    for package in packages:
+        for file in (ROOT / "workers" / package).rglob("*.py"):
+            found |= {(package, one or other) for one, other in imports.findall(file.read_text())}
+    assert drawn == {(start, end) for start, end in found if end in packages - everywhere and start != end}
+    assert {start for start, _ in drawn} & {"jobs", "text", "readiness", "base_models"} == set()
+
+
+def test_every_package_and_table_is_named():
+    listed = set(re.findall(r"^\| `([\w/]+)/` \|", section("Packages"), re.MULTILINE))
+    assert {f"{folder}/{name}" for folder in ("workers", "producers") for name in packages_of(folder)} - listed == set()
+    assert set(re.findall(r"^\| `(\w+)` \|", section("The tables"), re.MULTILINE)) == set(SQLModel.metadata.tables)
 
 
 def test_every_decision_is_listed():
