@@ -26,7 +26,8 @@ from tasks.enqueue import publish_now
 from workers.app import LazyCelery, publish
 from workers.database import transaction
 from workers.jobs import attempt, events, ledger
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.attempt import Attempt
+from workers.jobs.context import JobContext, Outcome
 from workers.settings import get_settings
 
 JOBS, QUICK_JOBS = 2000, 20
@@ -57,7 +58,7 @@ def noop(task: Any, job_id: str) -> None:
     attempt.run(job_id, task.request.hostname, Nothing, _nothing, NOOP)
 
 
-def _nothing(_: Attempt, __: Nothing) -> Outcome:
+def _nothing(_: JobContext, __: Nothing) -> Outcome:
     return Outcome()
 
 

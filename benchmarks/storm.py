@@ -19,7 +19,7 @@ from tasks.enqueue import publish_now
 from workers.app import LazyCelery
 from workers.database import transaction
 from workers.jobs import attempt, ledger
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 from workers.settings import get_settings
 
 PLAIN_QUEUE = "storm"
@@ -72,7 +72,7 @@ def kept_short(task: Any, job_id: str) -> None:
     attempt.run(job_id, task.request.hostname, Short, _do, KEPT_KIND)
 
 
-def _do(_: Attempt, job: Short) -> Outcome:
+def _do(_: JobContext, job: Short) -> Outcome:
     _begin(job)
     return Outcome(writes=lambda connection: _end(connection, job.number))
 

@@ -22,7 +22,7 @@ from tasks.enqueue import publish_now
 from workers.app import LazyCelery
 from workers.database import transaction
 from workers.jobs import attempt, ledger
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 
 KIND = "test.work"
 QUEUE = Queue.UPKEEP
@@ -62,27 +62,27 @@ def work(task: Any, job_id: str) -> None:
     attempt.run(job_id, task.request.hostname, Work, _work, KIND)
 
 
-def _work(held: Attempt, spec: Work) -> Outcome:
+def _work(held: JobContext, spec: Work) -> Outcome:
     _watch(held, spec)
     with transaction() as connection:
         done = connection.execute(text("SELECT count(*) FROM metric WHERE job = :job"), {"job": held.job}).scalar_one()
     for row in range(done, spec.rows):
         time.sleep(spec.pause)
         held.check()
-        strikes = row == spec.rows - 1 and held.claim.attempt <= spec.faulty_attempts
+        strikes = row == spec.rows - 1 and held.number <= spec.faulty_attempts
         if strikes:
             _misbehave(spec.fault)
         with held.flush() as connection:
             connection.execute(
                 text("INSERT INTO metric (job, step, name, value) VALUES (:job, :step, 'row', :attempt)"),
-                {"job": held.job, "step": row, "attempt": held.claim.attempt},
+                {"job": held.job, "step": row, "attempt": held.number},
             )
             if strikes and spec.fault == "kill between rows and commit":
                 os.kill(os.getpid(), signal.SIGKILL)
     return Outcome(result={"rows": spec.rows})
 
 
-def _watch(held: Attempt, spec: Work) -> None:
+def _watch(held: JobContext, spec: Work) -> None:
     until = time.monotonic() + spec.watch
     while time.monotonic() < until:
         held.check()
@@ -90,7 +90,7 @@ def _watch(held: Attempt, spec: Work) -> None:
             if spec.diary.with_suffix(".enough").exists():
                 return
             with spec.diary.open("a") as out:
-                out.write(f"{held.claim.attempt} {time.monotonic()}\n")
+                out.write(f"{held.number} {time.monotonic()}\n")
         time.sleep(0.05)
 
 

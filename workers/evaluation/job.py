@@ -19,13 +19,13 @@ from workers.evaluation.metrics import Scores
 from workers.evaluation.store import store
 from workers.evaluation.systems import Row, Written, write
 from workers.inference.engines import get_engine
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 
 LONG_TWEET_WORDS = 20
 """Tweets of more words than this are where summarising means choosing: they get a table of their own."""
 
 
-def evaluate(attempt: Attempt, spec: EvaluationSpec) -> Outcome:
+def evaluate(attempt: JobContext, spec: EvaluationSpec) -> Outcome:
     """Score the model of `spec` and everything that it must beat; on references of words, by ERR."""
     with transaction() as connection:
         model = models.by_id(connection, spec.model_id)
@@ -33,7 +33,7 @@ def evaluate(attempt: Attempt, spec: EvaluationSpec) -> Outcome:
     return cleaning.evaluate(attempt, spec, model) if of_words else _evaluate_texts(attempt, spec, model)
 
 
-def _evaluate_texts(attempt: Attempt, spec: EvaluationSpec, model: models.TunedModel) -> Outcome:
+def _evaluate_texts(attempt: JobContext, spec: EvaluationSpec, model: models.TunedModel) -> Outcome:
     with transaction() as connection:
         rows = _references(connection, spec.references) if spec.references else _held_back(connection, model)
         shots = _shots(connection, model, spec)

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from workers.jobs.attempt import Attempt
+from workers.jobs.context import JobContext
 
 
 def store(
-    connection: Connection, attempt: Attempt, model: int, reference_set: str, result: Mapping[str, Any], systems: Sequence[str]
+    connection: Connection, attempt: JobContext, model: int, reference_set: str, result: Mapping[str, Any], systems: Sequence[str]
 ) -> None:
     """Write the figures of an evaluation's result, those of long tweets under the subset `long`."""
     rows = [

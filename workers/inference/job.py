@@ -21,7 +21,7 @@ from workers.database import transaction
 from workers.inference.engine import Engine
 from workers.inference.engines import get_engine
 from workers.inference.guard import Guarded, guarded, unguarded
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 from workers.text.clean import rules
 from workers.text.instructions import PROMPT_VERSION
 
@@ -37,7 +37,7 @@ class _Wanted:
     tweets: tuple[str, ...]
 
 
-def summarize(attempt: Attempt, spec: ShardSpec) -> Outcome:
+def summarize(attempt: JobContext, spec: ShardSpec) -> Outcome:
     """Summarise the tweets of this shard that have no summary yet."""
     with transaction() as connection:
         model = models.by_id(connection, spec.model_id)
@@ -81,8 +81,8 @@ ON CONFLICT DO NOTHING
 """
 
 
-def _copy_known(connection: Connection, attempt: Attempt, spec: ShardSpec) -> int:
-    values = _slice(attempt, spec) | {"job": attempt.job, "attempt": attempt.claim.attempt, "worker": attempt.owner}
+def _copy_known(connection: Connection, attempt: JobContext, spec: ShardSpec) -> int:
+    values = _slice(attempt, spec) | {"job": attempt.job, "attempt": attempt.number, "worker": attempt.owner}
     return connection.execute(text(_COPY), values).rowcount
 
 
@@ -94,7 +94,7 @@ WHERE selection.job = :parent AND selection.ordinal >= :first AND selection.ordi
 """
 
 
-def _wanted(connection: Connection, attempt: Attempt, spec: ShardSpec) -> Iterator[_Wanted]:
+def _wanted(connection: Connection, attempt: JobContext, spec: ShardSpec) -> Iterator[_Wanted]:
     bearers: dict[str, list[str]] = defaultdict(list)
     for row in connection.execute(text(_WANTED), _slice(attempt, spec)):
         bearers[row.text].append(row.id)
@@ -102,8 +102,8 @@ def _wanted(connection: Connection, attempt: Attempt, spec: ShardSpec) -> Iterat
         yield _Wanted(text=tweet_text, tweets=tuple(sorted(ids)))
 
 
-def _slice(attempt: Attempt, spec: ShardSpec) -> dict[str, Any]:
-    parent: UUID | None = attempt.claim.parent
+def _slice(attempt: JobContext, spec: ShardSpec) -> dict[str, Any]:
+    parent: UUID | None = attempt.parent
     return {"parent": parent, "first": spec.first, "last": spec.last, "model": spec.model_id, "version": PROMPT_VERSION}
 
 
@@ -118,7 +118,7 @@ ON CONFLICT DO NOTHING
 """
 
 
-def _store(connection: Connection, attempt: Attempt, model: int, part: Sequence[_Wanted], results: Sequence[Guarded]) -> int:
+def _store(connection: Connection, attempt: JobContext, model: int, part: Sequence[_Wanted], results: Sequence[Guarded]) -> int:
     rows = [
         # A byte-level model may write NUL, the one character that Postgres can't store.
         {"tweet": tweet, "cleaned": rules(wanted.text), "summary": result.text.replace("\0", "")}
@@ -127,5 +127,5 @@ def _store(connection: Connection, attempt: Attempt, model: int, part: Sequence[
         for wanted, result in zip(part, results, strict=True)
         for tweet in wanted.tweets
     ]
-    values = {"model": model, "version": PROMPT_VERSION, "job": attempt.job, "attempt": attempt.claim.attempt}
+    values = {"model": model, "version": PROMPT_VERSION, "job": attempt.job, "attempt": attempt.number}
     return connection.execute(text(_STORE), values | {"worker": attempt.owner, "rows": json.dumps(rows)}).rowcount

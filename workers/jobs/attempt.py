@@ -1,7 +1,7 @@
-"""One attempt at a job, from the claim to the commit.
+"""Runs one attempt at a job, from the claim to the commit.
 
-`run` is all that a Celery task calls: it claims, keeps the lease alive from a thread, hands an `Attempt` to the craft, and turns
-what the craft returns or raises into the job's next state. A craft knows nothing of Celery, leases or retries.
+`run` is all that a Celery task calls: it claims, renews the lease from a thread, passes an `Attempt` to the job's code, and turns
+what that returns or raises into the job's next state. The code of a domain package knows nothing of Celery, leases or retries.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -28,6 +27,7 @@ from workers import clock, logs
 from workers.database import transaction
 from workers.errors import LeaseLost, TweetmillError, Unavailable, UserError
 from workers.jobs import ledger
+from workers.jobs.context import JobContext, Outcome, Signal, Stopped
 from workers.redaction import redact
 from workers.settings import RENEWED_WITHIN, get_settings
 
@@ -38,48 +38,38 @@ _COMMIT_TRIES = 30
 _AFTER_OUTAGE = 5.0  # seconds before a job may run again whose server did not answer
 
 
-class Stopped(TweetmillError):
-    """The attempt was told to stop: `reason` is `cancel` or `drain`."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"told to stop: {reason}")
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a craft hands back.
-
-    Attributes:
-        result: for the job's row.
-        writes: what belongs into the same transaction.
-        afterwards: done when all of that is committed; the job is done whether or not this works.
-    """
-
-    result: Mapping[str, Any] = field(default_factory=dict)
-    writes: Callable[[Connection], None] | None = None
-    afterwards: Callable[[], None] | None = None
-
-
 class Attempt:
-    """What a craft may do with the job that it works on."""
+    """A claimed job and its lease: the `JobContext` of a job in the queue."""
 
     def __init__(self, claim: ledger.Claim, owner: str, heartbeat: float, asked: float) -> None:
         self.claim = claim
-        self.job = claim.job
         self.owner = owner
         self._heartbeat = heartbeat
         self._progress: dict[str, Any] | None = None
-        self._order: str | None = None
+        self._signal: Signal | None = None
         self._renewed = asked
         self._wake = threading.Event()
-        self._closed = False
 
     @property
-    def order(self) -> str | None:
-        """None while all is well, else `cancel`, `drain` or `lost`: stop as soon as you can."""
-        # Cut off from Postgres, whatever it ordered before: stop while no other worker may start.
-        return "lost" if clock.now() > self.held_until else self._order
+    def job(self) -> uuid.UUID:
+        """The job's id."""
+        return self.claim.job
+
+    @property
+    def parent(self) -> uuid.UUID | None:
+        """The parent's id, for a shard."""
+        return self.claim.parent
+
+    @property
+    def number(self) -> int:
+        """The attempt's number, from 1."""
+        return self.claim.attempt
+
+    @property
+    def pending_signal(self) -> Signal | None:
+        """None, or why the work must stop as soon as it can."""
+        # Cut off from Postgres, whatever was signalled before: stop while no other worker may start.
+        return "lost" if clock.now() > self.held_until else self._signal
 
     @property
     def held_until(self) -> float:
@@ -93,13 +83,14 @@ class Attempt:
             Stopped: cancel or drain.
             LeaseLost: another attempt holds the job, or Postgres was out of reach for three quarters of a lease.
         """
-        if self.order == "lost":
+        signal = self.pending_signal
+        if signal == "lost":
             raise LeaseLost
-        if self.order is not None:
-            raise Stopped(self.order)
+        if signal is not None:
+            raise Stopped(signal)
 
     def progress(self, **fields: Any) -> None:
-        """Show progress; stored at the next renewal. Numbers and short words only, never a tweet."""
+        """Show progress, stored at the next renewal. Numbers and short words only, never a tweet."""
         self._progress = {**(self._progress or {}), **fields}
 
     def log(self, message: str) -> None:
@@ -109,7 +100,7 @@ class Attempt:
 
     @contextmanager
     def flush(self) -> Iterator[Connection]:
-        """A fenced transaction for results that are kept before the job ends.
+        """Open a fenced transaction, for results that are kept before the job ends.
 
         Raises:
             LeaseLost: the job is held elsewhere: nothing is written.
@@ -119,20 +110,20 @@ class Attempt:
             yield connection
 
     def renew(self) -> None:
-        """Prolong the lease once and hear the standing order."""
+        """Prolong the lease once, store the progress, and read the pending signal."""
         asked = clock.now()
         try:
             with transaction() as connection:
-                self._order = ledger.renew(connection, self.claim, self._progress) or self._order
+                self._signal = ledger.renew(connection, self.claim, self._progress) or self._signal
             self._renewed = asked
         except LeaseLost:
-            self._order = "lost"
+            self._signal = "lost"
         except (Unavailable, DBAPIError) as error:
             logger.warning("renewal failed: %s", type(error).__name__)
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Renew from a thread while the block runs."""
+        """Renew the lease from a thread while the block runs."""
 
         def beat() -> None:
             while not self._wake.wait(self._heartbeat):
@@ -147,19 +138,19 @@ class Attempt:
             thread.join(timeout=self._heartbeat)
 
     def last_progress(self) -> dict[str, Any] | None:
-        """The progress shown last."""
+        """Return the progress shown last."""
         return self._progress
 
 
-def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt, P], Outcome], kind: str | None = None) -> None:
-    """Claim `job_id`, do `body`, and commit its outcome. A delivery that finds nothing to claim ends quietly.
+def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[JobContext, P], Outcome], kind: str | None = None) -> None:
+    """Claim job `job_id`, call `body`, and commit its outcome. A delivery that finds nothing to claim ends quietly.
 
     Args:
         job_id: what the message carried.
         owner: the worker's name.
         payload_type: what the job's payload must be.
-        body: the craft.
-        kind: the task's name; a job of another kind is not touched.
+        body: the job's code.
+        kind: the task's name; a job of another kind is left alone.
     """
     settings = get_settings()
     try:
@@ -184,11 +175,11 @@ def run(job_id: str, owner: str, payload_type: type[P], body: Callable[[Attempt,
         logs.unbind()
 
 
-def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], Outcome]) -> None:
+def _work(attempt: Attempt, payload_type: type[P], body: Callable[[JobContext, P], Outcome]) -> None:
     try:
         outcome = body(attempt, _payload(attempt, payload_type))
         _commit(attempt, lambda connection: _succeed(connection, attempt, outcome))
-        _tidy(outcome)
+        _clean_up(outcome)
     except LeaseLost:
         raise
     except Stopped as stop:
@@ -207,8 +198,8 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[Attempt, P], 
     except Exception as error:
         described = _describe(error, attempt)
         # Without the exceptions' own texts, which may quote a row: a database's does.
-        told = (described["class"], described["message"], described.get("log_tail", ""))
-        logger.error("the attempt failed: %s: %s\n%s", *told)  # noqa: TRY400
+        shown = (described["class"], described["message"], described.get("log_tail", ""))
+        logger.error("the attempt failed: %s: %s\n%s", *shown)  # noqa: TRY400
         _commit(attempt, lambda connection: ledger.fail(connection, attempt.claim, described))
 
 
@@ -227,13 +218,13 @@ def _succeed(connection: Connection, attempt: Attempt, outcome: Outcome) -> None
     ledger.finish(connection, attempt.claim, JobState.DONE, result=outcome.result, progress=attempt.last_progress())
 
 
-def _tidy(outcome: Outcome) -> None:
+def _clean_up(outcome: Outcome) -> None:
     if outcome.afterwards is None:
         return
     try:
         outcome.afterwards()
     except Exception as error:  # the job is done, and a failure would say that it is not
-        logger.warning("done, but not tidied up: %s", type(error).__name__)
+        logger.warning("done, but cleaning up failed: %s", type(error).__name__)
 
 
 def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
@@ -252,9 +243,9 @@ def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
 
 
 def _commit(attempt: Attempt, write: Callable[[Connection], object]) -> None:
-    """Commit the attempt's end; while Postgres is away try again for as long as the lease may last: only the receipt is missing.
+    """Commit the attempt's end; while Postgres is unreachable retry for as long as the lease may last.
 
-    A connection that breaks during the commit leaves open whether it came through. Then the next try finds that the attempt has ended.
+    A connection that breaks during the commit leaves open whether it succeeded. The next try then finds that the attempt has ended.
     """
     for tried in range(_COMMIT_TRIES):
         try:
@@ -264,6 +255,6 @@ def _commit(attempt: Attempt, write: Callable[[Connection], object]) -> None:
                 write(connection)
             return
         except Unavailable:
-            if tried == _COMMIT_TRIES - 1 or attempt.order == "lost":
+            if tried == _COMMIT_TRIES - 1 or attempt.pending_signal == "lost":
                 raise LeaseLost from None
             time.sleep(min(2.0, 0.1 * 2**tried))

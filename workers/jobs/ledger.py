@@ -20,6 +20,7 @@ from sqlalchemy import Connection, text
 from schemas.payloads import Payload
 from schemas.states import FINAL_STATES, JobState, sources_of
 from workers.errors import LeaseLost, NotFound
+from workers.jobs.context import Signal
 from workers.jobs.events import record, record_many
 from workers.jobs.fanout import shards_ended
 from workers.settings import get_settings
@@ -126,8 +127,8 @@ RETURNING orders, {_LET_GO}
 """  # noqa: S608
 
 
-def renew(connection: Connection, held: Claim, progress: Mapping[str, Any] | None = None) -> str | None:
-    """Prolong the lease and store `progress`; return the standing order: None, `cancel` or `drain`.
+def renew(connection: Connection, held: Claim, progress: Mapping[str, Any] | None = None) -> Signal | None:
+    """Prolong the lease and store `progress`; return the pending signal: None, `cancel` or `drain`.
 
     Raises:
         LeaseLost: another attempt holds the job, or it is no longer running.
@@ -136,7 +137,8 @@ def renew(connection: Connection, held: Claim, progress: Mapping[str, Any] | Non
     row = connection.execute(text(_RENEW), values).one_or_none()
     if row is None:
         raise LeaseLost
-    return str(row.orders) if row.orders else None
+    signal: Signal | None = row.orders
+    return signal
 
 
 _FENCE = f"SELECT {_LET_GO} FROM job WHERE id = :job AND attempt = :attempt AND state = 'running' FOR NO KEY UPDATE"  # noqa: S608

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec
 from workers.database import transaction
 from workers.errors import UserError
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 from workers.noise.fitting import corpus, profile
 from workers.noise.fitting.dictionary import frequencies
 from workers.noise.fitting.rates import measure
@@ -25,7 +25,7 @@ from workers.text.near_duplicates import clusters
 FEWEST_PAIRS = 50
 
 
-def fit(attempt: Attempt, spec: NoiseFitSpec) -> Outcome:
+def fit(attempt: JobContext, spec: NoiseFitSpec) -> Outcome:
     """Learn the profile of `spec`; it is the job's result."""
     with transaction() as connection:
         tweets = corpus.tweets(connection, source=spec.source, apart=None, seed=spec.seed)
@@ -35,7 +35,7 @@ def fit(attempt: Attempt, spec: NoiseFitSpec) -> Outcome:
     return Outcome(result={"fingerprint": learnt.fingerprint, "profile": learnt.model_dump(mode="json")})
 
 
-def gauge(attempt: Attempt, spec: NoiseGaugeSpec) -> Outcome:
+def gauge(attempt: JobContext, spec: NoiseGaugeSpec) -> Outcome:
     """Compare clean texts, without noise and with either, with the tweets that they were written from."""
     with transaction() as connection:
         pairs = _pairs(connection, spec)
@@ -95,7 +95,7 @@ def _groups(pairs: Sequence[tuple[str, str, str]]) -> list[int]:
     return clusters(texts, linked=[(2 * number, 2 * number + 1) for number in range(len(pairs))])[::2]
 
 
-def _tell(attempt: Attempt, noise: str) -> None:
+def _tell(attempt: JobContext, noise: str) -> None:
     attempt.progress(phase=f"comparing {noise}")
     attempt.check()
 

@@ -18,7 +18,7 @@ from workers.catalog.dataset_names import claim_name
 from workers.catalog.fingerprints import dataset_fingerprint, example_key
 from workers.database import transaction
 from workers.errors import UserError
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 from workers.review.queue import GROUP
 
 REASON = "rejected_by_reviewer"
@@ -75,7 +75,7 @@ SELECT :job, key, :name, stage, prompt_text, target_text, origin, tweet, {_REVIE
 """
 
 
-def apply_review(attempt: Attempt, spec: ReviewedSpec) -> Outcome:
+def apply_review(attempt: JobContext, spec: ReviewedSpec) -> Outcome:
     """Build the dataset `spec.name` of what was said of `spec.dataset`.
 
     Raises:
@@ -127,7 +127,7 @@ def _new_key(row: Row[Any]) -> str:
     return example_key(row.stage, row.prompt, row.edited, row.origin)
 
 
-def _store(connection: Connection, attempt: Attempt, name: str, dataset: int, said: str, recipe: str, fingerprint: str) -> None:
+def _store(connection: Connection, attempt: JobContext, name: str, dataset: int, said: str, recipe: str, fingerprint: str) -> None:
     _bring(connection, dataset, said)
     new = claim_name(connection, name, recipe, fingerprint)
     values = {"dataset": dataset, "new": new, "name": name, "job": attempt.job, "reason": REASON}

@@ -11,7 +11,7 @@ from schemas.payloads import Stage
 from schemas.synthesis import NoiseSource, SynthesisSpec
 from workers.database import transaction
 from workers.errors import UserError
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 from workers.noise.methods import Noising, learn
 from workers.permissions import make_private
 from workers.settings import get_settings
@@ -28,7 +28,7 @@ from workers.synthesis.teacher.session import Question, Taught
 _A_LOOK = 1000
 
 
-def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
+def synthesize(attempt: JobContext, spec: SynthesisSpec) -> Outcome:
     """Build the dataset of `spec` and store it in one transaction.
 
     Raises:
@@ -70,7 +70,7 @@ def synthesize(attempt: Attempt, spec: SynthesisSpec) -> Outcome:
     )
 
 
-def _planned(attempt: Attempt, spec: SynthesisSpec, inputs: Inputs, folder: Path) -> Plan:
+def _planned(attempt: JobContext, spec: SynthesisSpec, inputs: Inputs, folder: Path) -> Plan:
     try:
         return plan(spec, inputs, folder, _looking(attempt, "texts"))
     except Impossible as error:
@@ -93,7 +93,7 @@ def _noising(spec: SynthesisSpec, noise: NoiseSource, inputs: Inputs) -> tuple[N
     return learn(noise.profile, tweets), len(tweets)
 
 
-def _taught(attempt: Attempt, planned: Plan) -> Taught | None:
+def _taught(attempt: JobContext, planned: Plan) -> Taught | None:
     if planned.spec.teacher is None:
         return None
     return teaching.teach(attempt, planned.spec, questions(planned), shown(planned))
@@ -109,7 +109,7 @@ def shown(planned: Plan) -> dict[Stage, list[tuple[str, str]]]:
     return {stage: [(tweet.text, answer(pair, stage)) for tweet, pair in planned.to_show()] for stage in planned.spec.stages}
 
 
-def _looking(attempt: Attempt, what: str) -> Callable[[int], None]:
+def _looking(attempt: JobContext, what: str) -> Callable[[int], None]:
     """Show now and then how many there are, and stop where the job is told to."""
 
     def look(number: int) -> None:
@@ -121,7 +121,7 @@ def _looking(attempt: Attempt, what: str) -> Callable[[int], None]:
     return look
 
 
-def _check_taught(attempt: Attempt, planned: Plan, gathered: Gathered, taught: Taught) -> None:
+def _check_taught(attempt: JobContext, planned: Plan, gathered: Gathered, taught: Taught) -> None:
     """Fail where a teacher was asked and nothing of what it says can be learnt from, and keep what was dropped."""
     if taught.told.get("accepted") or not taught.told.get("refused"):
         return
@@ -134,7 +134,7 @@ def _check_taught(attempt: Attempt, planned: Plan, gathered: Gathered, taught: T
     )
 
 
-def _check(attempt: Attempt, planned: Plan, gathered: Gathered, told: expectations.Told) -> None:
+def _check(attempt: JobContext, planned: Plan, gathered: Gathered, told: expectations.Told) -> None:
     """Fail where there is nothing to learn from or a recipe expects more, and keep what was dropped and rejected."""
     name = planned.spec.dataset
     unmet = expectations.unmet(Preflight(planned.spec, planned.supply).resolved(), told, name)

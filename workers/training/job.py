@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -14,14 +14,14 @@ from workers.base_models import files as bases
 from workers.catalog import models
 from workers.database import transaction
 from workers.errors import LeaseLost, NotFound, UserError
-from workers.jobs.attempt import Attempt, Outcome, Stopped
+from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.permissions import make_private
 from workers.settings import get_settings
 from workers.text import prompts
 from workers.training.launcher import launch
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest
-from workers.training.protocol.outcome import OutOfMemory, StopReason, TrainingFailed, TrainingResult, TrainingStopped
+from workers.training.protocol.outcome import OutOfMemory, TrainingFailed, TrainingResult, TrainingStopped
 from workers.training.protocol.payload import RunPayload
 from workers.training.recorder import Recorder, attempt_folder
 
@@ -29,10 +29,10 @@ CHECKPOINTS = "checkpoints"
 TRAIN_FILE = "train.jsonl"
 
 
-def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
+def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     """Fine-tune as `spec` says; the adapter's files are complete before the `model` row is written."""
     runs = get_settings().runs_folder / str(attempt.job)
-    folder = runs / attempt_folder(attempt.claim.attempt)
+    folder = runs / attempt_folder(attempt.number)
     make_private(folder)
     base = models.locate_base(spec.base)
     run = RunPayload(
@@ -40,7 +40,7 @@ def train(attempt: Attempt, spec: TrainingSpec) -> Outcome:
         base_sha256=_base_sha256(Path(base)),
         train_file=folder / TRAIN_FILE,
         run_folder=folder,
-        attempt=attempt.claim.attempt,
+        attempt=attempt.number,
         checkpoint_folder=runs / CHECKPOINTS,
     )
     recorder = Recorder(attempt, run.checkpoints)
@@ -76,7 +76,7 @@ def _base_sha256(base: Path) -> str:
     return bases.digest(base, get_settings().models_folder)
 
 
-def _train_within_memory(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingResult:
+def _train_within_memory(attempt: JobContext, run: RunPayload, recorder: Recorder) -> TrainingResult:
     """Train; when that takes too much memory, go on from the newest checkpoint in smaller bites, once."""
     sizes = [run.spec.per_device_train_batch_size]
     try:
@@ -107,7 +107,7 @@ def halved(spec: TrainingSpec) -> TrainingSpec | None:
     return spec.model_copy(update={"per_device_train_batch_size": smaller, "gradient_accumulation_steps": accumulation})
 
 
-def _launch(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingResult:
+def _launch(attempt: JobContext, run: RunPayload, recorder: Recorder) -> TrainingResult:
     """One start of the ranks, from the newest checkpoint on; what they end with becomes an error that the ledger understands."""
     stored = recorder.choose(checkpoints.identity(run.spec, run.train_file, run.base_sha256))
     if stored is not None:
@@ -115,7 +115,7 @@ def _launch(attempt: Attempt, run: RunPayload, recorder: Recorder) -> TrainingRe
         attempt.log(_resumption(stored.manifest, run.spec))
         run = run.model_copy(update={"resume_from": stored.folder, "dtype": stored.manifest.dtype})
     try:
-        return launch.run(run, recorder.record, lambda: cast("StopReason | None", attempt.order), lambda: attempt.held_until)
+        return launch.run(run, recorder.record, lambda: attempt.pending_signal, lambda: attempt.held_until)
     except TrainingStopped as stop:
         raise (LeaseLost() if stop.reason == "lost" else Stopped(stop.reason)) from stop
     except TrainingFailed as failure:
@@ -161,11 +161,11 @@ def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, str, int
     return int(dataset.id), str(dataset.fingerprint), count
 
 
-def _keep_adapter(attempt: Attempt, spec: TrainingSpec, result: TrainingResult) -> Path:
+def _keep_adapter(attempt: JobContext, spec: TrainingSpec, result: TrainingResult) -> Path:
     """Copy the adapter to its lasting place, named by its content."""
     target = get_settings().models_folder / "adapters" / f"{spec.name}-{result.sha256[:12]}"
     if not target.exists():
-        aside = target.with_name(f".{target.name}.{attempt.claim.attempt}")
+        aside = target.with_name(f".{target.name}.{attempt.number}")
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(result.adapter, aside)
         for path in (*aside.iterdir(), aside):
@@ -184,7 +184,7 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM model WHERE name = :name) THEN :name || '
 
 def _register(
     connection: Connection,
-    attempt: Attempt,
+    attempt: JobContext,
     spec: TrainingSpec,
     dataset: int,
     adapter: Path,

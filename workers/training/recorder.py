@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from workers import clock
 from workers.database import transaction
 from workers.errors import Unavailable
-from workers.jobs.attempt import Attempt
+from workers.jobs.context import JobContext
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest
 from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Start, Step
@@ -59,7 +59,7 @@ def _numbers(event: Step) -> list[dict[str, Any]]:
 class Recorder:
     """Records what the ranks say. While Postgres is away it holds back what it has: the lease decides for how long that may go on."""
 
-    def __init__(self, attempt: Attempt, folder: Path) -> None:
+    def __init__(self, attempt: JobContext, folder: Path) -> None:
         """Args: the attempt at the job, and the folder of the job's checkpoints."""
         self._attempt = attempt
         self._folder = folder
@@ -97,7 +97,7 @@ class Recorder:
             return
         self._rows, self._checkpoints = [], []
         if last is not None:
-            checkpoints.prune(self._folder, kept, self._attempt.claim.attempt, last)
+            checkpoints.prune(self._folder, kept, self._attempt.number, last)
 
     def write(self, connection: Connection) -> None:
         """Store what is held back; a resumed run overwrites the steps that it repeats."""
@@ -137,7 +137,7 @@ class Recorder:
             Unavailable: Postgres does not answer.
         """
         attempt = self._attempt
-        checkpoints.remove_partial(self._folder, attempt.claim.attempt)
+        checkpoints.remove_partial(self._folder, attempt.number)
         with transaction() as connection:
             choice = checkpoints.newest(self._folder, identity, self._known(connection))
         for name, reason in choice.refused:

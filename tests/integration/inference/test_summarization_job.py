@@ -19,7 +19,7 @@ from workers.inference import engines
 from workers.inference import job as shards
 from workers.ingest import copy as intake
 from workers.jobs import attempt, maintenance
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 from workers.text.instructions import PROMPT_VERSION
 
 TEXTS = [f"The bus number {number} was late again and I missed my train to Oslo!" for number in range(10)]
@@ -145,7 +145,7 @@ def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engi
     class Killed(BaseException):
         pass
 
-    def killed_after_two_flushes(running: Attempt, spec: ShardSpec) -> Outcome:
+    def killed_after_two_flushes(running: JobContext, spec: ShardSpec) -> Outcome:
         def check() -> None:
             if len(summaries(clean_database)) >= 6:
                 raise Killed
@@ -175,7 +175,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(clean_database: Engine
     job = ask(model)
     shard = rows(clean_database, "SELECT id FROM job WHERE parent = :job", job=job)[0].id
 
-    def taken_over_after_the_first_flush(running: Attempt, spec: ShardSpec) -> Outcome:
+    def taken_over_after_the_first_flush(running: JobContext, spec: ShardSpec) -> Outcome:
         def check() -> None:
             if summaries(clean_database):
                 with clean_database.begin() as connection:

@@ -16,7 +16,8 @@ from tests.support import jobs
 from tests.support.jobs import Work, add, row, state
 from workers.errors import LeaseLost, Unavailable, UserError
 from workers.jobs import attempt, fanout, maintenance, worker_registry
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.attempt import Attempt
+from workers.jobs.context import JobContext, Outcome
 from workers.settings import get_settings
 
 TWEET = "a secret tweet"
@@ -38,22 +39,22 @@ def quick(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     get_settings.cache_clear()
 
 
-def run(job: uuid.UUID | str, body: Callable[[Attempt, Work], Outcome], **named: Any) -> None:
+def run(job: uuid.UUID | str, body: Callable[[JobContext, Work], Outcome], **named: Any) -> None:
     attempt.run(str(job), "worker@here", Work, body, **named)
 
 
-def raising(error: Exception) -> Callable[[Attempt, Work], Outcome]:
-    def body(_: Attempt, __: Work) -> Outcome:
+def raising(error: Exception) -> Callable[[JobContext, Work], Outcome]:
+    def body(_: JobContext, __: Work) -> Outcome:
         raise error
 
     return body
 
 
-def unreachable(_: Attempt, __: Work) -> Outcome:
+def unreachable(_: JobContext, __: Work) -> Outcome:
     raise AssertionError("there was nothing to claim")
 
 
-def obedient(at: Attempt, _: Work) -> Outcome:
+def obedient(at: JobContext, _: Work) -> Outcome:
     """Works until it is told to stop."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -65,7 +66,7 @@ def obedient(at: Attempt, _: Work) -> Outcome:
 def test_a_body_that_returns_is_done_and_its_writes_are_committed_with_it(engine):
     job = add(engine, payload=Work(name="mine"))
 
-    def body(at: Attempt, work: Work) -> Outcome:
+    def body(at: JobContext, work: Work) -> Outcome:
         at.progress(done=3)
         at.log("half way")
         return Outcome({"name": work.name}, lambda connection: connection.execute(text(A_NUMBER), {"job": job}))
@@ -143,7 +144,7 @@ def test_a_server_that_does_not_answer_is_not_the_jobs_fault(engine):
 def test_neither_row_nor_log_quotes_what_the_database_quotes(engine, caplog):
     job = add(engine)
 
-    def body(at: Attempt, _: Work) -> Outcome:
+    def body(at: JobContext, _: Work) -> Outcome:
         with at.flush() as connection:
             connection.execute(text("INSERT INTO metric SELECT :job, cast(:text AS int), 'a', 1"), {"job": job, "text": TWEET})
         return Outcome()
@@ -188,7 +189,7 @@ def test_a_running_job_hears_that_its_worker_leaves_and_is_given_back(engine, qu
 def test_renewals_keep_a_job_that_takes_longer_than_its_lease(engine, quick):
     job = add(engine)
 
-    def patient(at: Attempt, _: Work) -> Outcome:
+    def patient(at: JobContext, _: Work) -> Outcome:
         for _ in range(20):
             time.sleep(0.1)
             at.check()
@@ -203,7 +204,7 @@ def test_renewals_keep_a_job_that_takes_longer_than_its_lease(engine, quick):
 def test_an_attempt_that_lost_its_lease_stops_and_writes_nothing(engine, quick):
     job = add(engine)
 
-    def overtaken(at: Attempt, _: Work) -> Outcome:
+    def overtaken(at: JobContext, _: Work) -> Outcome:
         jobs.alter(engine, job, "attempt = attempt + 1, owner = 'other@there'")
         with pytest.raises(LeaseLost), at.flush() as connection:
             connection.execute(text(A_NUMBER), {"job": job})

@@ -18,7 +18,7 @@ from tests.support.proxy import Proxy
 from workers.database import get_engine
 from workers.errors import Unavailable, UserError
 from workers.jobs import attempt, fanout
-from workers.jobs.attempt import Attempt, Outcome, Stopped
+from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
 
 REQUEST, ANSWER = b"Q", b"C"  # the first byte of what Postgres's protocol sends for each
@@ -59,13 +59,13 @@ def line(engine: Engine, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> I
     get_settings.cache_clear()
 
 
-def succeed(at: Attempt) -> Outcome:
+def succeed(at: JobContext) -> Outcome:
     number = "INSERT INTO metric VALUES (:job, 1, 'loss', 2)"
     return Outcome({"rows": 1}, lambda connection: connection.execute(text(number), {"job": at.job}))
 
 
-def raising(error: Exception) -> Callable[[Attempt], Outcome]:
-    def body(_: Attempt) -> Outcome:
+def raising(error: Exception) -> Callable[[JobContext], Outcome]:
+    def body(_: JobContext) -> Outcome:
         raise error
 
     return body
@@ -86,7 +86,7 @@ ENDS = {
 def test_an_end_is_written_once_wherever_the_connection_breaks(engine, line, caplog, end, where):
     craft, state, failures, preemptions = ENDS[end]
 
-    def body(at: Attempt, _: Work) -> Outcome:
+    def body(at: JobContext, _: Work) -> Outcome:
         line.breaks_at = where
         return craft(at)
 
@@ -104,7 +104,7 @@ def test_an_end_is_written_once_wherever_the_connection_breaks(engine, line, cap
 
 
 def test_an_end_that_came_through_is_known_though_another_has_taken_the_job_since(engine, line, caplog, monkeypatch):
-    def body(_: Attempt, __: Work) -> Outcome:
+    def body(_: JobContext, __: Work) -> Outcome:
         line.breaks_at = ANSWER
         raise Stopped("drain")
 
@@ -118,7 +118,7 @@ def test_an_end_that_came_through_is_known_though_another_has_taken_the_job_sinc
 
 
 def test_an_attempt_that_lost_its_job_during_the_outage_writes_nothing(engine, line, caplog, monkeypatch):
-    def body(at: Attempt, _: Work) -> Outcome:
+    def body(at: JobContext, _: Work) -> Outcome:
         line.breaks_at = REQUEST
         return succeed(at)
 

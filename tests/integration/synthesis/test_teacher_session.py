@@ -18,7 +18,8 @@ from workers import clock
 from workers.errors import LeaseLost, UserError
 from workers.inference import engines
 from workers.inference.engine import EngineError
-from workers.jobs.attempt import Attempt, Stopped
+from workers.jobs.attempt import Attempt
+from workers.jobs.context import Stopped
 from workers.synthesis.teacher import clients, rounds
 from workers.synthesis.teacher.clients import Backoff
 from workers.synthesis.teacher.session import Question, Taught, teach

@@ -25,7 +25,7 @@ from workers.evaluation.lexnorm.error_reduction import (
 from workers.evaluation.store import store
 from workers.evaluation.systems import write_tuned
 from workers.inference.engines import get_engine
-from workers.jobs.attempt import Attempt, Outcome
+from workers.jobs.context import JobContext, Outcome
 
 SYSTEMS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
 
@@ -53,7 +53,7 @@ def holds_gold(connection: Connection, collection: str) -> bool:
     return found == {True}
 
 
-def evaluate(attempt: Attempt, spec: EvaluationSpec, model: TunedModel) -> Outcome:
+def evaluate(attempt: JobContext, spec: EvaluationSpec, model: TunedModel) -> Outcome:
     """Score the model of `spec` word by word.
 
     Raises:

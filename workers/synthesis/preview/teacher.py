@@ -14,7 +14,6 @@ from workers import clock
 from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.inference.engine import EngineError
-from workers.jobs.attempt import Attempt
 from workers.synthesis import inputs as reading
 from workers.synthesis.filters import Hygiene
 from workers.synthesis.job import questions, shown
@@ -34,23 +33,23 @@ class Lesson:
     told: dict[str, Any]
 
 
-class _Here:
-    """What stands for an attempt at a job where there is none: nobody stops it, and what it says goes nowhere."""
+class _WithoutJob:
+    """The `workers.jobs.context.Context` of work without a job: nothing stops it, and its progress and log are discarded."""
 
     job = None
-    order = None
+    pending_signal = None
 
     def check(self) -> None:
-        """Nobody gives orders."""
+        """Do nothing: no signal can arrive."""
 
     def progress(self, **_: Any) -> None:
-        """Nobody looks."""
+        """Discard it."""
 
-    def log(self, _: str) -> None:
-        """Nobody reads."""
+    def log(self, message: str) -> None:
+        """Discard it."""
 
     def flush(self) -> AbstractContextManager[Connection]:
-        """Nothing is held, so nothing can be lost."""
+        """Return a transaction without a fence: no lease is held."""
         return transaction()
 
 
@@ -67,7 +66,7 @@ def taught(spec: SynthesisSpec, number: int) -> Lesson:
     few = asked[: number * len(spec.stages)]
     began = clock.now()
     try:
-        lesson = teaching.teach(cast("Attempt", _Here()), spec, few, shown(planned))
+        lesson = teaching.teach(_WithoutJob(), spec, few, shown(planned))
         rows = list(_judged(lesson, spec))
     except (TweetmillError, EngineError) as error:
         return Lesson([], 1.0, {"model": spec.teacher.model, "of": len(asked), "error": str(error)})

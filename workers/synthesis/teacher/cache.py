@@ -83,14 +83,14 @@ def known(connection: Connection, fingerprints: Sequence[str]) -> dict[str, Stor
     return {row.fingerprint: Stored(tuple(row.answers), row.error, row.tokens_in, row.tokens_out, row.job) for row in rows}
 
 
-def store(connection: Connection, job: UUID, model: str, answered: Sequence[tuple[Asked, Answer]]) -> None:
+def store(connection: Connection, job: UUID | None, model: str, answered: Sequence[tuple[Asked, Answer]]) -> None:
     """Store answers, and errors that will stay. What another job stored meanwhile stands."""
     # One prompt may have been asked twice, in two jobs or by an order to ask again: a statement can't update a row twice.
     rows = {asked.fingerprint: _row(asked, answer) | {"model": model} for asked, answer in answered}
     connection.execute(text(_STORE), {"job": job, "rows": json.dumps(list(rows.values()))})
 
 
-def spent(connection: Connection, job: UUID, first: int | None = None) -> Spent:
+def spent(connection: Connection, job: UUID | None, first: int | None = None) -> Spent:
     """What a job has asked, or what its first answers took."""
     row = connection.execute(text(_SPENT), {"job": job, "first": first}).one()
     return Spent(int(row.asked), int(row.tokens_in), int(row.tokens_out), float(row.seconds))

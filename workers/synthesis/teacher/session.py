@@ -21,7 +21,7 @@ from workers.database import transaction
 from workers.errors import Unavailable
 from workers.inference.engine import EngineError
 from workers.inference.remote.client import Refusal
-from workers.jobs.attempt import Attempt
+from workers.jobs.context import Context
 from workers.synthesis.rows import ExampleRow
 from workers.synthesis.teacher import cache as teach_cache
 from workers.synthesis.teacher.budget import exhausted, projected, usd
@@ -40,7 +40,7 @@ _LET_GO = 3  # tweets, or one in fifty: so few may stay without an answer before
 Pairs = Mapping[Stage, Sequence[tuple[str, str]]]
 
 
-def teach(attempt: Attempt, spec: SynthesisSpec, questions: Sequence[Question], pairs: Pairs) -> Taught:
+def teach(attempt: Context, spec: SynthesisSpec, questions: Sequence[Question], pairs: Pairs) -> Taught:
     """Ask the recipe's teacher about the tweets that are not answered yet; every answer is committed as it comes.
 
     Args:
@@ -69,7 +69,7 @@ def teach(attempt: Attempt, spec: SynthesisSpec, questions: Sequence[Question], 
 class Taught:
     """The answers to some questions. `told` says what they cost."""
 
-    def __init__(self, attempt: Attempt, teacher: TeacherSource, questions: Sequence[Question], pairs: Pairs) -> None:
+    def __init__(self, attempt: Context, teacher: TeacherSource, questions: Sequence[Question], pairs: Pairs) -> None:
         self._attempt = attempt
         self._teacher = teacher
         self._questions = questions
@@ -143,7 +143,7 @@ class Taught:
                     teach_cache.store(connection, self._attempt.job, self._teacher.model, answered)
                 return
             except Unavailable:
-                if self._attempt.order is not None:
+                if self._attempt.pending_signal is not None:
                     raise
                 time.sleep(0.5)
 
