@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlmodel import Session
 
 from workers import clock
 from workers.database_sessions import keep_settings, parse_options
@@ -107,6 +108,27 @@ def transaction(engine: Engine | None = None) -> Iterator[Connection]:
         if not _may_pass(error):
             raise
         raise Unavailable(of_postgres(error).told_of("Postgres")) from error
+
+
+@contextmanager
+def session(engine: Engine | None = None) -> Iterator[Session]:
+    """One transaction as a session of SQLModel: flushed and committed at the end of the block, rolled back on any error.
+
+    What it returned may be read afterwards: nothing expires.
+
+    Raises:
+        Unavailable: as `transaction`.
+    """
+    with transaction(engine) as connection, session_on(connection) as opened:
+        yield opened
+
+
+@contextmanager
+def session_on(connection: Connection) -> Iterator[Session]:
+    """A session within the transaction of a connection, flushed at the end of the block; who began the transaction commits it."""
+    with Session(connection, expire_on_commit=False) as opened:
+        yield opened
+        opened.flush()
 
 
 def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
