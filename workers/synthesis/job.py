@@ -22,8 +22,7 @@ from workers.synthesis.build import gather
 from workers.synthesis.plan import Impossible, Inputs, Plan, answer, plan
 from workers.synthesis.preflight import Preflight
 from workers.synthesis.row_store import Gathered
-from workers.synthesis.teacher import session as teaching
-from workers.synthesis.teacher.session import Question, Taught
+from workers.synthesis.teacher.session import Question, TeacherAnswers, ask_teacher
 
 _A_LOOK = 1000
 
@@ -47,23 +46,23 @@ def synthesize(attempt: JobContext, spec: SynthesisSpec) -> Outcome:
     planned = _planned(attempt, spec, inputs, folder)
     attempt.log(f"planned: {planned.clusters.count} clusters, {int(planned.held.sum())} of them held back for the test")
     attempt.check()
-    taught = _taught(attempt, planned)
-    gathered = gather(planned, noising, taught.rows() if taught else (), folder, _looking(attempt, "rows"))
+    answers = _ask_teacher(attempt, planned)
+    gathered = gather(planned, noising, answers.rows() if answers else (), folder, _looking(attempt, "rows"))
     attempt.log(f"made: {len(gathered)} examples, {len(gathered.dropped)} more dropped by filters")
-    told = gathered.tell(read=planned.read, refused=planned.refused, usd=taught.told.get("usd", 0.0) if taught else 0.0)
-    told = replace(told, rows_of_one=Preflight(spec, planned.supply).rows_of_one)
-    _check(attempt, planned, gathered, told)
+    statistics = gathered.statistics(read=planned.read, refused=planned.refused, usd=answers.statistics.get("usd", 0.0) if answers else 0.0)
+    statistics = replace(statistics, rows_of_one=Preflight(spec, planned.supply).rows_of_one)
+    _check(attempt, planned, gathered, statistics)
     fingerprint = gathered.fingerprint()
     result: dict[str, Any] = {"dataset": spec.dataset, "fingerprint": fingerprint}
     result["counts"] = {**planned.counts, "rejected": len(planned.rejected)}
     result["noise"] = noising and {"profile": noising.name, "fingerprint": noising.fingerprint, "tweets": imitated}
-    if told.dropped:
-        result["dropped"] = dict(told.reasons)
+    if statistics.dropped:
+        result["dropped"] = dict(statistics.reasons)
     if gathered.flagged:
         result["flagged"] = gathered.flagged
-    if taught:
-        _check_taught(attempt, planned, gathered, taught)
-        result["teacher"] = taught.told
+    if answers:
+        _check_answers(attempt, planned, gathered, answers)
+        result["teacher"] = answers.statistics
     return Outcome(
         result=result,
         writes=lambda connection: storing.store(connection, attempt.job, spec, fingerprint, gathered, planned.rejected),
@@ -93,10 +92,10 @@ def _noising(spec: SynthesisSpec, noise: NoiseSource, inputs: Inputs) -> tuple[N
     return learn(noise.profile, tweets), len(tweets)
 
 
-def _taught(attempt: JobContext, planned: Plan) -> Taught | None:
+def _ask_teacher(attempt: JobContext, planned: Plan) -> TeacherAnswers | None:
     if planned.spec.teacher is None:
         return None
-    return teaching.teach(attempt, planned.spec, questions(planned), shown(planned))
+    return ask_teacher(attempt, planned.spec, questions(planned), shown(planned))
 
 
 def questions(planned: Plan) -> list[Question]:
@@ -121,24 +120,24 @@ def _looking(attempt: JobContext, what: str) -> Callable[[int], None]:
     return look
 
 
-def _check_taught(attempt: JobContext, planned: Plan, gathered: Gathered, taught: Taught) -> None:
+def _check_answers(attempt: JobContext, planned: Plan, gathered: Gathered, answers: TeacherAnswers) -> None:
     """Fail where a teacher was asked and nothing of what it says can be learnt from, and keep what was dropped."""
-    if taught.told.get("accepted") or not taught.told.get("refused"):
+    if answers.statistics.get("accepted") or not answers.statistics.get("refused"):
         return
     with attempt.flush() as connection:
         storing.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
-    counts = ", ".join(f"{reason} {number}" for reason, number in taught.told["refused"].items())
+    counts = ", ".join(f"{reason} {number}" for reason, number in answers.statistics["refused"].items())
     raise UserError(
-        f"none of the teacher's answers can be learnt from ({counts}; {taught.bill()}), and the dataset was not stored."
-        f" {taught.advice()}`tweetmill dataset dropped {planned.spec.dataset}` shows them"
+        f"none of the teacher's answers can be learnt from ({counts}; {answers.usage.bill()}), and the dataset was not stored."
+        f" {answers.advice()}`tweetmill dataset dropped {planned.spec.dataset}` shows them"
     )
 
 
-def _check(attempt: JobContext, planned: Plan, gathered: Gathered, told: expectations.Told) -> None:
+def _check(attempt: JobContext, planned: Plan, gathered: Gathered, statistics: expectations.Statistics) -> None:
     """Fail where there is nothing to learn from or a recipe expects more, and keep what was dropped and rejected."""
     name = planned.spec.dataset
-    unmet = expectations.unmet(Preflight(planned.spec, planned.supply).resolved(), told, name)
-    if told.train and not unmet:
+    unmet = expectations.unmet(Preflight(planned.spec, planned.supply).resolved(), statistics, name)
+    if statistics.train and not unmet:
         return
     with attempt.flush() as connection:
         storing.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)

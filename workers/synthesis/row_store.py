@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from schemas.synthesis import Ratios
 from workers.catalog.dropped_examples import REASONS
 from workers.catalog.fingerprints import dataset_fingerprint
-from workers.synthesis.expectations import Told
+from workers.synthesis.expectations import Statistics
 from workers.synthesis.filters import by_hand
 from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool, flags_of
 from workers.synthesis.split import ratios as mixing
@@ -25,7 +25,7 @@ _FLAGS = tuple(REASONS)
 
 
 class Gathered:
-    """The rows of a dataset: added one by one, then reduced by `distinct` and `mix`, then told, then read once more to be stored."""
+    """The rows of a dataset: added one by one, then reduced by `distinct` and `mix`, then counted, then read once more to be stored."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._rows = example_spool(folder)
@@ -104,11 +104,11 @@ class Gathered:
         having = {name: int((self._kept & (self._flags >> place & 1 > 0)).sum()) for place, name in enumerate(_FLAGS)}
         return {name: rows for name, rows in having.items() if rows}
 
-    def tell(self, *, read: int, refused: int, usd: float) -> Told:
-        """The dataset in numbers; what became of the sources is the caller's to know."""
+    def statistics(self, *, read: int, refused: int, usd: float) -> Statistics:
+        """Return the counts of the dataset. The caller knows what became of the sources, and passes that."""
         learnt = self._learnt()
         targets = np.unique(np.frombuffer(self._added_targets, np.uint64)[learnt], return_counts=True)[1]
-        return Told(
+        return Statistics(
             train=int(learnt.sum()),
             test=len(self) - int(learnt.sum()),
             human=int((learnt & self._human).sum()),

@@ -23,7 +23,7 @@ from workers.inference.engine import EngineError
 from workers.inference.remote.errors import AccountEmpty, Refusal
 from workers.synthesis.teacher.clients import Answer as Told
 from workers.synthesis.teacher.clients import Asked, Backoff, ServerTeacher
-from workers.synthesis.teacher.prompt import Lesson
+from workers.synthesis.teacher.prompt import StagePrompt
 
 FAST = Backoff(tries=4, first=0.01, longest=600.0, hangs=2)
 SHOWN = [("omg the bus was late", "The bus was late."), ("i luv my dog", "I love my dog.")]
@@ -34,9 +34,9 @@ def ask(
 ) -> dict[str, Told]:
     """The answers by tweet."""
     source = TeacherSource(model="teacher", base_url=server.url, **{"timeout": 5.0, "candidates": 1} | options)
-    lesson = Lesson(source, Stage.SUMMARY, SHOWN)
+    prompt = StagePrompt(source, Stage.SUMMARY, SHOWN)
     teacher = ServerTeacher(source, server.url, "secret", FAST)
-    questions = (Asked(text, text, text, lesson) for text in tweets)
+    questions = (Asked(text, text, text, prompt) for text in tweets)
     try:
         return {asked.text: answer for done in teacher.answers(questions, tick) for asked, answer in done}
     finally:
@@ -175,8 +175,8 @@ def test_a_server_that_is_down_ends_the_asking_after_what_it_answered() -> None:
     with serving(lambda n, request: Answer(body=taught(request)) if n <= 3 else Answer(503)) as server:
         source = TeacherSource(model="teacher", base_url=server.url, candidates=1, concurrency=2)
         teacher = ServerTeacher(source, server.url, "", FAST)
-        lesson = Lesson(source, Stage.SUMMARY, [])
-        questions = (Asked(str(n), str(n), f"the tram was {n} late", lesson) for n in range(50))
+        prompt = StagePrompt(source, Stage.SUMMARY, [])
+        questions = (Asked(str(n), str(n), f"the tram was {n} late", prompt) for n in range(50))
         with pytest.raises(EngineError, match="try again later"):
             gather(got, teacher.answers(questions, lambda: None))
     assert len(got) == 3
@@ -197,7 +197,7 @@ def test_stopping_hands_back_what_is_under_way_and_sends_nothing_more() -> None:
     with serving(lambda _, request: Answer(body=taught(request), wait=0.4)) as server:
         source = TeacherSource(model="teacher", base_url=server.url, candidates=1, concurrency=3)
         teacher = ServerTeacher(source, server.url, "", FAST)
-        lesson = Lesson(source, Stage.SUMMARY, [])
+        prompt = StagePrompt(source, Stage.SUMMARY, [])
         began = time.monotonic()
 
         def tick() -> None:
@@ -205,7 +205,7 @@ def test_stopping_hands_back_what_is_under_way_and_sends_nothing_more() -> None:
                 raise Stop
 
         with pytest.raises(Stop):
-            gather(got, teacher.answers((Asked(str(n), str(n), f"the tram was {n} late", lesson) for n in range(50)), tick))
+            gather(got, teacher.answers((Asked(str(n), str(n), f"the tram was {n} late", prompt) for n in range(50)), tick))
     assert len(got) == len(server.requests) == 3
     assert time.monotonic() - began < 3
 
@@ -300,9 +300,9 @@ def test_an_empty_account_stops_all_and_hands_back_what_was_answered(status: int
     with serving(lambda n, request: empty if n > 3 else Answer(body=taught(request))) as server:
         source = TeacherSource(model="teacher", base_url=server.url, candidates=1, concurrency=1)
         teacher = ServerTeacher(source, server.url, "", FAST)
-        lesson = Lesson(source, Stage.SUMMARY, [])
+        prompt = StagePrompt(source, Stage.SUMMARY, [])
         with pytest.raises(AccountEmpty, match="exceeded your current quota"):
-            gather(got, teacher.answers((Asked(str(n), str(n), f"the tram was {n} late", lesson) for n in range(50)), lambda: None))
+            gather(got, teacher.answers((Asked(str(n), str(n), f"the tram was {n} late", prompt) for n in range(50)), lambda: None))
     assert len(got) == 3
     assert len(server.requests) == 4
 
@@ -365,7 +365,7 @@ def test_headers_that_drip_end_when_the_time_is_up() -> None:
     began = time.monotonic()
     with dripping() as url:
         source = TeacherSource(model="teacher", base_url=url, candidates=1, timeout=0.3)
-        question = Asked("1", "1", "the tram was late", Lesson(source, Stage.SUMMARY, []))
+        question = Asked("1", "1", "the tram was late", StagePrompt(source, Stage.SUMMARY, []))
         answers = ServerTeacher(source, url, "", FAST).answers([question], lambda: None)
         with pytest.raises(EngineError, match=r"does not answer in 0\.3 s"):
             gather([], answers)

@@ -22,7 +22,7 @@ from workers.jobs.attempt import Attempt
 from workers.jobs.context import Stopped
 from workers.synthesis.teacher import clients, rounds
 from workers.synthesis.teacher.clients import Backoff
-from workers.synthesis.teacher.session import Question, Taught, teach
+from workers.synthesis.teacher.session import Question, TeacherAnswers, ask_teacher
 
 PAIRS = {Stage.SUMMARY: [("omg the bus was late", "The bus was late."), ("i luv my dog", "I love my dog.")]}
 TWEETS = 20
@@ -64,8 +64,8 @@ class Job:
         """As after a kill: the lease runs out and the job is queued again."""
         jobs.alter(self.database, self.id, "state = 'queued', lease_until = NULL")
 
-    def teach(self, questions: list[Question]) -> Taught:
-        return teach(self.attempt, self.spec, questions, PAIRS)
+    def teach(self, questions: list[Question]) -> TeacherAnswers:
+        return ask_teacher(self.attempt, self.spec, questions, PAIRS)
 
 
 def stored(engine: Engine) -> dict[str, Any]:
@@ -80,21 +80,21 @@ def prompt_of(question: Question) -> str:
 def test_each_tweet_is_asked_once_and_becomes_a_row_with_its_lineage(clean_database: Engine, questions: list[Question]) -> None:
     with serving(teaching) as server:
         job = Job(clean_database, server, candidates=2, usd_per_million_in=1000.0, usd_per_million_out=2000.0)
-        lesson = job.teach(questions)
-        rows = list(lesson.rows())
+        answers = job.teach(questions)
+        rows = list(answers.rows())
     assert set(server.prompts.values()) == {2}, "the greedy candidate and a sampled one"
     assert [row.cluster for row, _ in rows] == list(range(TWEETS))
     row, reasons = rows[0]
     assert (row.origin, row.split, reasons) == ("teacher", "train", ())
     assert row.prompt_text == "the tram was 100 minutes late"
     assert row.target_text == "The tram was 100 minutes late."
-    assert row.lineage["teacher"] == {"model": "teacher", "engine": "openai", "host": lesson.told["host"]}
+    assert row.lineage["teacher"] == {"model": "teacher", "engine": "openai", "host": answers.statistics["host"]}
     assert row.lineage["scores"] == {"cost": 0.0, "flags": [], "agreement": 1.0}
     assert row.lineage["tokens"] == {"in": 14, "out": 4}
-    assert row.lineage["prompt_sha256"] == lesson.told["prompt_sha256"]["summary"]
-    assert lesson.told["asked"] == lesson.told["accepted"] == TWEETS
-    assert lesson.told["usd"] == pytest.approx(TWEETS * (14 * 0.001 + 4 * 0.002))
-    assert lesson.told["projected_at_half"]["usd"] == pytest.approx(lesson.told["usd"])
+    assert row.lineage["prompt_sha256"] == answers.statistics["prompt_sha256"]["summary"]
+    assert answers.statistics["asked"] == answers.statistics["accepted"] == TWEETS
+    assert answers.statistics["usd"] == pytest.approx(TWEETS * (14 * 0.001 + 4 * 0.002))
+    assert answers.statistics["projected_at_half"]["usd"] == pytest.approx(answers.statistics["usd"])
     progress = job.attempt.last_progress()
     assert progress is not None
     assert (progress["asked"], progress["of"], progress["phase"]) == (TWEETS, TWEETS, "taught")
@@ -105,12 +105,12 @@ def test_another_recipe_with_the_same_prompt_asks_nothing_and_pays_nothing(clean
     with serving(teaching) as server:
         Job(clean_database, server).teach(questions)
         before = len(server.requests)
-        lesson = Job(clean_database, server, usd_per_million_in=1.0, max_usd=0.000001).teach(questions)
+        answers = Job(clean_database, server, usd_per_million_in=1.0, max_usd=0.000001).teach(questions)
         assert len(server.requests) == before
-        assert len(list(lesson.rows())) == TWEETS
+        assert len(list(answers.rows())) == TWEETS
         Job(clean_database, server, temperature=0.1).teach(questions)
         assert len(server.requests) == 2 * before
-    assert (lesson.told["asked"], lesson.told["cached"], lesson.told["usd"]) == (0, TWEETS, 0.0)
+    assert (answers.statistics["asked"], answers.statistics["cached"], answers.statistics["usd"]) == (0, TWEETS, 0.0)
 
 
 def test_tweets_that_say_the_same_are_asked_about_once(clean_database: Engine, questions: list[Question]) -> None:
@@ -135,12 +135,12 @@ def test_a_stored_answer_is_never_asked_for_again_after_a_crash(clean_database: 
         kept = set(stored(clean_database))
         assert 5 <= len(kept) <= 12
         job.begin()
-        lesson = job.teach(questions)
+        answers = job.teach(questions)
     assert len(stored(clean_database)) == TWEETS
     again = {question.tweet_id for question in questions if server.prompts[prompt_of(question)] > 1}
     assert not again & kept
     assert len(again) <= 3, "only what was under way may be asked twice"
-    assert lesson.told["asked"] == TWEETS
+    assert answers.statistics["asked"] == TWEETS
 
 
 @pytest.mark.parametrize(
@@ -152,24 +152,24 @@ def test_budgets_end_the_asking_and_the_rest_is_counted(
 ) -> None:
     with serving(teaching) as server:
         job = Job(clean_database, server, **budget)
-        lesson = job.teach(questions)
-        rows = list(lesson.rows())
+        answers = job.teach(questions)
+        rows = list(answers.rows())
         assert 10 <= len(server.requests) <= most
         # What an earlier attempt spent is spent.
         job.die()
         job.begin()
         job.teach(questions)
         assert len(server.requests) <= most
-    (reason,) = lesson.told["not_asked"]
+    (reason,) = answers.statistics["not_asked"]
     assert reason in budget
-    assert lesson.told["not_asked"][reason] + len(rows) == TWEETS
+    assert answers.statistics["not_asked"][reason] + len(rows) == TWEETS
 
 
 def test_minutes_are_a_budget_too(clean_database: Engine, questions: list[Question]) -> None:
     with serving(lambda _, request: Answer(body=taught(request), wait=0.2)) as server:
-        lesson = Job(clean_database, server, max_minutes=0.6 / 60).teach(questions)
+        answers = Job(clean_database, server, max_minutes=0.6 / 60).teach(questions)
     assert 4 <= len(server.requests) <= 10
-    assert lesson.told["not_asked"] == {"max_minutes": TWEETS - lesson.told["asked"]}
+    assert answers.statistics["not_asked"] == {"max_minutes": TWEETS - answers.statistics["asked"]}
 
 
 def test_what_is_not_good_enough_is_a_row_with_its_reasons(clean_database: Engine, questions: list[Question]) -> None:
@@ -185,8 +185,8 @@ def test_what_is_not_good_enough_is_a_row_with_its_reasons(clean_database: Engin
     with clean_database.begin() as connection:
         connection.execute(text("UPDATE tweet SET text = '@you http://t.co/x' WHERE id = '105'"))
     with serving(script) as server:
-        lesson = Job(clean_database, server).teach(questions[:10])
-        rows = {str(row.lineage["tweet_id"]): (row, reasons) for row, reasons in lesson.rows()}
+        answers = Job(clean_database, server).teach(questions[:10])
+        rows = {str(row.lineage["tweet_id"]): (row, reasons) for row, reasons in answers.rows()}
         asked_of_103 = server.prompts[prompt_of(questions[3])]
         # What may pass is asked again by the next job, what stays is not.
         before = len(server.requests)
@@ -203,7 +203,7 @@ def test_what_is_not_good_enough_is_a_row_with_its_reasons(clean_database: Engin
     assert rows["104"][0].target_text == "The bus to Paris was 7 minutes late."
     assert "400" in str(rows["101"][0].lineage["error"])
     assert asked_of_103 == 6, "all tries, twice"
-    assert (lesson.told["unanswered"], lesson.told["accepted"], lesson.told["rejected"]) == (1, 5, 5)
+    assert (answers.statistics["unanswered"], answers.statistics["accepted"], answers.statistics["rejected"]) == (1, 5, 5)
     assert set(stored(clean_database)) == {"100", "101", "102", "104", "106", "107", "108", "109"}
 
 
@@ -292,16 +292,16 @@ def test_a_base_model_of_our_own_may_teach(clean_database: Engine, questions: li
     base = str(build_tiny_model(tmp_path / "base"))
     with serving(teaching) as server:
         job = Job(clean_database, server, engine="local", model=base, candidates=2, answer_tokens=8, examples=1)
-        lesson = job.teach(questions[:3])
-        rows = list(lesson.rows())
+        answers = job.teach(questions[:3])
+        rows = list(answers.rows())
         again = Job(clean_database, server, engine="local", model=base, candidates=2, answer_tokens=8, examples=1).teach(questions[:3])
     engines._warm.clear()
     assert server.requests == []
     assert len(rows) == 3
     assert rows[0][0].lineage["teacher"] == {"model": base, "engine": "local", "host": "local"}
-    assert lesson.told["asked"] == 3
-    assert lesson.told["tokens_out"] > 0
-    assert (again.told["asked"], again.told["cached"]) == (0, 3)
+    assert answers.statistics["asked"] == 3
+    assert answers.statistics["tokens_out"] > 0
+    assert (again.statistics["asked"], again.statistics["cached"]) == (0, 3)
 
 
 def empty_account(after: int) -> Any:
@@ -321,9 +321,9 @@ def test_an_empty_account_fails_the_job_and_keeps_answers_alone(clean_database: 
         server.script = teaching
         job.die()
         job.begin()
-        lesson = job.teach(questions)
-        assert len(list(lesson.rows())) == TWEETS
-        assert lesson.told["asked"] == TWEETS
+        answers = job.teach(questions)
+        assert len(list(answers.rows())) == TWEETS
+        assert answers.statistics["asked"] == TWEETS
     assert max(server.answered.values()) == 1, "an answer that was paid for was asked for again"
 
 
@@ -374,21 +374,21 @@ def test_refusals_that_were_kept_are_asked_again_by_order_alone(clean_database: 
         Job(clean_database, server).teach(questions)
         assert len(server.requests) == before, "they are refused for good"
         job = Job(clean_database, server, ask_again="unanswered")
-        lesson = job.teach(questions)
+        answers = job.teach(questions)
         asked = len(server.requests)
         assert asked - before == 10
         job.die()
         job.begin()
         job.teach(questions)
         assert len(server.requests) == asked, "one job asks once"
-    assert lesson.told["asked"] == 10
+    assert answers.statistics["asked"] == 10
     assert [id_ for id_, row in stored(clean_database).items() if not row.answers] == ["103"]
 
 
 def test_refusals_without_end_after_answers_leave_no_mark_on_the_tweets(
     clean_database: Engine, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "_FAITH", 5)
+    monkeypatch.setattr(rounds, "_MOST_REFUSED_IN_A_ROW", 5)
     refusal = Answer(400, body=json.dumps({"error": {"message": "this deployment is being moved"}}))
 
     def moving(_: int, request: Request) -> Answer:
@@ -410,9 +410,9 @@ def test_refusals_without_end_after_answers_leave_no_mark_on_the_tweets(
 def test_what_a_filter_refuses_is_due_to_the_tweets_however_often(
     clean_database: Engine, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "_FAITH", 5)
+    monkeypatch.setattr(rounds, "_MOST_REFUSED_IN_A_ROW", 5)
     filtered = Answer(400, body=json.dumps({"error": {"message": "flagged", "code": "content_filter"}}))
     with serving(lambda n, request: Answer(body=taught(request)) if n < 3 else filtered) as server:
-        told = Job(clean_database, server, concurrency=1).teach(questions).told
+        told = Job(clean_database, server, concurrency=1).teach(questions).statistics
     assert told["asked"] == TWEETS
     assert sum(not row.answers for row in stored(clean_database).values()) == TWEETS - 2

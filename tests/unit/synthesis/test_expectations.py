@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from schemas.synthesis import Expectations
-from workers.synthesis.expectations import Told, unmet
+from workers.synthesis.expectations import Statistics, unmet
 
-TOLD = Told(
+STATISTICS = Statistics(
     train=1000, test=100, human=250, commonest_target=40, judged=1200, dropped=180, read=2000, refused=100, usd=1.5,
     reasons={"new_word": 150, "language": 40},
 )  # fmt: skip
 
 
 def test_nothing_expected_is_met() -> None:
-    assert unmet(None, TOLD) == unmet(Expectations(), TOLD) == []
+    assert unmet(None, STATISTICS) == unmet(Expectations(), STATISTICS) == []
 
 
 @pytest.mark.parametrize(
@@ -35,24 +35,24 @@ def test_nothing_expected_is_met() -> None:
     ],
 )
 def test_each_says_the_threshold_the_figure_and_what_to_do(key: str, just_met: float, missed: float, told: str) -> None:
-    assert unmet(Expectations.model_validate({key: just_met}), TOLD) == []
-    (said,) = unmet(Expectations.model_validate({key: missed}), TOLD, "d")
+    assert unmet(Expectations.model_validate({key: just_met}), STATISTICS) == []
+    (said,) = unmet(Expectations.model_validate({key: missed}), STATISTICS, "d")
     assert said.startswith(key)
     assert told in said
 
 
 def test_all_that_is_unmet_is_told_at_once() -> None:
-    said = unmet(Expectations(min_train=2000, min_test=2000, max_usd=0), TOLD)
+    said = unmet(Expectations(min_train=2000, min_test=2000, max_usd=0), STATISTICS)
     assert [each.split()[0] for each in said] == ["min_train", "min_test", "max_usd"]
 
 
 def test_an_empty_dataset_has_no_shares() -> None:
-    nothing = Told(train=0, test=0)
+    nothing = Statistics(train=0, test=0)
     assert unmet(Expectations(max_dropped_share=0, max_rejected_share=0, max_same_target_share=0, max_usd=0), nothing) == []
     assert len(unmet(Expectations(min_train=1, min_human_share=0.1), nothing)) == 2
 
 
 def test_one_pair_and_its_noise_are_no_canned_answer():
-    small = Told(train=45, test=15, commonest_target=5, rows_of_one=5)
+    small = Statistics(train=45, test=15, commonest_target=5, rows_of_one=5)
     assert unmet(Expectations(max_same_target_share=0.05), small) == []
-    assert unmet(Expectations(max_same_target_share=0.05), Told(train=45, test=15, commonest_target=6, rows_of_one=5))
+    assert unmet(Expectations(max_same_target_share=0.05), Statistics(train=45, test=15, commonest_target=6, rows_of_one=5))

@@ -15,7 +15,7 @@ from workers.synthesis.teacher import factory as teach_access
 from workers.synthesis.teacher.budget import exhausted, projected, usd
 from workers.synthesis.teacher.cache import Spent
 from workers.synthesis.teacher.clients import ServerTeacher
-from workers.synthesis.teacher.prompt import Lesson, drawn, marked
+from workers.synthesis.teacher.prompt import StagePrompt, delimited, drawn
 from workers.synthesis.teacher.selection import choose
 
 TWEET = "omg the train to Oslo was 20 minutes late AGAIN smh #nsb"
@@ -39,7 +39,7 @@ class TestPrompt:
         ],
     )
     def test_nothing_in_a_tweet_ends_it(self, spoken: str) -> None:
-        shown = marked(spoken)
+        shown = delimited(spoken)
         assert shown.startswith("<tweet>late ")
         assert shown.count("<") == 2
         assert "|" not in shown
@@ -58,7 +58,7 @@ class TestPrompt:
 
     def test_whatever_changes_what_is_asked_changes_the_fingerprint(self) -> None:
         def fingerprint(tweet: str = TWEET, pairs: Any = PAIRS, stage: Stage = Stage.SUMMARY, **options: Any) -> str:
-            return Lesson(source(**options), stage, pairs).fingerprint(tweet)
+            return StagePrompt(source(**options), stage, pairs).fingerprint(tweet)
 
         asked = fingerprint()
         assert fingerprint(concurrency=2, max_usd=1.0, base_url="http://elsewhere/v1") == asked

@@ -14,12 +14,12 @@ from workers.database import transaction
 from workers.noise.methods import Noising, learn
 from workers.synthesis import inputs, preflight
 from workers.synthesis.build import gather
-from workers.synthesis.expectations import Told, unmet
+from workers.synthesis.expectations import Statistics, unmet
 from workers.synthesis.plan import plan
 from workers.synthesis.preflight import Preflight
 from workers.synthesis.preview import sample as sampling
 from workers.synthesis.preview.sample import Part, Sample
-from workers.synthesis.preview.teacher import Lesson, taught
+from workers.synthesis.preview.teacher import TeacherSample, ask_sample
 from workers.synthesis.row_store import Gathered
 from workers.synthesis.rows import DroppedRow, ExampleRow, flags_of
 from workers.synthesis.split import ratios
@@ -48,9 +48,9 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
         checked, impossible, notes = preflight.checked(connection, spec)
     noising, imitated, there = _noising(spec, spec.noise) if spec.noise else (None, 0, 0)
     gathered = gather(plan(_for_sample(spec, sample, checked), sample.inputs), noising)
-    lesson = taught(spec, number) if spec.teacher else None
-    made = [*_made(gathered), *(lesson.rows if lesson else ())]
-    counts = _Counts(spec, sample.parts, made, lesson)
+    sampled = ask_sample(spec, number) if spec.teacher else None
+    made = [*_made(gathered), *(sampled.rows if sampled else ())]
+    counts = _Counts(spec, sample.parts, made, sampled)
     return {
         "dataset": spec.dataset,
         "sources": {kind: {"there": part.there, "looked_at": part.looked_at} for kind, part in sample.parts.items()},
@@ -66,7 +66,7 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
         "flagged": gathered.flagged,
         "unmet": _unmet(impossible, counts.unmet(checked.resolved())),
         "notes": notes,
-        "teacher": lesson and lesson.told,
+        "teacher": sampled and sampled.statistics,
         "examples": [_shown(each) for each in _drawn(made, number, spec.seed)],
     }
 
@@ -121,22 +121,22 @@ def _drawn(made: list[DroppedRow], number: int, seed: int) -> Iterator[DroppedRo
 
 def _shown(each: DroppedRow) -> dict[str, Any]:
     row = each.row
-    told = {"origin": row.origin, "stage": row.stage.value, "split": row.split, "reasons": list(each.reasons), "flagged": flags_of(row)}
-    return {"key": row.example_key, **told, "prompt": row.prompt_text, "target": row.target_text}
+    about = {"origin": row.origin, "stage": row.stage.value, "split": row.split, "reasons": list(each.reasons), "flagged": flags_of(row)}
+    return {"key": row.example_key, **about, "prompt": row.prompt_text, "target": row.target_text}
 
 
 class _Counts:
     """How many examples there will be, reckoned from those of the sample."""
 
-    def __init__(self, spec: SynthesisSpec, parts: Mapping[str, Part], made: list[DroppedRow], lesson: Lesson | None) -> None:
+    def __init__(self, spec: SynthesisSpec, parts: Mapping[str, Part], made: list[DroppedRow], sampled: TeacherSample | None) -> None:
         self._spec = spec
         limits = {"noise": spec.noise.limit if spec.noise else None, "import": spec.imports.limit if spec.imports else None}
-        scales = [_scale(each.row, parts, lesson) for each in made]
+        scales = [_scale(each.row, parts, sampled) for each in made]
         whole: dict[str, float] = {}
         for each, scale in zip(made, scales, strict=True):
             whole[each.row.origin] = whole.get(each.row.origin, 0.0) + scale
         cut = {origin: min(1.0, limit / whole[origin]) for origin, limit in limits.items() if limit and origin in whole}
-        self.about = lesson is not None or any(share < 1 for share in cut.values())
+        self.about = sampled is not None or any(share < 1 for share in cut.values())
         kept: dict[tuple[str, str], float] = {}
         reasons: dict[str, float] = {}
         dropped: dict[str, float] = {}
@@ -171,12 +171,14 @@ class _Counts:
         if self._spec.imports is not None and self._spec.imports.human:
             human += self.train.get("import", 0)
         dropped = sum(self.dropped.values())
-        told = Told(sum(self.train.values()), self.test, human, judged=self._judged + dropped, dropped=dropped, reasons=self.reasons)
-        return unmet(expect.model_copy(update=unknown), told, self._spec.dataset)
+        counts = Statistics(
+            sum(self.train.values()), self.test, human, judged=self._judged + dropped, dropped=dropped, reasons=self.reasons
+        )
+        return unmet(expect.model_copy(update=unknown), counts, self._spec.dataset)
 
 
-def _scale(row: ExampleRow, parts: Mapping[str, Part], lesson: Lesson | None) -> float:
+def _scale(row: ExampleRow, parts: Mapping[str, Part], sampled: TeacherSample | None) -> float:
     if row.origin == "teacher":
-        return lesson.scale if lesson else 1.0
+        return sampled.scale if sampled else 1.0
     kind = "imports" if row.origin == "import" else "sentences" if row.lineage.get("kind") == "sentence" else "pairs"
     return parts[kind].scale if kind in parts else 1.0

@@ -19,18 +19,18 @@ from workers.synthesis.filters import Hygiene
 from workers.synthesis.job import questions, shown
 from workers.synthesis.plan import plan
 from workers.synthesis.rows import DroppedRow
-from workers.synthesis.teacher import session as teaching
 from workers.synthesis.teacher.budget import projected
 from workers.synthesis.teacher.cache import Spent
+from workers.synthesis.teacher.session import TeacherAnswers, ask_teacher
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherSample:
     """What came of it: the examples, by how much there will be more of them, and the figures."""
 
     rows: list[DroppedRow]
     scale: float
-    told: dict[str, Any]
+    statistics: dict[str, Any]
 
 
 class _WithoutJob:
@@ -53,7 +53,7 @@ class _WithoutJob:
         return transaction()
 
 
-def taught(spec: SynthesisSpec, number: int) -> Lesson:
+def ask_sample(spec: SynthesisSpec, number: int) -> TeacherSample:
     """Ask about `number` tweets, those that the run asks first. A teacher that can't be asked is told of, not raised.
 
     All sources are read for it: which tweets are held back, and which pairs a prompt shows, is a matter of the whole.
@@ -66,14 +66,14 @@ def taught(spec: SynthesisSpec, number: int) -> Lesson:
     few = asked[: number * len(spec.stages)]
     began = clock.now()
     try:
-        lesson = teaching.teach(_WithoutJob(), spec, few, shown(planned))
-        rows = list(_judged(lesson, spec))
+        answers = ask_teacher(_WithoutJob(), spec, few, shown(planned))
+        rows = list(_judged(answers, spec))
     except (TweetmillError, EngineError) as error:
-        return Lesson([], 1.0, {"model": spec.teacher.model, "of": len(asked), "error": str(error)})
+        return TeacherSample([], 1.0, {"model": spec.teacher.model, "of": len(asked), "error": str(error)})
     took = clock.now() - began
     tokens = [cast("dict[str, int]", each.row.lineage.get("tokens", {})) for each in rows]
     spent = Spent(len(rows), sum(each.get("in", 0) for each in tokens), sum(each.get("out", 0) for each in tokens), took)
-    cached = int(lesson.told.get("cached", 0))
+    cached = int(answers.statistics.get("cached", 0))
     ahead = projected(spec.teacher, spent, len(asked))
     told = {"model": spec.teacher.model, "of": len(asked), "looked_at": len(rows), "cached": cached}
     told |= {"refused": sum(bool(each.reasons) for each in rows), "tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out}
@@ -81,10 +81,10 @@ def taught(spec: SynthesisSpec, number: int) -> Lesson:
         # Answers that were known take no time, so that they tell nothing of it.
         seconds = None if cached else round(ahead.seconds, 1)
         told["projected"] = {"usd": round(ahead.usd, 6), "tokens": ahead.tokens, "seconds": seconds}
-    return Lesson(rows, len(asked) / len(rows) if rows else 1.0, told)
+    return TeacherSample(rows, len(asked) / len(rows) if rows else 1.0, told)
 
 
-def _judged(lesson: teaching.Taught, spec: SynthesisSpec) -> Iterator[DroppedRow]:
+def _judged(answers: TeacherAnswers, spec: SynthesisSpec) -> Iterator[DroppedRow]:
     hygiene = Hygiene(spec.filters, spec.near_duplicate)
-    for row, reasons in lesson.rows():
+    for row, reasons in answers.rows():
         yield DroppedRow(*hygiene.judge(row)) if not reasons else DroppedRow(row, reasons)

@@ -100,7 +100,7 @@ def _row(asked: Asked, answer: Answer) -> dict[str, object]:
     return {
         "fingerprint": asked.fingerprint,
         "tweet": asked.tweet_id,
-        "prompt": asked.lesson.prompt_sha256,
+        "prompt": asked.prompt.prompt_sha256,
         # Postgres's JSON knows no NUL, which a model of ours may write.
         "answers": [candidate.replace("\0", "") for candidate in answer.texts],
         "error": answer.error,

@@ -19,7 +19,7 @@ from workers.inference.remote.concurrency import Gate
 from workers.inference.remote.dialect import Feature
 from workers.inference.remote.worker_threads import as_they_come
 from workers.synthesis.teacher.parsing import REPEATED, holds_json, text_of
-from workers.synthesis.teacher.prompt import SCHEMA, Lesson
+from workers.synthesis.teacher.prompt import SCHEMA, StagePrompt
 from workers.text.constraints import MAX_WORDS
 from workers.text.thoughts import split_thoughts
 
@@ -45,7 +45,7 @@ class Asked:
     fingerprint: str
     tweet_id: str
     text: str
-    lesson: Lesson
+    prompt: StagePrompt
 
 
 @dataclass(frozen=True)
@@ -207,17 +207,17 @@ class ServerTeacher:
         return [], problem
 
     def _request(self, question: Asked, number: int, temperature: float, seed: int) -> Request:
-        prompt = question.lesson.prompt
+        chat = question.prompt.chat
         structured = self._source.structured
         return Request(
             model=self._source.model,
-            prompt=prompt(question.text, structured=False),
+            prompt=chat(question.text, structured=False),
             max_tokens=self._source.answer_tokens,
             temperature=temperature,
             number=number,
             seed=(self._source.seed + seed) % 2**31 if temperature else None,
             schema=_FORMAT if structured else None,
-            structured=prompt(question.text, structured=True) if structured else None,
+            structured=chat(question.text, structured=True) if structured else None,
         )
 
 
@@ -251,11 +251,11 @@ class LocalTeacher:
         while window := list(islice(drawn, together)):
             tick()
             began = clock.now()
-            prompts = [question.lesson.prompt(question.text, structured=False) for question in window]
+            prompts = [question.prompt.chat(question.text, structured=False) for question in window]
             # One bound for all of a window: that of the summary, where there is one.
-            words = MAX_WORDS if all(question.lesson.stage is Stage.SUMMARY for question in window) else None
+            words = MAX_WORDS if all(question.prompt.stage is Stage.SUMMARY for question in window) else None
             # A model that does not know when to end is not waited for: there is no JSON around the text.
-            longest = min(self._source.answer_tokens, max(MAX_NEW_TOKENS[question.lesson.stage] for question in window))
+            longest = min(self._source.answer_tokens, max(MAX_NEW_TOKENS[question.prompt.stage] for question in window))
             sampling = Sampling(longest, num_beams=beams, num_return_sequences=beams, max_words=words if beams > 1 else None)
             generations = engine.generate(prompts, sampling)
             took = clock.now() - began

@@ -32,7 +32,7 @@ SCHEMA: Mapping[str, object] = {
 _AS_JSON = 'Answer with JSON of this form and nothing else: {"text": "…"}'
 _AS_TEXT = "Answer with the text alone."
 
-_TWEET_MARK = re.compile(r"<\s*/?\s*tweet\s*>", re.IGNORECASE)
+_TWEET_TAG = re.compile(r"<\s*/?\s*tweet\s*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Question:
     stage: Stage
 
 
-class Lesson:
+class StagePrompt:
     """The prompts of one stage.
 
     Args:
@@ -61,9 +61,9 @@ class Lesson:
         self.stage = stage
         self._template = _template(teacher, stage)
         self._shown = drawn(pairs, teacher.examples, teacher.seed, stage)
-        self.prompt_sha256 = sha256(_told(self.prompt("", structured=False)))
+        self.prompt_sha256 = sha256(_serialized(self.chat("", structured=False)))
 
-    def prompt(self, tweet: str, *, structured: bool) -> Prompt:
+    def chat(self, tweet: str, *, structured: bool) -> Prompt:
         """The chat about one tweet. A structured one shows and wants answers as JSON."""
         turns = [turn for shown, target in self._shown for turn in (self._asked(shown, structured), _answered(target, structured))]
         system = self._parts("", structured)[0]
@@ -76,26 +76,26 @@ class Lesson:
         """
         teacher = self._teacher
         sampling = [teacher.candidates, teacher.temperature, teacher.answer_tokens, teacher.seed, teacher.structured]
-        return sha256(json.dumps([VERSION, teacher.engine, teacher.model, _told(self.prompt(tweet, structured=False)), sampling]))
+        return sha256(json.dumps([VERSION, teacher.engine, teacher.model, _serialized(self.chat(tweet, structured=False)), sampling]))
 
     def _asked(self, tweet: str, structured: bool) -> Message:
         return Message("user", self._parts(tweet, structured)[1])
 
     def _parts(self, tweet: str, structured: bool) -> tuple[str, str]:
-        return self._template.filled(tweet=marked(tweet), answer=_AS_JSON if structured else _AS_TEXT, max_words=MAX_WORDS)
+        return self._template.filled(tweet=delimited(tweet), answer=_AS_JSON if structured else _AS_TEXT, max_words=MAX_WORDS)
 
 
-def marked(tweet: str) -> str:
+def delimited(tweet: str) -> str:
     """The tweet as a teacher sees it: between marks, without anything that could end them or a turn of the chat."""
     inner, before = prepare(tweet), None
     while inner != before:  # what was taken out may have stood within another
-        inner, before = neutralise_common(_TWEET_MARK.sub(" ", inner), " "), inner
+        inner, before = neutralise_common(_TWEET_TAG.sub(" ", inner), " "), inner
     return f"<tweet>{' '.join(inner.split())}</tweet>"
 
 
 def is_wordy(tweet: str) -> bool:
     """Whether there is anything to ask about: not if a tweet is links or handles alone."""
-    return any(map(str.isalnum, marked(tweet).removeprefix("<tweet>").removesuffix("</tweet>")))
+    return any(map(str.isalnum, delimited(tweet).removeprefix("<tweet>").removesuffix("</tweet>")))
 
 
 def drawn(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: Stage) -> list[tuple[str, str]]:
@@ -124,5 +124,5 @@ def _answered(target: str, structured: bool) -> Message:
     return Message("assistant", json.dumps({"text": target}, ensure_ascii=False) if structured else target)
 
 
-def _told(prompt: Prompt) -> str:
+def _serialized(prompt: Prompt) -> str:
     return json.dumps([[message.role, message.content] for message in prompt])

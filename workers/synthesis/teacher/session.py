@@ -1,13 +1,12 @@
-"""A teacher's answers to tweets that nobody has paired: asked once, kept row by row, judged by the house's checks.
+"""Asks a teacher to label tweets without a pair: each prompt once, each answer stored as it comes and judged by the checks.
 
-lesson = teaching.teach(attempt, spec, questions, pairs)   # asks what is not known yet
-for row, reasons in lesson.rows(): ...                     # one row a tweet, with the reasons to drop it
-lesson.told                                                # for the job's result, complete once the rows are drawn
+answers = ask_teacher(attempt, spec, questions, pairs)   # asks what has no answer yet
+for row, reasons in answers.rows(): ...                  # one row a tweet, with the reasons to drop it
+answers.statistics                                       # for the job's result, complete once the rows are read
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,31 +15,30 @@ from sqlalchemy import Connection
 
 from schemas.payloads import Stage
 from schemas.synthesis import SynthesisSpec, TeacherSource
-from workers import clock
 from workers.database import transaction
-from workers.errors import Unavailable
 from workers.inference.engine import EngineError
 from workers.inference.remote.client import Refusal
 from workers.jobs.context import Context
 from workers.synthesis.rows import ExampleRow
-from workers.synthesis.teacher import cache as teach_cache
-from workers.synthesis.teacher.budget import exhausted, projected, usd
-from workers.synthesis.teacher.cache import Spent
-from workers.synthesis.teacher.clients import Answer, Asked, Teacher
+from workers.synthesis.teacher import cache
+from workers.synthesis.teacher.clients import Asked, Teacher
 from workers.synthesis.teacher.factory import teacher_of
-from workers.synthesis.teacher.prompt import Lesson, Question, is_wordy
-from workers.synthesis.teacher.rounds import Asking
+from workers.synthesis.teacher.prompt import Question, StagePrompt, is_wordy
+from workers.synthesis.teacher.rounds import Rounds
 from workers.synthesis.teacher.selection import choose
+from workers.synthesis.teacher.usage import Usage
 
-__all__ = ["Question", "Taught", "teach"]
+__all__ = ["Question", "TeacherAnswers", "ask_teacher"]
 
-_TOGETHER = 500  # tweets that are looked up together
-_LET_GO = 3  # tweets, or one in fifty: so few may stay without an answer before the job does not end well
+_TWEETS_A_QUERY = 500
+# The job still ends well if no more prompts than this have no answer, or one in fifty.
+_UNANSWERED_ALLOWED = 3
+_UNANSWERED_ALLOWED_IN = 50
 
 Pairs = Mapping[Stage, Sequence[tuple[str, str]]]
 
 
-def teach(attempt: Context, spec: SynthesisSpec, questions: Sequence[Question], pairs: Pairs) -> Taught:
+def ask_teacher(attempt: Context, spec: SynthesisSpec, questions: Sequence[Question], pairs: Pairs) -> TeacherAnswers:
     """Ask the recipe's teacher about the tweets that are not answered yet; every answer is committed as it comes.
 
     Args:
@@ -55,77 +53,69 @@ def teach(attempt: Context, spec: SynthesisSpec, questions: Sequence[Question], 
         EngineError: the server is down, or the model can't be loaded; what was answered is kept for the next attempt.
     """
     assert spec.teacher is not None
-    taught = Taught(attempt, spec.teacher, questions, pairs)
+    answers = TeacherAnswers(attempt, spec.teacher, questions, pairs)
     if not questions:
-        return taught
+        return answers
     teacher = teacher_of(spec.teacher)
     try:
-        taught.ask(teacher)
+        answers.ask(teacher)
     finally:
         teacher.close()
-    return taught
+    return answers
 
 
-class Taught:
-    """The answers to some questions. `told` says what they cost."""
+class TeacherAnswers:
+    """The answers of a teacher to some questions.
 
-    def __init__(self, attempt: Context, teacher: TeacherSource, questions: Sequence[Question], pairs: Pairs) -> None:
+    Attributes:
+        usage: what they cost.
+        statistics: their figures for the job's result.
+    """
+
+    def __init__(self, attempt: Context, source: TeacherSource, questions: Sequence[Question], pairs: Pairs) -> None:
         self._attempt = attempt
-        self._teacher = teacher
+        self._source = source
         self._questions = questions
         stages = dict.fromkeys(question.stage for question in questions)
-        self._lessons = {stage: Lesson(teacher, stage, pairs.get(stage, ())) for stage in stages}
+        self._prompts = {stage: StagePrompt(source, stage, pairs.get(stage, ())) for stage in stages}
         self._host = ""
         self._unanswered: dict[str, str] = {}
-        self._estimated = 0
         self._errors = Counter[str]()
-        self._before = Spent()
-        self._now = Spent()
-        self._began = 0.0
-        self._of = self._cached = self._to_ask = 0
-        self._stopped_by: str | None = None
         self._failure: str | None = None
-        self._logged_half = False
-        self.told: dict[str, Any] = {}
-
-    @property
-    def spent(self) -> Spent:
-        """What this job has asked, in all its attempts."""
-        return self._before + self._now
+        self.usage = Usage(source, attempt)
+        self.statistics: dict[str, Any] = {}
 
     def ask(self, teacher: Teacher) -> None:
-        """Ask what is not known, within the budgets."""
-        job = self._attempt.job
+        """Ask what has no answer yet, within the budgets."""
         self._host = teacher.host
         with transaction() as connection:
-            self._before = teach_cache.spent(connection, job)
-        self._count()
-        asking = Asking(self, teacher, self._teacher.give_up_after)
-        self._began = clock.now()
+            before = cache.spent(connection, self._attempt.job)
+        self.usage.begin(before, *self._count())
+        rounds = Rounds(self._attempt, self._source, self.usage, teacher)
         try:
-            asking.round(self._unknown())
+            rounds.ask(self._unknown())
             # What failed while others went through gets another chance: the server may have been restarted in between.
-            asking.round(asking.failed_before())
+            rounds.ask(rounds.failed_before())
         except Refusal:
             raise
         except EngineError as failure:
-            left = self._to_ask - self._now.asked
-            if not self.has_answers or left > max(_LET_GO, self._of // 50) or not teacher.is_there():
+            allowed = max(_UNANSWERED_ALLOWED, self.usage.prompts // _UNANSWERED_ALLOWED_IN)
+            if not self.usage.has_answers or self.usage.left > allowed or not teacher.is_there():
                 raise
             # The server lives, and has answered all others: it is these few tweets that it fails at.
             self._failure = str(failure)
-        self._unanswered = {asked.fingerprint: error for asked, error in asking.failed}
-        self._tell(teacher)
+        self._unanswered = {asked.fingerprint: error for asked, error in rounds.failed}
+        self.statistics = self._figures(teacher)
 
     def rows(self) -> Iterator[tuple[ExampleRow, tuple[str, ...]]]:
-        """A row for each tweet that was answered, in the order of the questions, with the reasons not to learn from it.
+        """Yield a row for each tweet that was answered, in the order of the questions, with the reasons not to learn from it.
 
         A tweet without a usable answer is such a row too, with an empty target. One that no budget was left for is not.
         """
         counts, refused = Counter[str](), Counter[str]()
         for batch in self._batches():
             with transaction() as connection:
-                stored = teach_cache.known(connection, [asked.fingerprint for asked, _ in batch])
+                stored = cache.known(connection, [asked.fingerprint for asked, _ in batch])
             for asked, question in batch:
                 row, reasons = self._row(asked, question, stored.get(asked.fingerprint))
                 if row is not None:
@@ -133,60 +123,14 @@ class Taught:
                     refused.update(reason for reason in reasons if reason != "teacher_wordless")
                     self._errors.update([str(row.lineage["error"])] if "error" in row.lineage else ())
                     yield row, reasons
-        self.told |= {"accepted": counts["accepted"], "rejected": counts["rejected"], "refused": dict(refused.most_common())}
-
-    def keep(self, answered: Sequence[tuple[Asked, Answer]]) -> None:
-        """Commit answers; while Postgres is away, wait for as long as the lease may hold: they are paid for."""
-        while True:
-            try:
-                with self._attempt.flush() as connection:
-                    teach_cache.store(connection, self._attempt.job, self._teacher.model, answered)
-                return
-            except Unavailable:
-                if self._attempt.pending_signal is not None:
-                    raise
-                time.sleep(0.5)
-
-    def spend(self, answered: Sequence[tuple[Asked, Answer]]) -> None:
-        """Add what answers cost to what is spent, whatever becomes of them."""
-        tokens_in = sum(answer.tokens_in for _, answer in answered)
-        tokens_out = sum(answer.tokens_out for _, answer in answered)
-        self._now += Spent(0, tokens_in, tokens_out)
-        self._estimated += sum(answer.estimated for _, answer in answered)
-
-    def count_in(self, answered: Sequence[tuple[Asked, Answer]]) -> None:
-        """Count answers that are kept, and show it."""
-        self._now += Spent(len(answered))
-        self._show()
-
-    def bill(self) -> str:
-        """What was spent, in words."""
-        spent = self.spent
-        return f"{spent.tokens_in + spent.tokens_out:,} tokens, {usd(self._teacher, spent):.4g} USD by the recipe's prices"
+        self.statistics |= {"accepted": counts["accepted"], "rejected": counts["rejected"], "refused": dict(refused.most_common())}
 
     def advice(self) -> str:
-        """What was said most often of tweets without an answer, as a sentence; empty where all had one."""
+        """Return the commonest error of tweets without an answer, as a sentence; empty where all had one."""
         return "".join(f"{error}. " for error, _ in self._errors.most_common(1))
 
-    def check(self) -> None:
-        """Stop where the job is told to."""
-        self._attempt.check()
-
-    def budget_left(self) -> bool:
-        """Whether another question may be asked."""
-        self._stopped_by = exhausted(self._teacher, self._timed())
-        return self._stopped_by is None
-
-    @property
-    def has_answers(self) -> bool:
-        """Whether this teacher has answered anything yet."""
-        return self._cached + self._before.asked + self._now.asked > 0
-
-    def _timed(self) -> Spent:
-        return self.spent + Spent(seconds=clock.now() - self._began)
-
-    def _count(self) -> None:
-        """How many different prompts there are, how many of them are answered, and how many of those by other jobs."""
+    def _count(self) -> tuple[int, int]:
+        """Return how many different prompts there are, and how many of them have an answer."""
         seen: set[str] = set()
         answered = 0
         for batch in self._batches():
@@ -194,12 +138,10 @@ class Taught:
             seen |= new
             with transaction() as connection:
                 answered += len(self._standing(connection, list(new)))
-        self._of = len(seen)
-        self._to_ask = self._of - answered
-        self._cached = max(0, answered - self._before.asked)
+        return len(seen), answered
 
     def _unknown(self) -> Iterator[Asked]:
-        """What is to be asked, while there is a budget for it."""
+        """Yield what has no answer, while there is a budget for it."""
         seen: set[str] = set()
         for batch in self._batches():
             new = {asked.fingerprint: asked for asked, _ in batch if is_wordy(asked.text) and asked.fingerprint not in seen}
@@ -209,79 +151,48 @@ class Taught:
             for fingerprint, asked in new.items():
                 if fingerprint in stored:
                     continue
-                if not self.budget_left():
+                if not self.usage.budget_left():
                     return
                 yield asked
 
-    def _standing(self, connection: Connection, fingerprints: Sequence[str]) -> dict[str, teach_cache.Stored]:
-        """What is stored of these and not to be asked again: this job asks for nothing twice."""
-        known = teach_cache.known(connection, fingerprints)
-        if self._teacher.ask_again is None:
+    def _standing(self, connection: Connection, fingerprints: Sequence[str]) -> dict[str, cache.Stored]:
+        """Return the stored answers that are not to be asked for again: this job asks for nothing twice."""
+        known = cache.known(connection, fingerprints)
+        if self._source.ask_again is None:
             return known
         return {name: stored for name, stored in known.items() if stored.answers or stored.job == self._attempt.job}
 
     def _batches(self) -> Iterator[list[tuple[Asked, Question]]]:
-        for start in range(0, len(self._questions), _TOGETHER):
+        for start in range(0, len(self._questions), _TWEETS_A_QUERY):
             self._attempt.check()
-            questions = self._questions[start : start + _TOGETHER]
+            questions = self._questions[start : start + _TWEETS_A_QUERY]
             with transaction() as connection:
-                texts = teach_cache.texts(connection, [question.tweet_id for question in questions])
+                texts = cache.texts(connection, [question.tweet_id for question in questions])
             yield [(self._asked(question, texts[question.tweet_id]), question) for question in questions if question.tweet_id in texts]
 
     def _asked(self, question: Question, text: str) -> Asked:
-        lesson = self._lessons[question.stage]
-        return Asked(lesson.fingerprint(text), question.tweet_id, text, lesson)
+        prompt = self._prompts[question.stage]
+        return Asked(prompt.fingerprint(text), question.tweet_id, text, prompt)
 
-    def _show(self) -> None:
-        spent = self._timed()
-        ahead = projected(self._teacher, spent, self._before.asked + self._to_ask)
-        shown: dict[str, Any] = {"phase": "teacher", "asked": spent.asked, "cached": self._cached, "of": self._of}
-        shown |= {"tokens": spent.tokens_in + spent.tokens_out, "usd": round(usd(self._teacher, spent), 6)}
-        if ahead is not None:
-            shown |= {"usd_projected": round(ahead.usd, 6), "seconds_left": round(max(0.0, ahead.seconds - spent.seconds), 1)}
-            half = (self._before.asked + self._to_ask) / 2
-            if spent.asked >= half > self._before.asked and not self._logged_half:
-                self._logged_half = True
-                self._attempt.log(
-                    f"teacher: {spent.asked} of {2 * half:.0f} asked, {shown['usd']:g} USD and {spent.seconds:.0f} s so far, "
-                    f"{ahead.usd:.6g} USD and {ahead.seconds:.0f} s projected"
-                )
-        self._attempt.progress(**shown)
-
-    def _tell(self, teacher: Teacher) -> None:
+    def _figures(self, teacher: Teacher) -> dict[str, Any]:
         with transaction() as connection:
-            spent = teach_cache.spent(connection, self._attempt.job)
-            at_half = teach_cache.spent(connection, self._attempt.job, first=spent.asked // 2)
-        ahead = projected(self._teacher, at_half, self._before.asked + self._to_ask)
-        left = self._to_ask - self._now.asked
-        unanswered = len(self._unanswered) if self._failure is None else left
-        self.told = {
-            "model": self._teacher.model,
-            "engine": self._teacher.engine,
+            spent = cache.spent(connection, self._attempt.job)
+            at_half = cache.spent(connection, self._attempt.job, first=spent.asked // 2)
+        return {
+            "model": self._source.model,
+            "engine": self._source.engine,
             "host": self._host,
             "structured": getattr(teacher, "structured", False),
             "asked_without": getattr(teacher, "asked_without", []),
-            "tokens_estimated": self._estimated,
-            "prompt_sha256": {stage.value: lesson.prompt_sha256 for stage, lesson in self._lessons.items()},
-            "tweets": self._of,
-            "cached": self._cached,
-            "asked": spent.asked,
-            "unanswered": unanswered,
-            "not_asked": {self._stopped_by: left - unanswered} if self._stopped_by and left > unanswered else {},
-            "tokens_in": spent.tokens_in,
-            "tokens_out": spent.tokens_out,
-            "usd": round(usd(self._teacher, spent), 6),
-            "seconds": round(spent.seconds, 1),
-            "projected_at_half": None if ahead is None else {"usd": round(ahead.usd, 6), "seconds": round(ahead.seconds, 1)},
+            "prompt_sha256": {stage.value: prompt.prompt_sha256 for stage, prompt in self._prompts.items()},
+            **self.usage.finish(spent, at_half, len(self._unanswered) if self._failure is None else self.usage.left),
         }
-        shown = {"asked": spent.asked, "cached": self._cached, "of": self._of, "tokens": spent.tokens_in + spent.tokens_out}
-        self._attempt.progress(phase="taught", usd=self.told["usd"], seconds_left=0, **shown)
 
-    def _row(self, asked: Asked, question: Question, stored: teach_cache.Stored | None) -> tuple[ExampleRow | None, tuple[str, ...]]:
+    def _row(self, asked: Asked, question: Question, stored: cache.Stored | None) -> tuple[ExampleRow | None, tuple[str, ...]]:
         lineage: dict[str, object] = {
             "tweet_id": asked.tweet_id,
-            "teacher": {"model": self._teacher.model, "engine": self._teacher.engine, "host": self._host},
-            "prompt_sha256": asked.lesson.prompt_sha256,
+            "teacher": {"model": self._source.model, "engine": self._source.engine, "host": self._host},
+            "prompt_sha256": asked.prompt.prompt_sha256,
             "answers": asked.fingerprint,
         }
         if stored is not None and stored.answers:
