@@ -189,10 +189,10 @@ def test_ranks_of_a_lost_job_are_gone_at_once(base: Path, train_file: Path, tmp_
     measured(ranks_gone_seconds=round(took, 2))
 
 
-LEASHED = """
+WITH_DEADLINE = """
 import sys
 from workers import clock
-from workers.training import launch
+from workers.training.launcher import launch
 from workers.training.protocol.payload import RunPayload
 launch.run(RunPayload.model_validate_json(sys.argv[1]), lambda event: None, lambda: None, lambda: clock.now() + 3)
 """
@@ -204,7 +204,7 @@ def test_ranks_do_not_run_on_when_their_launcher_freezes(
     base: Path, train_file: Path, tmp_path: Path, measured: Callable[..., None]
 ) -> None:
     payload = RunPayload(spec=a_spec(base, max_steps=ENDLESS), train_file=train_file, run_folder=tmp_path / "run")
-    with subprocess.Popen([sys.executable, "-c", LEASHED, payload.model_dump_json()]) as launcher:
+    with subprocess.Popen([sys.executable, "-c", WITH_DEADLINE, payload.model_dump_json()]) as launcher:
         reader = ProgressReader(tmp_path / "run")
         wait_for(lambda: any(isinstance(event, Step) for event in reader.read()), 90)
         pids = list(descendants(launcher.pid))
@@ -217,7 +217,7 @@ def test_ranks_do_not_run_on_when_their_launcher_freezes(
     failure = read_failure(tmp_path / "run")
     assert failure is not None
     assert failure.kind == "preempted"
-    measured(leash_seconds=3, ranks_gone_seconds=round(took, 2))
+    measured(deadline_seconds=3, ranks_gone_seconds=round(took, 2))
 
 
 @pytest.fixture

@@ -40,19 +40,19 @@ def a_spec(base: Path, **changes: Any) -> TrainingSpec:
 
 
 class Run:
-    """A training in a thread of its own. `order` is what its launcher is told, `held_until` the moment to which its leash reaches."""
+    """A training in a thread of its own. `order` is what its launcher is asked for, `held_until` the deadline that it sets."""
 
-    def __init__(self, spec: TrainingSpec, train_file: Path, folder: Path, *, leashed: bool = False, **where: Any) -> None:
+    def __init__(self, spec: TrainingSpec, train_file: Path, folder: Path, *, has_deadline: bool = False, **where: Any) -> None:
         self.payload = RunPayload(spec=spec, train_file=train_file, run_folder=folder, **where)
         self.events: list[Event] = []
         self.order: StopReason | None = None
         self.held_until = clock.now() + 3600
         self.outcome: TrainingResult | Exception | None = None
-        self._thread = threading.Thread(target=self._train, args=(leashed,))
+        self._thread = threading.Thread(target=self._train, args=(has_deadline,))
         self._thread.start()
 
-    def _train(self, leashed: bool) -> None:
-        until = (lambda: self.held_until) if leashed else None
+    def _train(self, has_deadline: bool) -> None:
+        until = (lambda: self.held_until) if has_deadline else None
         try:
             self.outcome = launch.run(self.payload, self.events.append, lambda: self.order, until)
         except Exception as error:

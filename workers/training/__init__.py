@@ -1,6 +1,7 @@
 """Training: from a file of conversations to a LoRA adapter, on one rank or many.
 
-`launch.run` is the door. It starts `supervisor.py` as a process of its own, which starts torchrun, which starts one `rank.py` a GPU or
-CPU process. They speak through files in the run's folder alone: `payload.json` in, `progress.jsonl` while it runs, `result.json` last.
-What they have learnt is kept by `keeping.py` in the form of `checkpoints.py`; `run.py` goes on from it and `recorder.py` tells Postgres.
+`launcher.launch.run` starts `launcher.supervisor` as a process of its own, which starts torchrun, which starts one `rank.main` for each
+GPU or CPU process. They communicate through files in the run's folder alone, in the forms of `protocol`: `payload.json` in,
+`progress.jsonl` while it runs, `result.json` last. `job.py` runs a training for the queue; `recorder.py` writes its metrics and
+checkpoints to Postgres.
 """

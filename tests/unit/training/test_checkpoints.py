@@ -217,14 +217,14 @@ def test_one_example_at_a_time_is_the_smallest_bite() -> None:
     assert halved(a_spec(per_device_train_batch_size=1)) is None
 
 
-def test_a_leash_reaches_as_far_as_it_was_last_lengthened(tmp_path: Path) -> None:
-    file = tmp_path / "leash"
-    assert not deadline.is_over(file), "no leash at all"
+def test_a_deadline_is_the_one_that_was_set_last(tmp_path: Path) -> None:
+    file = tmp_path / "deadline"
+    assert not deadline.has_passed(file), "no deadline at all"
 
-    deadline.lengthen(file, clock.now() + 60)
-    assert not deadline.is_over(file)
-    deadline.lengthen(file, clock.now() - 0.1)
-    assert deadline.is_over(file)
+    deadline.extend(file, clock.now() + 60)
+    assert not deadline.has_passed(file)
+    deadline.extend(file, clock.now() - 0.1)
+    assert deadline.has_passed(file)
 
 
 def test_reading_a_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:

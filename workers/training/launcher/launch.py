@@ -58,7 +58,7 @@ def run(
         on_progress: gets each event, in this thread.
         should_stop: asked about twice a second; a reason stops the run. At `drain` the ranks finish their step and make a checkpoint;
             at `cancel` and `lost` they end at once.
-        held_until: until which moment of `clock.now` the ranks may run; asked as often. Without it they are on no leash.
+        held_until: until which moment of `clock.now` the ranks may run; asked as often. Without it there is no deadline.
 
     Raises:
         TrainingStopped: because `should_stop` gave a reason.
@@ -93,7 +93,7 @@ def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path,
 
 def _start(payload: RunPayload, locks: tuple[int, ...], held_until: Callable[[], float] | None) -> subprocess.Popen[bytes]:
     if held_until is not None:
-        deadline.lengthen(payload.leash_file, held_until())
+        deadline.extend(payload.deadline_file, held_until())
     with (payload.run_folder / LOG_FILE).open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "workers.training.launcher.supervisor", str(payload.write()), str(os.getpid())],
@@ -109,7 +109,7 @@ def _clear(payload: RunPayload) -> None:
     """Make the run's folder as new: ranks that met in the store file of an earlier attempt would wait for its dead."""
     folder = payload.run_folder
     make_private(folder)
-    own = (payload.store_file, payload.precision_file, payload.rendezvous_file, payload.stop_file, payload.leash_file)
+    own = (payload.store_file, payload.precision_file, payload.rendezvous_file, payload.stop_file, payload.deadline_file)
     for file in (*own, *(folder / name for name in (RESULT_FILE, FAILURE_FILE, PROGRESS_FILE))):
         file.unlink(missing_ok=True)
     remove_large(folder)
@@ -193,7 +193,7 @@ class _Follower:
         if reason in ("cancel", "lost"):
             raise TrainingStopped(reason)
         if self._held_until is not None:
-            deadline.lengthen(self._payload.leash_file, self._held_until())
+            deadline.extend(self._payload.deadline_file, self._held_until())
         if reason is None:
             return
         if self._leave_by is None:

@@ -1,7 +1,7 @@
 """The supervisor: `python -m workers.training.launcher.supervisor PAYLOAD PARENT_PID`. It owns the ranks, and leaves none behind.
 
 It starts torchrun and reaps all below it, whoever forked them; it ends them when it is told to (SIGTERM), when its parent dies, when
-one of them fails, when no step is made for too long, or when its parent has not lengthened the leash. It imports no torch, so that it
+one of them fails, when no step is made for too long, or when its parent has not extended the deadline. It imports no torch, so that it
 answers at once.
 """
 
@@ -19,10 +19,9 @@ from types import FrameType
 
 from workers.processes import adopt_orphans, die_with_parent, end_descendants
 from workers.training.protocol import deadline
-from workers.training.protocol.outcome import EXIT_CODES, FAILURE_FILE, ExitCode, Failure, read_failure, record_failure
+from workers.training.protocol.outcome import EXIT_CODES, FAILURE_FILE, SUPERVISOR_PID, ExitCode, Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import PROGRESS_FILE
-from workers.training.rank.main import SUPERVISOR_PID
 
 FIRST_STEP_ALLOWANCE = 5
 POLL_SECONDS = 0.1
@@ -60,7 +59,7 @@ class Supervisor:
     def _verdict(self, watch: Watchdog) -> Failure | None:
         if self._told_to_stop:
             return Failure(kind="preempted", message="the supervisor of the ranks was told to stop")
-        if deadline.is_over(self._run.leash_file):
+        if deadline.has_passed(self._run.deadline_file):
             return Failure(kind="preempted", message="the worker has not said for too long that the job is still ours")
         if watch.is_stalled():
             message = f"no step for {watch.limit:.0f} s: a rank hangs. Raise stall_timeout if steps are that slow"

@@ -1,7 +1,7 @@
-"""The leash: until when the ranks may run without a word from the worker that started them.
+"""The deadline of a run: until when its ranks may run without a word from the worker that started them.
 
-A worker may freeze, or lose Postgres, while its ranks run on; its lease ends, and somebody else takes the job. So the worker says in a
-file until when its lease surely holds, and says it anew after each renewal. The supervisor ends the ranks when that moment has
+A worker may freeze, or lose Postgres, while its ranks run on; its lease ends, and another worker takes the job. So the worker writes to
+a file until when its lease surely holds, and writes it anew after each renewal. The supervisor ends the ranks once that moment has
 passed, and rank 0 looks as well. The moment is one of `workers.clock`, which all processes of a machine share.
 """
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from workers import clock
 
 
-def lengthen(file: Path, until: float) -> None:
-    """Let the ranks run until the moment `until`, as `clock.now` counts. A reader sees the old moment or the new one."""
-    beside = file.with_name(f".{file.name}")
-    beside.write_text(repr(until))
-    beside.replace(file)
+def extend(file: Path, until: float) -> None:
+    """Let the ranks run until `until`, a moment of `clock.now`. A reader sees the old deadline or the new one."""
+    aside = file.with_name(f".{file.name}")
+    aside.write_text(repr(until))
+    aside.replace(file)
 
 
-def is_over(file: Path) -> bool:
-    """Whether the ranks must end. Without a file they are on no leash."""
+def has_passed(file: Path) -> bool:
+    """Return whether the ranks must end. Without a file there is no deadline."""
     try:
         return clock.now() > float(file.read_text())
     except (FileNotFoundError, ValueError):

@@ -14,6 +14,8 @@ from workers.errors import TweetmillError, UserError
 
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.json"
+SUPERVISOR_PID = "TWEETMILL_SUPERVISOR_PID"
+"""The environment variable by which a rank knows the process that must be the parent of its launcher."""
 
 FailureKind = Literal["user", "oom", "disk_full", "stall", "preempted", "crash"]
 StopReason = Literal["cancel", "lost", "drain"]

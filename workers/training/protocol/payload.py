@@ -64,9 +64,9 @@ class RunPayload(BaseModel):
         return self.run_folder / "stop"
 
     @property
-    def leash_file(self) -> Path:
+    def deadline_file(self) -> Path:
         """Until when the ranks may run, see `workers.training.protocol.deadline`."""
-        return self.run_folder / "leash"
+        return self.run_folder / "deadline"
 
     @property
     def store_file(self) -> Path:

@@ -1,31 +1,29 @@
-"""The training itself: DeepSpeed through Accelerate, a LoRA adapter, the loss on completions. Imported by a rank alone: it loads torch."""
+"""Trains a model on this rank: DeepSpeed through Accelerate, the loss on completions. Imported by a rank alone: it loads torch."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from schemas.payloads import TrainingSpec
-from workers.base_models import loading as base_model
+from workers.base_models import loading
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
 from workers.settings import get_settings
 from workers.training.protocol.outcome import RESULT_FILE, Rejected, TrainingResult, write_atomically
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
+from workers.training.rank.checkpointer import Checkpointer, Signal
 from workers.training.rank.data import Visit, plan_batches
 from workers.training.rank.group_checks import check_group, check_slices, fingerprint
-from workers.training.rank.lora import save_adapter
+from workers.training.rank.methods import METHODS
 from workers.training.rank.schedule import global_batch, learning_rate, steps_of
 from workers.training.rank.setup import agree_on_precision, load_model, read_examples, start_accelerator
 from workers.training.rank.step import Trainer, make_step, seed_of, slices
-
-if TYPE_CHECKING:
-    from workers.training.rank.checkpointer import Keeper, Order
 
 
 def train(run: RunPayload) -> None:
@@ -33,7 +31,7 @@ def train(run: RunPayload) -> None:
 
     Raises:
         UserError: when the base model, the data, the checkpoint or the group of ranks can't be used.
-        Preempted: it was told to leave.
+        Preempted: it was asked to leave.
     """
     begin = time.monotonic()
     if not torch.cuda.is_available():
@@ -41,8 +39,8 @@ def train(run: RunPayload) -> None:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     precision = agree_on_precision(run, rank, world_size)
     accelerator = start_accelerator(run, rank, world_size, precision.dtype)
-    folder = base_model.fetch(run.spec.base)
-    tokenizer = base_model.load_tokenizer(folder)
+    folder = loading.fetch(run.spec.base)
+    tokenizer = loading.load_tokenizer(folder)
     record = BaseRecord(
         base=run.spec.base, sha256=digest(folder, get_settings().models_folder), end_of_turn=chat_format(tokenizer).end_of_turn
     )
@@ -50,30 +48,31 @@ def train(run: RunPayload) -> None:
     spec = run.spec
     steps = steps_of(len(examples), spec.num_train_epochs, global_batch(spec), spec.max_steps)
     batches = plan_batches([len(example) for example in examples], steps, global_batch(spec), spec.seed)
-    _check_world(spec, accelerator, batches)
-    model, optimizer = load_model(spec, folder, tokenizer, accelerator, precision.dtype)
+    _check_process_group(spec, accelerator, batches)
+    method = METHODS[spec.method]
+    model, optimizer = load_model(spec, method, folder, tokenizer, accelerator, precision.dtype)
     # What pads is masked: any token serves where the tokenizer names none.
     pad_id = next((number for number in (tokenizer.pad_token_id, tokenizer.eos_token_id) if number is not None), 0)
-    trainer = Trainer(spec, accelerator, model, optimizer, examples, batches, pad_id, precision)
+    trainer = Trainer(spec, method, accelerator, model, optimizer, examples, batches, pad_id, precision)
     progress = ProgressWriter(run.run_folder) if accelerator.is_main_process else None
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
-    from workers.training.rank.checkpointer import Keeper
+    from workers.training.rank.zero_checkpointer import ZeroCheckpointer
 
-    keeper = Keeper(run, trainer, progress, begin)
-    first, tokens = keeper.resume()
+    checkpointer = ZeroCheckpointer(run, trainer, progress, begin)
+    first, tokens = checkpointer.resume()
     if progress:
         progress.write(_start(trainer, len(rejected), first))
-    final_loss, tokens = _run_steps(trainer, keeper, progress, first, tokens)
+    final_loss, tokens = _run_steps(trainer, checkpointer, progress, first, tokens)
     if progress:
-        sha256 = save_adapter(accelerator.unwrap_model(model), run.adapter_folder, record)
-        result = _result(run, trainer, rejected, final_loss, tokens, sha256, keeper.seconds, first)
+        sha256 = method.export(accelerator.unwrap_model(model), run.adapter_folder, record)
+        result = _result(run, trainer, rejected, final_loss, tokens, sha256, checkpointer.seconds, first)
         result = result.model_copy(update={"base_sha256": record.sha256})
         progress.write(Done())
         write_atomically(run.run_folder / RESULT_FILE, result.model_dump_json(indent=2))
     accelerator.wait_for_everyone()
 
 
-def _check_world(spec: TrainingSpec, accelerator: Any, batches: Sequence[list[Visit]]) -> None:
+def _check_process_group(spec: TrainingSpec, accelerator: Any, batches: Sequence[list[Visit]]) -> None:
     check_group(
         asked=spec.world_size,
         started=int(os.environ["WORLD_SIZE"]),
@@ -84,7 +83,7 @@ def _check_world(spec: TrainingSpec, accelerator: Any, batches: Sequence[list[Vi
     check_slices(accelerator.gather(torch.tensor([mine], device=accelerator.device)).tolist())
 
 
-def _run_steps(trainer: Trainer, keeper: Keeper, progress: ProgressWriter | None, first: int, tokens: int) -> tuple[float, int]:
+def _run_steps(trainer: Trainer, checkpointer: Checkpointer, progress: ProgressWriter | None, first: int, tokens: int) -> tuple[float, int]:
     """Make every step after `first`; return the loss of the last one and the number of tokens seen by all ranks."""
     spec, total = trainer.spec, len(trainer.batches)
     loss, begin, earlier = float("nan"), time.monotonic(), tokens
@@ -95,7 +94,7 @@ def _run_steps(trainer: Trainer, keeper: Keeper, progress: ProgressWriter | None
             group["lr"] = rate
         share = make_step(trainer, trainer.batches[step])
         tokens += sum(len(trainer.examples[visit.index]) for visit in trainer.batches[step])
-        loss, order = _agree(trainer.accelerator, share, keeper.order(step + 1))
+        loss, signal = _agree(trainer.accelerator, share, checkpointer.pending(step + 1))
         elapsed = time.monotonic() - begin
         if progress and ((step + 1) % spec.logging_steps == 0 or step + 1 == total):
             event = Step(
@@ -108,15 +107,15 @@ def _run_steps(trainer: Trainer, keeper: Keeper, progress: ProgressWriter | None
             progress.write(event)
         elif progress:
             progress.beat()
-        keeper.obey(order, step + 1, tokens)
+        checkpointer.handle(signal, step + 1, tokens)
     return loss, tokens
 
 
-def _agree(accelerator: Any, share: torch.Tensor, order: Order) -> tuple[float, Order]:
-    """Add up the ranks' shares of the loss, and let all know rank 0's order: one message for both, the others' orders being 0."""
-    told = torch.stack([share, torch.tensor(float(order), device=share.device)])
-    loss, agreed = accelerator.reduce(told, "sum").tolist()
-    return loss, type(order)(int(agreed))
+def _agree(accelerator: Any, share: torch.Tensor, signal: Signal) -> tuple[float, Signal]:
+    """Return the mean loss over all ranks, and rank 0's signal: one collective for both, since the other ranks' signals are 0."""
+    mine = torch.stack([share, torch.tensor(float(signal), device=share.device)])
+    loss, agreed = accelerator.reduce(mine, "sum").tolist()
+    return loss, Signal(int(agreed))
 
 
 def _start(trainer: Trainer, dropped: int, resumed_from: int) -> Start:
@@ -126,7 +125,7 @@ def _start(trainer: Trainer, dropped: int, resumed_from: int) -> Start:
         backend=torch.distributed.get_backend(),
         zero_stage=trainer.spec.zero_stage,
         device=accelerator.device.type,
-        trainable_parameters=sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad),
+        trainable_parameters=sum(parameter.numel() for parameter in trainer.method.trainable(trainer.model.module).values()),
         total_steps=len(trainer.batches),
         dropped=dropped,
         resumed_from=resumed_from,

@@ -1,4 +1,4 @@
-"""LoRA adapters (Hu et al., 2021, https://arxiv.org/abs/2106.09685): put on a base model, and kept as safetensors."""
+"""Trains LoRA adapters (Hu et al., 2021, https://arxiv.org/abs/2106.09685) with PEFT: low-rank updates beside frozen weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workers.base_models import loading
+
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    import torch
 
     from schemas.payloads import TrainingSpec
     from workers.base_models.files import BaseRecord
@@ -17,38 +19,45 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
 
-def add_lora(base: PreTrainedModel, spec: TrainingSpec) -> Any:
-    """Freeze `base` and put an adapter on each of its linear layers but the language-model head."""
-    from peft import LoraConfig, get_peft_model
+class Lora:
+    """The method `lora`: an adapter on each linear layer but the language-model head. See `Method`."""
 
-    config = LoraConfig(
-        r=spec.lora_r,
-        lora_alpha=spec.lora_alpha,
-        lora_dropout=spec.lora_dropout,
-        target_modules=spec.lora_target_modules,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(base, config)
+    def load(self, spec: TrainingSpec, folder: Path, tokenizer: Any, **options: Any) -> torch.nn.Module:
+        """Load the base model, freeze it, and add an adapter with new weights, drawn from torch's generator."""
+        from peft import LoraConfig, get_peft_model
 
+        base = loading.load_model(folder, tokenizer, **options)
+        base.name_or_path = spec.base
+        base.config.use_cache = False
+        config = LoraConfig(
+            r=spec.lora_r,
+            lora_alpha=spec.lora_alpha,
+            lora_dropout=spec.lora_dropout,
+            target_modules=spec.lora_target_modules,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        adapted: torch.nn.Module = get_peft_model(base, config)
+        return adapted
 
-def save_adapter(model: Any, folder: Path, base: BaseRecord) -> str:
-    """Write the adapter of `model` and what it was trained on into `folder`, aside first, so that the folder is whole or absent.
+    def trainable(self, model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+        """Return the matrices of the adapter."""
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
-    Returns:
-        The SHA-256 of the weights.
-    """
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    model.save_pretrained(aside, safe_serialization=True)
-    for file in aside.iterdir():
-        if file.name not in {WEIGHTS_FILE, CONFIG_FILE}:
-            file.unlink()
-    base.write(aside)
-    digest = sha256_of(aside / WEIGHTS_FILE)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.replace(folder)
-    return digest
+    def export(self, model: torch.nn.Module, folder: Path, base: BaseRecord) -> str:
+        """Write the adapter as PEFT does, without its model card."""
+        aside = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        saved: Any = model
+        saved.save_pretrained(aside, safe_serialization=True)
+        for file in aside.iterdir():
+            if file.name not in {WEIGHTS_FILE, CONFIG_FILE}:
+                file.unlink()
+        base.write(aside)
+        digest = sha256_of(aside / WEIGHTS_FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.replace(folder)
+        return digest
 
 
 def sha256_of(path: Path) -> str:

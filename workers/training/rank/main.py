@@ -15,10 +15,9 @@ from pathlib import Path
 from workers.errors import Unavailable, UserError
 from workers.processes import die_with_parent, parent_of
 from workers.training.launcher import gpu_locks
-from workers.training.protocol.outcome import EXIT_CODES, Failure, FailureKind, Preempted, record_failure
+from workers.training.protocol.outcome import EXIT_CODES, SUPERVISOR_PID, Failure, FailureKind, Preempted, record_failure
 from workers.training.protocol.payload import RunPayload
 
-SUPERVISOR_PID = "TWEETMILL_SUPERVISOR_PID"
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What torch says on a CPU, and CUDA where it is not torch's allocator that asks.
 _NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory")

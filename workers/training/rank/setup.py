@@ -9,14 +9,13 @@ from typing import Any, cast
 import torch
 
 from schemas.payloads import TrainingSpec
-from workers.base_models import loading as base_model
 from workers.base_models import precision
 from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError
 from workers.training.protocol.outcome import Rejected
 from workers.training.protocol.payload import RunPayload
 from workers.training.rank.data import Example, encode, read_conversations
-from workers.training.rank.lora import add_lora
+from workers.training.rank.methods import Method
 
 
 def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision:
@@ -96,8 +95,8 @@ def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[
     return examples, rejected
 
 
-def load_model(spec: TrainingSpec, folder: Path, tokenizer: Any, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:
-    """The base model of a folder with a new adapter, and its optimizer, both in DeepSpeed's hands.
+def load_model(spec: TrainingSpec, method: Method, folder: Path, tokenizer: Any, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:
+    """Load the base model of a folder as the method trains it, and its optimizer; both wrapped by DeepSpeed.
 
     Raises:
         UserError: the base can't be used.
@@ -105,12 +104,8 @@ def load_model(spec: TrainingSpec, folder: Path, tokenizer: Any, accelerator: An
     torch.manual_seed(spec.seed)
     # On a CPU, torch's fused attention is slower backwards than the plain one at the lengths of tweets: 1.3 times the whole step.
     attention = "sdpa" if accelerator.device.type == "cuda" else "eager"
-    base = base_model.load_model(folder, tokenizer, getattr(torch, dtype), attn_implementation=attention)
-    base.name_or_path = spec.base
-    base.config.use_cache = False
-    adapted = add_lora(base, spec)
-    trainable = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    adapted = method.load(spec, folder, tokenizer, dtype=getattr(torch, dtype), attn_implementation=attention)
+    optimizer = torch.optim.AdamW(list(method.trainable(adapted).values()), lr=spec.learning_rate, weight_decay=spec.weight_decay)
     model, optimizer = accelerator.prepare(adapted, optimizer)
     model.train()
     return model, optimizer

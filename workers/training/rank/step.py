@@ -13,15 +13,29 @@ from torch.nn.functional import cross_entropy
 from schemas.payloads import TrainingSpec
 from workers.base_models.precision import Precision
 from workers.training.rank.data import Example, Visit, micro_batches
+from workers.training.rank.methods import Method
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """The pieces of a run that the steps need."""
+    """What the steps of a run need.
+
+    Attributes:
+        spec: of the training.
+        method: that trains the model.
+        accelerator: of Hugging Face, which knows the other ranks.
+        model: the model in DeepSpeed's engine.
+        optimizer: of its trainable parameters.
+        examples: all of the training file, on every rank.
+        batches: the global batch of every step.
+        pad_id: the token that fills rows; it is masked.
+        precision: of the weights.
+    """
 
     spec: TrainingSpec
+    method: Method
     accelerator: Any
     model: Any
     optimizer: Any

@@ -1,12 +1,12 @@
-"""What a training has learnt so far, taken out of DeepSpeed and put back: whole tensors by name, whoever held which part of them.
+"""Gathers the trained weights and Adam's moments out of DeepSpeed, and restores them: whole fp32 tensors by name.
 
-ZeRO keeps a slice of the fp32 weights and of Adam's moments on each rank. Here they are put together, so that any number of ranks and
-any ZeRO stage can go on from them. Imported by a rank alone: it loads torch.
+ZeRO (Rajbhandari et al., 2020, https://arxiv.org/abs/1910.02054) keeps a slice of the fp32 weights and of Adam's moments on each rank.
+Here they are put together, so that any number of ranks and any ZeRO stage can resume from them. Imported by a rank alone: it loads torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,26 +17,28 @@ from workers.errors import UserError
 MOMENTS = ("exp_avg", "exp_avg_sq")
 WEIGHT = "weight"
 Tensors = dict[str, torch.Tensor]
+Trainable = Mapping[str, torch.nn.Parameter]
+"""The parameters that are trained, by name, in the order in which the optimizer got them: see `Method.trainable`."""
 
 
-class Optimizer(Protocol):
-    """Where the fp32 weights and the moments of a parameter are. Calls are made on all ranks, in the same order."""
+class OptimizerState(Protocol):
+    """The fp32 weights and the moments of the parameters. All ranks make the same calls in the same order."""
 
     def read(self, parameters: Sequence[Any], what: str) -> list[torch.Tensor]:
-        """`what` of all parameters, whole and in fp32."""
+        """Return `what` (the weight or a moment) of all parameters, whole and in fp32."""
 
     def write(self, parameter: torch.Tensor, what: str, value: torch.Tensor) -> None:
         """Set `what` of a parameter."""
 
     def link(self) -> None:
-        """Make moments that were just created reachable by their parameter."""
+        """Make moments that were just created reachable by their parameters."""
 
-    def spread(self) -> None:
-        """Let the weights of the model follow those that were written."""
+    def update_model(self) -> None:
+        """Copy the fp32 weights that were written to the weights of the model."""
 
 
 class _Sharded:
-    """ZeRO 1 and 2: each rank holds a slice."""
+    """The state under ZeRO 1 and 2: each rank holds a slice."""
 
     def __init__(self, engine: Any) -> None:
         self._optimizer = engine.optimizer
@@ -63,17 +65,17 @@ class _Sharded:
         # DeepSpeed does this after its first step; there is no public way to have it before one.
         self._optimizer._lazy_init_hp_params_optimizer_state()
 
-    def spread(self) -> None:
+    def update_model(self) -> None:
         self._optimizer.update_lp_params()
 
 
 class _Replicated:
-    """ZeRO 0: each rank has all of it. In bf16 DeepSpeed gives the optimizer fp32 copies of the weights, in their order."""
+    """The state under ZeRO 0: each rank has all of it. In bf16 DeepSpeed gives the optimizer fp32 copies of the weights, in their order."""
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, trainable: Trainable) -> None:
         self._state = engine.basic_optimizer.state
         masters = [master for group in engine.basic_optimizer.param_groups for master in group["params"]]
-        self._master = dict(zip((parameter for _, parameter in trainable(engine)), masters, strict=True))
+        self._master = dict(zip(trainable.values(), masters, strict=True))
 
     def read(self, parameters: Sequence[Any], what: str) -> list[torch.Tensor]:
         masters = [self._master[parameter] for parameter in parameters]
@@ -86,28 +88,23 @@ class _Replicated:
     def link(self) -> None:
         """Nothing to do: moments are found by their master."""
 
-    def spread(self) -> None:
+    def update_model(self) -> None:
         for parameter, master in self._master.items():
             parameter.data.copy_(master.data)
 
 
-def trainable(engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameters that learn, by name, in the order in which the optimizer got them."""
-    return ((name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad)
-
-
-def _optimizer(engine: Any) -> Optimizer:
-    return _Sharded(engine) if engine.zero_optimization_stage() else _Replicated(engine)
+def _state_of(engine: Any, trainable: Trainable) -> OptimizerState:
+    return _Sharded(engine) if engine.zero_optimization_stage() else _Replicated(engine, trainable)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def gather(engine: Any, *, keep: bool) -> dict[str, Tensors]:
-    """The weights and moments of all ranks: `{"weight": {name: fp32 tensor on the CPU}, "exp_avg": …, "exp_avg_sq": …}`.
+def gather(engine: Any, trainable: Trainable, *, keep: bool) -> dict[str, Tensors]:
+    """Return the weights and moments of all ranks: `{"weight": {name: fp32 tensor on the CPU}, "exp_avg": …, "exp_avg_sq": …}`.
 
-    Every rank must call this, after at least one step; those that don't `keep` it get empty dictionaries.
+    Every rank must call this, after at least one step; ranks that don't `keep` it get empty dictionaries.
     """
-    optimizer = _optimizer(engine)
-    names, parameters = zip(*trainable(engine), strict=True)
+    optimizer = _state_of(engine, trainable)
+    names, parameters = list(trainable), list(trainable.values())
     whole: dict[str, Tensors] = {}
     for what in (WEIGHT, *MOMENTS):
         tensors = optimizer.read(parameters, what)
@@ -116,32 +113,32 @@ def gather(engine: Any, *, keep: bool) -> dict[str, Tensors]:
 
 
 def optimizer_step(engine: Any) -> float:
-    """Adam's own count of steps."""
+    """Return Adam's own count of steps, which corrects the bias of its moments."""
     states = engine.basic_optimizer.state.values()
     return float(next(iter(states))["step"])
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def restore(engine: Any, whole: Mapping[str, Tensors], adam_step: float) -> None:
-    """Put back what `gather` returned, on all ranks, before the first step.
+def restore(engine: Any, trainable: Trainable, whole: Mapping[str, Tensors], adam_step: float) -> None:
+    """Restore what `gather` returned, on all ranks, before the first step.
 
     Raises:
         UserError: the tensors are not those of this model.
     """
-    _check_shapes(engine, whole)
+    _check_shapes(trainable, whole)
     base = engine.basic_optimizer
     for master in (master for group in base.param_groups for master in group["params"]):
         base.state[master] = {"step": torch.tensor(adam_step), **{moment: torch.zeros_like(master) for moment in MOMENTS}}
-    optimizer = _optimizer(engine)
+    optimizer = _state_of(engine, trainable)
     optimizer.link()
-    for name, parameter in trainable(engine):
+    for name, parameter in trainable.items():
         for what, tensors in whole.items():
             optimizer.write(parameter, what, tensors[name].to(parameter.device))
-    optimizer.spread()
+    optimizer.update_model()
 
 
-def _check_shapes(engine: Any, whole: Mapping[str, Tensors]) -> None:
-    shapes = {name: parameter.shape for name, parameter in trainable(engine)}
+def _check_shapes(trainable: Trainable, whole: Mapping[str, Tensors]) -> None:
+    shapes = {name: parameter.shape for name, parameter in trainable.items()}
     for what, tensors in whole.items():
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise UserError(f"the checkpoint's {what} is not of this model: was the base model replaced? Train under another name")

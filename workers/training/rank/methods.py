@@ -1,0 +1,48 @@
+"""The ways of fine-tuning, by the name that a recipe's `method` gives. Imported by a rank alone: a method loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workers.training.rank.lora import Lora
+
+if TYPE_CHECKING:
+    import torch
+
+    from schemas.payloads import TrainingSpec
+    from workers.base_models.files import BaseRecord
+
+
+class Method(Protocol):
+    """What of a base model is trained, and what is left of it as files."""
+
+    def load(self, spec: TrainingSpec, folder: Path, tokenizer: Any, **options: Any) -> torch.nn.Module:
+        """Load a base model and make it ready for the optimizer. All ranks call this, after seeding torch with `spec.seed`.
+
+        Args:
+            spec: of the training.
+            folder: of the base model, checked.
+            tokenizer: of the base model.
+            options: of `from_pretrained`, such as the dtype.
+
+        Raises:
+            UserError: the base can't be used.
+        """
+        ...
+
+    def trainable(self, model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+        """Return the parameters that the optimizer updates, by name and in its order. A checkpoint keeps these and their moments."""
+        ...
+
+    def export(self, model: torch.nn.Module, folder: Path, base: BaseRecord) -> str:
+        """Write what was trained to `folder`, in safetensors and with `base` beside it; return the SHA-256 of the weights.
+
+        Rank 0 alone calls this. The folder is complete or absent.
+        """
+        ...
+
+
+METHODS: Mapping[str, Method] = {"lora": Lora()}
+"""By the name in a recipe."""

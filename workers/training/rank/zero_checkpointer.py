@@ -1,0 +1,122 @@
+"""Checkpoints of a run under DeepSpeed's ZeRO: when one is due, what it holds, and how a run is restored from it. It loads torch."""
+
+from __future__ import annotations
+
+import time
+
+from safetensors.torch import load, save
+
+from workers.errors import UserError
+from workers.training.protocol import checkpoints, deadline
+from workers.training.protocol.manifest import Manifest
+from workers.training.protocol.outcome import Preempted
+from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.progress import Checkpoint, ProgressWriter
+from workers.training.rank.checkpointer import Signal
+from workers.training.rank.schedule import global_batch
+from workers.training.rank.step import Trainer
+from workers.training.rank.zero_state import MOMENTS, WEIGHT, gather, optimizer_step, restore
+
+LONGEST_INTERVAL = 600.0  # seconds between two checkpoints, however long a step takes
+
+
+class ZeroCheckpointer:
+    """A `Checkpointer` that works on any number of ranks and at ZeRO stages 0 to 2. Rank 0, which has `progress`, decides and writes.
+
+    Args:
+        run: the payload of the ranks.
+        trainer: the run, with its model in DeepSpeed's engine.
+        progress: rank 0's; None on the other ranks, which only give the parts of the state that they hold.
+        begin: moment of `time.monotonic` at which the rank began.
+    """
+
+    def __init__(self, run: RunPayload, trainer: Trainer, progress: ProgressWriter | None, begin: float) -> None:
+        self._run = run
+        self._trainer = trainer
+        self._trainable = trainer.method.trainable(trainer.model.module)
+        self._progress = progress
+        self._identity = checkpoints.identity(run.spec, run.train_file, run.base_sha256) if progress else ""
+        self._begin = begin
+        self._saved_at = time.monotonic()
+        self._saved_step = 0
+        self._earlier_seconds = 0.0
+
+    def resume(self) -> tuple[int, int]:
+        """See `Checkpointer`."""
+        if self._run.resume_from is None:
+            return 0, 0
+        try:
+            stored = checkpoints.verify(self._run.resume_from)
+            state = {what: load(checkpoints.read(stored, f"{what}.safetensors")) for what in (WEIGHT, *MOMENTS)}
+        except checkpoints.Unusable as error:
+            raise UserError(f"{self._run.resume_from.name}: {error}") from error
+        checkpoints.check_batch(stored.manifest, self._run.spec)
+        restore(self._trainer.model, self._trainable, state, stored.manifest.optimizer_step)
+        self._saved_step, self._earlier_seconds = stored.manifest.step, stored.manifest.seconds
+        return stored.manifest.step, stored.manifest.tokens
+
+    @property
+    def seconds(self) -> float:
+        """See `Checkpointer`."""
+        return self._earlier_seconds + time.monotonic() - self._begin
+
+    def pending(self, step: int) -> Signal:
+        """See `Checkpointer`: rank 0 looks at the deadline, at the request to stop, and at when the last checkpoint was made."""
+        if self._progress is None:
+            return Signal.CONTINUE
+        if deadline.has_passed(self._run.deadline_file):
+            return Signal.EXIT
+        if step == len(self._trainer.batches):
+            return Signal.CONTINUE
+        if self._run.stop_file.exists():
+            return Signal.SAVE_AND_EXIT
+        every = self._run.spec.save_steps
+        is_due = every > 0 and (step % every == 0 or time.monotonic() - self._saved_at > LONGEST_INTERVAL)
+        return Signal.SAVE if is_due else Signal.CONTINUE
+
+    def handle(self, signal: Signal, step: int, tokens: int) -> None:
+        """See `Checkpointer`."""
+        if signal is Signal.EXIT:
+            raise Preempted(f"left after step {step}: the worker has not said for too long that the job is still ours")
+        if signal is not Signal.CONTINUE and step != self._saved_step:
+            self._save(step, tokens)
+        if signal is Signal.SAVE_AND_EXIT:
+            self._trainer.accelerator.wait_for_everyone()  # a rank that exits takes the others with it
+            raise Preempted(f"left after step {step}, as asked, with a checkpoint")
+
+    def _save(self, step: int, tokens: int) -> None:
+        began = time.monotonic()
+        engine, spec = self._trainer.model, self._run.spec
+        state = gather(engine, self._trainable, keep=self._progress is not None)
+        self._saved_step, self._saved_at = step, began
+        if self._progress is None:
+            return
+        manifest = Manifest(
+            identity=self._identity,
+            step=step,
+            attempt=self._run.attempt,
+            world_size=spec.world_size,
+            zero_stage=spec.zero_stage,
+            global_batch=global_batch(spec),
+            tokens=tokens,
+            seconds=self.seconds,
+            optimizer_step=optimizer_step(engine),
+            dtype=self._trainer.precision.dtype,
+        )
+        files = {f"{what}.safetensors": save(tensors) for what, tensors in state.items()}
+        stored = checkpoints.write(self._run.checkpoints, manifest, files)
+        self._progress.write(_event(stored, time.monotonic() - began))
+
+
+def _event(stored: checkpoints.Stored, seconds: float) -> Checkpoint:
+    manifest = stored.manifest
+    return Checkpoint(
+        step=manifest.step,
+        attempt=manifest.attempt,
+        folder=stored.folder.name,
+        manifest_sha256=stored.manifest_sha256,
+        world_size=manifest.world_size,
+        zero_stage=manifest.zero_stage,
+        bytes=stored.bytes,
+        seconds=seconds,
+    )
