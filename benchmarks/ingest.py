@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 
 from sqlalchemy import text
@@ -14,6 +13,7 @@ from producers.sources.forms import Line
 from schemas.records import Tweet
 from schemas.tables import tweets as tables
 from workers.database import get_engine, transaction
+from workers.files import sha256
 from workers.ingest import copy as intake
 
 ROWS, QUICK_ROWS = 10_000, 200
@@ -50,6 +50,6 @@ def _by_copy(tweets: Iterable[Tweet]) -> int:
 
 def _by_orm(tweets: Iterable[Tweet]) -> int:
     with Session(get_engine()) as session:
-        session.add_all(tables.Tweet(**tweet.model_dump(), text_hash=hashlib.sha256(tweet.text.encode()).hexdigest()) for tweet in tweets)
+        session.add_all(tables.Tweet(**tweet.model_dump(), text_hash=sha256(tweet.text)) for tweet in tweets)
         session.commit()
     return _stored()

@@ -5,7 +5,6 @@ When Redis is down the row stands all the same, and upkeep publishes it later.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import uuid
@@ -19,6 +18,7 @@ from schemas.payloads import Payload, Queue
 from workers.app import pending, publish
 from workers.database import transaction
 from workers.errors import Unavailable
+from workers.files import sha256
 from workers.jobs import ledger, maintenance
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Submitted:
 def fingerprint(kind: str, payload: Payload, *inputs: str) -> str:
     """The idempotency key of a deterministic job: the same work on the same inputs is one job."""
     body = json.dumps([kind, payload.model_dump(mode="json"), *inputs], sort_keys=True)
-    return hashlib.sha256(body.encode()).hexdigest()
+    return sha256(body)
 
 
 def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> Submitted:

@@ -1,148 +1,103 @@
-"""Files that a person asked for, written so that they are whole or as they were before.
+"""Write files and folders whole or not at all, and compute SHA-256 digests: one definition of each.
 
-A file is written beside its place and renamed to it. What is no file, such as a device or a pipe, is written to as it is; behind a
-symbolic link the file that it leads to is replaced, and the link stays.
+A file is written beside its place and renamed to it, so that a reader sees the old content or the new, and a killed writer leaves the
+old. It imports nothing of ours.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
+import hashlib
 import os
 import secrets
-import stat
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
-
-from workers.errors import SettingsError, UserError
-
-# What a write or a rename says when the disk or the quota ends, or the device is gone.
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENXIO, errno.ENODEV}
+from typing import BinaryIO
 
 
-class DestinationError(SettingsError):
-    """Nothing can be written to this path."""
+@contextmanager
+def atomic_write(path: Path, *, mode: int = 0o666, sync: bool = False) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the place of `path` when the block has ended well; else nothing changes.
 
-
-def check(path: Path, inputs: Iterable[Path | None] = ()) -> None:
-    """Refuse, before any work is done, a path that could not be written to.
+    The file is made new (`O_EXCL`), never through what somebody else laid there; a symbolic link at `path` is itself replaced.
 
     Args:
-        path: where something is to go; nothing is made there.
-        inputs: files that are read for it.
+        path: in a folder that exists.
+        mode: of the file, less what the umask takes.
+        sync: wait until the content is safe on disk before the rename.
 
     Raises:
-        DestinationError: it is a folder, its own folder is missing, a right is missing, or it is one of the inputs.
+        OSError: the file can't be written or renamed.
     """
-    there = _stat(path)
-    if there is not None and stat.S_ISDIR(there.st_mode):
-        raise DestinationError(f"{path} is a folder: name a file in it")
-    if _is_special(path, there):
-        if not os.access(path, os.W_OK):
-            raise DestinationError(f"{path}: you have no right to write to it")
-        return
-    for read in inputs:
-        if there is not None and read is not None and _same(there, read):
-            raise DestinationError(f"{path} is what is read: name another file to write")
-    target = _target(path)
-    if target.parent.exists() and not target.parent.is_dir():
-        raise DestinationError(f"{path}: {target.parent} is no folder")
-    if not target.parent.is_dir():
-        raise DestinationError(f"{path}: there is no such folder to write into; make {target.parent} first")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise DestinationError(f"{path}: you have no right to write into {target.parent}")
-    if there is not None and not os.access(target, os.W_OK):
-        raise DestinationError(f"{path}: the file is there, and you have no right to change it")
-
-
-@contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write to; what was there stays as it was until the block has ended well.
-
-    A file that is replaced hands on its mode and, where this process may do so, its owner.
-
-    Raises:
-        DestinationError: as `check`.
-        UserError: the disk is full, or the device takes no more.
-    """
-    check(path)
+    # Not made of the name: that may be as long as a name can be.
+    aside = path.with_name(f".tweetmill.{secrets.token_hex(6)}.part")
     try:
-        if _is_special(path, there := _stat(path)):
-            # Not emptied: behind /dev/stdout may be a file that others append to.
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as out:
-                yield out
-            return
-        target = _target(path)
-        aside = target.with_name(f".tweetmill.{secrets.token_hex(6)}.part")
-        try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as out:
-                if there is not None:
-                    _inherit(out.fileno(), there)
-                yield out
-                out.flush()
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as out:
+            yield out
+            out.flush()
+            if sync:
                 os.fsync(out.fileno())
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise UserError(f"{path} could not be written ({error.strerror}); what was there before is unchanged") from None
-        raise
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
-@contextmanager
-def written_text(path: Path) -> Iterator[TextIO]:
-    """The same for text, in UTF-8 and with line ends as they are written."""
-    with written(path) as out:
-        text = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", newline="")
-        try:
-            yield text
-            text.flush()
-        finally:
-            # `written` closes the file; what a full disk did not take must not be tried once more by the wrapper.
-            with contextlib.suppress(OSError, ValueError):
-                text.detach()
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a whole text: see `written`."""
-    with written_text(path) as out:
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o666, sync: bool = False) -> None:
+    """Replace a file by `content`: see `atomic_write`."""
+    with atomic_write(path, mode=mode, sync=sync) as out:
         out.write(content)
 
 
-def _stat(path: Path) -> os.stat_result | None:
+def write_text(path: Path, content: str, *, mode: int = 0o666, sync: bool = False) -> None:
+    """Replace a file by `content` in UTF-8: see `atomic_write`."""
+    write_bytes(path, content.encode(), mode=mode, sync=sync)
+
+
+@contextmanager
+def atomic_folder(folder: Path, aside: Path, *, replace: bool = False, sync: bool = False) -> Iterator[Path]:
+    """Yield `aside`, to be made and filled by the block; it is renamed to `folder` when the block has ended well.
+
+    Args:
+        folder: is not there, or is empty; see `replace`.
+        aside: beside it. What lies there is removed first, and again when the block fails.
+        replace: remove a folder that is there, just before the rename.
+        sync: wait until the files and both folders' names are safe on disk.
+
+    Raises:
+        OSError: a folder can't be renamed or a file not be synced.
+    """
+    shutil.rmtree(aside, ignore_errors=True)
     try:
-        return path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise DestinationError(f"{str(path)[:200]}: nothing can be written there ({error.strerror})") from None
-    except ValueError:
-        raise DestinationError("a path holds no NUL character") from None
+        yield aside
+        if sync:
+            for path in (*aside.iterdir(), aside):
+                sync_to_disk(path)
+        if replace:
+            shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    if sync:
+        sync_to_disk(folder.parent)
 
 
-def _is_special(path: Path, there: os.stat_result | None) -> bool:
-    """Whether it must be written to as it is: a device or a pipe, and what the system shows of open files, such as /dev/stdout."""
-    if there is None or not stat.S_ISREG(there.st_mode):
-        return there is not None
-    named = os.path.abspath(path)  # noqa: PTH100 - resolving would follow the link
-    return named in ("/dev/stdout", "/dev/stderr") or named.startswith(("/dev/fd/", "/proc/"))
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file or the names in a folder are safe on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
-def _same(there: os.stat_result, other: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        return os.path.samestat(there, other.stat())
-    return False
+def sha256(content: bytes | str) -> str:
+    """Return the SHA-256 of bytes, or of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-def _target(path: Path) -> Path:
-    return Path(os.path.realpath(path))
-
-
-def _inherit(descriptor: int, old: os.stat_result) -> None:
-    with contextlib.suppress(PermissionError):
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; it is read in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from workers import files
+
 FOLDER, FILE = 0o700, 0o600
 UMASK = 0o077
 
@@ -21,15 +23,7 @@ def make_private(folder: Path) -> Path:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, in one step: no reader sees half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)  # never through what somebody laid there
-    try:
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE), "w", encoding="utf-8") as file:
-            file.write(text)
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    files.write_text(path, text, mode=FILE)
 
 
 def discard(file: Path) -> None:

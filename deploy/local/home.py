@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.errors import SettingsError
+from workers.files import sha256
 from workers.permissions import FILE, FOLDER, close_to_others, make_private, write_private
 from workers.settings import STACK_FILE
 
@@ -110,7 +110,7 @@ class Home:
         """
         if len(os.fsencode(self.run)) <= _LONGEST_SOCKET_FOLDER and _PLAIN.fullmatch(str(self.run)):
             return self.run
-        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+        digest = sha256(os.fsencode(self.path))[:12]
         short = Path(tempfile.gettempdir()) / f"tweetmill-{os.geteuid()}-{digest}"
         if len(os.fsencode(short)) > _LONGEST_SOCKET_FOLDER or not _PLAIN.fullmatch(str(short)):
             raise SettingsError(

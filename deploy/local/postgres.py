@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from deploy.local import postgres_user as users
 from deploy.local.postgres_programs import programs
 from deploy.local.processes import spawn
 from workers.errors import SettingsError, Unavailable
+from workers.files import atomic_folder, atomic_write
 from workers.permissions import FILE, make_private
 
 USER = DATABASE = "tweetmill"
@@ -120,8 +120,11 @@ def _here(data: Path) -> str:
 
 def _make(bin_folder: Path, data: Path, log: Path, environment: Mapping[str, str], user: int | None) -> None:
     # Made aside and renamed: an interrupted start leaves no half of a database behind.
-    aside = data.with_name(f".{data.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
+    with atomic_folder(data, data.with_name(f".{data.name}.new")) as aside:
+        _init(bin_folder, aside, log, environment, user)
+
+
+def _init(bin_folder: Path, aside: Path, log: Path, environment: Mapping[str, str], user: int | None) -> None:
     make_private(aside)
     maker = None if user is None else users.idle_account()
     users.give(aside, maker)
@@ -143,16 +146,11 @@ def _make(bin_folder: Path, data: Path, log: Path, environment: Mapping[str, str
     if done.returncode:
         raise Unavailable(f"Postgres: initdb ended with {done.returncode}; {log} says why")
     users.give(aside, user)
-    aside.rename(data)
 
 
 def _write(data: Path, name: str, content: str, user: int | None) -> None:
     """Replace a file of Postgres's, never through what another user laid in its place."""
-    aside = data / f".{name}"
-    aside.unlink(missing_ok=True)
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
+    with atomic_write(data / name, mode=FILE) as file:
+        file.write(content.encode())
         if user is not None:
-            os.fchown(descriptor, user, user)
-    aside.replace(data / name)
+            os.fchown(file.fileno(), user, user)

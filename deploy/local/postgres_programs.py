@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -14,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from workers.errors import SettingsError
+from workers.files import sha256
 
 _SHELL_READS = re.compile(r"[^A-Za-z0-9/._+@,=:~ -]")
 _COPIES = Path("/var/lib")
@@ -77,7 +77,7 @@ def _copied(own: Path, parent: Path) -> Path | None:
     """The copy below `parent`, made if need be; None where none can be made that root alone could have written."""
     install, site = own.parent, own.parents[2]
     made = (own / "postgres").stat()
-    name = hashlib.sha256(f"{install} {made.st_size} {made.st_mtime_ns}".encode(errors="surrogateescape")).hexdigest()[:12]
+    name = sha256(f"{install} {made.st_size} {made.st_mtime_ns}".encode(errors="surrogateescape"))[:12]
     target = parent / f"tweetmill-postgres-{name}"
     try:
         if not target.exists():

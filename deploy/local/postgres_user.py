@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import pwd
 from pathlib import Path
 
 from workers.errors import SettingsError
+from workers.files import sha256
 
 # Ranges of ids that no distribution and no container gives away: the first is free by systemd's list, the second for small maps of ids.
 _RANGES = ((1879048192, 2147483647), (60578, 61184))
@@ -26,7 +26,7 @@ def of(data: Path) -> int | None:
         owner = data.lstat().st_uid
         if owner != 0 and not _has_account(owner):
             return owner
-    seed = int.from_bytes(hashlib.sha256(os.fsencode(data)).digest()[:8])
+    seed = int(sha256(os.fsencode(data))[:16], 16)
     taken = _in_use()
     for first, end in _RANGES:
         if _is_mapped(first) and _is_mapped(end - 1):

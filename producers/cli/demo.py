@@ -33,11 +33,11 @@ def demo(
     It takes 15 to 25 minutes on two cores, and says how long before the long part begins.
     """
     from producers.demo import story
-    from workers import files
+    from workers import destinations
     from workers.settings import get_settings
 
     for file in filter(None, (report, picture)):
-        files.check(file)
+        destinations.check(file)
     if picture is not None and os.path.realpath(report) == os.path.realpath(picture):
         raise typer.BadParameter("--report and --picture are two files: name another one")
     folder = Path(__file__).resolve().parents[2] / "recipes"
@@ -57,13 +57,13 @@ def _draw(evaluation: dict[str, Any], picture: Path) -> None:
 
     from producers.cli.evaluation import tables
     from producers.cli.render.screen import Screen
-    from workers import files
+    from workers import destinations
 
     console = Screen(record=True, file=io.StringIO(), width=100)
     console.print(tables(evaluation))
     drawn = console.export_svg(title="tweetmill demo")
     # Rich refers to a web font; a picture should need nothing but itself.
-    files.write_text(picture, re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
+    destinations.write_text(picture, re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
 
 
 def _render(figures: dict[str, Any]) -> RenderableType:

@@ -50,17 +50,17 @@ def fit(
     from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import NoiseFitSpec
     from tasks import synthesis
-    from workers import files
+    from workers import destinations
 
     if profile is not None:
-        files.check(profile)
+        destinations.check(profile)
     submitted = synthesis.enqueue_fit(NoiseFitSpec(source=source, seed=seed), tweets=_count("tweet"))
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
     result = ended(submitted).result or {}
     if profile is not None:
-        files.write_text(profile, json_text(result["profile"]) + "\n")
+        destinations.write_text(profile, json_text(result["profile"]) + "\n")
         say(f"Profile {result['fingerprint'][:12]} is in {profile}.")
     emit(result["profile"], as_json, _profile_page)
 
@@ -115,10 +115,10 @@ def gauge(
     from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import NoiseGaugeSpec
     from tasks import synthesis
-    from workers import files
+    from workers import destinations
 
     if plot is not None:
-        files.check(plot, [pairs])
+        destinations.check(plot, [pairs])
     spec = NoiseGaugeSpec(pairs=_collection(pairs), source=source, limit=limit, seed=seed)
     submitted = synthesis.enqueue_gauge(spec, tweets=_count("tweet"), pairs=_count("curated"))
     if not wait:

@@ -129,7 +129,7 @@ def summaries(
     as_json: AsJson = False,
 ) -> None:
     """Print summaries with their tweets, flags, model and worker, as they stand now. With --json one array."""
-    from workers import files
+    from workers import destinations
     from workers.catalog import models
     from workers.catalog.summaries import stream
     from workers.database import transaction
@@ -140,7 +140,7 @@ def summaries(
     if raw and form is not Format.CSV:
         raise typer.BadParameter("JSON is exact as it is: --raw goes with --format csv")
     if output is not None and str(output) != streams.STANDARD:
-        files.check(output)
+        destinations.check(output)
     with transaction() as connection:
         job_id = ledger.resolve(connection, job) if job is not None else None
         model_id = models.resolve(connection, model).id if model is not None else None

@@ -134,12 +134,12 @@ def model(
 
 def _save(points: list[Point], name: str, path: Path) -> None:
     from producers.cli.render.plots import save_curve
-    from workers import files
+    from workers import destinations
     from workers.errors import SettingsError, UserError
 
     if not points:
         raise UserError(f"model {name} has no loss curve: it was not trained here")
-    files.check(path)
+    destinations.check(path)
     try:
         save_curve(points, name, path)
     except ImportError:

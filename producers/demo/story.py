@@ -23,7 +23,7 @@ from schemas.payloads import EvaluationSpec, SummarizationSpec
 from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training
 from tasks.enqueue import Submitted
-from workers import files
+from workers import destinations
 from workers.catalog import models
 from workers.database import transaction
 from workers.errors import TweetmillError
@@ -61,7 +61,7 @@ class Report:
         """Write the report, whole or not at all."""
         total = round(sum(self.seconds.values()), 1)
         body = {**self.figures, "seconds": {**self.seconds, "total": total}, "reused": self.reused}
-        files.write_text(path, output.json_text(body, indent=2) + "\n")
+        destinations.write_text(path, output.json_text(body, indent=2) + "\n")
 
 
 def run(settings: Settings, recipes_folder: Path) -> Report:

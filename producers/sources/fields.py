@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -10,6 +9,7 @@ from datetime import datetime
 from producers.sources import dates
 from producers.sources.forms import Fields, Line, RefusalError
 from schemas.records import Tweet
+from workers.files import sha256
 from workers.ingest.readers.errors import RowError
 from workers.ingest.readers.ids import NOTHING, checked_id, kind_of
 from workers.ingest.readers.text import check_characters
@@ -73,7 +73,7 @@ def _without_markup(value: str) -> str:
 
 def id_of_text(text: str) -> str:
     """A stable id for a text that came without one."""
-    return f"sha256-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return f"sha256-{sha256(text)[:32]}"
 
 
 def _usable_string(longest: int) -> Callable[[object], str | None]:

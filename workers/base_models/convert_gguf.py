@@ -14,6 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from workers.files import atomic_folder
 from workers.permissions import make_private
 
 
@@ -26,12 +27,11 @@ def convert(source: Path, out: Path) -> bool:
     if is_complete(out):
         return False
     make_private(out.parent)
-    aside = out.with_name(out.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent) as scratch,
+        atomic_folder(out, out.with_name(out.name + ".tmp"), replace=True) as aside,
+    ):
         _rebuild(_gguf_of(source, Path(scratch)), aside)
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
     return True
 
 

@@ -5,10 +5,8 @@ Nothing here needs torch, so that a job is refused before ranks are started for 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workers.errors import NotFound, UserError
+from workers.files import sha256, sha256_of_file, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +148,7 @@ def digest(folder: Path, cache_folder: Path | None = None) -> str:
     files = [(path.name, cache.sha256_of(path)) for path in weight_files(folder)]
     cache.store()
     config = {key: value for key, value in (_json(folder, CONFIG) or {}).items() if key not in _VOLATILE}
-    return hashlib.sha256(json.dumps([config, files], sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps([config, files], sort_keys=True))
 
 
 def _check_places(folder: Path) -> None:
@@ -260,8 +259,7 @@ class _DigestCache:
         entry = self._known.get(str(real))
         if isinstance(entry, dict) and entry.get("state") == state and isinstance(entry.get("sha256"), str):
             return str(entry["sha256"])
-        with real.open("rb") as file:
-            computed = hashlib.file_digest(file, "sha256").hexdigest()
+        computed = sha256_of_file(real)
         self._known[str(real)] = {"state": state, "sha256": computed}
         self._changed = True
         return computed
@@ -270,10 +268,8 @@ class _DigestCache:
         """Keep what was computed, without what is gone. A folder that can't be written to costs time alone."""
         if self._path is None or not self._changed:
             return
-        aside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with suppress(OSError):
-            aside.write_text(json.dumps(dict(self._standing())), encoding="utf-8")
-            aside.replace(self._path)
+            write_text(self._path, json.dumps(dict(self._standing())))
 
     def _standing(self) -> Iterator[tuple[str, Any]]:
         return ((path, entry) for path, entry in self._known.items() if Path(path).is_file())

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
 from schemas.payloads import Stage
-from workers import files
+from workers import destinations
 from workers.errors import UserError
 from workers.text.instructions import TUNED_SYSTEM
 from workers.text.spreadsheets import harmless
@@ -59,7 +59,7 @@ def write_dataset(
         UserError: there is nothing to write, or the folder's `dataset_info.json` is not LLaMA-Factory's.
     """
     if folder.exists() and not folder.is_dir():
-        raise files.DestinationError(f"{folder} is no folder: name one, there or new, for the files")
+        raise destinations.DestinationError(f"{folder} is no folder: name one, there or new, for the files")
     folder.mkdir(parents=True, exist_ok=True)
     index = _index(folder / DATASET_INFO)
     written = []
@@ -72,7 +72,7 @@ def write_dataset(
             index[f"{name}-{split}"] = dataset_info(form, file.name)
     if not written:
         raise UserError(f"dataset {name}: it has no examples of the split {' or '.join(splits)}")
-    files.write_text(folder / DATASET_INFO, json.dumps(index, ensure_ascii=False, indent=2) + "\n")
+    destinations.write_text(folder / DATASET_INFO, json.dumps(index, ensure_ascii=False, indent=2) + "\n")
     return written
 
 
@@ -90,7 +90,7 @@ def write_file(file: Path, form: Form, rows: Iterable[Row], raw: bool = False) -
     if first is None:
         return None
     digest = hashlib.sha256()
-    with files.written(file) as out:
+    with destinations.open_binary(file) as out:
         count = 0
         for line in _lines(form, _chained(first, iterator), raw):
             encoded = line.encode()

@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterable
 from itertools import groupby
 
+from workers.files import sha256
+
 
 def example_key(stage: str, prompt: str, target: str, origin: str) -> str:
     """Return an example's key: the SHA-256, in hex, of its stage, prompt, target and origin."""
-    return hashlib.sha256(json.dumps([stage, prompt, target, origin]).encode()).hexdigest()
+    return sha256(json.dumps([stage, prompt, target, origin]))
 
 
 def dataset_fingerprint(examples: Iterable[tuple[str, str]]) -> str:

@@ -6,7 +6,6 @@ constant, whatever the size of the source.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from schemas.records import Tweet
 from schemas.synthesis import Columns
 from workers.database import copy_rows, transaction
 from workers.errors import UserError
+from workers.files import sha256
 from workers.ingest import curated_files, pair_files, rejected_rows, shared_ends
 from workers.ingest.bookmark import Bookmark
 from workers.ingest.counts import Counts, Reasons
@@ -172,7 +172,7 @@ def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> tuple[int
     """Store what is new: how many are, how many of them say what another one says, and which have a known id and another text."""
     connection.execute(text(_INCOMING))
     rows = (
-        (ordinal, each.id, each.source, each.text, each.author, each.lang, each.created_at, each.conversation, _text_hash(each.text))
+        (ordinal, each.id, each.source, each.text, each.author, each.lang, each.created_at, each.conversation, sha256(each.text))
         for ordinal, each in enumerate(tweets)
     )
     copy_rows(connection, "COPY incoming FROM STDIN", rows)
@@ -180,10 +180,6 @@ def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> tuple[int
     if stored.inserted == len(tweets):
         return stored.inserted, stored.same_text, ()
     return stored.inserted, stored.same_text, connection.execute(text(_COLLISIONS)).scalars().all()
-
-
-def _text_hash(tweet_text: str) -> str:
-    return hashlib.sha256(tweet_text.encode()).hexdigest()
 
 
 _INCOMING_CURATED = (

@@ -5,7 +5,6 @@ A line that can't be used costs that line alone: it comes back as a `BadLine` wi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from schemas.records import Pair, Reference, WordReference
 from workers.errors import NotFound, UserError
+from workers.files import sha256_of_file
 from workers.ingest.readers import rows
 from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.ids import checked_id
@@ -81,8 +81,7 @@ def collection_name(path: Path) -> str:
         raise NotFound(f"{path}: no such file. Paths in a recipe start at the recipe's folder or at the current one")
     if path.is_dir():
         raise UserError(f"{path} is a folder: name one file in it")
-    with path.open("rb") as file:
-        return f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    return f"{path.name}:{sha256_of_file(path)[:12]}"
 
 
 def read(path: Path, kind: Kind) -> Iterator[CuratedLine | BadLine]:

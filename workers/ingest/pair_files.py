@@ -5,7 +5,6 @@ A row that can't be used costs that row alone: it comes back as a `BadLine` with
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from schemas.forms import MAPPED, Form, FormError, PromptAndAnswer, read_row
 from schemas.synthesis import Columns
 from workers.errors import UserError
+from workers.files import sha256
 from workers.ingest.curated_files import BadLine, CuratedLine, collection_name
 from workers.ingest.readers import rows
 from workers.ingest.readers.errors import RowError, SourceError
@@ -44,7 +44,7 @@ def collection(path: Path, form: Form, columns: Columns, encoding: str | None = 
         except ValueError as error:
             raise UserError(f"encoding {encoding!r}: {error}") from None
     told = f"{form} {columns.model_dump_json()} {encoding or ''} {'bare' if strip_instruction else ''} {_READING}"
-    how = hashlib.sha256(told.encode()).hexdigest()[:8]
+    how = sha256(told)[:8]
     return f"{collection_name(path)}+{how}"
 
 

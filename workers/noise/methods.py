@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from workers.files import sha256
 from workers.noise.fitting import profile
 from workers.noise.fitting.rates import NoiseRates, measure
 from workers.noise.operations import fixed_rates
@@ -36,7 +36,7 @@ class Fixed:
 
     def __init__(self, rates: NoiseRates) -> None:
         self.rates = rates
-        self.fingerprint = hashlib.sha256(rates.model_dump_json().encode()).hexdigest()
+        self.fingerprint = sha256(rates.model_dump_json())
 
     def apply(self, sentence: str, rng: random.Random) -> Noisy:
         """Noise for one clean text."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from workers.files import sha256
 from workers.noise.fitting import profile
 from workers.noise.operations.fitted_style import Fitted
 
@@ -23,7 +23,7 @@ def noised(sentences: Iterable[str], document: str, name: str, seed: int, copies
 
 def _rows(sentences: Iterable[str], noise: Fitted, seed: int, copies: int) -> Iterator[dict[str, Any]]:
     for sentence in sentences:
-        source = hashlib.sha256(sentence.encode()).hexdigest()
+        source = sha256(sentence)
         for copy in range(copies):
             # Of the sentence and not of its place: a line more or less changes no other line's noise.
             noisy = noise.apply(sentence, random.Random(f"apply {seed} {source} {copy}"))

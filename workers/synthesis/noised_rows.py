@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from schemas.payloads import Stage
 from schemas.synthesis import NoiseSource
+from workers.files import sha256
 from workers.noise.methods import Noising
 from workers.synthesis.plan import Plan, answer
-from workers.synthesis.rows import ExampleRow, sha256
+from workers.synthesis.rows import ExampleRow
 from workers.synthesis.split.holdout import fair_shares
 
 Kind = Literal["clean", "summary", "sentence"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,8 +80,3 @@ def _cells(row: ExampleRow) -> list[object]:
 
 def _row(cells: list[Any]) -> ExampleRow:
     return ExampleRow(Stage(cells[0]), *cells[1:])
-
-
-def sha256(text: str) -> str:
-    """The SHA-256 of a text, in hex."""
-    return hashlib.sha256(text.encode()).hexdigest()

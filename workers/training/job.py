@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from schemas.payloads import Stage, TrainingSpec
+from workers import files
 from workers.base_models import files as bases
 from workers.catalog import models
 from workers.database import transaction
@@ -165,13 +166,8 @@ def _keep_adapter(attempt: JobContext, spec: TrainingSpec, result: TrainingResul
     """Copy the adapter to its lasting place, named by its content."""
     target = get_settings().models_folder / "adapters" / f"{spec.name}-{result.sha256[:12]}"
     if not target.exists():
-        aside = target.with_name(f".{target.name}.{attempt.number}")
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(result.adapter, aside)
-        for path in (*aside.iterdir(), aside):
-            checkpoints.sync(path)
-        aside.rename(target)
-        checkpoints.sync(target.parent)
+        with files.atomic_folder(target, target.with_name(f".{target.name}.{attempt.number}"), sync=True) as aside:
+            shutil.copytree(result.adapter, aside)
     return target
 
 

@@ -180,14 +180,14 @@ def _details_of(error: Exception) -> str:
     import traceback
 
     try:
-        from workers import files
+        from workers import destinations
         from workers.settings import get_settings
 
         kept = get_settings().home / "last-error.txt"
         if not kept.parent.is_dir():
             return _DEBUG
         frames = "".join(traceback.format_tb(error.__traceback__))
-        with files.written_text(kept) as out:
+        with destinations.open_text(kept) as out:
             os.chmod(out.fileno(), 0o600)  # noqa: PTH101 - the file has no name yet
             out.write(f"{type(error).__module__}.{type(error).__name__}\n{frames}")
     except Exception:

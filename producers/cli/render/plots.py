@@ -49,10 +49,10 @@ def _averaged(values: Sequence[float], width: int) -> list[float]:
 
 def _save(figure: Figure, path: Path) -> None:
     """Write a picture whole or not at all, in the form that the ending names; without one, as to a device, in PNG."""
-    from workers import files
+    from workers import destinations
 
     form = path.suffix.removeprefix(".").lower() or "png"
-    with files.written(path) as out:
+    with destinations.open_binary(path) as out:
         figure.savefig(out, format=form, dpi=150)
 
 

@@ -71,9 +71,9 @@ def destination(path: Path | None) -> Iterator[TextIO]:
         DestinationError: nothing can be written there.
     """
     if path is not None and str(path) != STANDARD:
-        from workers import files
+        from workers import destinations
 
-        with files.written_text(path) as out:
+        with destinations.open_text(path) as out:
             yield out
         return
     try:

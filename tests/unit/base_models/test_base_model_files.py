@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -201,13 +202,13 @@ def test_a_digest_is_computed_once_and_again_when_the_file_is_another(base: Path
     cache = tmp_path / "cache"
     cache.mkdir()
     computed: list[Path] = []
-    sha256 = bases.hashlib.file_digest
+    sha256 = hashlib.file_digest
 
     def counted(file: Any, name: str) -> Any:
         computed.append(Path(file.name))
         return sha256(file, name)
 
-    monkeypatch.setattr(bases.hashlib, "file_digest", counted)
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     own = digest(base, cache)
     assert digest(base, cache) == own
     assert len(computed) == 1

@@ -133,6 +133,13 @@ def test_two_attempts_never_write_the_same_folder(tmp_path: Path) -> None:
     assert checkpoints.newest(tmp_path, "same", {}).checkpoint.manifest.attempt == 2  # type: ignore[union-attr]
 
 
+def test_a_damaged_checkpoint_of_the_same_attempt_is_replaced(tmp_path: Path) -> None:
+    (made(tmp_path).folder / "weight.safetensors").unlink()
+
+    assert made(tmp_path) == checkpoints.verify(tmp_path / "step-000050-a1")
+    assert names(tmp_path) == ["step-000050-a1"]
+
+
 def test_pruning_spares_what_is_kept_what_is_unknown_yet_and_what_an_heir_made(tmp_path: Path) -> None:
     for step, attempt in ((50, 1), (150, 1), (100, 2), (150, 2), (200, 2), (100, 3)):
         made(tmp_path, step, attempt)

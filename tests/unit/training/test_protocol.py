@@ -10,7 +10,7 @@ import pytest
 
 from schemas.payloads import TrainingSpec
 from workers.training.launcher.supervisor import Watchdog
-from workers.training.protocol.outcome import Failure, read_failure, record_failure, write_atomically
+from workers.training.protocol.outcome import Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import PROGRESS_FILE, Done, ProgressReader, ProgressWriter, Step
 
@@ -47,12 +47,6 @@ def test_the_first_failure_is_kept(tmp_path: Path) -> None:
 
 def test_ranks_that_died_without_a_word_have_no_failure(tmp_path: Path) -> None:
     assert read_failure(tmp_path) is None
-
-
-def test_writing_leaves_nothing_beside_the_file(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "result.json", "{}")
-
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_a_payload_survives_its_file(tmp_path: Path) -> None:

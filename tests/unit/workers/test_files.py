@@ -1,227 +1,120 @@
-"""A file that a verb writes is whole, or as it was before; a device, a pipe or a link stays what it is."""
+"""A file or folder is replaced whole or not at all, with the mode that was asked for."""
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import os
+import secrets
 import stat
 import threading
 from pathlib import Path
 
 import pytest
 
-from producers.cli import main
 from workers import files
-from workers.errors import UserError
-from workers.files import DestinationError
-from workers.text.spreadsheets import cell_of, harmless, harmless_id
 
 
-def left(folder: Path) -> list[str]:
+def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
-    before = os.umask(0o027)
+def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "result.json", "old")
+    files.write_text(tmp_path / "result.json", "né\n", sync=True)
+    assert (tmp_path / "result.json").read_bytes() == "né\n".encode()
+    files.write_bytes(tmp_path / "result.json", b"\xff\r\n")
+    assert (tmp_path / "result.json").read_bytes() == b"\xff\r\n"
+    assert names(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize(("umask", "asked", "found"), [(0o022, 0o666, 0o644), (0o077, 0o666, 0o600), (0o000, 0o600, 0o600)])
+def test_the_mode_is_what_the_umask_leaves(umask: int, asked: int, found: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
     try:
-        files.write_text(tmp_path / "new", "a\r\nb\n")
+        files.write_text(tmp_path / "new", "x", mode=asked)
     finally:
         os.umask(before)
-    assert (tmp_path / "new").read_bytes() == b"a\r\nb\n"
-    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
-    assert left(tmp_path) == ["new"]
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == found
 
 
-def test_a_replaced_file_keeps_its_mode(tmp_path):
-    old = tmp_path / "old"
-    old.write_text("old")
-    old.chmod(0o604)
-    files.write_text(old, "new")
-    assert (old.read_text(), stat.S_IMODE(old.stat().st_mode)) == ("new", 0o604)
-
-
-def test_what_breaks_in_between_leaves_the_old_file_and_nothing_else(tmp_path):
-    old = tmp_path / "old"
-    old.write_text("old")
+def test_a_block_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
 
     def break_off() -> None:
-        with files.written_text(old) as out:
-            out.write("half")
+        with files.atomic_write(tmp_path / "file") as out:
+            out.write(b"half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         break_off()
-    assert (old.read_text(), left(tmp_path)) == ("old", ["old"])
+    assert ((tmp_path / "file").read_text(), names(tmp_path)) == ("old", ["file"])
 
 
-@pytest.mark.parametrize("absolute", [True, False])
-def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path, absolute):
-    (tmp_path / "elsewhere").mkdir()
-    target = tmp_path / "elsewhere" / "target"
-    target.write_text("old")
-    link = tmp_path / "link"
-    link.symlink_to(target if absolute else Path("elsewhere/target"))
-    files.write_text(link, "new")
-    assert link.is_symlink()
-    assert target.read_text() == "new"
-    assert left(tmp_path / "elsewhere") == ["target"]
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    files.write_text(tmp_path / ("n" * 255), "x")
+    assert names(tmp_path) == ["n" * 255]
 
 
-def test_a_link_that_leads_nowhere_yet_makes_its_file(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "later")
-    files.write_text(tmp_path / "link", "new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "later").read_text() == "new"
+def test_a_file_is_never_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("as it was")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "guessed")
+    (tmp_path / ".tweetmill.guessed.part").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        files.write_text(tmp_path / "note", "new")
+    assert victim.read_text() == "as it was"
 
 
-def test_a_device_is_written_through():
-    before = Path("/dev/null").stat()
-    files.write_text(Path("/dev/null"), "gone")
-    after = Path("/dev/null").stat()
-    assert stat.S_ISCHR(after.st_mode)
-    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+def test_a_reader_sees_the_old_content_or_the_new(tmp_path: Path) -> None:
+    path, old, new = tmp_path / "file", "a" * 100_000, "b" * 100_000
+    files.write_text(path, old)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            files.write_text(path, new)
+            files.write_text(path, old)
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        assert {path.read_text() for _ in range(300)} <= {old, new}
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert names(tmp_path) == ["file"]
 
 
-def test_a_pipe_is_written_through(tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    got: list[str] = []
-    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
-    reader.start()
-    files.write_text(pipe, "through")
-    reader.join(20)
-    assert got == ["through"]
-    assert stat.S_ISFIFO(pipe.stat().st_mode)
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_folder_appears_when_it_is_filled(tmp_path: Path, sync: bool) -> None:
+    with files.atomic_folder(tmp_path / "model", tmp_path / ".model.new", sync=sync) as aside:
+        aside.mkdir()
+        (aside / "weights").write_text("w")
+        assert not (tmp_path / "model").exists()
+    assert (names(tmp_path), names(tmp_path / "model")) == (["model"], ["weights"])
 
 
-def test_an_open_file_of_the_system_is_written_behind_what_it_holds(tmp_path):
-    with (tmp_path / "redirected").open("w+") as redirected:
-        redirected.write("before\n")
-        redirected.flush()
-        files.write_text(Path(f"/dev/fd/{redirected.fileno()}"), "behind\n")
-    assert (tmp_path / "redirected").read_text() == "before\nbehind\n"
+def test_a_folder_that_is_there_is_replaced_only_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").touch()
+    (tmp_path / ".new").mkdir()
+    (tmp_path / ".new" / "rest of a killed writer").touch()
+
+    def fill(**options: bool) -> None:
+        with files.atomic_folder(tmp_path / "model", tmp_path / ".new", **options) as aside:
+            aside.mkdir()
+            (aside / "new").touch()
+
+    with pytest.raises(OSError, match="not empty"):
+        fill()
+    assert (names(tmp_path), names(tmp_path / "model")) == (["model"], ["old"])
+    fill(replace=True)
+    assert (names(tmp_path), names(tmp_path / "model")) == (["model"], ["new"])
 
 
-def test_a_full_device_is_one_sentence():
-    with pytest.raises(UserError, match=r"^/dev/full could not be written \(No space left on device\)"):
-        files.write_text(Path("/dev/full"), "x" * 100_000)
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
-    old = tmp_path / "old"
-    old.write_text("old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="what was there before is unchanged"):
-        files.write_text(old, "new")
-    assert (old.read_text(), left(tmp_path)) == ("old", ["old"])
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("", "is a folder: name a file in it"),
-        ("missing/file", "there is no such folder to write into"),
-        ("a-file/below", "a-file is no folder"),
-        ("n" * 300, "nothing can be written there .File name too long"),
-        ("loop", "nothing can be written there"),
-        ("nul\0", "a path holds no NUL character"),
-    ],
-)
-def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path, path, said):
-    (tmp_path / "a-file").touch()
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(DestinationError, match=said):
-        files.check(tmp_path / path)
-
-
-def test_a_right_that_is_missing_is_told(tmp_path, monkeypatch):
-    (tmp_path / "theirs").touch()
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
-    with pytest.raises(DestinationError, match="you have no right to write into"):
-        files.check(tmp_path / "new")
-    with pytest.raises(DestinationError, match="you have no right to write to it"):
-        files.check(Path("/dev/null"))
-
-
-def test_what_is_read_is_not_written(tmp_path):
-    read = tmp_path / "pairs.jsonl"
-    read.touch()
-    (tmp_path / "link").symlink_to(read)
-    os.link(read, tmp_path / "other-name")
-    for named in ("pairs.jsonl", "link", "other-name", "./pairs.jsonl"):
-        with pytest.raises(DestinationError, match="is what is read"):
-            files.check(tmp_path / named, [None, read])
-    files.check(tmp_path / "new", [read])
-
-
-def test_a_verb_refuses_a_wrong_place_with_exit_code_2(tmp_path, capsys):
-    for arguments in (["summaries", "-o", str(tmp_path)], ["noise", "gauge", "--plot", str(tmp_path / "missing" / "a.svg")]):
-        assert main(arguments) == 2
-        assert "Traceback" not in capsys.readouterr().err
-
-
-FORMULAS = (
-    "=1+1",
-    "+1",
-    "-2",
-    "@SUM(A1)",
-    "\t=1",
-    "\r=1",
-    "\n=1",
-    " =1",
-    "'=1",
-    "''@x",
-    "\uff1d1",
-    "=cmd|' /C calc'!A0",
-    '=HYPERLINK("x")',
-)
-PLAIN = ("", "late again", "1+1=2", "'quoted' words", "a@b", "#tag", "'", "''", "\u2212 a true minus", "12")
-
-
-@pytest.mark.parametrize("cell", FORMULAS)
-def test_a_cell_that_begins_a_formula_is_text(cell):
-    assert harmless(cell) == f"'{cell}"
-
-
-@pytest.mark.parametrize("cell", PLAIN)
-def test_any_other_cell_stays(cell):
-    assert harmless(cell) == cell
-
-
-@pytest.mark.parametrize("cell", [*FORMULAS, *PLAIN])
-def test_a_cell_comes_back_as_it_was(cell):
-    line = io.StringIO()
-    csv.writer(line, quoting=csv.QUOTE_ALL).writerow([harmless(cell)])
-    assert [cell_of(written) for written in next(csv.reader(io.StringIO(line.getvalue(), newline="")))] == [cell]
-
-
-@pytest.mark.parametrize(
-    ("written", "cell"),
-    [('="12"', "12"), ('="said ""no"""', 'said "no"'), ('\'="12"', '="12"'), ('="a"&"b"', '="a"&"b"'), ("=2+2", "=2+2")],
-)
-def test_a_formula_that_is_nothing_but_a_text_is_that_text(written: str, cell: str) -> None:
-    assert cell_of(written) == cell
-
-
-@pytest.mark.parametrize(
-    ("id_", "written"),
-    [
-        ("1", "1"),
-        ("0", "0"),
-        ("123456789012345", "123456789012345"),
-        ("1234567890123456", "'1234567890123456"),
-        ("1290000000000000512", "'1290000000000000512"),
-        ("007", "'007"),
-        ("1e5", "'1e5"),
-        ("2026-01-02", "'2026-01-02"),
-        ("at://did:plc:x/3k", "at://did:plc:x/3k"),
-        ("=x", "'=x"),
-    ],
-)
-def test_an_id_is_neither_rounded_nor_taken_for_a_date(id_, written):
-    assert harmless_id(id_) == written
+def test_digests_are_those_of_hashlib(tmp_path: Path) -> None:
+    known = hashlib.sha256("né".encode()).hexdigest()
+    (tmp_path / "file").write_text("né", encoding="utf-8")
+    assert files.sha256("né") == files.sha256("né".encode()) == files.sha256_of_file(tmp_path / "file") == known

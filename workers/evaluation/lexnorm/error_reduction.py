@@ -7,7 +7,6 @@ and a perfect cleaner 1; spoiling more words than one mends gives less than 0.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from workers.evaluation.bootstrap import Figure, ratio
 from workers.evaluation.lexnorm.word_alignment import Span, Word, spans, words
+from workers.files import sha256
 
 FOLDS = 10
 
@@ -138,5 +138,4 @@ def _best(tally: Mapping[str, Counter[Span]]) -> Dictionary:
 
 
 def _fold(row: Gold, seed: int) -> int:
-    digest = hashlib.sha256(f"{seed} {' '.join(_texts(row.words))}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % FOLDS
+    return int(sha256(f"{seed} {' '.join(_texts(row.words))}")[:16], 16) % FOLDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import random
@@ -16,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workers.errors import UserError
+from workers.files import sha256
 from workers.noise.fitting.keyboards import KEYBOARDS
 from workers.noise.fitting.rates import NoiseRates, measure
 from workers.noise.fitting.style_vectors import COLUMNS, Style, style_of
@@ -133,7 +133,7 @@ class NoiseProfile(Part):
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of everything in it, in whatever order its keys were stored."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True))
 
     @cached_property
     def vectors(self) -> list[Style]:

@@ -1,7 +1,7 @@
 """Checkpoints on disk: a folder that is whole or not there, and is read only where its manifest vouches for every byte.
 
-A checkpoint is written under a name that ends in `.partial`. When its files are safe on disk the manifest follows, with their sizes
-and SHA-256, and last of all the folder gets its name. A kill or a power cut at any moment leaves the earlier checkpoints as they
+A checkpoint is written under a name that ends in `.partial`: its files, and a manifest with their sizes and SHA-256. When all of them
+are safe on disk the folder gets its name. A kill or a power cut at any moment leaves the earlier checkpoints as they
 were. The attempt is part of the name, so that one that lost its lease and does not know it can't write where its heir does.
 
 Nothing here loads torch, and nothing is ever unpickled: see `docs/adr/0007-checkpoints-of-our-own.md`.
@@ -9,9 +9,7 @@ Nothing here loads torch, and nothing is ever unpickled: see `docs/adr/0007-chec
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -21,10 +19,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from schemas.payloads import TrainingSpec
+from workers import files
 from workers.errors import TweetmillError, UserError
 from workers.permissions import make_private
 from workers.training.protocol.manifest import MANIFEST_FILE, FileEntry, Manifest
-from workers.training.rank.lora import sha256_of
 from workers.training.rank.schedule import global_batch
 
 PARTIAL = ".partial"
@@ -70,52 +68,27 @@ def identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "") -> str
         OSError: when the file can't be read.
     """
     deciding = spec.model_dump(mode="json", exclude=_INDIFFERENT)
-    return hashlib.sha256(json.dumps([sha256_of(train_file), deciding, *filter(None, [base_sha256])], sort_keys=True).encode()).hexdigest()
+    return files.sha256(json.dumps([files.sha256_of_file(train_file), deciding, *filter(None, [base_sha256])], sort_keys=True))
 
 
-def write(parent: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Stored:
-    """Keep `files` as a checkpoint under `parent`. When this returns, it will survive a power cut.
+def write(parent: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Stored:
+    """Keep `contents`, by the names of their files, as a checkpoint under `parent`. When this returns, it will survive a power cut.
 
     Raises:
         OSError: the disk is full, or worse. Nothing is left behind, and earlier checkpoints are as they were.
     """
     make_private(parent)
     folder = parent / manifest.folder_name
-    partial = folder.with_name(folder.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    entries = {name: FileEntry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest()) for name, content in files.items()}
+    entries = {name: FileEntry(bytes=len(content), sha256=files.sha256(content)) for name, content in contents.items()}
     whole = manifest.model_copy(update={"files": entries})
     described = whole.model_dump_json(indent=2).encode()
-    try:
-        for name, content in files.items():
-            _write_through(partial / name, content)
-        _write_through(partial / MANIFEST_FILE, described)
-        sync(partial)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if folder.exists():
-        _remove(folder)  # of this very attempt, and found unusable when it began anew
-    partial.rename(folder)
-    sync(parent)
-    return Stored(folder, whole, hashlib.sha256(described).hexdigest())
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or the names in a folder are safe on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # What is there by that name is of this very attempt, and was found unusable when it began anew.
+    with files.atomic_folder(folder, folder.with_name(folder.name + PARTIAL), replace=True, sync=True) as partial:
+        partial.mkdir()
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
+        (partial / MANIFEST_FILE).write_bytes(described)
+    return Stored(folder, whole, files.sha256(described))
 
 
 def verify(folder: Path) -> Stored:
@@ -145,7 +118,7 @@ def read(stored: Stored, name: str) -> bytes:
         raise Unusable(f"{name} can't be read: {error.strerror}") from None
     if len(content) != entry.bytes:
         raise Unusable(f"{name} has {len(content)} bytes, and the manifest says {entry.bytes}")
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
+    if files.sha256(content) != entry.sha256:
         raise Unusable(f"{name} has another sha256 than the manifest says")
     return content
 
@@ -162,7 +135,7 @@ def _described(folder: Path) -> Stored:
         raise Unusable(f"its manifest is that of {manifest.folder_name}")
     if any(Path(name).name != name for name in manifest.files):
         raise Unusable("its manifest names a file elsewhere")
-    return Stored(folder, manifest, hashlib.sha256(described).hexdigest())
+    return Stored(folder, manifest, files.sha256(described))
 
 
 def newest(parent: Path, identity: str, known: Mapping[str, str]) -> Choice:

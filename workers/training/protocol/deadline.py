@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers import clock
+from workers import clock, files
 
 
 def extend(file: Path, until: float) -> None:
     """Let the ranks run until `until`, a moment of `clock.now`. A reader sees the old deadline or the new one."""
-    aside = file.with_name(f".{file.name}")
-    aside.write_text(repr(until))
-    aside.replace(file)
+    files.write_text(file, repr(until))
 
 
 def has_passed(file: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from enum import IntEnum
 from pathlib import Path
 from typing import Literal
@@ -121,16 +120,6 @@ class TrainingStopped(TweetmillError):
     def __init__(self, reason: StopReason) -> None:
         super().__init__(f"the training was stopped: {reason}")
         self.reason = reason
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees all of it or nothing, even when the power fails."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def record_failure(run_folder: Path, failure: Failure) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from schemas.payloads import TrainingSpec
+from workers import files
 from workers.base_models.precision import Dtype
-from workers.training.protocol.outcome import write_atomically
 
 PAYLOAD_FILE = "payload.json"
 ADAPTER_FOLDER = "adapter"
@@ -50,7 +50,7 @@ class RunPayload(BaseModel):
     def write(self) -> Path:
         """Keep the payload in its run's folder, and return where."""
         path = self.run_folder / PAYLOAD_FILE
-        write_atomically(path, self.model_dump_json(indent=2))
+        files.write_text(path, self.model_dump_json(indent=2), sync=True)
         return path
 
     @property

@@ -6,10 +6,10 @@ before the first step every rank proves that the group has the size asked for an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 from workers.errors import UserError
+from workers.files import sha256
 from workers.training.rank.data import Visit
 
 
@@ -36,8 +36,8 @@ def check_group(*, asked: int, started: int, joined: int, distributed_type: str)
 
 def fingerprint(batches: Iterable[Sequence[Visit]]) -> int:
     """A 63-bit number that two ranks share only when they see the same visits in the same order."""
-    digest = hashlib.sha256(";".join(",".join(f"{visit.number}:{visit.index}" for visit in batch) for batch in batches).encode())
-    return int.from_bytes(digest.digest()[:8], "big") >> 1
+    digest = sha256(";".join(",".join(f"{visit.number}:{visit.index}" for visit in batch) for batch in batches))
+    return int(digest[:16], 16) >> 1
 
 
 def check_slices(fingerprints: Sequence[int]) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from schemas.payloads import TrainingSpec
+from workers import files
 from workers.base_models import loading
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
 from workers.settings import get_settings
-from workers.training.protocol.outcome import RESULT_FILE, Rejected, TrainingResult, write_atomically
+from workers.training.protocol.outcome import RESULT_FILE, Rejected, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
 from workers.training.rank.checkpointer import Checkpointer, Signal
@@ -68,7 +69,7 @@ def train(run: RunPayload) -> None:
         result = _result(run, trainer, rejected, final_loss, tokens, sha256, checkpointer.seconds, first)
         result = result.model_copy(update={"base_sha256": record.sha256})
         progress.write(Done())
-        write_atomically(run.run_folder / RESULT_FILE, result.model_dump_json(indent=2))
+        files.write_text(run.run_folder / RESULT_FILE, result.model_dump_json(indent=2), sync=True)
     accelerator.wait_for_everyone()
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workers import files
 from workers.base_models import loading
 
 if TYPE_CHECKING:
@@ -46,21 +45,11 @@ class Lora:
 
     def export(self, model: torch.nn.Module, folder: Path, base: BaseRecord) -> str:
         """Write the adapter as PEFT does, without its model card."""
-        aside = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(aside, ignore_errors=True)
         saved: Any = model
-        saved.save_pretrained(aside, safe_serialization=True)
-        for file in aside.iterdir():
-            if file.name not in {WEIGHTS_FILE, CONFIG_FILE}:
-                file.unlink()
-        base.write(aside)
-        digest = sha256_of(aside / WEIGHTS_FILE)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.replace(folder)
-        return digest
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        with files.atomic_folder(folder, folder.with_name(f".{folder.name}.partial"), replace=True) as aside:
+            saved.save_pretrained(aside, safe_serialization=True)
+            for file in aside.iterdir():
+                if file.name not in {WEIGHTS_FILE, CONFIG_FILE}:
+                    file.unlink()
+            base.write(aside)
+            return files.sha256_of_file(aside / WEIGHTS_FILE)
