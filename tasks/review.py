@@ -9,9 +9,8 @@ from sqlalchemy import text
 
 from schemas.payloads import Queue, ReviewedSpec, Stage
 from tasks.enqueue import Submitted, fingerprint, submit
-from tasks.synthesis import overwritten
 from workers.app import app
-from workers.catalog import datasets
+from workers.catalog import dataset_names, datasets
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs import attempt
@@ -62,7 +61,9 @@ def enqueue_apply(name: str, new_name: str) -> Submitted:
         raise UserError(f"dataset {name}: no example is reviewed yet. `tweetmill review {name}` does that")
     spec = ReviewedSpec(dataset=name, name=new_name)
     key = fingerprint(APPLY, spec, dataset.fingerprint, said)
-    return submit(APPLY, Queue.SYNTHESIS, spec, overwritten(key, new_name))
+    with transaction() as connection:
+        key = dataset_names.key_to_build(connection, key, new_name)
+    return submit(APPLY, Queue.SYNTHESIS, spec, key)
 
 
 @app.task(name=APPLY, bind=True)  # type: ignore[untyped-decorator]

@@ -31,7 +31,15 @@ from workers.settings import Settings, get_settings
 TRANSPORT_ALIASES.update(redis="workers.jobs.message_guard:CarefulTransport", rediss="workers.jobs.message_guard:CarefulTransport")
 
 # The one place where the lower floor names the upper one, as strings: Celery imports them when a worker starts.
-TASK_MODULES = ("tasks.synthesis", "tasks.review", "tasks.training", "tasks.evaluation", "tasks.summarization", "tasks.maintenance")
+TASK_MODULES = (
+    "tasks.synthesis",
+    "tasks.noise",
+    "tasks.review",
+    "tasks.training",
+    "tasks.evaluation",
+    "tasks.summarization",
+    "tasks.maintenance",
+)
 
 
 # Unless told so, kombu tries for six seconds to reach a Redis that is away, and a producer would wait for it at each job.

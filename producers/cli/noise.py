@@ -49,12 +49,12 @@ def fit(
     """Learn from ingested tweets what people do to English: how often, how unevenly, and what goes with what. Counts only, no text."""
     from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import NoiseFitSpec
-    from tasks import synthesis
+    from tasks import noise
     from workers import destinations
 
     if profile is not None:
         destinations.check(profile)
-    submitted = synthesis.enqueue_fit(NoiseFitSpec(source=source, seed=seed), tweets=_count("tweet"))
+    submitted = noise.enqueue_fit(NoiseFitSpec(source=source, seed=seed), tweets=_count("tweet"))
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
@@ -76,7 +76,7 @@ def apply(
 ) -> None:
     """Mess up clean sentences. One JSON object a line: the noisy text, the clean one, and each operation with the word it was done at."""
     del as_json
-    from tasks import synthesis
+    from tasks import noise
     from workers.ingest import curated_files
 
     refused: list[BadLine] = []
@@ -84,7 +84,7 @@ def apply(
     if not path.exists():
         raise FileNotFoundError(2, "No such file", str(file))
     document = profile.read_text(encoding="utf-8")
-    for row in synthesis.noised(_clean(curated_files.read(path, "sentences"), refused), document, str(profile), seed, copies):
+    for row in noise.noised(_clean(curated_files.read(path, "sentences"), refused), document, str(profile), seed, copies):
         streams.write(json_text(row) + "\n")
     if refused:
         first = refused[0]
@@ -114,13 +114,13 @@ def gauge(
     """Ask a classifier to tell noise from real tweets by style: 0.5 is as good as real, 1 is plain to see. Says what gives it away."""
     from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import NoiseGaugeSpec
-    from tasks import synthesis
+    from tasks import noise
     from workers import destinations
 
     if plot is not None:
         destinations.check(plot, [pairs])
     spec = NoiseGaugeSpec(pairs=_collection(pairs), source=source, limit=limit, seed=seed)
-    submitted = synthesis.enqueue_gauge(spec, tweets=_count("tweet"), pairs=_count("curated"))
+    submitted = noise.enqueue_gauge(spec, tweets=_count("tweet"), pairs=_count("curated"))
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return

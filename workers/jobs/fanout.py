@@ -17,6 +17,12 @@ from schemas.states import PARENT_MOVES, RETRIABLE, JobState, sources_of
 from workers.errors import UserError
 from workers.jobs.events import record, record_many
 
+_OPEN = """
+UPDATE job SET remaining = :shards,
+    progress = jsonb_build_object('total', cast(:rows AS int), 'shards', cast(:shards AS int)),
+    state = CASE WHEN :shards = 0 THEN 'done' ELSE state END, finished_at = CASE WHEN :shards = 0 THEN now() END
+WHERE id = :parent
+"""
 _SHARDS_ENDED = """
 UPDATE job SET remaining = remaining - :ended,
     progress = progress || jsonb_build_object('failed_shards', coalesce((progress->>'failed_shards')::int, 0) + :failed)
@@ -32,6 +38,11 @@ RETURNING 1
 _WHY = """
 SELECT error->>'message' FROM job WHERE parent = :parent AND state <> 'done' AND error IS NOT NULL ORDER BY finished_at, id LIMIT 1
 """
+
+
+def open_parent(connection: Connection, parent: uuid.UUID, *, shards: int, rows: int) -> None:
+    """Set a parent's count of shards and of rows; without any shard it is done."""
+    connection.execute(text(_OPEN), {"parent": parent, "shards": shards, "rows": rows})
 
 
 def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, failed: int) -> None:

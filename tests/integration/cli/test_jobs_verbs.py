@@ -282,10 +282,10 @@ def test_watching_a_job_that_is_not_there_says_so(engine):
 
 def test_ctrl_c_stops_the_watching_and_not_the_job(engine, servers):
     held = claimed(engine, add(engine, kind="training.train"))
-    command = f"lambda: watching.watch(uuid.UUID('{held.job}'))"
-    # A shell that runs the tests in the background has its children ignore Ctrl-C: this one shall not.
+    command = f"lambda: progress.watch(uuid.UUID('{held.job}'))"
+    # A shell that runs the tests in the background has its children ignore Ctrl-C: this one must not.
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heeding}; import sys, uuid; from producers.cli import output, watching; sys.exit(output.exit_code_of({command}))"
+    code = f"{heeding}; import sys, uuid; from producers.cli.render import output, progress; sys.exit(output.exit_code_of({command}))"
     watching = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert watching.stderr is not None
     assert "running" in watching.stderr.readline()
