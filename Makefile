@@ -43,7 +43,7 @@ faults: setup ## The fault tests at full length (about half an hour); writes the
 	@mkdir -p build && rm -f build/faults.jsonl
 	@$(BIN)/python -m pytest tests -m fault --thorough --figures build/faults.jsonl; ended=$$?; $(BIN)/python -m tests.faults && exit $$ended
 
-check: setup ## Style, types and the import law
+check: setup ## Style, types and the import contracts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

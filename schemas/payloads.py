@@ -120,6 +120,11 @@ class TrainingSpec(Payload):
         return self
 
     @property
+    def global_batch(self) -> int:
+        """Examples that one optimizer step learns from, over all ranks."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size
+
+    @property
     def asked_dtype(self) -> Literal["auto", "float32", "bfloat16"]:
         """What `dtype` and `bf16` ask for together."""
         if self.bf16 is None:

@@ -4,14 +4,14 @@
         worker = start(CELERY_BROKER_URL=f"redis://127.0.0.1:{line.port}/0")
         line.lose()
 
-It stands before a TCP address or a Unix socket, and knows nothing of what passes.
+It stands before a TCP address or a Unix socket, and passes on what it does not understand.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,11 +28,15 @@ class _Link:
 
 
 class Proxy:
-    """Listens on a port of 127.0.0.1 and forwards to `target`: a Unix socket, or host and port. Its methods block until they are done."""
+    """Listens on a port of 127.0.0.1 and forwards to `target`: a Unix socket, or host and port. Its methods block until they are done.
 
-    def __init__(self, target: Path | tuple[str, int]) -> None:
+    `change` is applied to each chunk of the server's answers.
+    """
+
+    def __init__(self, target: Path | tuple[str, int], change: Callable[[bytes], bytes] = bytes) -> None:
         self.port = 0
         self._target = target
+        self._change = change
         self._latency = 0.0
         self._flows = asyncio.Event()
         self._links: set[_Link] = set()
@@ -117,7 +121,7 @@ class Proxy:
         try:
             server_reader, server_writer = await self._reach_target()
             writers.append(server_writer)
-            await asyncio.gather(self._pump(link, reader, server_writer), self._pump(link, server_reader, writer))
+            await asyncio.gather(self._pump(link, reader, server_writer), self._pump(link, server_reader, writer, self._change))
         except (OSError, asyncio.CancelledError):
             pass  # whoever waits at the other end sees its connection close, and that is all there is to say
         finally:
@@ -130,11 +134,13 @@ class Proxy:
             return await asyncio.open_unix_connection(self._target)
         return await asyncio.open_connection(*self._target)
 
-    async def _pump(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes] = bytes
+    ) -> None:
         while chunk := await reader.read(_CHUNK):
             await asyncio.sleep(self._latency / 2)
             await self._pass(link)
-            writer.write(chunk)
+            writer.write(change(chunk))
             await writer.drain()
         await self._pass(link)  # the end of a connection is news as well, and held back like any other
         writer.close()

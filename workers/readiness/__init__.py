@@ -1,1 +1,1 @@
-"""What keeps a worker from starting: the checks of Postgres, Redis and the clock, one list for all who ask."""
+"""Check Postgres, Redis, the clock and the disk before a worker starts; `tweetmill status` shows the same findings."""

@@ -1,7 +1,6 @@
-"""List what of Redis, Postgres and this machine keeps a worker from starting: one list for all who ask.
+"""List what of Redis, Postgres and this machine keeps a worker from starting.
 
-`tweetmill status` shows what a worker would refuse, in the same words. What is judged, and the words, are in `redis_checks.py`,
-`postgres_checks.py` and `clock_skew.py`.
+`tweetmill status` shows the same findings. The single checks and their words are in `redis.py`, `postgres.py` and `clock_skew.py`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Finding:
 
 
 def redis_findings(reading: RedisReading, settings: Settings) -> list[Finding]:
-    """What of Redis keeps a worker from starting."""
+    """Return what of Redis keeps a worker from starting."""
     lasting = [
         redis_checks.append_only(reading),
         redis_checks.eviction(reading),
@@ -51,7 +50,7 @@ def redis_findings(reading: RedisReading, settings: Settings) -> list[Finding]:
 
 
 def database_findings(reading: DatabaseReading, for_worker: bool) -> list[Finding]:
-    """What of Postgres keeps a worker from starting; without `for_worker`, what keeps all workers from it, whatever their login."""
+    """Return what of Postgres keeps a worker from starting; without `for_worker`, what keeps all workers from it, whatever their login."""
     lasting = [
         postgres_checks.schema(reading),
         postgres_checks.tables(reading) if reading.schema else None,
@@ -63,7 +62,7 @@ def database_findings(reading: DatabaseReading, for_worker: bool) -> list[Findin
 
 
 def machine_findings(settings: Settings) -> list[Finding]:
-    """What of this machine keeps a worker from starting."""
+    """Return what of this machine keeps a worker from starting."""
     folder = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
     lasting = None
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
@@ -78,6 +77,6 @@ def _findings(lasting: Iterable[str | None], passing: Iterable[str | None]) -> l
 
 
 def redis_warnings(reading: RedisReading) -> list[str]:
-    """What of Redis somebody should look at, though workers start."""
+    """Return what of Redis somebody should look at, though workers start."""
     old = redis_checks.old_release(reading)
     return [old] if old else []

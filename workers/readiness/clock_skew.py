@@ -13,10 +13,10 @@ CLOCK_TOLERANCE = 1.0
 
 
 def clock_ahead(ask: Callable[[], float], clock: Clock = time.time) -> float:
-    """Seconds by which this machine's clock is surely ahead of a server's, below 0 when it is behind.
+    """Return by how many seconds this machine's clock is at least ahead of a server's; below 0 when it is behind.
 
-    The server's answer belongs to the middle of the round trip, give or take half of it, and that half is given away. The quickest
-    of three answers counts.
+    The server's answer belongs to the middle of the round trip, give or take half of it, and that half is subtracted. The quickest of
+    three answers counts.
     """
     best = (math.inf, 0.0)
     for _ in range(3):
@@ -29,7 +29,7 @@ def clock_ahead(ask: Callable[[], float], clock: Clock = time.time) -> float:
 
 
 def clock_of(server: str, ahead: float) -> str | None:
-    """A worker that is ahead takes messages for lost that others are only just starting on."""
+    """Return why the clocks are too far apart: a worker that is ahead takes messages for lost that others have just begun."""
     if abs(ahead) <= CLOCK_TOLERANCE:
         return None
     direction = "ahead of" if ahead > 0 else "behind"

@@ -1,4 +1,6 @@
-"""Ask Postgres where it stands and what this login may do, and judge what of it fails jobs: each judgement is one small function.
+"""Ask Postgres where its tables stand and what this login may do, and check what of it fails jobs: one function a check.
+
+Each returns a sentence, or None where nothing is wrong.
 
 `workers.readiness.checks` makes the list of what keeps a worker from starting.
 """
@@ -56,7 +58,7 @@ def read_database(settings: Settings, clock: Clock = time.time) -> DatabaseReadi
 
 
 def tables(reading: DatabaseReading) -> str | None:
-    """The tables must be those that this code expects."""
+    """Check that the tables are those that this code expects."""
     if reading.revision == reading.head:
         return None
     stand = "there are no tables yet" if reading.revision is None else f"the tables stand at {reading.revision}"
@@ -64,14 +66,14 @@ def tables(reading: DatabaseReading) -> str | None:
 
 
 def schema(reading: DatabaseReading) -> str | None:
-    """Without a schema there is no place for tables."""
+    """Check that there is a schema for the tables."""
     if reading.schema is not None:
         return None
     return "Postgres: the search path names no schema that is there and that this login may use: CREATE SCHEMA it, and GRANT USAGE on it"
 
 
 def writable(reading: DatabaseReading) -> str | None:
-    """Every job ends with a write."""
+    """Check that it takes writes: every job ends with one."""
     if reading.standby:
         return "Postgres is a standby, which takes no writes: let DATABASE_URL name the primary (target_session_attrs=read-write finds it)"
     if reading.read_only:
@@ -83,14 +85,14 @@ def writable(reading: DatabaseReading) -> str | None:
 
 
 def encoding(reading: DatabaseReading) -> str | None:
-    """Tweets hold every sign that there is."""
+    """Check that the encoding can hold tweets."""
     if reading.encoding == "UTF8":
         return None
     return f"Postgres: the database's encoding is {reading.encoding}, which can't hold tweets: CREATE DATABASE … ENCODING 'UTF8'"
 
 
 def rights(reading: DatabaseReading, for_worker: bool) -> str | None:
-    """A login that can only read does no work; a producer's is enough to put jobs into the queue."""
+    """Check that this login may do a worker's work; without `for_worker`, at least a producer's, which is to put jobs into the queue."""
     if reading.may_work is not False or (reading.may_enqueue and not for_worker):
         return None
     return "Postgres: this login may not do a worker's work: take one of the role tweetmill_worker, after `tweetmill migrate` by the owner"

@@ -1,4 +1,4 @@
-"""Ask Redis how it is set up, and judge what of it would lose messages: each judgement is one small function.
+"""Ask Redis how it is set up, and check what of it would lose messages: one function a check, which returns a sentence or None.
 
 `workers.readiness.checks` makes the list of what keeps a worker from starting.
 """
@@ -78,21 +78,21 @@ def _redis_time(client: Redis) -> float:
 
 
 def append_only(reading: RedisReading) -> str | None:
-    """A restart must not empty the queues."""
+    """Check that a restart does not empty the queues."""
     if reading.append_only is not False:
         return None
     return f"{reading.product} keeps no append-only file, so a restart would empty the queues: start it with --appendonly yes"
 
 
 def eviction(reading: RedisReading) -> str | None:
-    """A full memory must not throw queues away."""
+    """Check that a full memory does not throw queues away."""
     if reading.eviction in (None, "noeviction"):
         return None
     return f"{reading.product} evicts keys (maxmemory-policy {reading.eviction}) and would lose queues: set it to noeviction"
 
 
 def old_release(reading: RedisReading) -> str | None:
-    """Whoever can write to the queues must not be able to run code in Redis."""
+    """Check that who can write to the queues can't run code in Redis."""
     numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", reading.version)
     if numbers is None:
         return None
@@ -108,40 +108,43 @@ def old_release(reading: RedisReading) -> str | None:
 
 
 def may_be_mended(reading: RedisReading) -> bool:
-    """Whether a distribution or a service may have mended an old release under its number: it runs from where these install theirs."""
-    return reading.executable is not None and not re.match(r"/(?:usr/local|opt|home|root|data|tmp|srv)/", reading.executable)
+    """Return whether a distribution or a service may have mended an old release under its number.
+
+    Either runs it from where packages are installed, or does not say from where. What lies elsewhere somebody put there by hand.
+    """
+    return re.match(r"/(?:usr/local|opt|home|root|data|tmp|srv)/", reading.executable or "") is None
 
 
 def replica(reading: RedisReading) -> str | None:
-    """A replica takes no messages."""
+    """Check that it is no replica, which takes no messages."""
     if reading.role in (None, "master", "primary"):
         return None
     return f"{reading.product} is a replica, which takes no messages: let CELERY_BROKER_URL name its primary"
 
 
 def cluster(reading: RedisReading) -> str | None:
-    """Celery's commands touch keys that a cluster spreads over several servers."""
+    """Check that it is no cluster, which spreads the keys of Celery's commands over several servers."""
     if reading.mode != "cluster":
         return None
     return f"{reading.product} runs in cluster mode, where queues would lie on several servers: use one without (cluster-enabled no)"
 
 
 def disk_of_redis(reading: RedisReading) -> str | None:
-    """What can't be written would be lost by a restart, and it takes no messages until then."""
+    """Check that it can write: it takes no messages otherwise, and a restart would lose what it holds."""
     if reading.writes_to_disk is not False:
         return None
     return f"{reading.product} can't write its append-only file and takes no messages: make room on its disk"
 
 
 def memory_of_redis(reading: RedisReading) -> str | None:
-    """A full memory takes no messages."""
+    """Check that its memory has room for messages."""
     if not reading.memory_full:
         return None
     return f"{reading.product}'s memory is full and it takes no messages: raise its maxmemory"
 
 
 def visibility(reading: RedisReading, settings: Settings) -> str | None:
-    """The shortest timeout of all workers on a Redis is the one that holds, so they must agree."""
+    """Check that all workers of a Redis have the same timeout, since the shortest of them is the one that holds."""
     agreed = reading.visibility_timeout
     if agreed in (None, settings.visibility_timeout):
         return None

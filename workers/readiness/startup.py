@@ -1,12 +1,11 @@
-"""What a worker makes sure of before it takes a job: everything that `workers.readiness.checks` judges.
+"""Check the servers and this machine before a worker takes a job: all that `workers.readiness.checks` lists.
 
-A worker that starts in spite of it would lose messages, run jobs twice, or fail in the middle of one. `workers/app.py` calls
+A worker that starts in spite of a finding would lose messages, run jobs twice, or fail in the middle of one. `workers/app.py` calls
 `pass_or_exit` on Celery's signal `worker_init`, so that every way of starting a worker goes through it.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -26,14 +25,15 @@ from workers.settings import Settings
 if TYPE_CHECKING:
     from redis import Redis
 
-logger = logging.getLogger(__name__)
-
 _RENEWED_EVERY = 20.0
 _LONGEST_WAIT = 5.0
 
 
-def check(settings: Settings, clock: Clock = time.time) -> None:
+def check(settings: Settings, clock: Clock = time.time) -> list[str]:
     """Refuse to start a worker that would lose messages, run jobs twice, or fail in the middle of one.
+
+    Returns:
+        What somebody should look at, though workers start.
 
     Raises:
         NotReady: naming each reason and its cure.
@@ -46,16 +46,15 @@ def check(settings: Settings, clock: Clock = time.time) -> None:
     if found:
         kind = Unavailable if all(finding.passes for finding in found) else NotReady
         raise kind("; ".join(finding.text for finding in found))
-    for warning in redis_warnings(redis):
-        logger.warning("%s", warning)
+    return redis_warnings(redis)
 
 
 def ask_redis(settings: Settings, clock: Clock = time.time, *, agreeing: bool = False) -> RedisReading:
-    """Read what Redis says of itself, and where nothing else speaks against it agree on the visibility timeout.
+    """Ask Redis how it is set up; with `agreeing`, and if it is fit for a worker, agree on the visibility timeout.
 
     Raises:
         SettingsError: the address is wrong, or user or password are refused.
-        NotReady: it will not do, whenever it is asked.
+        NotReady: it would refuse the next time, too.
         Unavailable: it does not answer.
     """
     from redis.exceptions import NoPermissionError, RedisError
@@ -74,11 +73,11 @@ def ask_redis(settings: Settings, clock: Clock = time.time, *, agreeing: bool = 
 
 
 def ask_database(settings: Settings, clock: Clock = time.time) -> DatabaseReading:
-    """Read what Postgres says of itself.
+    """Ask Postgres where its tables and its clock stand.
 
     Raises:
         SettingsError: the address is wrong, or user or password are refused.
-        NotReady: it will not do, whenever it is asked.
+        NotReady: it would refuse the next time, too.
         Unavailable: it does not answer.
     """
     from psycopg import Error
@@ -91,7 +90,7 @@ def ask_database(settings: Settings, clock: Clock = time.time) -> DatabaseReadin
 
 
 def _no_answer(server: str, reason: Reason) -> TweetmillError:
-    """A refusal will be the same the next time; a server that is away comes back."""
+    """Return the error for a server that refused us or did not answer: a refusal will be the same the next time."""
     kind = SettingsError if reason.login else NotReady if reason.for_good else Unavailable
     return kind(reason.told_of(server))
 
@@ -108,7 +107,7 @@ def agree(client: Redis, timeout: int) -> int | None:
 
 
 def keep_agreement(settings: Settings, every: float = _RENEWED_EVERY) -> threading.Event:
-    """From a thread, keep the agreed timeout in Redis, every so many seconds, until this process ends or the event is set."""
+    """Start a thread that renews the agreed timeout in Redis each `every` seconds, until this process ends or the event is set."""
     stop = threading.Event()
 
     def keep() -> None:
@@ -130,7 +129,9 @@ def pass_or_exit(settings: Settings) -> None:
     wait = 0.5
     while True:
         try:
-            check(settings)
+            for warning in check(settings):
+                # Celery sets its logging up later.
+                sys.stderr.write(f"tweetmill: warning: {warning}\n")
             break
         except Unavailable as error:
             sys.stderr.write(f"tweetmill: {error}. Trying again\n")

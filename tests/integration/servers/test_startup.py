@@ -21,6 +21,7 @@ from deploy import worker as node
 from schemas.migrations import head
 from tests.conftest import Servers
 from tests.support import jobs
+from tests.support.proxy import Proxy
 from tests.support.valkey import free_port, valkey
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.errors import NotReady
@@ -97,6 +98,39 @@ def test_an_evicting_policy_that_is_set_while_a_worker_runs_shows_in_status(engi
             client.config_set("maxmemory-policy", "allkeys-random")
         (problem,) = status(CELERY_BROKER_URL=url(port))["problems"]
         assert "allkeys-random" in problem
+
+
+def old_release(executable: str) -> Callable[[bytes], bytes]:
+    """What makes a current Valkey say of itself that it is 8.1.0, run from `executable`; no answer changes its length."""
+
+    def at(found: re.Match[bytes]) -> bytes:
+        folder, _, name = executable.encode().rpartition(b"/")
+        return b"executable:" + folder + b"/".rjust(len(found[1]) - len(executable) + 1, b"/") + name
+
+    def change(answer: bytes) -> bytes:
+        return re.sub(rb"executable:([^\r\n]+)", at, re.sub(rb"valkey_version:9\.\d\.\d", b"valkey_version:8.1.0", answer))
+
+    return change
+
+
+def test_an_old_release_of_a_distribution_is_a_warning_and_a_worker_starts(engine: Engine, tmp_path: Path, start: Start):
+    with valkey(tmp_path) as port, Proxy(("127.0.0.1", port), old_release("/usr/bin/valkey")) as packaged:
+        told = status(CELERY_BROKER_URL=url(packaged.port))
+        (warning,) = told["warnings"]
+        assert (told["redis"]["version"], told["problems"]) == ("8.1.0", [])
+        assert "Valkey 8.1.0 is open to CVE-2025-49844" in warning
+        worker = start(CELERY_BROKER_URL=url(packaged.port))
+        assert wait_for(worker.is_ready), worker.log
+        assert worker.log.splitlines().count(f"tweetmill: warning: {warning}") == 1
+
+
+def test_an_old_release_that_was_put_there_by_hand_is_refused(engine: Engine, tmp_path: Path):
+    with valkey(tmp_path) as port, Proxy(("127.0.0.1", port), old_release("/opt/bin/valkey")) as by_hand:
+        (problem,) = status(CELERY_BROKER_URL=url(by_hand.port))["problems"]
+        code, told = refusal("celery", tmp_path, CELERY_BROKER_URL=url(by_hand.port))
+    assert code == 1, told
+    assert "Valkey 8.1.0 is open to CVE-2025-49844" in problem
+    assert problem in told
 
 
 def status(**environment: str) -> dict[str, Any]:

@@ -54,15 +54,15 @@ def test_an_open_release_is_named_with_the_cve_the_cure_and_the_way_round_it(pro
 
 
 def test_an_old_release_is_allowed_where_the_operator_says_so():
-    old = reading(product="Redis", version="7.0.15")
+    old = reading(product="Redis", version="7.0.15", executable="/usr/local/bin/redis-server")
     assert len(redis_problems(old, Settings())) == 1
     assert redis_problems(old, Settings(allow_old_redis=True)) == []
 
 
 @pytest.mark.parametrize(
-    "place", ["/usr/bin/redis-server", "/usr/bin/redis-check-rdb", "/usr/sbin/redis-server", "/rdsdbbin/redis/bin/redis-server", ""]
+    "place", ["/usr/bin/redis-server", "/usr/bin/redis-check-rdb", "/usr/sbin/redis-server", "/rdsdbbin/redis/bin/redis-server", "", None]
 )
-def test_an_old_release_of_a_distribution_or_a_service_is_a_warning(place: str):
+def test_an_old_release_of_a_distribution_or_a_service_is_a_warning(place: str | None):
     old = reading(product="Redis", version="7.0.15", executable=place)
     assert redis_problems(old, Settings()) == []
     (warning,) = readiness.redis_warnings(old)

@@ -23,7 +23,6 @@ from workers import files
 from workers.errors import TweetmillError, UserError
 from workers.permissions import make_private
 from workers.training.protocol.manifest import MANIFEST_FILE, FileEntry, Manifest
-from workers.training.rank.schedule import global_batch
 
 PARTIAL = ".partial"
 _NAME = re.compile(r"step-(?P<step>\d{6,})-a(?P<attempt>\d+)")
@@ -170,7 +169,7 @@ def check_batch(manifest: Manifest, spec: TrainingSpec) -> None:
     Raises:
         UserError: saying which value would do.
     """
-    asked = global_batch(spec)
+    asked = spec.global_batch
     if asked == manifest.global_batch:
         return
     per_device = spec.per_device_train_batch_size

@@ -22,7 +22,7 @@ from workers.training.rank.checkpointer import Checkpointer, Signal
 from workers.training.rank.data import Visit, plan_batches
 from workers.training.rank.group_checks import check_group, check_slices, fingerprint
 from workers.training.rank.methods import METHODS
-from workers.training.rank.schedule import global_batch, learning_rate, steps_of
+from workers.training.rank.schedule import learning_rate, steps_of
 from workers.training.rank.setup import agree_on_precision, load_model, read_examples, start_accelerator
 from workers.training.rank.step import Trainer, make_step, seed_of, slices
 
@@ -47,8 +47,8 @@ def train(run: RunPayload) -> None:
     )
     examples, rejected = read_examples(run, tokenizer)
     spec = run.spec
-    steps = steps_of(len(examples), spec.num_train_epochs, global_batch(spec), spec.max_steps)
-    batches = plan_batches([len(example) for example in examples], steps, global_batch(spec), spec.seed)
+    steps = steps_of(len(examples), spec.num_train_epochs, spec.global_batch, spec.max_steps)
+    batches = plan_batches([len(example) for example in examples], steps, spec.global_batch, spec.seed)
     _check_process_group(spec, accelerator, batches)
     method = METHODS[spec.method]
     model, optimizer = load_model(spec, method, folder, tokenizer, accelerator, precision.dtype)

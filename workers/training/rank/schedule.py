@@ -5,14 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from schemas.payloads import TrainingSpec
-
 Schedule = Literal["linear", "cosine", "constant"]
-
-
-def global_batch(spec: TrainingSpec) -> int:
-    """Examples that one optimizer step learns from, over all ranks."""
-    return spec.per_device_train_batch_size * spec.gradient_accumulation_steps * spec.world_size
 
 
 def steps_of(examples: int, epochs: float, global_batch: int, max_steps: int = -1) -> int:

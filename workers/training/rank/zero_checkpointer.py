@@ -13,7 +13,6 @@ from workers.training.protocol.outcome import Preempted
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Checkpoint, ProgressWriter
 from workers.training.rank.checkpointer import Signal
-from workers.training.rank.schedule import global_batch
 from workers.training.rank.step import Trainer
 from workers.training.rank.zero_state import MOMENTS, WEIGHT, gather, optimizer_step, restore
 
@@ -97,7 +96,7 @@ class ZeroCheckpointer:
             attempt=self._run.attempt,
             world_size=spec.world_size,
             zero_stage=spec.zero_stage,
-            global_batch=global_batch(spec),
+            global_batch=spec.global_batch,
             tokens=tokens,
             seconds=self.seconds,
             optimizer_step=optimizer_step(engine),
