@@ -1,4 +1,4 @@
-"""What Postgres does for each statement of the ledger when a million jobs are in it.
+"""Explains each statement of the ledger with a million jobs in its tables.
 
 Nothing is copied here: the ledger's own functions are called, and each statement that touches a large table is explained, with the
 parameters it came with, right before it runs.
@@ -11,17 +11,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
+from sqlmodel import Session
 
 from benchmarks.servers import empty
 from schemas.payloads import Payload, Queue
 from schemas.states import JobState
 from tasks import enqueue
-from workers.database import get_engine
-from workers.jobs import fanout, ledger, maintenance, worker_registry
-from workers.jobs import queries as views
+from workers.database import get_engine, session_on
+from workers.jobs import fanout, ledger, maintenance, queries, worker_registry
 
 JOBS, QUICK_JOBS = 1_000_000, 20_000
 LARGE_TABLES = ("job", "job_event")
@@ -86,19 +87,19 @@ class Nothing(Payload):
 
 
 # A year of use: nearly all done, most of them shards; some thousands wait, some hundreds run, a few of these with a dead worker.
-_FAMILIES = """
+_PARENTS = """
 INSERT INTO job (id, kind, queue, idempotency_key, state, remaining, attempt, created_at, started_at, finished_at, progress)
 SELECT md5('parent' || n)::uuid, 'summarization.summarize', 'summarization', 'parent' || n,
        CASE WHEN n <= 20 THEN 'running' ELSE 'done' END, CASE WHEN n <= 20 THEN 250 ELSE 0 END, 1,
        moment, moment, CASE WHEN n > 20 THEN moment END, '{}'
-FROM (SELECT n, now() - n * interval '1 hour' AS moment FROM generate_series(1, :families) AS n) AS made
+FROM (SELECT n, now() - n * interval '1 hour' AS moment FROM generate_series(1, :parents) AS n) AS made
 """
 _JOBS = """
 INSERT INTO job (id, kind, queue, idempotency_key, payload, state, parent, attempt, failures, owner, lease_until, published_at,
                  created_at, started_at, finished_at, orders)
 SELECT md5('job' || n)::uuid, (ARRAY['summarization.shard', 'training.train', 'synthesis.build', 'evaluation.evaluate'])[1 + kind],
        (ARRAY['summarization', 'training', 'synthesis', 'evaluation'])[1 + kind], 'job' || n, '{"first": 0, "last": 256}', state,
-       CASE WHEN kind = 0 AND n <= :families * 250 THEN md5('parent' || 1 + n / 250)::uuid END,
+       CASE WHEN kind = 0 AND n <= :parents * 250 THEN md5('parent' || 1 + n / 250)::uuid END,
        (state <> 'queued')::int, (state IN ('failed', 'quarantined'))::int, CASE WHEN state <> 'queued' THEN 'worker-' || n % 100 END,
        CASE WHEN state = 'running' THEN now() + (n % 30 - 1) * interval '1 minute' END,
        CASE WHEN state = 'queued' AND n % 4 = 0 THEN now() END,
@@ -114,12 +115,12 @@ _HAPPENED = "INSERT INTO job_event (job, attempt, event) SELECT id, attempt, 'cl
 
 def fill(engine: Engine, jobs: int) -> None:
     """Put so many jobs, with an event each, into the empty tables, and let Postgres count them."""
-    families = jobs // 300
+    parents = jobs // 300
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL session_replication_role = replica"))  # no look for the parent of each row
-        connection.execute(text(_FAMILIES), {"families": families})
-        connection.execute(text(_JOBS), {"families": families, "jobs": jobs - families})
+        connection.execute(text(_PARENTS), {"parents": parents})
+        connection.execute(text(_JOBS), {"parents": parents, "jobs": jobs - parents})
         connection.execute(text(_HAPPENED))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
@@ -187,7 +188,7 @@ def _steps(engine: Engine) -> dict[str, Step]:
     """Each function that speaks to the ledger, on a job that it is meant for."""
     waits = _one(engine, "state = 'queued' AND published_at IS NULL AND parent IS NULL")
     whole = _one(engine, "state = 'running' AND remaining IS NOT NULL")
-    return _attempts(engine, waits, whole) | _upkeep() | _families(engine, waits, whole) | _looks(waits, whole)
+    return _attempts(engine, waits, whole) | _maintenance() | _fanout(engine, waits, whole) | _queries(waits, whole)
 
 
 def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
@@ -209,30 +210,31 @@ def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
         "ledger.has_ended": lambda c: ledger.has_ended(c, _claimed(c, waits)),
         "ledger.resolve, latest": lambda c: ledger.resolve(c, "latest"),
         "ledger.resolve, beginning": lambda c: ledger.resolve(c, str(waits)[:18]),
-        "submission.submit": lambda _: enqueue.submit("upkeep.work", Queue.UPKEEP, Nothing(), uuid.uuid4().hex),
+        "enqueue.submit": lambda _: enqueue.submit("upkeep.work", Queue.UPKEEP, Nothing(), uuid.uuid4().hex),
     }
 
 
-def _upkeep() -> dict[str, Step]:
+def _maintenance() -> dict[str, Step]:
     return {
-        "upkeep.reap": maintenance.reap,
-        "upkeep.relay": _relay,
-        "upkeep.find_lost": lambda c: maintenance.find_lost(c, _QUEUE, lambda _: 0, maintenance.Shortfall(patience=0)),
-        "roster.leave": lambda c: worker_registry.leave(c, "worker-7", 1),
-        "roster.live": _live,
+        "maintenance.reap": maintenance.reap,
+        "maintenance.relay": _relay,
+        "maintenance.find_lost": lambda c: maintenance.find_lost(c, _QUEUE, lambda _: 0, maintenance.Shortfall(patience=0)),
+        "worker_registry.leave": lambda c: worker_registry.leave(c, "worker-7", 1),
+        "worker_registry.live": _live,
     }
 
 
-def _families(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
+def _fanout(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
     ended = _one(engine, "state = 'done' AND remaining IS NOT NULL")
     broken = _one(engine, "state = 'failed' AND parent IS NULL")
     return {
-        "family.cancel, one job": lambda c: fanout.cancel(c, waits),
-        "family.cancel, with its shards": lambda c: fanout.cancel(c, whole),
-        "family.shards_ended, the last one, which failed": lambda c: _end_shards(c, whole),
-        "family.retry, one job": lambda c: fanout.retry(c, [JobState.FAILED], broken),
-        "family.retry, a family's failed": lambda c: fanout.retry(c, [JobState.FAILED], ended),
-        "family.retry, all quarantined": lambda c: fanout.retry(c, [JobState.QUARANTINED]),
+        "fanout.open_parent": lambda c: fanout.open_parent(c, whole, shards=250, rows=64_000),
+        "fanout.cancel, one job": lambda c: fanout.cancel(c, waits),
+        "fanout.cancel, with its shards": lambda c: fanout.cancel(c, whole),
+        "fanout.shards_ended, the last one, which failed": lambda c: _end_shards(c, whole),
+        "fanout.retry, one job": lambda c: fanout.retry(c, [JobState.FAILED], broken),
+        "fanout.retry, a parent's failed shards": lambda c: fanout.retry(c, [JobState.FAILED], ended),
+        "fanout.retry, all quarantined": lambda c: fanout.retry(c, [JobState.QUARANTINED]),
     }
 
 
@@ -241,19 +243,28 @@ def _end_shards(connection: Connection, parent: uuid.UUID) -> None:
     fanout.shards_ended(connection, parent, ended=left, failed=1)
 
 
-def _looks(waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
-    return {
-        "views.jobs": views.jobs,
-        "views.jobs, running": lambda c: views.jobs(c, state=JobState.RUNNING, shards=True),
-        "views.jobs, quarantined": lambda c: views.jobs(c, state=JobState.QUARANTINED),
-        "views.jobs, of a kind": lambda c: views.jobs(c, kind="training"),
-        "views.quarantined": views.quarantined,
-        "views.job": lambda c: views.job(c, waits),
-        "views.events, one job": lambda c: views.events(c, waits),
-        "views.events, with its shards": lambda c: views.events(c, whole),
-        "views.last_events": lambda c: views.last_events(c, whole, limit=20),
-        "views.shards": lambda c: views.shards(c, whole),
+def _queries(waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
+    asked: dict[str, Callable[[Session], object]] = {
+        "queries.jobs": queries.jobs,
+        "queries.jobs, running": lambda s: queries.jobs(s, state=JobState.RUNNING, shards=True),
+        "queries.jobs, quarantined": lambda s: queries.jobs(s, state=JobState.QUARANTINED),
+        "queries.jobs, of a kind": lambda s: queries.jobs(s, kind="training"),
+        "queries.quarantined": queries.quarantined,
+        "queries.job": lambda s: queries.job(s, waits),
+        "queries.job_status": lambda s: queries.job_status(s, waits),
+        "queries.events, one job": lambda s: queries.events(s, waits),
+        "queries.events, with its shards": lambda s: queries.events(s, whole),
+        "queries.last_events": lambda s: queries.last_events(s, whole, limit=20),
+        "queries.shards": lambda s: queries.shards(s, whole),
+        "queries.metrics": lambda s: queries.metrics(s, waits),
+        "queries.rejected": lambda s: queries.rejected(s, waits),
     }
+    return {name: partial(_in_session, query) for name, query in asked.items()}
+
+
+def _in_session(query: Callable[[Session], object], connection: Connection) -> None:
+    with session_on(connection) as session:
+        query(session)
 
 
 def _claimed(connection: Connection, job: uuid.UUID) -> ledger.Claim:

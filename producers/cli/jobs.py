@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,13 +16,15 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from workers.jobs.queries import EventView, JobView
+    from schemas.tables.jobs import Job, JobEvent
+    from workers.jobs.queries import JobStatus
 
 Reference = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, the beginning of it, or latest.")]
 
 _COLOURS = {"queued": "dim", "running": "cyan", "done": "green", "failed": "red", "cancelled": "yellow", "quarantined": "bold red"}
 _FOLLOW_EVERY = 0.5
 _EVENTS_SHOWN = 12
+_OF_A_REJECTED_ROW = {"origin", "row_key", "field", "reason"}
 _NAMES = 18  # characters for the name of a fact
 
 
@@ -44,13 +45,13 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List the newest jobs."""
-    from workers.database import transaction
-    from workers.jobs import queries as views
+    from workers import database
+    from workers.jobs import queries
 
-    with transaction() as connection:
-        found = views.jobs(connection, state=state, kind=kind, shards=every, limit=limit)
-        quarantined = views.quarantined(connection)
-    emit(found, as_json, _jobs_table)
+    with database.session() as session:
+        found = queries.jobs(session, state=state, kind=kind, shards=every, limit=limit)
+        quarantined = queries.quarantined(session)
+    emit([each.as_dict() for each in found], as_json, lambda _: _jobs_table(found))
     if not found and not as_json:
         say("No such job." if state or kind else "No job yet. `tweetmill demo` shows the way.")
     if quarantined and not as_json:
@@ -62,19 +63,18 @@ def jobs(
 
 def job(reference: Reference, as_json: AsJson = False) -> None:
     """Show one job: how it stands, what it was asked, what came of it, and what happened on the way."""
-    from workers.database import transaction
-    from workers.jobs import ledger
-    from workers.jobs import queries as views
+    from workers import database
+    from workers.jobs import ledger, queries
 
-    with transaction() as connection:
-        id_ = ledger.resolve(connection, reference)
-        found = views.job(connection, id_)
-        shards = views.shards(connection, id_)
-        rejected, first = views.rejected(connection, id_)
-        seen: dict[str, Any] = {**asdict(found), "shards": shards.states, "rows": shards.rows, "rows_done": shards.rows_done}
-        seen |= {"rejected": rejected, "rejected_rows": [asdict(row) for row in first]}
-        seen |= {"metrics": [asdict(row) for row in views.metrics(connection, id_)]}
-        seen |= {"events": [asdict(event) for event in views.last_events(connection, id_, limit=_EVENTS_SHOWN)]}
+    with database.session() as session:
+        id_ = ledger.resolve(session.connection(), reference)
+        found = queries.job_status(session, id_)
+        shards = queries.shards(session, id_)
+        rejected, first = queries.rejected(session, id_)
+        seen: dict[str, Any] = {**found.as_dict(), "shards": shards.states, "rows": shards.rows, "rows_done": shards.rows_done}
+        seen |= {"rejected": rejected, "rejected_rows": [row.model_dump(include=_OF_A_REJECTED_ROW) for row in first]}
+        seen |= {"metrics": [row.model_dump(exclude={"job"}) for row in queries.metrics(session, id_)]}
+        seen |= {"events": [event.model_dump() for event in queries.last_events(session, id_, limit=_EVENTS_SHOWN)]}
     emit(seen, as_json, lambda _: _job_page(found, seen))
 
 
@@ -86,20 +86,19 @@ def logs(
     """Show what happened to a job and its shards, oldest first. With --json one object a line."""
     import time
 
-    from workers.database import transaction
-    from workers.jobs import ledger
-    from workers.jobs import queries as views
+    from workers import database
+    from workers.jobs import ledger, queries
 
-    with transaction() as connection:
-        id_ = ledger.resolve(connection, reference)
+    with database.session() as session:
+        id_ = ledger.resolve(session.connection(), reference)
     after = 0
     while True:
-        with transaction() as connection:
+        with database.session() as session:
             # Before the events: what a final job did is all written.
-            ended = views.job(connection, id_).final
-            events = views.events(connection, id_, after=after)
+            ended = queries.job(session, id_).final
+            events = queries.events(session, id_, after=after)
         for event in events:
-            streams.write((json_text(asdict(event)) if as_json else _event_line(event, id_)) + "\n")
+            streams.write((json_text(event.model_dump()) if as_json else _event_line(event, id_)) + "\n")
             after = event.id
         if not events and (ended or not follow):
             return
@@ -139,40 +138,40 @@ def retry(
     say(f"Queued {len(again)} job{'' if len(again) == 1 else 's'} again.")
 
 
-def _jobs_table(found: list[JobView]) -> RenderableType:
+def _jobs_table(found: list[JobStatus]) -> RenderableType:
     from producers.cli.render.listing import Column, Listing
     from producers.cli.render.progress import duration
 
     columns = (Column("job"), Column("kind", 3), Column("state"), Column("created", 1), Column("took", 2), Column("progress", least=40))
     rows = [
         (
-            str(each.id)[:8],
-            each.kind.rpartition(".")[2],
-            _coloured(each.state),
-            f"{each.created_at:%Y-%m-%d %H:%M}",
+            str(each.job.id)[:8],
+            each.job.kind.rpartition(".")[2],
+            _coloured(each.job.state),
+            f"{each.job.created_at:%Y-%m-%d %H:%M}",
             duration(each.seconds),
-            _stands(each),
+            _stands(each.job),
         )
         for each in found
     ]
     return Listing(columns, rows)
 
 
-def _stands(found: JobView) -> str:
+def _stands(found: Job) -> str:
     """Why a job failed, or how far it is."""
     from producers.cli.render.progress import sight
-    from workers.jobs.queries import ShardsView
+    from workers.jobs.queries import ShardCounts
 
     if found.error and found.state is not JobState.DONE:
         return str(found.error.get("message"))
-    return sight(found, ShardsView()).line
+    return sight(found, ShardCounts()).line
 
 
-def _job_page(found: JobView, seen: dict[str, Any]) -> RenderableType:
+def _job_page(status: JobStatus, seen: dict[str, Any]) -> RenderableType:
     """One line a fact, cut where the terminal ends; what somebody must read whole, an error, is wrapped instead."""
     from rich.console import Group
 
-    facts = _facts(found, seen)
+    found, facts = status.job, _facts(status, seen)
     parts: list[RenderableType] = [_one_line(f"{name:<{_NAMES}} ", value) for name, value in facts]
     if found.error:
         parts.append(_wrapped("error", f"{found.error.get('class')}: {found.error.get('message')}", "red"))
@@ -188,10 +187,10 @@ def _job_page(found: JobView, seen: dict[str, Any]) -> RenderableType:
     return Group(*parts, *events)
 
 
-def _facts(found: JobView, seen: dict[str, Any]) -> list[tuple[str, str | Text]]:
+def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Text]]:
     from producers.cli.render.progress import duration
 
-    state = _coloured(found.state)
+    found, state = status.job, _coloured(status.job.state)
     facts: list[tuple[str, str | Text]] = [
         ("job", str(found.id)),
         ("kind", found.kind),
@@ -199,7 +198,7 @@ def _facts(found: JobView, seen: dict[str, Any]) -> list[tuple[str, str | Text]]
         ("progress", _stands(found) if not found.error else ""),
         ("tries", f"{found.attempt}, {found.failures} of {found.max_failures} failures, {found.preemptions} times given back"),
         ("worker", found.owner or "none yet"),
-        ("took", duration(found.seconds)),
+        ("took", duration(status.seconds)),
     ]
     if found.error and found.error.get("worker"):
         facts.append(("happened on", f"{found.error['worker']}, host {found.error.get('host', 'unknown')}"))
@@ -244,8 +243,8 @@ def _reason(row: dict[str, Any]) -> str:
     return f"{where}: {row['reason']}"
 
 
-def _event_line(event: EventView, asked: uuid.UUID) -> str:
-    return line(_event_row(asdict(event), asked))
+def _event_line(event: JobEvent, asked: uuid.UUID) -> str:
+    return line(_event_row(event.model_dump(), asked))
 
 
 def _event_row(event: dict[str, Any], asked: uuid.UUID) -> str:

@@ -12,9 +12,9 @@ from producers.cli.render.output import line, say
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
+    from schemas.tables.jobs import Job
     from tasks.enqueue import Submitted
     from workers.ingest.counts import Counts
-    from workers.jobs.queries import JobView
 
 RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", metavar="FILE", help="The recipe, a YAML file.")]
 Overrides = Annotated[
@@ -44,7 +44,7 @@ Encoding = Annotated[
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the job until it ends, or return once it is queued.")]
 
 
-def ended(submitted: Submitted) -> JobView:
+def ended(submitted: Submitted) -> Job:
     """Watch a job to its end.
 
     Raises:
@@ -80,16 +80,15 @@ def take_up(submitted: Submitted) -> JobState | None:
 
     Whoever asks once more for what was cancelled or failed wants it done.
     """
-    from workers.database import transaction
-    from workers.jobs import fanout
-    from workers.jobs import queries as views
+    from workers import database
+    from workers.jobs import fanout, queries
 
     if submitted.new:
         return None
     short = str(submitted.job)[:8]
-    with transaction() as connection:
-        state = views.job(connection, submitted.job).state
-        again = state in RETRIABLE and fanout.retry(connection, RETRIABLE, submitted.job)
+    with database.session() as session:
+        state = queries.job(session, submitted.job).state
+        again = state in RETRIABLE and fanout.retry(session.connection(), RETRIABLE, submitted.job)
     if again:
         say(f"The same was asked before and {_ENDED[state]}: job {short} is queued again.")
     else:

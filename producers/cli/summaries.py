@@ -73,7 +73,8 @@ def summarize(
         emit(asked(submitted), as_json, job_line)
         return
     job = ended(submitted)
-    answer = {"job": str(job.id), "tweets": job.progress.get("total", 0), "shards": job.progress.get("shards", 0), "seconds": job.seconds}
+    counts = {"tweets": job.progress.get("total", 0), "shards": job.progress.get("shards", 0)}
+    answer = {"job": str(job.id), **counts, "seconds": job.run_seconds}
     emit(answer, as_json, _summarized_line)
 
 

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Identity, func, text
+from sqlalchemy import BigInteger, Column, DateTime, Dialect, ForeignKey, Identity, Text, TypeDecorator, func, text
 from sqlalchemy.dialects.postgresql import JSONB
+
+from schemas.states import JobState
+
+
+class State(TypeDecorator[JobState]):
+    """A job's state: text in the table, a `JobState` in Python."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: JobState | None, dialect: Dialect) -> str | None:
+        """Return the text to store."""
+        del dialect
+        return None if value is None else JobState(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> JobState | None:
+        """Return the state that a text names."""
+        del dialect
+        return None if value is None else JobState(value)
 
 
 def moment(*, now: bool = False) -> Any:

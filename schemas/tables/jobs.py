@@ -1,4 +1,4 @@
-"""The tables of jobs: the ledger, its events, and who works."""
+"""The tables of jobs: the jobs, their events, and the workers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlmodel import Field, SQLModel
 
-from schemas.states import JobState
+from schemas.states import FINAL_STATES, JobState
 from schemas.tables import columns
 
 _STATES = ", ".join(f"'{state.value}'" for state in JobState)
 
 
 class Job(SQLModel, table=True):
-    """A piece of work: the truth of which the Celery message is only a hint."""
+    """A piece of work. The Celery message carries the id of this row and nothing else."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -35,7 +35,7 @@ class Job(SQLModel, table=True):
     queue: str = Field(sa_type=Text)
     idempotency_key: str = Field(sa_type=Text, unique=True)
     payload: dict[str, Any] = Field(sa_column=columns.json(empty="{}"))
-    state: str = Field(sa_type=Text, sa_column_kwargs={"server_default": JobState.QUEUED.value})
+    state: JobState = Field(sa_type=columns.State, sa_column_kwargs={"server_default": JobState.QUEUED.value})
     parent: UUID | None = Field(default=None, foreign_key="job.id")
     remaining: int | None = Field(default=None, description="unfinished shards of a parent")
     attempt: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
@@ -54,9 +54,19 @@ class Job(SQLModel, table=True):
     error: dict[str, Any] | None = Field(default=None, sa_column=columns.json())
     orders: str | None = Field(default=None, sa_type=Text, description="cancel or drain, told at the next renewal")
 
+    @property
+    def final(self) -> bool:
+        """Whether it has ended and stays so, unless somebody retries it."""
+        return self.state in FINAL_STATES
+
+    @property
+    def run_seconds(self) -> float | None:
+        """How long it ran; None before it has ended."""
+        return (self.finished_at - self.started_at).total_seconds() if self.started_at and self.finished_at else None
+
 
 class JobEvent(SQLModel, table=True):
-    """What happened to a job, appended and never changed. `tweetmill logs` reads it."""
+    """An event of a job, appended and never changed. `tweetmill logs` reads it."""
 
     __tablename__ = "job_event"
     __table_args__ = (Index("job_event_job", "job", "id"),)
@@ -70,7 +80,7 @@ class JobEvent(SQLModel, table=True):
 
 
 class Worker(SQLModel, table=True):
-    """A worker that said it lives: upkeep refreshes `seen_at` every round."""
+    """A registered worker; its maintenance thread refreshes `seen_at` every round."""
 
     __tablename__ = "worker"
 

@@ -1,138 +1,51 @@
-"""Views: what there is to see of jobs. Read only."""
+"""Read-only queries about jobs: their rows, events, shards, metrics and rejected rows."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import CompoundSelect, Float, func, literal, text, union_all
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
-from schemas.states import FINAL_STATES, JobState
+from schemas.states import JobState
+from schemas.tables.jobs import Job, JobEvent
+from schemas.tables.models import Metric
+from schemas.tables.tweets import RejectedRow
 from workers.errors import NotFound
 
+# Raw: an aggregate over the JSON of many rows. A queued shard shows the progress of the attempt before it, and a failed one keeps the rows
+# that it stored.
+_SHARDS = """
+SELECT state, count(*) AS shards,
+       sum(CASE WHEN state = 'done' THEN (payload->>'last')::bigint - (payload->>'first')::bigint
+                ELSE coalesce((progress->>'done')::bigint, 0) END)::bigint AS done,
+       sum((payload->>'last')::bigint - (payload->>'first')::bigint)::bigint AS total,
+       array_agg(DISTINCT owner) FILTER (WHERE state = 'running' AND owner IS NOT NULL) AS workers
+FROM job WHERE parent = :job GROUP BY state ORDER BY state
+"""
+
+_NOT_SHOWN = {"idempotency_key", "payload", "lease_until", "run_after", "published_at"}
+
 
 @dataclass(frozen=True)
-class JobView:
-    """A job as it stands. `seconds` is how long it has run, or ran; `remaining` counts a parent's unfinished shards."""
+class JobStatus:
+    """A job, and how many seconds it has run, or ran, by the clock of Postgres."""
 
-    id: uuid.UUID
-    kind: str
-    queue: str
-    state: JobState
-    parent: uuid.UUID | None
-    remaining: int | None
-    attempt: int
-    failures: int
-    max_failures: int
-    preemptions: int
-    owner: str | None
-    orders: str | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    job: Job
     seconds: float | None
-    progress: dict[str, Any]
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
 
-    @property
-    def final(self) -> bool:
-        """Whether nothing more will happen unless somebody asks for it."""
-        return self.state in FINAL_STATES
-
-
-_COLUMNS = """
-SELECT id, kind, queue, state, parent, remaining, attempt, failures, max_failures, preemptions, owner, orders,
-       created_at, started_at, finished_at,
-       extract(epoch FROM coalesce(finished_at, now()) - started_at)::float8 AS seconds, progress, result, error
-FROM job
-"""
-
-
-def _job(row: Row[Any]) -> JobView:
-    return JobView(**{**row._mapping, "state": JobState(row.state)})
-
-
-# Only the conditions that are asked for: with all of them, each optional, Postgres would find no index for any.
-_LIST = f"""{_COLUMNS}
-WHERE {{conditions}} ORDER BY created_at DESC, id LIMIT :limit
-"""
-
-
-def jobs(
-    connection: Connection, *, state: JobState | None = None, kind: str | None = None, shards: bool = False, limit: int = 20
-) -> list[JobView]:
-    """The newest jobs.
-
-    Args:
-        connection: an open one.
-        state: only this one.
-        kind: the task's name, or its beginning: `training`.
-        shards: the shards of summarization jobs too.
-        limit: at most so many.
-    """
-    wanted = {"state = :state": state is not None, "starts_with(kind, :kind)": kind is not None, "parent IS NULL": not shards}
-    conditions = " AND ".join(["true", *(condition for condition, applies in wanted.items() if applies)])
-    values = {"state": state.value if state else None, "kind": kind, "limit": limit}
-    return [_job(row) for row in connection.execute(text(_LIST.format(conditions=conditions)), values)]
-
-
-def quarantined(connection: Connection) -> int:
-    """How many jobs failed too often and wait for somebody to look at them, shards included."""
-    return int(connection.execute(text("SELECT count(*) FROM job WHERE state = 'quarantined'")).scalar_one())
-
-
-def job(connection: Connection, id_: uuid.UUID) -> JobView:
-    """One job.
-
-    Raises:
-        NotFound: there is none.
-    """
-    row = connection.execute(text(f"{_COLUMNS} WHERE id = :job"), {"job": id_}).one_or_none()
-    if row is None:
-        raise NotFound(f"job {id_}: there is none. `tweetmill jobs` lists them")
-    return _job(row)
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `--json` shows."""
+        return {**self.job.model_dump(exclude=_NOT_SHOWN), "seconds": self.seconds}
 
 
 @dataclass(frozen=True)
-class EventView:
-    """Something that happened to a job or one of its shards."""
-
-    id: int
-    job: uuid.UUID
-    at: datetime
-    attempt: int
-    event: str
-    detail: str | None
-
-
-# Joined, not looked up with OR: that would read the events of all jobs.
-_EVENTS = """
-SELECT job_event.id, job, at, attempt, event, detail
-FROM (SELECT cast(:job AS uuid) AS id UNION ALL SELECT id FROM job WHERE parent = :job) AS concerned
-JOIN job_event ON job_event.job = concerned.id
-WHERE job_event.id > :after ORDER BY job_event.id
-"""
-
-
-def events(connection: Connection, id_: uuid.UUID, *, after: int = 0, limit: int = 10_000) -> list[EventView]:
-    """What happened to a job and its shards, oldest first, after the event with the id `after`."""
-    rows = connection.execute(text(f"{_EVENTS} LIMIT :limit"), {"job": id_, "after": after, "limit": limit})
-    return [EventView(**row._mapping) for row in rows]
-
-
-def last_events(connection: Connection, id_: uuid.UUID, *, limit: int) -> list[EventView]:
-    """What happened last to a job and its shards, oldest first."""
-    rows = connection.execute(text(f"{_EVENTS} DESC LIMIT :limit"), {"job": id_, "after": 0, "limit": limit}).all()
-    return [EventView(**row._mapping) for row in reversed(rows)]
-
-
-@dataclass(frozen=True)
-class ShardsView:
-    """How the shards of a job stand. `rows` are tweets; `workers` hold a shard at this moment."""
+class ShardCounts:
+    """How many shards of a job are in each state. `rows` counts tweets; `workers` hold a shard at this moment."""
 
     states: dict[str, int] = field(default_factory=dict)
     rows_done: int = 0
@@ -145,21 +58,80 @@ class ShardsView:
         return sum(self.states.values())
 
 
-# A shard that waits shows the progress of the attempt before it, and one that failed keeps the rows that it stored.
-_SHARDS = """
-SELECT state, count(*) AS shards,
-       sum(CASE WHEN state = 'done' THEN (payload->>'last')::bigint - (payload->>'first')::bigint
-                ELSE coalesce((progress->>'done')::bigint, 0) END)::bigint AS done,
-       sum((payload->>'last')::bigint - (payload->>'first')::bigint)::bigint AS total,
-       array_agg(DISTINCT owner) FILTER (WHERE state = 'running' AND owner IS NOT NULL) AS workers
-FROM job WHERE parent = :job GROUP BY state ORDER BY state
-"""
+_RUN_TIME = func.coalesce(col(Job.finished_at), func.now()) - col(Job.started_at)
+_SECONDS = func.extract("epoch", _RUN_TIME).cast(Float)
 
 
-def shards(connection: Connection, id_: uuid.UUID) -> ShardsView:
-    """How the shards of a job stand; all zero for a job without any."""
-    rows = connection.execute(text(_SHARDS), {"job": id_}).all()
-    return ShardsView(
+def jobs(
+    session: Session, *, state: JobState | None = None, kind: str | None = None, shards: bool = False, limit: int = 20
+) -> list[JobStatus]:
+    """Return the newest jobs.
+
+    Args:
+        session: an open one.
+        state: only jobs in this state.
+        kind: the task's name, or its beginning: `training`.
+        shards: the shards of summarization jobs too.
+        limit: at most this many.
+    """
+    statement = select(Job, _SECONDS).order_by(col(Job.created_at).desc(), col(Job.id)).limit(limit)
+    # Only the conditions that are asked for: with all of them, each optional, Postgres would find no index for any.
+    if state is not None:
+        statement = statement.where(Job.state == state)
+    if kind is not None:
+        statement = statement.where(func.starts_with(Job.kind, kind))
+    if not shards:
+        statement = statement.where(col(Job.parent).is_(None))
+    return [JobStatus(found, seconds) for found, seconds in session.exec(statement)]
+
+
+def quarantined(session: Session) -> int:
+    """Return how many jobs failed too often, shards included."""
+    return session.exec(select(func.count()).where(Job.state == JobState.QUARANTINED)).one()
+
+
+def job(session: Session, id_: uuid.UUID) -> Job:
+    """Return one job.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return job_status(session, id_).job
+
+
+def job_status(session: Session, id_: uuid.UUID) -> JobStatus:
+    """Return one job and how long it has run.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = session.exec(select(Job, _SECONDS).where(Job.id == id_)).one_or_none()
+    if found is None:
+        raise NotFound(f"job {id_}: there is none. `tweetmill jobs` lists them")
+    return JobStatus(*found)
+
+
+def events(session: Session, id_: uuid.UUID, *, after: int = 0, limit: int = 10_000) -> Sequence[JobEvent]:
+    """Return the events of a job and its shards, oldest first, from the one that follows the id `after`."""
+    return session.exec(_events(id_).where(JobEvent.id > after).order_by(col(JobEvent.id)).limit(limit)).all()
+
+
+def last_events(session: Session, id_: uuid.UUID, *, limit: int) -> Sequence[JobEvent]:
+    """Return the last events of a job and its shards, oldest first."""
+    return session.exec(_events(id_).order_by(col(JobEvent.id).desc()).limit(limit)).all()[::-1]
+
+
+def _events(id_: uuid.UUID) -> SelectOfScalar[JobEvent]:
+    # Joined, not looked up with OR: that would read the events of all jobs.
+    own: CompoundSelect[Any] = union_all(select(literal(id_).label("id")), select(Job.id).where(Job.parent == id_))
+    concerned = own.subquery("concerned")
+    return select(JobEvent).join(concerned, col(JobEvent.job) == concerned.c.id)
+
+
+def shards(session: Session, id_: uuid.UUID) -> ShardCounts:
+    """Count the shards of a job by state; all zero for a job without any."""
+    rows = session.connection().execute(text(_SHARDS), {"job": id_}).all()
+    return ShardCounts(
         states={row.state: row.shards for row in rows},
         rows_done=sum(row.done for row in rows),
         rows=sum(row.total for row in rows),
@@ -167,36 +139,13 @@ def shards(connection: Connection, id_: uuid.UUID) -> ShardsView:
     )
 
 
-@dataclass(frozen=True)
-class MetricView:
-    """One number of one training step."""
-
-    step: int
-    name: str
-    value: float
+def metrics(session: Session, id_: uuid.UUID) -> Sequence[Metric]:
+    """Return what a training job measured, by name and step."""
+    return session.exec(select(Metric).where(Metric.job == id_).order_by(col(Metric.name), col(Metric.step))).all()
 
 
-def metrics(connection: Connection, id_: uuid.UUID) -> list[MetricView]:
-    """What a training job measured, by name and step."""
-    rows = connection.execute(text("SELECT step, name, value FROM metric WHERE job = :job ORDER BY name, step"), {"job": id_})
-    return [MetricView(**row._mapping) for row in rows]
-
-
-@dataclass(frozen=True)
-class RejectedView:
-    """A row that could not be used. Never its text."""
-
-    origin: str
-    row_key: str
-    field: str | None
-    reason: str
-
-
-def rejected(connection: Connection, id_: uuid.UUID, *, limit: int = 100) -> tuple[int, Sequence[RejectedView]]:
-    """How many rows a job had to leave out, and the first of them."""
-    count = connection.execute(text("SELECT count(*) FROM rejected_row WHERE job = :job"), {"job": id_}).scalar_one()
-    rows = connection.execute(
-        text("SELECT origin, row_key, field, reason FROM rejected_row WHERE job = :job ORDER BY id LIMIT :limit"),
-        {"job": id_, "limit": limit},
-    )
-    return count, [RejectedView(**row._mapping) for row in rows]
+def rejected(session: Session, id_: uuid.UUID, *, limit: int = 100) -> tuple[int, Sequence[RejectedRow]]:
+    """Return how many rows a job had to leave out, and the first of them. Never their text."""
+    count = session.exec(select(func.count()).where(RejectedRow.job == id_)).one()
+    rows = session.exec(select(RejectedRow).where(RejectedRow.job == id_).order_by(col(RejectedRow.id)).limit(limit)).all()
+    return count, rows

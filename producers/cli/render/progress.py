@@ -17,7 +17,8 @@ from producers.cli.render.output import console, line, say
 from schemas.states import JobState
 
 if TYPE_CHECKING:
-    from workers.jobs.queries import JobView, ShardsView
+    from schemas.tables.jobs import Job
+    from workers.jobs.queries import ShardCounts
 
 _LOOK_EVERY = 0.5
 _LINE_EVERY = 5.0
@@ -39,23 +40,23 @@ class Sight:
         return " · ".join(part for part in (counted, self.detail) if part)
 
 
-def watch(job_id: uuid.UUID) -> JobView:
+def watch(job_id: uuid.UUID) -> Job:
     """Show a job's progress until it has ended, and return it.
 
     Raises:
         NotFound: there is no such job.
         KeyboardInterrupt: the person stopped watching, and was told that the job goes on.
     """
-    from workers.database import transaction
-    from workers.jobs import queries as views
+    from workers import database
+    from workers.jobs import queries
 
-    job: JobView | None = None
+    job: Job | None = None
     try:
         with _display() as show:
             while True:
-                with transaction() as connection:
-                    job = views.job(connection, job_id)
-                    shards = views.shards(connection, job_id)
+                with database.session() as session:
+                    job = queries.job(session, job_id)
+                    shards = queries.shards(session, job_id)
                 show(_title(job), sight(job, shards))
                 if job.final:
                     break
@@ -68,7 +69,7 @@ def watch(job_id: uuid.UUID) -> JobView:
     return job
 
 
-def sight(job: JobView, shards: ShardsView) -> Sight:
+def sight(job: Job, shards: ShardCounts) -> Sight:
     """What there is to see of a job: its shards, its steps, or the phase it is in."""
     if shards.total:
         return _of_shards(shards)
@@ -87,7 +88,7 @@ def sight(job: JobView, shards: ShardsView) -> Sight:
     return Sight(0, None, "", " · ".join(f"{name} {value}" for name, value in words_first))
 
 
-def _of_shards(shards: ShardsView) -> Sight:
+def _of_shards(shards: ShardCounts) -> Sight:
     ended = shards.total - shards.states.get("queued", 0) - shards.states.get("running", 0)
     bad = ended - shards.states.get("done", 0)
     busy = len(shards.workers)
@@ -97,7 +98,7 @@ def _of_shards(shards: ShardsView) -> Sight:
     return Sight(shards.rows_done, shards.rows, "rows", " · ".join(parts))
 
 
-def _of_training(job: JobView) -> Sight:
+def _of_training(job: Job) -> Sight:
     progress = job.progress
     parts = []
     if "loss" in progress:
@@ -110,7 +111,7 @@ def _of_training(job: JobView) -> Sight:
     return Sight(progress.get("step", 0), progress["total_steps"], "", " · ".join(parts) or "loading")
 
 
-def _of_teaching(job: JobView) -> Sight:
+def _of_teaching(job: Job) -> Sight:
     progress = job.progress
     parts = [f"{progress['cached']:,} known before"] if progress.get("cached") else []
     parts.append(f"{progress.get('tokens', 0):,} tokens")
@@ -138,7 +139,7 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _title(job: JobView) -> str:
+def _title(job: Job) -> str:
     return f"{job.kind.rpartition('.')[2]} {str(job.id)[:8]} {job.state.value}"
 
 

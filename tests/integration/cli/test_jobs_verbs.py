@@ -22,9 +22,9 @@ from tasks.enqueue import Submitted
 from tests.support import jobs
 from tests.support.jobs import add, add_family, claimed, finish
 from tests.support.worker_process import wait_for
+from workers import database
 from workers.errors import NotFound
-from workers.jobs import fanout, ledger, maintenance
-from workers.jobs import queries as views
+from workers.jobs import fanout, ledger, maintenance, queries
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -297,8 +297,8 @@ def test_ctrl_c_stops_the_watching_and_not_the_job(engine, servers):
 
 
 def seen(engine: Engine, job: uuid.UUID) -> str:
-    with engine.connect() as connection:
-        return sight(views.job(connection, job), views.shards(connection, job)).line
+    with database.session(engine) as session:
+        return sight(queries.job(session, job), queries.shards(session, job)).line
 
 
 def show(engine: Engine, held: ledger.Claim, **progress: Any) -> None:

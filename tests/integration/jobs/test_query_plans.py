@@ -15,10 +15,9 @@ from benchmarks import plans
 from tasks import enqueue
 from tests.conftest import Servers
 from workers.broker import redis_client
-from workers.jobs import events, fanout, ledger, maintenance, worker_registry
-from workers.jobs import queries as views
+from workers.jobs import events, fanout, ledger, maintenance, queries, worker_registry
 
-MODULES = (ledger, maintenance, worker_registry, fanout, views, events, enqueue)
+MODULES = (ledger, maintenance, worker_registry, fanout, queries, events, enqueue)
 NORMAL, LARGE = 200_000, 1_000_000
 
 
