@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from workers.evaluation import bootstrap
 from workers.evaluation.bootstrap import Figure, difference, interval
@@ -44,6 +45,31 @@ def test_a_paired_difference_sees_what_two_intervals_hide() -> None:
     assert interval(better).low < interval(VALUES).high
     assert difference(better, VALUES).low > 0
     assert difference(VALUES, VALUES) == Figure(0.0, 0.0, 0.0, 200)
+
+
+SKEWED = np.random.default_rng(5).lognormal(0, 1.5, size=30)
+
+
+def of_scipy(method: str) -> tuple[float, float]:
+    result = scipy.stats.bootstrap((SKEWED,), np.mean, n_resamples=9999, method=method, rng=np.random.default_rng(8))
+    return result.confidence_interval.low, result.confidence_interval.high
+
+
+def test_an_interval_of_skewed_values_is_corrected_for_bias_and_skew() -> None:
+    figure = interval(SKEWED, resamples=9999, seed=1)
+    assert (figure.low, figure.high) == pytest.approx(of_scipy("BCa"), rel=0.03)
+    assert figure.high > 1.1 * of_scipy("percentile")[1], "nothing was corrected, so that nothing is shown"
+
+
+@pytest.mark.parametrize("values", [[7.0] * 50, [7.0], [0.0, 0.0]])
+def test_equal_values_have_an_interval_without_width(values: list[float]) -> None:
+    assert interval(values) == Figure(values[0], values[0], values[0], len(values))
+
+
+def test_beyond_a_number_of_rows_an_interval_is_of_percentiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "BCA_ROWS", len(SKEWED) - 1)
+    figure = interval(SKEWED, resamples=9999, seed=1)
+    assert (figure.low, figure.high) == pytest.approx(of_scipy("percentile"), rel=0.03)
 
 
 def test_a_figure_becomes_plain_json() -> None:
