@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/preflight.sh
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-demo: setup ## The whole way on this machine: tweets in, a tuned model, summaries out (15 to 25 minutes, by the CPU)
+demo: setup ## The whole way on this machine: tweets in, a tuned model, summaries out (15 to 25 minutes, depending on the CPU)
 	@$(BIN)/tweetmill demo --report demo-report.json
 
 test: setup ## Every test but the browser's: unit, integration (real Valkey and Postgres), acceptance (real workers and ranks)
@@ -48,10 +48,10 @@ check: setup ## Style, types and the import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: setup ## Let ruff mend what it can
+format: setup ## Let ruff fix what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-nemesis: setup ## A seeded storm of faults over real servers and workers: make nemesis SEED=1 MINUTES=10
+nemesis: setup ## Seeded random faults on real servers and workers: make nemesis SEED=1 MINUTES=10
 	@$(BIN)/python -m tests.nemesis --seed $(SEED) --minutes $(MINUTES)
 
 bench: setup ## Speed, as ratios measured side by side
