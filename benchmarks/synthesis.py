@@ -21,6 +21,7 @@ from benchmarks.servers import ROOT, empty
 from schemas.forms import Form
 from schemas.records import Tweet
 from schemas.synthesis import SynthesisSpec
+from workers import database
 from workers.database import transaction
 
 SIZES, QUICK_SIZES = (10_000, 30_000, 100_000), (200, 400)
@@ -221,11 +222,11 @@ def _phases(job: UUID, ended: float) -> dict[str, float]:
 
 def _exported(name: str, folder: Path) -> str:
     from workers.catalog import datasets
-    from workers.catalog import export as exports
+    from workers.catalog.export import write_dataset
 
-    with transaction() as connection:
-        dataset = datasets.resolve(connection, name)
-        written = exports.write_dataset(connection, dataset.id, name, Form.MESSAGES, folder / name)
+    with database.session() as session:
+        dataset = datasets.resolve(session, name)
+        written = write_dataset(session, dataset.id, name, Form.MESSAGES, folder / name)
     return "+".join(each.sha256 for each in written)
 
 

@@ -64,12 +64,12 @@ def evaluate(
     from producers.cli.submitting import asked, ended, job_line, say_rejected
     from schemas.payloads import EvaluationSpec
     from tasks import evaluation
+    from workers import database
     from workers.catalog import models
-    from workers.database import transaction
     from workers.ingest import copy as intake
 
-    with transaction() as connection:
-        model_id = models.resolve(connection, model).id
+    with database.session() as session:
+        model_id = models.resolve(session, model).id
 
     def brought_in(file: Path | None) -> str | None:
         return None if file is None else intake.bring_in_collection(file, "references", lambda counts: say_rejected(str(file), counts))

@@ -54,7 +54,7 @@ def fit(
 
     if profile is not None:
         destinations.check(profile)
-    submitted = noise.enqueue_fit(NoiseFitSpec(source=source, seed=seed), tweets=_count("tweet"))
+    submitted = noise.enqueue_fit(NoiseFitSpec(source=source, seed=seed), tweets=_tweets())
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
@@ -120,7 +120,7 @@ def gauge(
     if plot is not None:
         destinations.check(plot, [pairs])
     spec = NoiseGaugeSpec(pairs=_collection(pairs), source=source, limit=limit, seed=seed)
-    submitted = noise.enqueue_gauge(spec, tweets=_count("tweet"), pairs=_count("curated"))
+    submitted = noise.enqueue_gauge(spec, tweets=_tweets(), pairs=_curated_rows())
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
@@ -133,27 +133,33 @@ def gauge(
     emit(result, as_json, _gauge_page)
 
 
-def _count(table: str) -> int:
-    from sqlalchemy import text
+def _tweets() -> int:
+    from workers import database
+    from workers.catalog import tweets
 
-    from workers.database import transaction
+    with database.session() as session:
+        return tweets.count(session)
 
-    with transaction() as connection:
-        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608 - a table of ours
+
+def _curated_rows() -> int:
+    from workers import database
+    from workers.catalog import curated
+
+    with database.session() as session:
+        return curated.count(session)
 
 
 def _collection(pairs: Path | None) -> str | None:
     """The pairs' collection; None for all. Before any was brought in, those of the demo stand in."""
-    from sqlalchemy import text
-
     from producers.cli.submitting import say_rejected
-    from workers.database import transaction
+    from workers import database
+    from workers.catalog import curated
     from workers.errors import UserError
     from workers.ingest import copy as intake
 
     if pairs is None:
-        with transaction() as connection:
-            known = connection.execute(text("SELECT 1 FROM curated WHERE clean IS NOT NULL AND summary IS NOT NULL LIMIT 1")).scalar()
+        with database.session() as session:
+            known = curated.has_pairs(session)
         if known:
             return None
         if not _PAIRS_OF_THE_DEMO.is_file():

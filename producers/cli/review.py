@@ -13,8 +13,8 @@ from schemas.numbers import LARGEST
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from workers.catalog.datasets import Dataset
-    from workers.review.claims import Wanted
+    from schemas.tables.datasets import Dataset
+    from workers.review.claims import RowFilter
 
 _DECISIONS_SHOWN = 20
 
@@ -52,24 +52,24 @@ def review(
     """
     if (status, decisions, apply).count(True) > 1:
         raise typer.BadParameter("choose one of --status, --decisions and --apply")
-    wanted = _wanted(origin, stage)
+    row_filter = _row_filter(origin, stage)
     if apply:
         _apply(name, new_name or f"{name.partition('@')[0]}-reviewed", wait, as_json)
     elif status:
-        _status(name, wanted, as_json)
+        _status(name, row_filter, as_json)
     elif decisions:
         _decisions(name, as_json)
     else:
-        _sit_down(name, reviewer or _login(), wanted, limit, skipped)
+        _sit_down(name, reviewer or _login(), row_filter, limit, skipped)
 
 
-def _wanted(origin: str | None, stage: str | None) -> Wanted:
-    from workers.review.claims import Wanted
+def _row_filter(origin: str | None, stage: str | None) -> RowFilter:
+    from workers.review.claims import RowFilter
 
     for option, given, known in (("--origin", origin, ("human", "noise", "teacher", "import")), ("--stage", stage, ("summary", "clean"))):
         if given is not None and given not in known:
             raise typer.BadParameter(f"{given}: there are {', '.join(known)}", param_hint=option)
-    return Wanted(origin, stage)
+    return RowFilter(origin, stage)
 
 
 def _login() -> str:
@@ -81,25 +81,24 @@ def _login() -> str:
         raise typer.BadParameter("this login has no name: say who reviews", param_hint="--reviewer") from None
 
 
-def _sit_down(name: str, reviewer: str, wanted: Wanted, limit: int | None, skipped: bool) -> None:
+def _sit_down(name: str, reviewer: str, row_filter: RowFilter, limit: int | None, skipped: bool) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         say(
             f"A review needs a terminal with a keyboard, and this is none. Run `tweetmill review {name}` in one; "
             "`--status`, `--decisions` and `--apply` work everywhere."
         )
         raise typer.Exit(BAD_USAGE)
-    from workers.review import claims as review
+    from workers import database
+    from workers.review import claims
 
     dataset = _opened(name)
     if skipped:
-        from workers.database import transaction
-
-        with transaction() as connection:
-            say(f"{review.bring_skipped(connection, dataset.id):,} rows that were skipped wait again.")
+        with database.session() as session:
+            say(f"{claims.requeue_skipped(session, dataset.id):,} rows that were skipped wait again.")
     from producers.review.app import ReviewPage
     from producers.review.session import Desk
 
-    tally = ReviewPage(Desk(dataset.id, name, reviewer, wanted), limit).run()
+    tally = ReviewPage(Desk(dataset.id, name, reviewer, row_filter), limit).run()
     if tally is None:
         return
     say(f"{tally}. `tweetmill review {name}` goes on, `--apply` builds the dataset of it.")
@@ -113,11 +112,11 @@ def _opened(name: str) -> Dataset:
 
     from producers.cli.render.output import console
     from tasks.review import open_review
+    from workers import database
     from workers.catalog import datasets
-    from workers.database import transaction
 
-    with transaction() as connection:
-        dataset = datasets.resolve(connection, name)
+    with database.session() as session:
+        dataset = datasets.resolve(session, name)
     with Progress(console=console(), transient=True) as progress:
         bar = progress.add_task("Ranking the rows, once a dataset", total=None)
         opened = open_review(dataset.id, lambda done, rows: progress.update(bar, completed=done, total=rows))
@@ -126,31 +125,31 @@ def _opened(name: str) -> Dataset:
     return dataset
 
 
-def _status(name: str, wanted: Wanted, as_json: bool) -> None:
+def _status(name: str, row_filter: RowFilter, as_json: bool) -> None:
+    from workers import database
     from workers.catalog import datasets
-    from workers.database import transaction
-    from workers.review import claims as review
+    from workers.review import queries
 
-    with transaction() as connection:
-        told = review.status(connection, datasets.resolve(connection, name).id, wanted)
-    emit({"dataset": name, **told}, as_json, _status_page)
+    with database.session() as session:
+        seen = queries.status(session, datasets.resolve(session, name).id, row_filter)
+    emit({"dataset": name, **seen}, as_json, _status_page)
 
 
-def _status_page(told: dict[str, Any]) -> RenderableType:
+def _status_page(seen: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    if not told["rows"]:
-        return styled(f"Nobody has begun yet: `tweetmill review {told['dataset']}` does.")
-    given = ", ".join(f"{count:,} {verdict}" for verdict, count in told["verdicts"].items())
-    pace = f"; {told['seconds_a_row']:.1f} s a row (median)" if told["seconds_a_row"] is not None else ""
-    lines = [f"{told['left']:,} of {told['rows']:,} rows are left, {told['claimed']:,} of them before somebody.", f"{given}{pace}"]
-    if not told["reviewers"]:
+    if not seen["rows"]:
+        return styled(f"Nobody has begun yet: `tweetmill review {seen['dataset']}` does.")
+    given = ", ".join(f"{count:,} {verdict}" for verdict, count in seen["verdicts"].items())
+    pace = f"; {seen['seconds_a_row']:.1f} s a row (median)" if seen["seconds_a_row"] is not None else ""
+    lines = [f"{seen['left']:,} of {seen['rows']:,} rows are left, {seen['claimed']:,} of them before somebody.", f"{given}{pace}"]
+    if not seen["reviewers"]:
         return styled("\n".join(lines))
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("reviewer", "rows", "by rules", "s a row", "last"):
         table.add_column(column, justify="left" if column in ("reviewer", "last") else "right")
-    for each in told["reviewers"]:
+    for each in seen["reviewers"]:
         seconds = "" if each["seconds_a_row"] is None else f"{each['seconds_a_row']:.1f}"
         row = (each["reviewer"] or "", f"{each['rows']:,}", f"{each['by_rules']:,}", seconds, f"{each['last']:%Y-%m-%d %H:%M}")
         table.add_row(*row)
@@ -158,12 +157,12 @@ def _status_page(told: dict[str, Any]) -> RenderableType:
 
 
 def _decisions(name: str, as_json: bool) -> None:
+    from workers import database
     from workers.catalog import datasets
-    from workers.database import transaction
-    from workers.review import claims as review
+    from workers.review import queries
 
-    with transaction() as connection:
-        found = review.decisions(connection, datasets.resolve(connection, name).id)
+    with database.session() as session:
+        found = queries.decisions(session, datasets.resolve(session, name).id)
     emit(found, as_json, _decisions_table)
 
 
@@ -177,7 +176,7 @@ def _decisions_table(found: list[dict[str, Any]]) -> RenderableType:
     for each in found[-_DECISIONS_SHOWN:]:
         target = each["target"] if each["edited"] is None else f"{each['target']}\n→ {each['edited']}"
         table.add_row(each["key"][:8], each["reviewer"] or "", each["verdict"], each["prompt"], target)
-    more = f"The last {_DECISIONS_SHOWN} of {len(found):,}; --json tells all." if len(found) > _DECISIONS_SHOWN else ""
+    more = f"The last {_DECISIONS_SHOWN} of {len(found):,}; --json prints all." if len(found) > _DECISIONS_SHOWN else ""
     return Group(table, styled(more, style="dim"))
 
 

@@ -58,11 +58,11 @@ def summarize(
     from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import SummarizationSpec
     from tasks import summarization
+    from workers import database
     from workers.catalog import models
-    from workers.database import transaction
 
-    with transaction() as connection:
-        model_id = models.resolve(connection, model).id
+    with database.session() as session:
+        model_id = models.resolve(session, model).id
     name = _source_name(source)
     _check_known(name, exclude_dataset)
     spec = SummarizationSpec(
@@ -99,20 +99,16 @@ def _source_name(source: str | None) -> str | None:
 
 
 def _check_known(source: str | None, dataset: str | None) -> None:
-    from sqlalchemy import text
-
-    from workers.database import transaction
+    from workers import database
+    from workers.catalog import datasets, tweets
     from workers.errors import NotFound
 
-    with transaction() as connection:
-        known = connection.execute(text("SELECT EXISTS (SELECT 1 FROM tweet WHERE source = :name)"), {"name": source}).scalar()
-        if source is not None and not known:
-            names = connection.execute(text("SELECT DISTINCT source FROM tweet ORDER BY source LIMIT 20")).scalars()
-            there = ", ".join(names) or "none yet: `tweetmill ingest` brings tweets in"
+    with database.session() as session:
+        if source is not None and not tweets.is_source(session, source):
+            there = ", ".join(tweets.sources(session)) or "none yet: `tweetmill ingest` brings tweets in"
             raise NotFound(f"{source}: neither a file nor an ingested source. Sources: {there}")
-        known = connection.execute(text("SELECT EXISTS (SELECT 1 FROM dataset WHERE name = :name)"), {"name": dataset}).scalar()
-        if dataset is not None and not known:
-            raise NotFound(f"dataset {dataset}: there is none. `tweetmill datasets` lists them")
+        if dataset is not None:
+            datasets.resolve(session, dataset)
 
 
 def summaries(
@@ -130,10 +126,9 @@ def summaries(
     as_json: AsJson = False,
 ) -> None:
     """Print summaries with their tweets, flags, model and worker, as they stand now. With --json one array."""
-    from workers import destinations
+    from workers import database, destinations
     from workers.catalog import models
     from workers.catalog.summaries import stream
-    from workers.database import transaction
     from workers.jobs import ledger
 
     if as_json and form is Format.CSV:
@@ -142,11 +137,11 @@ def summaries(
         raise typer.BadParameter("JSON is exact as it is: --raw goes with --format csv")
     if output is not None and str(output) != streams.STANDARD:
         destinations.check(output)
-    with transaction() as connection:
-        job_id = ledger.resolve(connection, job) if job is not None else None
-        model_id = models.resolve(connection, model).id if model is not None else None
+    with database.session() as session:
+        job_id = ledger.resolve(session.connection(), job) if job is not None else None
+        model_id = models.resolve(session, model).id if model is not None else None
         with streams.destination(output) as out:
-            rows = stream(connection, job=job_id, model=model_id, limit=limit)
+            rows = stream(session, job=job_id, model=model_id, limit=limit)
             count = _write_array(rows, out) if as_json else _write(rows, out, form, raw)
     to_a_file = output is not None and str(output) != streams.STANDARD
     if to_a_file or not count:

@@ -27,29 +27,27 @@ def register(app: typer.Typer) -> None:
 
 def train(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as_json: AsJson = False) -> None:
     """Fine-tune a model as a recipe says. The same recipe on the same examples is one job."""
-    from sqlalchemy import text
-
     from producers.cli.submitting import asked, ended, job_line
     from producers.recipes import read_training
     from tasks import training
-    from workers.database import transaction
+    from workers import database
+    from workers.catalog import datasets, models
     from workers.errors import NotFound
 
     spec = read_training(recipe, overrides or [])
-    with transaction() as connection:
-        query = text("SELECT fingerprint FROM dataset WHERE name = :name")
-        fingerprint = connection.execute(query, {"name": spec.dataset}).scalar()
-    if fingerprint is None:
+    with database.session() as session:
+        dataset = datasets.find(session, spec.dataset)
+    if dataset is None:
         raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill datasets` lists them, `tweetmill synthesize` builds one")
-    submitted = training.enqueue(spec, dataset_fingerprint=fingerprint)
+    submitted = training.enqueue(spec, dataset_fingerprint=dataset.fingerprint)
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
     job = ended(submitted)
-    with transaction() as connection:
+    with database.session() as session:
         # A second model of the same name gets another one.
-        name = connection.execute(text("SELECT name FROM model WHERE job = :job"), {"job": job.id}).scalar()
-    emit({"job": str(job.id), **(job.result or {}), "model": name or spec.name}, as_json, _trained_line)
+        made = models.of_job(session, job.id)
+    emit({"job": str(job.id), **(job.result or {}), "model": made.name if made else spec.name}, as_json, _trained_line)
 
 
 def _trained_line(answer: dict[str, Any]) -> RenderableType:
@@ -57,21 +55,13 @@ def _trained_line(answer: dict[str, Any]) -> RenderableType:
     return styled(f"Model {answer['model']}{loss}.\n`tweetmill evaluate {answer['model']}` says what it is worth.")
 
 
-_MODELS = """
-SELECT model.id, model.name, model.base, model.method, model.stage, dataset.name AS dataset, model.job, model.adapter_uri AS adapter,
-       model.adapter_sha256, model.details, model.created_at
-FROM model LEFT JOIN dataset ON dataset.id = model.dataset
-"""
-
-
 def models(as_json: AsJson = False) -> None:
     """List the models, the newest first."""
-    from sqlalchemy import text
+    from workers import database
+    from workers.catalog import models
 
-    from workers.database import transaction
-
-    with transaction() as connection:
-        found = [dict(row._mapping) for row in connection.execute(text(f"{_MODELS} ORDER BY model.id DESC"))]
+    with database.session() as session:
+        found = models.listed(session)
     emit(found, as_json, _models_table)
     if not found and not as_json:
         say("No model yet: `tweetmill train` makes one.")
@@ -97,36 +87,23 @@ def _models_table(found: list[dict[str, Any]]) -> RenderableType:
     return Listing((*names, Column("dataset", 5, least=12), Column("created", 2)), rows)
 
 
-_SARI = """
-SELECT system, value, low, high, n FROM evaluation
-WHERE job = (SELECT job FROM evaluation JOIN job ON job.id = job
-             WHERE model = :model AND metric = 'sari' ORDER BY job.created_at DESC LIMIT 1)
-  AND subset = 'all' AND metric = 'sari'
-ORDER BY value DESC
-"""
-
-
 def model(
     reference: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, its id, or latest.")],
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save the loss curve as an image.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a model: what it was made of, its loss curve, and how its last evaluation ended."""
-    from sqlalchemy import text
+    from workers import database
+    from workers.catalog import models
 
-    from workers.catalog.models import resolve
-    from workers.database import transaction
-
-    with transaction() as connection:
-        model_id = resolve(connection, reference).id
-        row = connection.execute(text(f"{_MODELS} WHERE model.id = :model"), {"model": model_id}).one()
-        seen: dict[str, Any] = dict(row._mapping)
-        losses = connection.execute(
-            text("SELECT step, value FROM metric WHERE job = :job AND name = 'loss' ORDER BY step"), {"job": row.job}
-        )
-        points: list[Point] = [(loss.step, loss.value) for loss in losses if math.isfinite(loss.value)]
-        seen["loss"] = [{"step": step, "value": value} for step, value in points]
-        seen["sari"] = [dict(each._mapping) for each in connection.execute(text(_SARI), {"model": model_id})]
+    with database.session() as session:
+        found = models.resolve(session, reference)
+        seen = models.described(session, found.id)
+        losses = models.losses(session, found.job) if found.job else ()
+        scores = models.sari_scores(session, found.id)
+    points: list[Point] = [(loss.step, loss.value) for loss in losses if math.isfinite(loss.value)]
+    seen["loss"] = [{"step": step, "value": value} for step, value in points]
+    seen["sari"] = [each.model_dump(include={"system", "value", "low", "high", "n"}) for each in scores]
     if plot is not None:
         _save(points, seen["name"], plot)
     emit(seen, as_json, lambda _: _model_page(seen, points))

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
-
 from deploy.local import stack as local
 from producers import recipes
 from producers.cli.render import output
@@ -23,9 +21,9 @@ from schemas.payloads import EvaluationSpec, SummarizationSpec
 from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training
 from tasks.enqueue import Submitted
-from workers import destinations
-from workers.catalog import models
-from workers.database import transaction
+from workers import database, destinations
+from workers.catalog import models, summaries
+from workers.catalog import tweets as ingested_tweets
 from workers.errors import TweetmillError
 from workers.ingest import copy as intake
 from workers.settings import Settings, get_settings
@@ -86,21 +84,20 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
         dataset = _synthesize(report, recipes_folder)
     with report.phase("training", "Fine-tune on two DeepSpeed ranks"):
         _train(report, recipes_folder, base, dataset)
-    with transaction() as connection:
-        model = models.by_id(connection, _model_of(report.figures["training"]["job"]))
+    model = _model_of(report.figures["training"]["job"])
     with report.phase("evaluation", "Evaluate on held-back pairs, beside the baselines"):
-        _evaluate(report, model.id)
+        _evaluate(report, model)
     with report.phase("summaries", f"Summarise {SUMMARIES} other tweets on {WORKERS} workers"):
-        _summarize(report, model.id, dataset)
+        _summarize(report, model, dataset)
     report.figures["flower"] = local.status(settings).get("flower")
     return report
 
 
 def _ingest(tweets: Path) -> dict[str, int]:
     counts = intake.copy_tweets(read(str(tweets), SOURCE), origin=tweets.name)
-    with transaction() as connection:
-        ingested = connection.execute(text("SELECT count(*) FROM tweet WHERE source = :source"), {"source": SOURCE}).scalar_one()
-    return {"ingested": int(ingested), "new": counts.inserted, "rejected": counts.rejected}
+    with database.session() as session:
+        ingested = ingested_tweets.count(session, SOURCE)
+    return {"ingested": ingested, "new": counts.inserted, "rejected": counts.rejected}
 
 
 def _finish(report: Report, what: str, submitted: Submitted) -> dict[str, Any]:
@@ -126,8 +123,11 @@ def _train(report: Report, folder: Path, base: Path, dataset: str) -> None:
 
 
 def _model_of(job: str) -> int:
-    with transaction() as connection:
-        return int(connection.execute(text("SELECT id FROM model WHERE job = :job"), {"job": uuid.UUID(job)}).scalar_one())
+    with database.session() as session:
+        made = models.of_job(session, uuid.UUID(job))
+    if made is None:
+        raise TweetmillError(f"job {job}: there is no model of it")
+    return made.id
 
 
 def _evaluate(report: Report, model: int) -> None:
@@ -139,27 +139,13 @@ def _evaluate(report: Report, model: int) -> None:
 def _summarize(report: Report, model: int, dataset: str) -> None:
     spec = SummarizationSpec(model_id=model, source=SOURCE, limit=SUMMARIES, exclude_dataset=dataset, shard_size=50)
     result = _finish(report, "the summaries", summarization.enqueue(spec, idempotency_key=f"demo-summaries/{model}"))
-    with transaction() as connection:
-        row = connection.execute(
-            text(
-                "SELECT count(*) AS rows, count(DISTINCT summary.worker) AS workers, "
-                "count(*) FILTER (WHERE summary.flags ? 'fallback') AS fallbacks, count(*) FILTER (WHERE summary.tries > 1) AS retried "
-                "FROM selection JOIN summary ON summary.tweet = selection.tweet AND summary.model = :model WHERE selection.job = :job"
-            ),
-            {"model": model, "job": uuid.UUID(result["job"])},
-        ).one()
-    report.figures["summaries"] = {**row._asdict(), "job": result["job"]}
+    with database.session() as session:
+        counted = summaries.counts(session, uuid.UUID(result["job"]), model)
+    report.figures["summaries"] = {**counted, "job": result["job"]}
 
 
 def sample(job: str, model: int) -> list[dict[str, str]]:
     """Tweets of the summarization job and their summaries, in the order of the selection, for a look at before and after."""
-    with transaction() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT tweet.text, summary.summary FROM selection JOIN tweet ON tweet.id = selection.tweet "
-                "JOIN summary ON summary.tweet = selection.tweet AND summary.model = :model "
-                "WHERE selection.job = :job AND length(tweet.text) > 60 ORDER BY selection.ordinal LIMIT :limit"
-            ),
-            {"model": model, "job": uuid.UUID(job), "limit": TABLE_ROWS},
-        )
-        return [{"tweet": row.text, "summary": row.summary} for row in rows]
+    with database.session() as session:
+        rows = summaries.of_long_tweets(session, uuid.UUID(job), model, TABLE_ROWS)
+    return [{"tweet": tweet, "summary": summary} for tweet, summary in rows]

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from workers.database import transaction
-from workers.review import bulk_edits
-from workers.review import claims as review
+from workers import database
+from workers.review import bulk_edits, claims, queries
 from workers.review.bulk_edits import Change, Rule
-from workers.review.claims import Claim, Undone, Verdict, Wanted
+from workers.review.claims import Claim, RowFilter, Undone, Verdict
 
 
 @dataclass(frozen=True)
@@ -21,17 +20,17 @@ class Desk:
     dataset: int
     name: str
     reviewer: str
-    wanted: Wanted
+    row_filter: RowFilter
 
     def counts(self) -> dict[str, Any]:
         """How many rows there are, and how many are left."""
-        with transaction() as connection:
-            return review.counts(connection, self.dataset, self.wanted)
+        with database.session() as session:
+            return queries.counts(session, self.dataset, self.row_filter)
 
     def claim(self) -> Claim | None:
         """The next row; None: none waits."""
-        with transaction() as connection:
-            return review.claim(connection, self.dataset, self.reviewer, self.wanted)
+        with database.session() as session:
+            return claims.claim(session, self.dataset, self.reviewer, self.row_filter)
 
     def decide(self, claim: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
         """Store a verdict.
@@ -39,30 +38,30 @@ class Desk:
         Raises:
             ClaimLost: somebody else has the row.
         """
-        with transaction() as connection:
-            review.decide(connection, claim, verdict, seconds, target)
+        with database.session() as session:
+            claims.decide(session, claim, verdict, seconds, target)
 
     def renew(self, claim: Claim) -> datetime | None:
         """Keep a row for longer; None: it is lost."""
-        with transaction() as connection:
-            return review.renew(connection, claim)
+        with database.session() as session:
+            return claims.renew(session, claim)
 
-    def release(self, claims: Iterable[Claim]) -> None:
+    def release(self, rows: Iterable[Claim]) -> None:
         """Give rows back."""
-        with transaction() as connection:
-            review.release(connection, claims)
+        with database.session() as session:
+            claims.release(session, rows)
 
     def undo(self) -> Undone | None:
         """Take the last verdict or rule back."""
-        with transaction() as connection:
-            return review.undo(connection, self.dataset, self.reviewer)
+        with database.session() as session:
+            return claims.undo(session, self.dataset, self.reviewer)
 
     def preview(self, rule: Rule) -> tuple[int, list[Change]]:
         """How many rows a rule would change, and some of them."""
-        with transaction() as connection:
-            return bulk_edits.preview(connection, self.dataset, self.reviewer, rule)
+        with database.session() as session:
+            return bulk_edits.preview(session, self.dataset, self.reviewer, rule)
 
     def apply(self, rule: Rule) -> int:
         """Edit every row that a rule changes."""
-        with transaction() as connection:
-            return bulk_edits.apply(connection, self.dataset, self.reviewer, rule)
+        with database.session() as session:
+            return bulk_edits.apply(session, self.dataset, self.reviewer, rule)

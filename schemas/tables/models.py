@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,17 @@ class Model(SQLModel, table=True):
     job: UUID | None = Field(default=None, foreign_key="job.id")
     details: dict[str, Any] = Field(sa_column=columns.json(empty="{}"))
     created_at: datetime | None = Field(default=None, sa_column=columns.moment(now=True))
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of its adapter; None for a base model alone."""
+        return Path(self.adapter_uri) if self.adapter_uri else None
+
+    @property
+    def dataset_fingerprint(self) -> str | None:
+        """The fingerprint of the examples that it was trained on: a dataset rebuilt since then has another one."""
+        found = self.details.get("dataset_fingerprint")
+        return str(found) if found is not None else None
 
 
 class Metric(SQLModel, table=True):

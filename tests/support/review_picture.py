@@ -15,7 +15,7 @@ from typing import Any
 
 from producers.review.app import ReviewPage
 from producers.review.session import Desk
-from workers.review.claims import Claim, Verdict, Wanted
+from workers.review.claims import Claim, RowFilter, Verdict
 
 ROW = Claim(
     dataset=1,
@@ -54,7 +54,7 @@ class Still(Desk):
 
 
 async def draw(picture: Path) -> None:
-    page = ReviewPage(Still(1, "summaries", "ann", Wanted()))
+    page = ReviewPage(Still(1, "summaries", "ann", RowFilter()))
     async with page.run_test(size=(100, 26)) as pilot:
         while page.row is None:
             await pilot.pause(0.05)

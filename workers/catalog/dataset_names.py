@@ -1,13 +1,18 @@
-"""A dataset's name: who bears it, and what becomes of who bore it before."""
+"""The names of datasets: which dataset has one, and what an older dataset of the same name is called."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from collections.abc import Mapping
+from typing import Any
 
-_STANDING = "SELECT id, fingerprint FROM dataset WHERE name = :name"
-_RENAME = "UPDATE dataset SET name = :name WHERE id = :dataset"
-_BRING_BACK = "UPDATE dataset SET name = :name, recipe = cast(:recipe AS jsonb), created_at = now() WHERE name = :shelf RETURNING id"
-_INSERT_DATASET = "INSERT INTO dataset (name, recipe, fingerprint) VALUES (:name, cast(:recipe AS jsonb), :fingerprint) RETURNING id"
+from sqlalchemy import Connection, func, text
+from sqlmodel import Session, col, insert, update
+
+from schemas.tables.datasets import Dataset
+from workers.catalog.datasets import find
+from workers.database import session_on
+
+_LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtext(:name))"
 # Raw: what these two ask lies inside the jobs' results and payloads, which are JSON.
 _OVERWRITTEN = """
 SELECT dataset.fingerprint FROM job JOIN dataset ON dataset.name = :name
@@ -19,25 +24,37 @@ AND ((result->'teacher'->>'unanswered')::int > 0 OR payload->'teacher'->>'ask_ag
 """
 
 
-def claim_name(connection: Connection, name: str, recipe: str, fingerprint: str) -> int:
-    """Give the dataset with this fingerprint its name; return its id. `recipe` is JSON.
+def claim_name(connection: Connection, name: str, recipe: Mapping[str, Any], fingerprint: str) -> int:
+    """Give the dataset with this fingerprint its name; return its id.
 
-    Another one that bears the name is never changed: models learnt from it. It is put on the shelf as `name@fingerprint`, and comes
-    back from there when the same examples are built again.
+    Another dataset that has the name is never changed, since models were trained on it. It is renamed to `name@fingerprint`, and gets
+    the name back when the same examples are built again.
     """
     # Two jobs that build the same name at once: the second waits for the first.
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
-    standing = connection.execute(text(_STANDING), {"name": name}).one_or_none()
-    if standing is not None and standing.fingerprint != fingerprint:
-        connection.execute(text(_RENAME), {"dataset": standing.id, "name": _shelf(name, standing.fingerprint)})
-    elif standing is not None:
-        return int(standing.id)
-    values = {"name": name, "recipe": recipe, "fingerprint": fingerprint}
-    shelved = connection.execute(text(_BRING_BACK), values | {"shelf": _shelf(name, fingerprint)}).scalar()
-    return int(shelved if shelved is not None else connection.execute(text(_INSERT_DATASET), values).scalar_one())
+    connection.execute(text(_LOCK_NAME), {"name": name})
+    with session_on(connection) as session:
+        standing = find(session, name)
+        if standing is not None and standing.fingerprint == fingerprint:
+            return standing.id
+        if standing is not None:
+            standing.name = _archived(name, standing.fingerprint)
+            session.flush()
+        return _renamed_back(session, name, recipe, fingerprint) or _inserted(session, name, recipe, fingerprint)
 
 
-def _shelf(name: str, fingerprint: str) -> str:
+def _renamed_back(session: Session, name: str, recipe: Mapping[str, Any], fingerprint: str) -> int | None:
+    archived = update(Dataset).where(col(Dataset.name) == _archived(name, fingerprint))
+    renamed = archived.values(name=name, recipe=recipe, created_at=func.now()).returning(col(Dataset.id))
+    return session.exec(renamed).scalar_one_or_none()
+
+
+def _inserted(session: Session, name: str, recipe: Mapping[str, Any], fingerprint: str) -> int:
+    new = insert(Dataset).values(name=name, recipe=recipe, fingerprint=fingerprint).returning(col(Dataset.id))
+    made: int = session.exec(new).scalar_one()
+    return made
+
+
+def _archived(name: str, fingerprint: str) -> str:
     # A recipe can't ask for a name with an @ in it.
     return f"{name}@{fingerprint[:12]}"
 

@@ -1,12 +1,17 @@
-"""What filters kept out of a dataset: why, and the examples as they would have been."""
+"""Dropped examples: what filters kept out of a dataset, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import desc, func, text
+from sqlmodel import Session, col, select
 
+from schemas.states import JobState
+from schemas.tables.datasets import Dropped
+from schemas.tables.jobs import Job
 from workers.errors import NotFound, UserError
 
 REASONS: Mapping[str, str] = {
@@ -32,36 +37,26 @@ _OF_TEACHERS: Mapping[str, str] = {
 
 
 def meaning(reason: str) -> str:
-    """What a reason says in words; nothing for one that is not known."""
+    """Return what a reason means, in words; an empty text for one that is not known."""
     if reason.startswith(_TEACHER):
         name = reason.removeprefix(_TEACHER)
         return _OF_TEACHERS.get(name) or f"no answer of the teacher passes; what speaks against the best: {name}"
     return REASONS.get(reason, "")
 
 
-# A queued or running job has not judged all rows yet.
-_JOB = """
-SELECT id, state FROM job
-WHERE kind = 'synthesis.synthesize' AND payload->>'dataset' = :name AND state IN ('done', 'failed', 'quarantined')
-  AND (cast(:beginning AS text) IS NULL OR starts_with(result->>'fingerprint', :beginning))
-ORDER BY finished_at DESC LIMIT 1
-"""
 _BY_REASON = """
 SELECT reason, count(*) AS rows FROM dropped CROSS JOIN LATERAL jsonb_array_elements_text(reasons) AS reason
 WHERE job = :job GROUP BY reason ORDER BY rows DESC, reason
 """
-_BY_ORIGIN = "SELECT origin, count(*) AS rows FROM dropped WHERE job = :job GROUP BY origin ORDER BY rows DESC, origin"
-_ROWS = """
-SELECT key, origin, stage, tweet, prompt_text AS prompt, target_text AS target, reasons FROM dropped
-WHERE job = :job AND (cast(:reason AS text) IS NULL OR jsonb_exists(reasons, :reason)) ORDER BY key LIMIT :shown
-"""
+# A queued or running job has not judged all rows yet.
+_ENDED = (JobState.DONE.value, JobState.FAILED.value, JobState.QUARANTINED.value)
 
 
-def dropped(connection: Connection, name: str, reason: str | None, shown: int) -> dict[str, Any]:
-    """What the newest build of a dataset dropped, whether or not it became a dataset.
+def dropped(session: Session, name: str, reason: str | None, shown: int) -> dict[str, Any]:
+    """Return what the newest build of a dataset dropped, whether or not it became a dataset.
 
     Args:
-        connection: to the database.
+        session: to the database.
         name: the dataset's; `NAME@FINGERPRINT` for an older one.
         reason: only examples that were dropped for this one; the counts are of all.
         shown: examples at most.
@@ -71,14 +66,13 @@ def dropped(connection: Connection, name: str, reason: str | None, shown: int) -
         NotFound: nothing was ever built under this name.
     """
     bare, _, beginning = name.partition("@")
-    job = connection.execute(text(_JOB), {"name": bare, "beginning": beginning or None}).one_or_none()
+    job = _newest_build(session, bare, beginning)
     if job is None:
         raise NotFound(f"dataset {name}: nothing was built under this name. `tweetmill datasets` lists them")
-    by_origin = {row.origin: row.rows for row in connection.execute(text(_BY_ORIGIN), {"job": job.id})}
-    by_reason = {row.reason: row.rows for row in connection.execute(text(_BY_REASON), {"job": job.id})}
+    by_origin = _by_origin(session, job.id)
+    by_reason = {row.reason: row.rows for row in session.connection().execute(text(_BY_REASON), {"job": job.id})}
     if reason is not None and reason not in {*by_reason, *REASONS}:
-        raise UserError(f"{reason}: nothing was dropped for that. There are {', '.join(by_reason) or 'no drops'}")
-    rows = connection.execute(text(_ROWS), {"job": job.id, "reason": reason, "shown": shown})
+        raise UserError(f"{reason}: nothing was dropped for that. There are {', '.join(by_reason) or 'no dropped examples'}")
     return {
         "dataset": name,
         "job": job.id,
@@ -86,5 +80,37 @@ def dropped(connection: Connection, name: str, reason: str | None, shown: int) -
         "total": sum(by_origin.values()),
         "origins": by_origin,
         "reasons": by_reason,
-        "examples": [dict(row._mapping) for row in rows],
+        "examples": _examples(session, job.id, reason, shown),
     }
+
+
+def _newest_build(session: Session, name: str, fingerprint: str) -> Job | None:
+    """Return the job that ended last of those that built the dataset; with the beginning of a fingerprint, only one that gave that."""
+    query = select(Job).where(Job.kind == "synthesis.synthesize", col(Job.payload)["dataset"].astext == name, col(Job.state).in_(_ENDED))
+    if fingerprint:
+        query = query.where(col(Job.result)["fingerprint"].astext.startswith(fingerprint, autoescape=True))
+    return session.exec(query.order_by(desc(col(Job.finished_at))).limit(1)).one_or_none()
+
+
+def _by_origin(session: Session, job: UUID) -> dict[str, int]:
+    rows = func.count()
+    query = select(Dropped.origin, rows).where(Dropped.job == job).group_by(col(Dropped.origin)).order_by(desc(rows), col(Dropped.origin))
+    return dict(session.exec(query).all())
+
+
+def _examples(session: Session, job: UUID, reason: str | None, shown: int) -> list[dict[str, Any]]:
+    query = select(Dropped).where(Dropped.job == job)
+    if reason is not None:
+        query = query.where(func.jsonb_exists(Dropped.reasons, reason))
+    return [
+        {
+            "key": row.key,
+            "origin": row.origin,
+            "stage": row.stage,
+            "tweet": row.tweet,
+            "prompt": row.prompt_text,
+            "target": row.target_text,
+            "reasons": row.reasons,
+        }
+        for row in session.exec(query.order_by(col(Dropped.key)).limit(shown))
+    ]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
+from sqlmodel import Session
 
 from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
 from schemas.payloads import Stage
@@ -49,7 +50,7 @@ class Written:
 
 
 def write_dataset(
-    connection: Connection, dataset: int, name: str, form: Form, folder: Path, splits: Iterable[str] = SPLITS, raw: bool = False
+    session: Session, dataset: int, name: str, form: Form, folder: Path, splits: Iterable[str] = SPLITS, raw: bool = False
 ) -> list[Written]:
     """Write the splits of a dataset that hold anything to `NAME-SPLIT.jsonl` or `.csv` in a folder, and enter them in its index.
 
@@ -65,7 +66,7 @@ def write_dataset(
     written = []
     for split in splits:
         file = folder / f"{name}-{split}.{form.suffix}"
-        found = write_file(file, form, _rows(connection, dataset, split), raw)
+        found = write_file(file, form, _rows(session, dataset, split), raw)
         if found is not None:
             rows, digest = found
             written.append(Written(file, split, rows, digest))
@@ -100,9 +101,9 @@ def write_file(file: Path, form: Form, rows: Iterable[Row], raw: bool = False) -
     return count - (form is Form.CSV), digest.hexdigest()
 
 
-def _rows(connection: Connection, dataset: int, split: str) -> Iterator[Row]:
-    streamed = connection.execution_options(yield_per=_ROWS_AT_ONCE)
-    for row in streamed.execute(text(_ROWS), {"dataset": dataset, "split": split}):
+def _rows(session: Session, dataset: int, split: str) -> Iterator[Row]:
+    values, streamed = {"dataset": dataset, "split": split}, {"yield_per": _ROWS_AT_ONCE}
+    for row in session.connection().execute(text(_ROWS), values, execution_options=streamed):
         yield PromptAndAnswer(row.prompt_text, row.target_text), TUNED_SYSTEM[Stage(row.stage)]
 
 

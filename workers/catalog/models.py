@@ -1,32 +1,20 @@
-"""Models: what `model` holds, and where their files lie."""
+"""Models: what the table `model` holds, and where a base model lies on this node."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Text, cast, desc
+from sqlmodel import Session, col, or_, select
 
+from schemas.tables.datasets import Dataset
+from schemas.tables.jobs import Job
+from schemas.tables.models import Evaluation, Metric, Model
 from workers.errors import NotFound
 from workers.settings import get_settings
-
-
-@dataclass(frozen=True)
-class TunedModel:
-    """A model row: a base and the adapter trained on it (None for the base alone)."""
-
-    id: int
-    name: str
-    base: str
-    stage: str
-    adapter: Path | None
-    dataset: int | None
-    dataset_fingerprint: str | None = None
-    """The examples that it learnt from: a dataset rebuilt since then has another one."""
-
-
-_COLUMNS = "SELECT id, name, base, stage, adapter_uri, dataset, details->>'dataset_fingerprint' AS dataset_fingerprint FROM model"
 
 
 def locate_base(base: str) -> str:
@@ -40,44 +28,83 @@ def locate_base(base: str) -> str:
     return base
 
 
-def by_id(connection: Connection, model_id: int) -> TunedModel:
-    """The model with this id.
+def by_id(session: Session, model_id: int) -> Model:
+    """Return the model with this id.
 
     Raises:
         NotFound: there is none.
     """
-    row = connection.execute(text(f"{_COLUMNS} WHERE id = :id"), {"id": model_id}).one_or_none()
-    if row is None:
+    found = session.get(Model, model_id)
+    if found is None:
         raise NotFound(f"model {model_id}: there is none. `tweetmill models` lists them")
-    return _model(row)
+    return found
 
 
-def resolve(connection: Connection, reference: str) -> TunedModel:
-    """A model by its id, its name, or `latest`.
+def resolve(session: Session, reference: str) -> Model:
+    """Return a model by its id, its name, or `latest`. A name wins over an id.
 
     Raises:
         NotFound: there is none.
     """
     if reference == "latest":
-        row = connection.execute(text(f"{_COLUMNS} ORDER BY id DESC LIMIT 1")).one_or_none()
+        query = select(Model).order_by(desc(col(Model.id)))
     else:
-        row = connection.execute(
-            text(f"{_COLUMNS} WHERE name = :name OR id::text = :name ORDER BY (name = :name) DESC LIMIT 1"),
-            {"name": reference},
-        ).one_or_none()
-    if row is None:
+        bears_name = col(Model.name) == reference
+        query = select(Model).where(or_(bears_name, cast(col(Model.id), Text) == reference)).order_by(desc(bears_name))
+    found = session.exec(query.limit(1)).one_or_none()
+    if found is None:
         raise NotFound(f"model {reference}: there is none. `tweetmill models` lists them, `tweetmill train` makes one")
-    return _model(row)
+    return found
 
 
-def _model(row: Row[Any]) -> TunedModel:
-    adapter = Path(row.adapter_uri) if row.adapter_uri else None
-    return TunedModel(
-        id=row.id,
-        name=row.name,
-        base=row.base,
-        stage=row.stage,
-        adapter=adapter,
-        dataset=row.dataset,
-        dataset_fingerprint=row.dataset_fingerprint,
+def of_job(session: Session, job: UUID) -> Model | None:
+    """Return the model that a training job made, if it did."""
+    return session.exec(select(Model).where(Model.job == job)).one_or_none()
+
+
+def listed(session: Session) -> list[dict[str, Any]]:
+    """Return every model with the name of its dataset, the newest first."""
+    return [_entry(model, dataset) for model, dataset in session.exec(_with_dataset().order_by(desc(col(Model.id))))]
+
+
+def described(session: Session, model_id: int) -> dict[str, Any]:
+    """Return one model as `listed` does."""
+    return _entry(*session.exec(_with_dataset().where(Model.id == model_id)).one())
+
+
+def _with_dataset() -> Any:
+    return select(Model, col(Dataset.name)).join(Dataset, col(Dataset.id) == Model.dataset, isouter=True)
+
+
+def _entry(model: Model, dataset: str | None) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "name": model.name,
+        "base": model.base,
+        "method": model.method,
+        "stage": model.stage,
+        "dataset": dataset,
+        "job": model.job,
+        "adapter": model.adapter_uri,
+        "adapter_sha256": model.adapter_sha256,
+        "details": model.details,
+        "created_at": model.created_at,
+    }
+
+
+def losses(session: Session, job: UUID) -> Sequence[Metric]:
+    """Return the loss of each step of a training job, in order."""
+    return session.exec(select(Metric).where(Metric.job == job, Metric.name == "loss").order_by(col(Metric.step))).all()
+
+
+def sari_scores(session: Session, model_id: int) -> Sequence[Evaluation]:
+    """Return the SARI of each system in a model's newest evaluation, the best first."""
+    newest = (
+        select(Evaluation.job)
+        .join(Job, col(Job.id) == Evaluation.job)
+        .where(Evaluation.model == model_id, Evaluation.metric == "sari")
+        .order_by(desc(col(Job.created_at)))
+        .limit(1)
     )
+    query = select(Evaluation).where(Evaluation.job == newest.scalar_subquery(), Evaluation.subset == "all", Evaluation.metric == "sari")
+    return session.exec(query.order_by(desc(col(Evaluation.value)))).all()

@@ -1,12 +1,16 @@
-"""Summaries, streamed out of Postgres in constant memory."""
+"""Summaries: read as a stream in constant memory, and counted by job."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import func, text
+from sqlmodel import Session, and_, col, select
+
+from schemas.tables.summaries import Selection, Summary
+from schemas.tables.tweets import Tweet
 
 COLUMNS = ("tweet", "text", "cleaned", "summary", "flags", "tries", "model", "prompt_version", "worker")
 """The fields of a row, in the order of a table."""
@@ -36,23 +40,45 @@ WHERE asked.id = :job AND (cast(:model AS bigint) IS NULL OR summary.model = :mo
 ORDER BY selection.ordinal
 LIMIT :limit
 """  # noqa: S608
+_COUNTS = """
+SELECT count(*) AS rows, count(DISTINCT summary.worker) AS workers, count(*) FILTER (WHERE summary.flags ? 'fallback') AS fallbacks,
+       count(*) FILTER (WHERE summary.tries > 1) AS retried
+FROM selection JOIN summary ON summary.tweet = selection.tweet AND summary.model = :model WHERE selection.job = :job
+"""
+_NO_IDLE_TIMEOUT = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _ROWS_AT_ONCE = 1000
+_LONG = 60  # characters
 
 
-def stream(
-    connection: Connection, *, job: UUID | None = None, model: int | None = None, limit: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Rows with the fields of `COLUMNS`.
+def stream(session: Session, *, job: UUID | None = None, model: int | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield summaries as rows with the fields of `COLUMNS`.
 
     Args:
-        connection: one whose transaction stays open while the rows are read.
+        session: one that stays open while the rows are read.
         job: only the tweets of this summarization job, or of this shard, in the order of its selection.
         model: only this model's.
-        limit: at most so many.
+        limit: rows at most.
     """
     # Who reads may pause for as long as they like.
-    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    connection = session.connection()
+    connection.execute(text(_NO_IDLE_TIMEOUT))
     values = {"model": model, "limit": limit} | ({"job": job} if job else {})
-    rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(text(_OF_JOB if job else _ALL), values)
+    rows = connection.execute(text(_OF_JOB if job else _ALL), values, execution_options={"yield_per": _ROWS_AT_ONCE})
     for row in rows:
         yield dict(row._mapping)
+
+
+def counts(session: Session, job: UUID, model: int) -> dict[str, int]:
+    """Count the summaries of a job's tweets by a model, the workers that wrote them, the fallbacks, and those that took several tries."""
+    return dict(session.connection().execute(text(_COUNTS), {"job": job, "model": model}).one()._mapping)
+
+
+def of_long_tweets(session: Session, job: UUID, model: int, limit: int) -> Sequence[tuple[str, str]]:
+    """Return tweets of more than 60 characters with their summaries, in the order of the job's selection."""
+    query = (
+        select(Tweet.text, Summary.summary)
+        .join(Selection, col(Selection.tweet) == Tweet.id)
+        .join(Summary, and_(col(Summary.tweet) == Tweet.id, col(Summary.model) == model))
+        .where(Selection.job == job, func.length(Tweet.text) > _LONG)
+    )
+    return session.exec(query.order_by(col(Selection.ordinal)).limit(limit)).all()

@@ -9,8 +9,9 @@ import numpy as np
 from sqlalchemy import Connection, text
 
 from schemas.payloads import EvaluationSpec, Stage
+from schemas.tables.models import Model
 from workers.catalog import models
-from workers.database import transaction
+from workers.database import session_on, transaction
 from workers.errors import UserError
 from workers.evaluation import metrics
 from workers.evaluation.bootstrap import difference
@@ -27,13 +28,13 @@ LONG_TWEET_WORDS = 20
 
 def evaluate(attempt: JobContext, spec: EvaluationSpec) -> Outcome:
     """Score the model of `spec` and everything that it must beat; on references of words, by ERR."""
-    with transaction() as connection:
-        model = models.by_id(connection, spec.model_id)
+    with transaction() as connection, session_on(connection) as session:
+        model = models.by_id(session, spec.model_id)
         of_words = spec.references is not None and cleaning.holds_gold(connection, spec.references)
     return cleaning.evaluate(attempt, spec, model) if of_words else _evaluate_texts(attempt, spec, model)
 
 
-def _evaluate_texts(attempt: JobContext, spec: EvaluationSpec, model: models.TunedModel) -> Outcome:
+def _evaluate_texts(attempt: JobContext, spec: EvaluationSpec, model: Model) -> Outcome:
     with transaction() as connection:
         rows = _references(connection, spec.references) if spec.references else _held_back(connection, model)
         shots = _shots(connection, model, spec)
@@ -85,7 +86,7 @@ def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[st
     }
 
 
-def _held_back(connection: Connection, model: models.TunedModel) -> list[Row]:
+def _held_back(connection: Connection, model: Model) -> list[Row]:
     """The test split of the dataset that the model learnt from.
 
     Raises:
@@ -112,7 +113,7 @@ def _references(connection: Connection, collection: str) -> list[Row]:
     return [Row(id=row.key, tweet=row.text, reference=row.summary) for row in rows]
 
 
-def _shots(connection: Connection, model: models.TunedModel, spec: EvaluationSpec) -> list[tuple[str, str]]:
+def _shots(connection: Connection, model: Model, spec: EvaluationSpec) -> list[tuple[str, str]]:
     """Examples for the few-shot prompt: curated ones that the model learnt from, else imported ones, drawn by the seed."""
     rows = connection.execute(
         text(

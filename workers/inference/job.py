@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from schemas.payloads import ShardSpec, Stage
 from workers.catalog import models
-from workers.database import transaction
+from workers.database import session_on, transaction
 from workers.inference.engine import Engine
 from workers.inference.engines import get_engine
 from workers.inference.guard import Guarded, guarded, unguarded
@@ -39,8 +39,8 @@ class _Wanted:
 
 def summarize(attempt: JobContext, spec: ShardSpec) -> Outcome:
     """Summarise the tweets of this shard that have no summary yet."""
-    with transaction() as connection:
-        model = models.by_id(connection, spec.model_id)
+    with transaction() as connection, session_on(connection) as session:
+        model = models.by_id(session, spec.model_id)
         copied = _copy_known(connection, attempt, spec)
         wanted = list(_wanted(connection, attempt, spec))
     total = spec.last - spec.first

@@ -1,13 +1,13 @@
-"""The dataset that a review makes of another one: edited targets, without what was rejected, with its splits and clusters as they were.
+"""Apply a review: build the dataset with edited targets, without what was rejected, with splits and clusters as they were.
 
-A person's text is looked at once (`opening.GROUP`), so that a verdict on a pair or a noised text holds for all that was made of it.
+A person's text is looked at once (`queue.GROUP`), so that a verdict on a pair or a noised text holds for all that was made of it.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -16,7 +16,7 @@ from schemas.payloads import ReviewedSpec
 from workers.catalog import datasets
 from workers.catalog.dataset_names import claim_name
 from workers.catalog.fingerprints import dataset_fingerprint, example_key
-from workers.database import transaction
+from workers.database import session_on, transaction
 from workers.errors import UserError
 from workers.jobs.context import JobContext, Outcome
 from workers.review.queue import GROUP
@@ -29,14 +29,14 @@ SELECT key, verdict, target_text, reviewer, reviewed_at, rule - 'before' - 'id' 
 WHERE dataset = :dataset AND verdict IN ('accepted', 'edited', 'rejected') ORDER BY key
 """
 # The verdicts are read once, so that one that is given meanwhile is wholly in or wholly out.
-_SAID = f"""
-CREATE TEMPORARY TABLE said ON COMMIT DROP AS
+_GIVEN = f"""
+CREATE TEMPORARY TABLE given ON COMMIT DROP AS
 SELECT {GROUP} AS member, row.verdict, row.edited,
        jsonb_strip_nulls(jsonb_build_object('verdict', row.verdict, 'at', row.at, 'rule', row.rule)) AS review, row.reviewer
 FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(key text, verdict text, edited text, reviewer text, at text, rule jsonb)
 JOIN example USING (key) WHERE dataset = :dataset
 """  # noqa: S608
-_JUDGED = f"FROM (SELECT *, {GROUP} AS member FROM example WHERE dataset = :dataset) AS example LEFT JOIN said USING (member)"  # noqa: S608
+_JUDGED = f"FROM (SELECT *, {GROUP} AS member FROM example WHERE dataset = :dataset) AS example LEFT JOIN given USING (member)"  # noqa: S608
 _COUNTS = f"""
 SELECT count(*) FILTER (WHERE verdict IS DISTINCT FROM 'rejected') AS examples,
        count(*) FILTER (WHERE verdict IS DISTINCT FROM 'rejected' AND split = 'train') AS train,
@@ -76,18 +76,18 @@ SELECT :job, key, :name, stage, prompt_text, target_text, origin, tweet, {_REVIE
 
 
 def apply_review(attempt: JobContext, spec: ReviewedSpec) -> Outcome:
-    """Build the dataset `spec.name` of what was said of `spec.dataset`.
+    """Build the dataset `spec.name` of the verdicts on `spec.dataset`.
 
     Raises:
         UserError: nobody has said anything yet, or nothing to learn from is left.
     """
-    with transaction() as connection:
-        dataset = datasets.resolve(connection, spec.dataset)
+    with transaction() as connection, session_on(connection) as session:
+        dataset = datasets.resolve(session, spec.dataset)
         verdicts = [dict(row._mapping) for row in connection.execute(text(_VERDICTS), {"dataset": dataset.id})]
         if not verdicts:
             raise UserError(f"dataset {spec.dataset}: no example is reviewed yet. `tweetmill review {spec.dataset}` does that")
-        said = _said(verdicts)
-        _bring(connection, dataset.id, said)
+        given = _as_json(verdicts)
+        _load(connection, dataset.id, given)
         counts = dict(connection.execute(text(_COUNTS), {"dataset": dataset.id}).one()._mapping)
         fingerprint = _fingerprint(connection, dataset.id)
     if not counts.pop("train"):
@@ -96,19 +96,19 @@ def apply_review(attempt: JobContext, spec: ReviewedSpec) -> Outcome:
     recipe = {**dataset.recipe, "dataset": spec.name, "reviewed": {"dataset": dataset.name, "fingerprint": dataset.fingerprint}}
     return Outcome(
         result={"dataset": spec.name, "fingerprint": fingerprint, "of": dataset.fingerprint, "counts": counts},
-        writes=lambda connection: _store(connection, attempt, spec.name, dataset.id, said, json.dumps(recipe), fingerprint),
+        writes=lambda connection: _store(connection, attempt, spec.name, dataset.id, given, recipe, fingerprint),
     )
 
 
-def _said(verdicts: Iterable[dict[str, Any]]) -> str:
+def _as_json(verdicts: Iterable[dict[str, Any]]) -> str:
     """The verdicts as one JSON text."""
     names = {"target_text": "edited", "reviewed_at": "at"}
     rows = [{names.get(name, name): value for name, value in row.items()} for row in verdicts]
     return json.dumps(rows, default=lambda moment: moment.isoformat())
 
 
-def _bring(connection: Connection, dataset: int, said: str) -> None:
-    connection.execute(text(_SAID), {"dataset": dataset, "rows": said})
+def _load(connection: Connection, dataset: int, given: str) -> None:
+    connection.execute(text(_GIVEN), {"dataset": dataset, "rows": given})
 
 
 def _fingerprint(connection: Connection, dataset: int) -> str:
@@ -127,8 +127,10 @@ def _new_key(row: Row[Any]) -> str:
     return example_key(row.stage, row.prompt, row.edited, row.origin)
 
 
-def _store(connection: Connection, attempt: JobContext, name: str, dataset: int, said: str, recipe: str, fingerprint: str) -> None:
-    _bring(connection, dataset, said)
+def _store(
+    connection: Connection, attempt: JobContext, name: str, dataset: int, given: str, recipe: Mapping[str, Any], fingerprint: str
+) -> None:
+    _load(connection, dataset, given)
     new = claim_name(connection, name, recipe, fingerprint)
     values = {"dataset": dataset, "new": new, "name": name, "job": attempt.job, "reason": REASON}
     connection.execute(text(_INSERT_AS_THEY_WERE), values)

@@ -1,4 +1,4 @@
-"""The first look at a dataset: its rows are ranked in a stream and copied into `review`, and earlier verdicts are carried over."""
+"""Opening a review: a dataset's rows are ranked in a stream and copied into `review`, and earlier verdicts are carried over."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import func, text
+from sqlmodel import Session, select
 
+from schemas.tables.datasets import Review
+from workers.database import copy_rows
 from workers.errors import UserError
 from workers.review.ranking import Candidate, Findings, Known, Ranked, Words, rank
 
 _BATCH = 2000
 _MANY = 20_000  # rows from which starting a process a core pays
 
-Told = Callable[[int, int], None]
-"""Hears how many rows are ranked, of how many."""
+Progress = Callable[[int, int], None]
+"""Called with the number of rows that are ranked, and of all."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ SELECT key, stage, prompt, target, scores, flagged, count(*) OVER (PARTITION BY 
 """  # noqa: S608
 # They come in the order of their hashes, and not of their making.
 _SAMPLE = f"SELECT key, stage, prompt, target, scores, flagged, 1 AS alike FROM ({_CANDIDATES} LIMIT 2000) AS candidate"  # noqa: S608
+_NO_TIMEOUTS = "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('review'), cast(:dataset AS int))"
 _COPY = "COPY review (dataset, key, value, reasons) FROM STDIN"
 # The newest verdict on the same key counts. It was not given here, so that it has no seconds and no rule that could be undone.
 _CARRY = """
@@ -64,38 +69,38 @@ FROM example WHERE review.dataset = :dataset AND example.dataset = review.datase
 """
 
 
-def open_review(connection: Connection, dataset: int, told: Told) -> Opened:
-    """Make a dataset's rows wait for review, unless they do. Who asks for the same at the same time waits until this is done.
+def open_review(session: Session, dataset: int, on_progress: Progress) -> Opened:
+    """Queue a dataset's rows for review, unless they are. A second call for the same dataset waits until the first is done.
 
     Raises:
         UserError: the dataset has no example.
     """
     # A million rows take minutes once, and the second who asks waits for as long.
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
-    connection.execute(text("SET LOCAL lock_timeout = 0"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('review'), cast(:dataset AS int))"), {"dataset": dataset})
-    of_dataset = {"dataset": dataset}
-    standing = connection.execute(text("SELECT count(*) FROM review WHERE dataset = :dataset"), of_dataset).scalar_one()
+    connection, of_dataset = session.connection(), {"dataset": dataset}
+    connection.execute(text(_NO_TIMEOUTS))
+    connection.execute(text(_LOCK), of_dataset)
+    standing = session.exec(select(func.count()).select_from(Review).where(Review.dataset == dataset)).one()
     if standing:
         return Opened(standing, 0)
     rows = connection.execute(text(_COUNT), of_dataset).scalar_one()
     if not rows:
         raise UserError("the dataset has no example: there is nothing to review")
     sample = (Candidate(**row._mapping) for row in connection.execute(text(_SAMPLE), of_dataset))
-    known = Known(Words(row.target for row in _streamed(connection, _TARGETS, dataset)), Findings(sample))
-    candidates = (Candidate(**row._mapping) for row in _streamed(connection, _ROWS, dataset))
+    known = Known(Words(row.target for row in _streamed(session, _TARGETS, dataset)), Findings(sample))
+    candidates = (Candidate(**row._mapping) for row in _streamed(session, _ROWS, dataset))
     done = 0
     with _ranking(known, rows) as ranked:
         for batch in ranked(_batches(candidates)):
-            _copy(connection, dataset, batch)
+            _copy(session, dataset, batch)
             done += len(batch)
-            told(done, rows)
+            on_progress(done, rows)
     carried = connection.execute(text(_CARRY), of_dataset).rowcount + connection.execute(text(_CARRY_BUILT), of_dataset).rowcount
     return Opened(rows, carried)
 
 
-def _streamed(connection: Connection, query: str, dataset: int) -> Iterator[Any]:
-    yield from connection.execute(text(query), {"dataset": dataset}, execution_options={"stream_results": True, "yield_per": _BATCH})
+def _streamed(session: Session, query: str, dataset: int) -> Iterator[Any]:
+    options = {"stream_results": True, "yield_per": _BATCH}
+    yield from session.connection().execute(text(query), {"dataset": dataset}, execution_options=options)
 
 
 def _batches(rows: Iterator[Candidate]) -> Iterator[list[Candidate]]:
@@ -105,7 +110,7 @@ def _batches(rows: Iterator[Candidate]) -> Iterator[list[Candidate]]:
 
 @contextmanager
 def _ranking(known: Known, rows: int) -> Iterator[Callable[[Iterable[list[Candidate]]], Iterator[list[Ranked]]]]:
-    """What ranks batches: this process, or for many rows one a core."""
+    """Yield what ranks batches: this process, or for many rows one process a core."""
     if rows < _MANY:
         yield lambda batches: ([rank(row, known) for row in batch] for batch in batches)
         return
@@ -139,9 +144,5 @@ def _rank_all(batch: Sequence[Candidate]) -> list[Ranked]:
     return [rank(row, _known) for row in batch]
 
 
-def _copy(connection: Connection, dataset: int, batch: Iterable[Ranked]) -> None:
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-        for row in batch:
-            copy.write_row((dataset, row.key, row.value, json.dumps(row.reasons)))
+def _copy(session: Session, dataset: int, batch: Iterable[Ranked]) -> None:
+    copy_rows(session.connection(), _COPY, ((dataset, row.key, row.value, json.dumps(row.reasons)) for row in batch))

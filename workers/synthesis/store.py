@@ -42,7 +42,7 @@ def store(
     connection: Connection, job: UUID, spec: SynthesisSpec, fingerprint: str, gathered: Gathered, rejected: Iterable[RejectedPair]
 ) -> None:
     """The dataset with its examples, and what did not become one. Rows that are there already stay as they are."""
-    dataset = claim_name(connection, spec.dataset, spec.model_dump_json(), fingerprint)
+    dataset = claim_name(connection, spec.dataset, spec.model_dump(mode="json"), fingerprint)
     for part in _brought_in(connection, "incoming_example", ((*_cells(row), row.split, row.cluster, None) for row in gathered.kept())):
         connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "part": part})
     keep_refused(connection, job, spec, gathered.dropped, rejected)

@@ -25,16 +25,16 @@ def diff(
 
     An example is a tweet with its target, whoever brought it.
     """
-    from workers.catalog import datasets
-    from workers.database import transaction
+    from workers import database
+    from workers.catalog import dataset_diff, datasets
 
-    with transaction() as connection:
-        one, other = datasets.resolve(connection, a), datasets.resolve(connection, b)
+    with database.session() as session:
+        one, other = datasets.resolve(session, a), datasets.resolve(session, b)
         seen: dict[str, Any] = {"a": a, "b": b, "same": one.fingerprint == other.fingerprint}
         seen["fingerprints"] = {"a": one.fingerprint, "b": other.fingerprint}
-        seen["recipe"] = datasets.recipe_differences(one.recipe, other.recipe)
-        seen["counts"] = _side_by_side(datasets.counts(connection, one.id), datasets.counts(connection, other.id))
-        seen |= datasets.example_differences(connection, one.id, other.id, shown)
+        seen["recipe"] = dataset_diff.recipe_differences(one.recipe, other.recipe)
+        seen["counts"] = _side_by_side(datasets.counts(session, one.id), datasets.counts(session, other.id))
+        seen |= dataset_diff.example_differences(session, one.id, other.id, shown)
     emit(seen, as_json, _page)
 
 

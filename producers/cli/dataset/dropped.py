@@ -25,11 +25,11 @@ def dropped(
 
     It tells of the newest build under the name, whether it became a dataset or not.
     """
+    from workers import database
     from workers.catalog import dropped_examples
-    from workers.database import transaction
 
-    with transaction() as connection:
-        found = dropped_examples.dropped(connection, name, reason, limit)
+    with database.session() as session:
+        found = dropped_examples.dropped(session, name, reason, limit)
     emit(found, as_json, _page)
     there = found["reasons"].get(reason, 0) if reason else found["total"]
     if there > len(found["examples"]) and not as_json:

@@ -166,18 +166,18 @@ def export(
 
     The same examples give the same bytes. `tweetmill import` reads the files again.
     """
+    from workers import database
     from workers.catalog import datasets
-    from workers.catalog import export as exports
-    from workers.database import transaction
+    from workers.catalog.export import DATASET_INFO, SPLITS, write_dataset
 
-    if split is not None and split not in exports.SPLITS:
-        raise typer.BadParameter(f"there are {' and '.join(exports.SPLITS)}", param_hint="--split")
+    if split is not None and split not in SPLITS:
+        raise typer.BadParameter(f"there are {' and '.join(SPLITS)}", param_hint="--split")
     if raw and form is not Form.CSV:
         raise typer.BadParameter(f"{form} is exact as it is: --raw goes with --form csv", param_hint="--raw")
-    with transaction() as connection:
-        found = datasets.resolve(connection, name)
-        written = exports.write_dataset(connection, found.id, name, form, out, (split,) if split else exports.SPLITS, raw)
-    answer = {"dataset": name, "form": form, "files": written, "dataset_info": out / exports.DATASET_INFO}
+    with database.session() as session:
+        found = datasets.resolve(session, name)
+        written = write_dataset(session, found.id, name, form, out, (split,) if split else SPLITS, raw)
+    answer = {"dataset": name, "form": form, "files": written, "dataset_info": out / DATASET_INFO}
     emit(answer, as_json, _export_lines)
 
 

@@ -74,12 +74,11 @@ def synthesize(
 
     A preview stores no dataset. A teacher is asked about N tweets for it, which the run does not ask again.
     """
-    from sqlalchemy import text
-
     from producers.cli.submitting import say_rejected
     from producers.recipes import read_synthesis
     from tasks import synthesis
-    from workers.database import transaction
+    from workers import database
+    from workers.catalog import tweets
 
     again = [] if ask_again is None else [f"teacher.ask_again={ask_again}"]
     spec = read_synthesis(recipe, [*(overrides or []), *again], lambda path, counts: say_rejected(str(path), counts))
@@ -88,18 +87,18 @@ def synthesize(
         return
     for note in synthesis.check(spec):
         say(f"Note: {note}.", "yellow")
-    with transaction() as connection:
-        tweets = connection.execute(text("SELECT count(*) FROM tweet")).scalar_one()
-    exchange.built(synthesis.enqueue(spec, tweets=tweets), wait, as_json)
+    with database.session() as session:
+        ingested = tweets.count(session)
+    exchange.built(synthesis.enqueue(spec, tweets=ingested), wait, as_json)
 
 
 def datasets(as_json: AsJson = False) -> None:
     """List the datasets, the newest first."""
+    from workers import database
     from workers.catalog import datasets
-    from workers.database import transaction
 
-    with transaction() as connection:
-        found = datasets.listed(connection)
+    with database.session() as session:
+        found = datasets.listed(session)
     emit(found, as_json, _datasets_table)
     if not found and not as_json:
         say("No dataset yet: `tweetmill synthesize` builds one, `tweetmill import` makes one of a file.")
@@ -128,21 +127,21 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a dataset: its recipe, its counts by split and origin, and a few examples."""
+    from workers import database
     from workers.catalog import datasets
-    from workers.database import transaction
 
-    with transaction() as connection:
-        found = datasets.resolve(connection, name)
+    with database.session() as session:
+        found = datasets.resolve(session, name)
         seen: dict[str, Any] = {
             "name": found.name,
             "created_at": found.created_at,
             "fingerprint": found.fingerprint,
             "recipe": found.recipe,
         }
-        seen["counts"] = datasets.counts(connection, found.id)
-        number, reasons = datasets.flagged(connection, found.id)
+        seen["counts"] = datasets.counts(session, found.id)
+        number, reasons = datasets.flagged(session, found.id)
         seen["flagged"] = {"examples": number, "reasons": reasons}
-        seen["examples"] = datasets.examples(connection, found.id, shown)
+        seen["examples"] = datasets.examples(session, found.id, shown)
     emit(seen, as_json, _dataset_page)
 
 

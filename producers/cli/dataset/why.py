@@ -36,11 +36,11 @@ def why(
 
     `tweetmill dataset show` and `tweetmill dataset diff --json` name examples by their keys.
     """
-    from workers.catalog import datasets
-    from workers.database import transaction
+    from workers import database
+    from workers.catalog import lineage
 
-    with transaction() as connection:
-        seen = datasets.why(connection, reference)
+    with database.session() as session:
+        seen = lineage.why(session, reference)
     emit(seen, as_json, _page)
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, text
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.support.openai_server import serving, teaching
+from workers import database
 from workers.catalog import datasets
-from workers.review import claims as review
-from workers.review import queue as opening
+from workers.review import claims, queue
 
 CITIES = (
     *("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon", "Dublin", "Athens"),
@@ -163,13 +163,13 @@ def test_what_a_person_wrote_is_kept_flagged_told_and_first_in_review(
     kept_out = answer(capsys, "dataset", "dropped", "strict", "--json")
     assert (kept_out["origins"]["human"], dropped["counts"]["dropped"]) == (2, kept_out["total"])
 
-    with clean_database.begin() as connection:
-        dataset = datasets.resolve(connection, "boats").id
-        opening.open_review(connection, dataset, lambda done, of: None)
-        claims = [review.claim(connection, dataset, "ann", review.Wanted()) for _ in range(3)]
-    assert {claim.lineage.get("tweet_id") for claim in claims[:2]} == {"0", "1"}
-    assert claims[0].reasons[0].startswith("filters: ")
-    assert "flagged" not in claims[2].lineage
+    with database.session(clean_database) as session:
+        dataset = datasets.resolve(session, "boats").id
+        queue.open_review(session, dataset, lambda done, of: None)
+        claimed = [claims.claim(session, dataset, "ann", claims.RowFilter()) for _ in range(3)]
+    assert {row.lineage.get("tweet_id") for row in claimed[:2]} == {"0", "1"}
+    assert claimed[0].reasons[0].startswith("filters: ")
+    assert "flagged" not in claimed[2].lineage
 
 
 def test_a_language_that_is_not_known_fails_before_anything(

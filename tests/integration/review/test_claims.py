@@ -11,19 +11,18 @@ from sqlalchemy import Engine, text
 from schemas import roles
 from tasks.review import open_review
 from tests.support.reviews import Row, add_dataset, plain_rows, reviewed
+from workers import database
 from workers.errors import UserError
-from workers.review import bulk_edits
-from workers.review import claims as review
-from workers.review import queue as opening
+from workers.review import bulk_edits, claims, queries, queue
 from workers.review.bulk_edits import Rule
-from workers.review.claims import Claim, ClaimLost, Verdict, Wanted
+from workers.review.claims import Claim, ClaimLost, RowFilter, Verdict
 
-ALL = Wanted()
+ALL = RowFilter()
 
 
-def claim(engine: Engine, dataset: int, reviewer: str = "ann", wanted: Wanted = ALL, seconds: float = 600) -> Claim | None:
-    with engine.begin() as connection:
-        return review.claim(connection, dataset, reviewer, wanted, seconds)
+def claim(engine: Engine, dataset: int, reviewer: str = "ann", row_filter: RowFilter = ALL, seconds: float = 600) -> Claim | None:
+    with database.session(engine) as session:
+        return claims.claim(session, dataset, reviewer, row_filter, seconds)
 
 
 def claimed(engine: Engine, dataset: int, reviewer: str = "ann", seconds: float = 600) -> Claim:
@@ -33,18 +32,18 @@ def claimed(engine: Engine, dataset: int, reviewer: str = "ann", seconds: float 
 
 
 def decide(engine: Engine, row: Claim, verdict: Verdict = Verdict.ACCEPTED, target: str | None = None) -> None:
-    with engine.begin() as connection:
-        review.decide(connection, row, verdict, 2.0, target)
+    with database.session(engine) as session:
+        claims.decide(session, row, verdict, 2.0, target)
 
 
-def undo(engine: Engine, dataset: int, reviewer: str = "ann") -> review.Undone | None:
-    with engine.begin() as connection:
-        return review.undo(connection, dataset, reviewer)
+def undo(engine: Engine, dataset: int, reviewer: str = "ann") -> claims.Undone | None:
+    with database.session(engine) as session:
+        return claims.undo(session, dataset, reviewer)
 
 
 def apply(engine: Engine, dataset: int, rule: Rule, reviewer: str = "ann") -> int:
-    with engine.begin() as connection:
-        return bulk_edits.apply(connection, dataset, reviewer, rule)
+    with database.session(engine) as session:
+        return bulk_edits.apply(session, dataset, reviewer, rule)
 
 
 class TestOpening:
@@ -142,21 +141,21 @@ class TestClaims:
     def test_a_claim_is_prolonged_and_given_back(self, clean_database: Engine) -> None:
         dataset = add_dataset(clean_database, plain_rows(1))
         row = claimed(clean_database, dataset, seconds=0)
-        with clean_database.begin() as connection:
-            until = review.renew(connection, row)
+        with database.session(clean_database) as session:
+            until = claims.renew(session, row)
         assert until is not None
         assert claim(clean_database, dataset, "ben") is None
 
-        with clean_database.begin() as connection:
-            assert review.renew(connection, row) is None, "that was its end of before"
-            review.release(connection, [Claim(**{**vars(row), "until": until})])
+        with database.session(clean_database) as session:
+            assert claims.renew(session, row) is None, "that was its end of before"
+            claims.release(session, [Claim(**{**vars(row), "until": until})])
         assert claim(clean_database, dataset, "ben") is not None
 
     def test_only_rows_of_an_origin_are_claimed(self, clean_database: Engine) -> None:
         taught = Row("the ferry left", "The ferry left.", "teacher")
         dataset = add_dataset(clean_database, [*plain_rows(3), taught])
 
-        assert [row and row.key for row in (claim(clean_database, dataset, wanted=Wanted("teacher")) for _ in range(2))] == [
+        assert [row and row.key for row in (claim(clean_database, dataset, row_filter=RowFilter("teacher")) for _ in range(2))] == [
             taught.key,
             None,
         ]
@@ -208,8 +207,8 @@ class TestRules:
         theirs = claimed(clean_database, dataset, "ben")
         rule = Rule("bus", "coach")
 
-        with clean_database.connect() as connection:
-            found, some = bulk_edits.preview(connection, dataset, "ann", rule, shown=3)
+        with database.session(clean_database) as session:
+            found, some = bulk_edits.preview(session, dataset, "ann", rule, shown=3)
 
         assert (found, len(some)) == (10, 3)
         assert some[0].after == some[0].before.replace("bus", "coach")
@@ -239,11 +238,11 @@ class TestStatus:
             decide(clean_database, claimed(clean_database, dataset, reviewer), verdict)
         claim(clean_database, dataset)
 
-        with clean_database.begin() as connection:
-            told = review.status(connection, dataset, ALL)
-            of_teachers = review.status(connection, dataset, Wanted("teacher"))
-            assert review.bring_skipped(connection, dataset) == 1
-            given = review.decisions(connection, dataset)
+        with database.session(clean_database) as session:
+            told = queries.status(session, dataset, ALL)
+            of_teachers = queries.status(session, dataset, RowFilter("teacher"))
+            assert claims.requeue_skipped(session, dataset) == 1
+            given = queries.decisions(session, dataset)
 
         assert (told["rows"], told["left"], told["claimed"], told["seconds_a_row"]) == (5, 2, 1, 2.0)
         assert of_teachers["rows"] == 0
@@ -253,14 +252,14 @@ class TestStatus:
 
     def test_a_producers_login_may_do_all_of_it(self, clean_database: Engine) -> None:
         dataset = add_dataset(clean_database, plain_rows(3), opened=False)
-        with clean_database.connect() as connection:
+        with clean_database.connect() as connection, database.session_on(connection) as session:
             roles.apply(connection)
             connection.execute(text(f"SET LOCAL ROLE {roles.PRODUCER}"))
 
-            assert opening.open_review(connection, dataset, lambda done, rows: None).rows == 3
-            row = review.claim(connection, dataset, "ann", ALL)
+            assert queue.open_review(session, dataset, lambda done, rows: None).rows == 3
+            row = claims.claim(session, dataset, "ann", ALL)
             assert row is not None
-            review.decide(connection, row, Verdict.ACCEPTED, 1.0)
-            assert bulk_edits.apply(connection, dataset, "ann", Rule("bus", "coach")) == 3
-            assert review.undo(connection, dataset, "ann") is not None
+            claims.decide(session, row, Verdict.ACCEPTED, 1.0)
+            assert bulk_edits.apply(session, dataset, "ann", Rule("bus", "coach")) == 3
+            assert claims.undo(session, dataset, "ann") is not None
             connection.rollback()

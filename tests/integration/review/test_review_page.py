@@ -16,8 +16,9 @@ from producers.review.screens import HelpScreen, RuleScreen
 from producers.review.session import Desk
 from producers.review.timing import Tally
 from tests.support.reviews import Row, add_dataset, plain_rows, reviewed
-from workers.review import claims as review
-from workers.review.claims import Wanted
+from workers import database
+from workers.review import claims
+from workers.review.claims import RowFilter
 
 Story = Callable[[ReviewPage, Pilot[Any]], Awaitable[None]]
 
@@ -26,7 +27,7 @@ def sit(dataset: int, story: Story, limit: int | None = None) -> Tally | None:
     """A sitting at which `story` happens and which ends with q."""
 
     async def told() -> Tally | None:
-        page = ReviewPage(Desk(dataset, "buses", "ann", Wanted()), limit)
+        page = ReviewPage(Desk(dataset, "buses", "ann", RowFilter()), limit)
         async with page.run_test(size=(100, 32)) as pilot:
             await until(pilot, lambda: page.row is not None)
             await story(page, pilot)
@@ -200,7 +201,8 @@ def test_a_verdict_on_a_row_that_went_to_another_is_refused_politely(clean_datab
     async def story(page: ReviewPage, pilot: Pilot[Any]) -> None:
         with clean_database.begin() as connection:
             connection.execute(text("UPDATE review SET claimed_until = now() - interval '1 s'"))
-            assert review.claim(connection, dataset, "ben", Wanted()) is not None
+        with database.session(clean_database) as session:
+            assert claims.claim(session, dataset, "ben", RowFilter()) is not None
         await pilot.press("r")
         await until(pilot, lambda: "went to another reviewer" in notes(page))
 

@@ -12,10 +12,10 @@ from producers.cli import main
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.support.reviews import Row, add_dataset, plain_rows, reviewed
-from workers.review import bulk_edits
-from workers.review import claims as review
+from workers import database
+from workers.review import bulk_edits, claims
 from workers.review.bulk_edits import Rule
-from workers.review.claims import Verdict, Wanted
+from workers.review.claims import RowFilter, Verdict
 
 HUMAN = Row("the tram is late smh", "The tram are late.", tweet="1", cluster=50)
 NOISE = [
@@ -26,15 +26,15 @@ TEST = Row("the ferry is late", "The ferry is late.", split="test", cluster=60, 
 
 def judge(engine: Engine, dataset: int, verdicts: dict[str, tuple[Verdict, str | None]]) -> None:
     """Say this of these rows, and nothing of the others."""
-    with engine.begin() as connection:
+    with database.session(engine) as session:
         rows = []
-        while (row := review.claim(connection, dataset, "ann", Wanted())) is not None:
+        while (row := claims.claim(session, dataset, "ann", RowFilter())) is not None:
             rows.append(row)
         for row in rows:
             if row.key in verdicts:
                 verdict, target = verdicts[row.key]
-                review.decide(connection, row, verdict, 1.5, target)
-        review.release(connection, rows)
+                claims.decide(session, row, verdict, 1.5, target)
+        claims.release(session, rows)
 
 
 def examples(engine: Engine, name: str) -> dict[str, Any]:
@@ -116,8 +116,8 @@ class TestApply:
     ) -> None:
         with working(clean_database):
             assert answer(capsys, "review", "buses", "--apply", "--json")["job"] == built["job"]
-            with clean_database.begin() as connection:
-                bulk_edits.apply(connection, dataset, "ann", Rule("bus", "coach"))
+            with database.session(clean_database) as session:
+                bulk_edits.apply(session, dataset, "ann", Rule("bus", "coach"))
             again = answer(capsys, "review", "buses", "--apply", "--as", "coaches", "--json")
         assert again["job"] != built["job"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from schemas.payloads import EvaluationSpec, Stage
-from workers.catalog.models import TunedModel
+from schemas.tables.models import Model
 from workers.database import transaction
 from workers.errors import UserError
 from workers.evaluation import baselines
@@ -53,7 +53,7 @@ def holds_gold(connection: Connection, collection: str) -> bool:
     return found == {True}
 
 
-def evaluate(attempt: JobContext, spec: EvaluationSpec, model: TunedModel) -> Outcome:
+def evaluate(attempt: JobContext, spec: EvaluationSpec, model: Model) -> Outcome:
     """Score the model of `spec` word by word.
 
     Raises:
@@ -131,7 +131,7 @@ def _gold_rows(connection: Connection, collection: str) -> list[_Row]:
     return [_Row(row.text, row.clean) for row in rows]
 
 
-def _pairs_learnt(connection: Connection, model: TunedModel) -> list[_Row]:
+def _pairs_learnt(connection: Connection, model: Model) -> list[_Row]:
     """The curated and imported pairs that the model learnt from; made-up noise is no evidence of what people write."""
     rows = connection.execute(
         text(
