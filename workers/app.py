@@ -30,7 +30,7 @@ from workers.settings import Settings, get_settings
 # However the broker's URL is written, and by whatever tool.
 TRANSPORT_ALIASES.update(redis="workers.jobs.message_guard:CarefulTransport", rediss="workers.jobs.message_guard:CarefulTransport")
 
-# The one place where the lower floor names the upper one, as strings: Celery imports them when a worker starts.
+# The one place where the lower layer names the upper one, as strings: Celery imports them when a worker starts.
 TASK_MODULES = (
     "tasks.synthesis",
     "tasks.noise",
@@ -133,7 +133,7 @@ app = LazyCelery("tweetmill", set_as_current=True)
 
 
 def publish(kind: str, queue: str, job: uuid.UUID) -> None:
-    """Send the hint that a job waits: its id, and nothing else."""
+    """Send the message that a job is queued: its id, and nothing else."""
     app.send_task(kind, args=(str(job),), queue=queue, argsrepr=f"({str(job)!r},)", kwargsrepr="{}")
 
 
@@ -163,13 +163,13 @@ def _check_before_work(**_: object) -> None:
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
-def _start_upkeep(sender: Any, **_: object) -> None:
+def _start_maintenance(sender: Any, **_: object) -> None:
     from workers.database import get_engine
-    from workers.jobs.maintenance import Upkeep
+    from workers.jobs.maintenance import Maintenance
 
     settings = get_settings()
     queues = tuple(sender.app.amqp.queues.consume_from)
-    app.tweetmill_upkeep = Upkeep(
+    app.tweetmill_maintenance = Maintenance(
         engine=get_engine(),
         name=sender.hostname,
         queues=queues,
@@ -179,25 +179,25 @@ def _start_upkeep(sender: Any, **_: object) -> None:
         interval=settings.upkeep_interval,
         republish_after=settings.republish_after,
     )
-    app.tweetmill_upkeep.start()
+    app.tweetmill_maintenance.start()
 
 
 @signals.task_received.connect  # type: ignore[untyped-decorator]
 def _make_room(request: Any, **_: object) -> None:
-    upkeep = getattr(app, "tweetmill_upkeep", None)
-    if upkeep is not None:
-        upkeep.taken(request.delivery_info["routing_key"])
+    maintenance = getattr(app, "tweetmill_maintenance", None)
+    if maintenance is not None:
+        maintenance.taken(request.delivery_info["routing_key"])
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _begin_to_leave(**_: object) -> None:
-    upkeep = getattr(app, "tweetmill_upkeep", None)
-    if upkeep is not None:
-        upkeep.stop()
+    maintenance = getattr(app, "tweetmill_maintenance", None)
+    if maintenance is not None:
+        maintenance.stop()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _leave(**_: object) -> None:
-    upkeep = getattr(app, "tweetmill_upkeep", None)
-    if upkeep is not None:
-        upkeep.leave()
+    maintenance = getattr(app, "tweetmill_maintenance", None)
+    if maintenance is not None:
+        maintenance.leave()

@@ -27,7 +27,7 @@ def add(engine: Engine, kind: str = "upkeep.work", queue: str = "upkeep", payloa
         return ledger.insert(connection, [new])[0]
 
 
-def add_family(engine: Engine, shards: int) -> tuple[uuid.UUID, list[uuid.UUID]]:
+def add_parent(engine: Engine, shards: int) -> tuple[uuid.UUID, list[uuid.UUID]]:
     """A running parent and its queued shards."""
     parent = add(engine, kind="upkeep.whole", state=JobState.RUNNING, remaining=shards)
     return parent, [add(engine, parent=parent) for _ in range(shards)]

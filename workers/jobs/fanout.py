@@ -1,7 +1,7 @@
-"""A job and its shards: the count that closes a parent, and what people ask of the whole: cancel and retry.
+"""Counts the shards of a parent job, closes the parent with the last of them, and cancels and retries both.
 
 Every transaction locks shards before their parent, and several of either in the order of their ids, so that no two wait for each
-other. A shard's end and the parent's count are one transaction, so whoever holds the parent's row finds count and shards in accord.
+other. A shard's end and the parent's count are one transaction, so whoever holds the parent's row finds count and shards in agreement.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from schemas.states import PARENT_MOVES, RETRIABLE, JobState, sources_of
 from workers.errors import UserError
 from workers.jobs.events import record, record_many
 
+# Raw: counts that must agree with locks, in one statement each.
 _OPEN = """
 UPDATE job SET remaining = :shards,
     progress = jsonb_build_object('total', cast(:rows AS int), 'shards', cast(:shards AS int)),
@@ -34,9 +35,38 @@ UPDATE job SET state = :state, finished_at = now(), error = cast(:error AS jsonb
 WHERE id = :parent AND state = ANY(:sources)
 RETURNING 1
 """
-# Equal causes have equal words: the first that failed tells of all, mostly.
+# The first shard that failed: mostly all failed for the same reason.
 _WHY = """
 SELECT error->>'message' FROM job WHERE parent = :parent AND state <> 'done' AND error IS NOT NULL ORDER BY finished_at, id LIMIT 1
+"""
+# Two statements: one with an optional job would read the whole table for either.
+_LOCK = """
+SELECT id, parent FROM job WHERE remaining IS NULL AND state = ANY(:states) AND (id = :job OR parent = :job)
+ORDER BY id FOR NO KEY UPDATE
+"""
+_LOCK_ALL = "SELECT id, parent FROM job WHERE remaining IS NULL AND state = ANY(:states) ORDER BY id FOR NO KEY UPDATE"
+_LOCK_PARENT = "SELECT state FROM job WHERE id = :parent AND remaining IS NOT NULL AND state = ANY(:states) FOR NO KEY UPDATE"
+# Under the parent's lock, in a statement of its own: its snapshot must be younger than the lock.
+_RECOUNT = """
+UPDATE job SET remaining = shards.remaining, progress = progress || jsonb_build_object('failed_shards', shards.failed),
+    state = cast(:state AS text), finished_at = CASE WHEN :state = 'running' THEN NULL ELSE now() END,
+    error = CASE WHEN :state = 'running' THEN NULL ELSE error END
+FROM (SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS remaining,
+             count(*) FILTER (WHERE state NOT IN ('queued', 'running', 'done')) AS failed
+      FROM job WHERE parent = :parent) AS shards
+WHERE job.id = :parent
+"""
+_CANCEL = """
+UPDATE job SET
+    state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
+    finished_at = CASE WHEN state = 'queued' THEN now() END,
+    orders = CASE WHEN state = 'running' THEN 'cancel' END
+WHERE id = ANY(:jobs)
+RETURNING id, state, parent
+"""
+_RETRY = """
+UPDATE job SET state = 'queued', failures = 0, run_after = now(), published_at = NULL, finished_at = NULL, error = NULL, orders = NULL
+WHERE id = ANY(:jobs)
 """
 
 
@@ -61,43 +91,19 @@ def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, f
     if row.failed:
         state = JobState.FAILED
         why = connection.execute(text(_WHY), {"parent": parent}).scalar()
-        told = f": {why.rstrip('.')}" if why else ""
-        message = f"{row.failed} shards did not finish{told}. `tweetmill retry {parent}` runs them again"
+        reason = f": {why.rstrip('.')}" if why else ""
+        message = f"{row.failed} shards did not finish{reason}. `tweetmill retry {parent}` runs them again"
         error = json.dumps({"class": "ShardsFailed", "message": message})
     values = {"parent": parent, "state": state.value, "error": error, "sources": list(sources_of(state, PARENT_MOVES))}
     if connection.execute(text(_CLOSE), values).one_or_none():
         record(connection, parent, row.attempt, state.value)
 
 
-_OF_FAMILY = "(id = :job OR parent = :job)"
-_LOCK = """
-SELECT id, parent FROM job WHERE remaining IS NULL AND state = ANY(:states) AND {whose} ORDER BY id FOR NO KEY UPDATE
-"""
-# Under the parent's lock, in a statement of its own: its snapshot must be younger than the lock.
-_RECOUNT = """
-UPDATE job SET remaining = shards.remaining, progress = progress || jsonb_build_object('failed_shards', shards.failed),
-    state = cast(:state AS text), finished_at = CASE WHEN :state = 'running' THEN NULL ELSE now() END,
-    error = CASE WHEN :state = 'running' THEN NULL ELSE error END
-FROM (SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS remaining,
-             count(*) FILTER (WHERE state NOT IN ('queued', 'running', 'done')) AS failed
-      FROM job WHERE parent = :parent) AS shards
-WHERE job.id = :parent
-"""
-_CANCEL = """
-UPDATE job SET
-    state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
-    finished_at = CASE WHEN state = 'queued' THEN now() END,
-    orders = CASE WHEN state = 'running' THEN 'cancel' END
-WHERE id = ANY(:jobs)
-RETURNING id, state, parent
-"""
-
-
 def cancel(connection: Connection, job: uuid.UUID) -> int:
-    """Cancel a job, with its shards if it has any: what waits is cancelled now, what runs is told at its next renewal.
+    """Cancel a job and its shards: what is queued is cancelled now, what runs is signalled at its next renewal.
 
     Returns:
-        How many jobs that concerned.
+        How many jobs were cancelled or signalled.
 
     Raises:
         UserError: when it has ended already.
@@ -107,26 +113,20 @@ def cancel(connection: Connection, job: uuid.UUID) -> int:
     cancelled = [row.id for row in rows if row.state == JobState.CANCELLED]
     record_many(connection, cancelled, "cancelled")
     record_many(connection, [row.id for row in rows if row.state != JobState.CANCELLED], "cancel asked")
-    concerned = len(rows)
+    count = len(rows)
     if _lock_parent(connection, job, sources_of(JobState.CANCELLED, PARENT_MOVES)):
         connection.execute(text(_RECOUNT), {"parent": job, "state": JobState.CANCELLED.value})
         record_many(connection, [job], "cancelled")
-        concerned += 1
+        count += 1
     elif cancelled and rows[0].parent is not None:
         shards_ended(connection, rows[0].parent, ended=len(cancelled), failed=len(cancelled))
-    if not concerned:
+    if not count:
         raise UserError(f"job {job} has ended already: nothing to cancel")
-    return concerned
-
-
-_RETRY = """
-UPDATE job SET state = 'queued', failures = 0, run_after = now(), published_at = NULL, finished_at = NULL, error = NULL, orders = NULL
-WHERE id = ANY(:jobs)
-"""
+    return count
 
 
 def retry(connection: Connection, states: Sequence[JobState], job: uuid.UUID | None = None) -> list[uuid.UUID]:
-    """Queue ended jobs of these states again with a clean count of failures: one job, or a parent's shards, or all."""
+    """Queue ended jobs of these states again and reset their failures: one job, or a parent's shards, or all. Return their ids."""
     rows = _lock(connection, [state.value for state in states if state in RETRIABLE], job)
     jobs = [row.id for row in rows]
     connection.execute(text(_RETRY), {"jobs": jobs})
@@ -144,18 +144,15 @@ def _reopen(connection: Connection, parent: uuid.UUID) -> None:
 
 
 def _lock(connection: Connection, states: Sequence[str], job: uuid.UUID | None) -> Sequence[Row[Any]]:
-    """Lock the jobs in these states: one with its shards, or all."""
-    # Two statements: one with an optional job would read the whole table for either.
-    whose = _OF_FAMILY if job is not None else "true"
-    return connection.execute(text(_LOCK.format(whose=whose)), {"job": job, "states": list(states)}).all()
+    """Lock the jobs in these states, one job with its shards or all; return their ids and parents."""
+    if job is None:
+        return connection.execute(text(_LOCK_ALL), {"states": list(states)}).all()
+    return connection.execute(text(_LOCK), {"job": job, "states": list(states)}).all()
 
 
 def _lock_parent(connection: Connection, parent: uuid.UUID, states: Sequence[str]) -> str | None:
-    """Lock a parent and return its state; None when it is none, or in none of these states."""
-    return connection.execute(
-        text("SELECT state FROM job WHERE id = :parent AND remaining IS NOT NULL AND state = ANY(:states) FOR NO KEY UPDATE"),
-        {"parent": parent, "states": list(states)},
-    ).scalar()
+    """Lock a parent and return its state; None if the job is no parent, or in none of these states."""
+    return connection.execute(text(_LOCK_PARENT), {"parent": parent, "states": list(states)}).scalar()
 
 
 def _in_order(parents: Iterable[uuid.UUID | None]) -> list[uuid.UUID]:

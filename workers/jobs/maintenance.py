@@ -1,8 +1,8 @@
-"""Upkeep: what keeps jobs moving when messages or workers are lost.
+"""Maintenance: keeps jobs moving when messages or workers are lost.
 
-Two threads in every worker, without a leader. One needs Postgres alone, so that Redis can't hold it up:
+Two threads in every worker, without a leader. One needs Postgres alone, so that Redis can't block it:
 
-* it says that the worker lives, and hears that it shall leave;
+* it registers that the worker is alive, and reads whether it was asked to leave;
 * the *reaper* returns jobs whose lease expired to the queue, or quarantines them after the last permitted failure.
 
 The other keeps Redis supplied:
@@ -38,8 +38,15 @@ logger = logging.getLogger(__name__)
 Publish = Callable[[str, str, uuid.UUID], None]  # (task name, queue, job id)
 Pending = Callable[[str], int]  # messages that Redis holds for a queue, unacknowledged ones included
 
-# A job did nothing wrong whose worker was told to drain and then killed, or whose lease ended while Postgres itself was down and nobody
-# could renew it. What an earlier failure logged is kept.
+SHARE = 64
+"""Messages of a queue that Redis may hold however few workers there are: enough for short jobs not to wait for the relay."""
+
+_BATCH = 32
+_STUCK_AFTER = "10s"  # between two statements of a relay, in which Redis is asked
+_PAUSE = 0.05  # seconds between two rounds of publishing, however many messages are taken
+
+# Raw: each is one statement that finds its rows by SKIP LOCKED and changes them. No failure is counted if the worker was draining when it
+# was killed, or the lease ended while Postgres itself was down and nobody could renew it. What an earlier failure logged is kept.
 _REAP = """
 WITH expired AS (
   SELECT id, orders, blameless, failures + (NOT blameless)::int AS failures FROM job, LATERAL (
@@ -56,25 +63,14 @@ reaped AS (
       'host', nullif(split_part(owner, '@', 2), ''), 'log_tail', error->'log_tail'))
   FROM expired WHERE job.id = expired.id
   RETURNING job.id, job.attempt, job.state, job.parent, job.owner),
-told AS (
+event AS (
   INSERT INTO job_event (job, attempt, event, detail) SELECT id, attempt, 'lease expired', owner || ': now ' || state FROM reaped)
 SELECT * FROM reaped
 """
-
-
-def reap(connection: Connection, limit: int = 100) -> list[uuid.UUID]:
-    """Take jobs from workers that stopped renewing; return those jobs' ids."""
-    rows = connection.execute(text(_REAP), {"limit": limit}).all()
-    ended = Counter(row.parent for row in rows if row.parent is not None and row.state != JobState.QUEUED)
-    for parent in sorted(ended):
-        shards_ended(connection, parent, ended=ended[parent], failed=ended[parent])
-    return [row.id for row in rows]
-
-
 _WAITS = """
 SELECT 1 FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NULL AND run_after <= now() ORDER BY created_at LIMIT 1
 """
-# One at a time supplies a queue, or each would fill it. A relay that is stopped in the middle must not hold up the others for long.
+# One relay at a time supplies a queue, or each would fill it. A relay that is stopped halfway must not block the others for long.
 _SHARE = """
 SELECT pg_advisory_xact_lock(hashtext('tweetmill.relay'), hashtext(:queue)),
   set_config('idle_in_transaction_session_timeout', :stuck, true),
@@ -89,11 +85,21 @@ WITH next AS (
 UPDATE job SET published_at = now() FROM next WHERE job.id = next.id
 RETURNING job.id, job.kind, job.created_at
 """
-SHARE = 64
-"""Messages of a queue that Redis may hold however few workers there are: enough for short jobs to flow."""
+_PUBLISHED = "SELECT count(*) FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL"
+_UNPUBLISH = """
+UPDATE job SET published_at = NULL WHERE id IN (
+  SELECT id FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL
+  ORDER BY published_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+"""
 
-_BATCH = 32
-_STUCK_AFTER = "10s"  # between two statements of a relay, in which Redis is asked
+
+def reap(connection: Connection, limit: int = 100) -> list[uuid.UUID]:
+    """Queue again, quarantine or cancel the jobs whose lease has expired; return their ids."""
+    rows = connection.execute(text(_REAP), {"limit": limit}).all()
+    ended = Counter(row.parent for row in rows if row.parent is not None and row.state != JobState.QUEUED)
+    for parent in sorted(ended):
+        shards_ended(connection, parent, ended=ended[parent], failed=ended[parent])
+    return [row.id for row in rows]
 
 
 def relay(connection: Connection, queue: str, pending: Pending, publish: Publish) -> int:
@@ -104,7 +110,7 @@ def relay(connection: Connection, queue: str, pending: Pending, publish: Publish
     """
     if connection.execute(text(_WAITS), {"queue": queue}).scalar() is None:
         return 0
-    # Asked before the lock too: while Redis is away, each tries for a while to reach it, and nobody shall wait for all the others.
+    # Asked before the lock too: while Redis is unreachable, each relay tries for a while, and must not wait for all the others.
     held = pending(queue)
     values = {"queue": queue, "least": SHARE, "seen_within": worker_registry.SEEN_WITHIN, "stuck": _STUCK_AFTER}
     share = connection.execute(text(_SHARE), values).one().messages
@@ -128,20 +134,12 @@ def supply(queue: str, pending: Pending, publish: Publish, engine: Engine | None
             return published
 
 
-_PUBLISHED = "SELECT count(*) FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL"
-_UNPUBLISH = """
-UPDATE job SET published_at = NULL WHERE id IN (
-  SELECT id FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL
-  ORDER BY published_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
-"""
-
-
 @dataclass
 class Shortfall:
-    """How many messages Redis has been missing, and for how long.
+    """Tracks how many messages Redis has been missing, and for how long.
 
     A message on its way from Redis to a claim is missing for a moment, so only what is missing at every look for `patience` seconds
-    is lost. Judged by count, so that a backlog of hours is never flooded with copies.
+    is lost. It goes by count and not by age, so that a long backlog is never flooded with duplicates.
     """
 
     patience: float
@@ -149,7 +147,7 @@ class Shortfall:
     since: float | None = None
 
     def lost(self, missing: int, now: float) -> int:
-        """What to publish again, after a look that found `missing` messages absent at time `now` (seconds)."""
+        """Return how many messages to publish again, after a look at time `now` (seconds) that found `missing` of them absent."""
         if missing <= 0:
             self.since = None
             return 0
@@ -162,7 +160,7 @@ class Shortfall:
 
 
 def find_lost(connection: Connection, queue: str, pending: Pending, shortfall: Shortfall) -> int:
-    """Let the relay publish again what Redis lost: the oldest, since those would have been delivered first. Returns how many."""
+    """Mark the jobs whose messages Redis lost for the relay, the oldest first, and return how many."""
     published = connection.execute(text(_PUBLISHED), {"queue": queue}).scalar_one()
     lost = shortfall.lost(published - pending(queue) if published else 0, clock.now())
     if not lost:
@@ -170,12 +168,9 @@ def find_lost(connection: Connection, queue: str, pending: Pending, shortfall: S
     return connection.execute(text(_UNPUBLISH), {"queue": queue, "limit": lost}).rowcount
 
 
-_BREATH = 0.05  # seconds between two looks for what to publish, however many messages are taken
-
-
 @dataclass
-class Upkeep:
-    """The threads that do a round every `interval` seconds until told to stop."""
+class Maintenance:
+    """The two threads, which do a round every `interval` seconds until they are stopped."""
 
     engine: Engine
     name: str
@@ -195,38 +190,38 @@ class Upkeep:
         self._shortfalls = {queue: Shortfall(self.republish_after) for queue in self.queues}
 
     def start(self) -> None:
-        """Begin; the first rounds come at once."""
-        for name, run in (("upkeep", self._watch), ("relay", self._supply)):
+        """Start the threads; the first rounds begin at once."""
+        for name, run in (("maintenance", self._watch), ("relay", self._supply)):
             threading.Thread(target=run, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Take part no longer, and ask for this worker's jobs back, again and again until `leave`."""
+        """Stop the rounds, and signal `drain` to this worker's jobs repeatedly until `leave`."""
         self._stopping.set()
         self._departing.wait(timeout=5)
 
     def leave(self) -> None:
-        """Say that the last job is given back and the process ends."""
+        """Record that the last job is released and the process ends."""
         self._left.set()
         self._try(self._sign_off)
 
     def taken(self, queue: str) -> None:
-        """Hear that a message of `queue` was taken, so that there is room for another. The name is the message's: it may be anything."""
+        """Note that a message of `queue` was taken: there is room for another. The name comes from the message, so it may be anything."""
         if queue in self.queues:
             self._taken.put(queue)
 
     def watch(self) -> None:
-        """One round that needs Postgres alone: say that we live, hear whether we shall leave, and reap."""
+        """Do a round that needs Postgres alone: beat, read whether the worker must leave, and reap."""
         with transaction(self.engine) as connection:
-            orders = worker_registry.beat(connection, self.name, self.queues, self.pid)
+            must_leave = worker_registry.beat(connection, self.name, self.queues, self.pid)
             reaped = reap(connection)
         if reaped:
             logger.info("returned %d jobs whose lease had expired", len(reaped))
-        if orders == worker_registry.DRAIN and not self._stopping.is_set():
+        if must_leave and not self._stopping.is_set():
             logger.info("asked to leave")
             self.terminate()
 
     def supply(self) -> None:
-        """One round that needs Redis too: find what it lost, then publish, for the queues that this worker serves."""
+        """Do a round that needs Redis too: find what it lost, then publish, for the queues that this worker serves."""
         for queue in self.queues:
             with transaction(self.engine) as connection:
                 lost = find_lost(connection, queue, self.pending, self._shortfalls[queue])
@@ -241,7 +236,7 @@ class Upkeep:
         while not self._stopping.is_set():
             self._try(self.watch)
             self._stopping.wait(self.interval)
-        # More than once: a server may be away at this very moment, and a job may be claimed a moment later.
+        # More than once: a server may be unreachable at this moment, and a job may be claimed a moment later.
         while not self._left.is_set():
             if self._try(self._depart):
                 self._departing.set()
@@ -253,13 +248,13 @@ class Upkeep:
             self._follow_until(clock.now() + self.interval)
 
     def _follow_until(self, end: float) -> None:
-        """Until the next round: whenever messages were taken, publish as many more."""
+        """Publish more whenever messages were taken, until the next round."""
         while (left := end - clock.now()) > 0:
             try:
                 taken = {self._taken.get(timeout=left)}
             except queues.Empty:
                 return
-            time.sleep(_BREATH)
+            time.sleep(_PAUSE)
             while not self._taken.empty():
                 taken.add(self._taken.get())
             for queue in sorted(taken):
@@ -276,7 +271,7 @@ class Upkeep:
     def _try(self, step: Callable[[], None]) -> bool:
         try:
             step()
-        except Exception as error:  # a server is away: the next round tries again
-            logger.warning("upkeep: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+        except Exception as error:  # a server is unreachable: the next round tries again
+            logger.warning("maintenance: %s: %s", type(error).__name__, str(error).partition("\n")[0])
             return False
         return True

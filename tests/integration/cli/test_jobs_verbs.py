@@ -20,7 +20,7 @@ from schemas.payloads import ShardSpec
 from schemas.states import JobState
 from tasks.enqueue import Submitted
 from tests.support import jobs
-from tests.support.jobs import add, add_family, claimed, finish
+from tests.support.jobs import add, add_parent, claimed, finish
 from tests.support.worker_process import wait_for
 from workers import database
 from workers.errors import NotFound
@@ -65,7 +65,7 @@ def test_without_jobs_the_list_says_how_to_begin(run):
 
 def test_the_list_shows_the_newest_first_and_no_shards(engine, run):
     old = add(engine, kind="training.train")
-    parent, shards = add_family(engine, 2)
+    parent, shards = add_parent(engine, 2)
     listed = json.loads(run("jobs", "--json")[1])
     assert [row["id"] for row in listed] == [str(parent), str(old)]
     everything = json.loads(run("jobs", "--all", "--json")[1])
@@ -136,7 +136,7 @@ def test_a_job_that_is_not_there_is_an_error_that_says_what_to_do(run, verb):
 
 
 def test_the_log_of_a_parent_holds_its_shards(engine, run):
-    parent, (shard,) = add_family(engine, 1)
+    parent, (shard,) = add_parent(engine, 1)
     held = claimed(engine, shard)
     with engine.begin() as connection:
         ledger.log(connection, held, "loaded the model")
@@ -162,7 +162,7 @@ def test_following_a_log_ends_with_the_job_and_misses_nothing(engine, run):
 
 
 def test_cancel_says_what_it_stopped(engine, run):
-    parent, shards = add_family(engine, 3)
+    parent, shards = add_parent(engine, 3)
     code, _, err = run("cancel", str(parent))
     assert code == 0
     assert "with 3 shards" in err
@@ -248,7 +248,7 @@ def test_a_job_whose_worker_died_says_which_and_keeps_what_its_log_said_before(e
 
 
 def test_the_list_says_that_jobs_are_quarantined_and_what_to_do(engine, run):
-    parent, (shard, _) = add_family(engine, 2)
+    parent, (shard, _) = add_parent(engine, 2)
     quarantine(engine, shard, {"message": "it broke"})
     said = " ".join(run("jobs")[2].split())
     assert "1 quarantined" in said
@@ -407,7 +407,7 @@ def test_asking_once_more_for_what_is_done_or_under_way_does_nothing_twice(engin
 
 
 def test_asking_once_more_for_a_cancelled_family_queues_its_shards_again(engine):
-    parent, shards = add_family(engine, 2)
+    parent, shards = add_parent(engine, 2)
     with engine.begin() as connection:
         fanout.cancel(connection, parent)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from tests.support import jobs
-from tests.support.jobs import add, add_family, claim, claimed, finish, row, state
+from tests.support.jobs import add, add_parent, claim, claimed, finish, row, state
 from workers.database import transaction
 from workers.errors import LeaseLost, Unavailable, UserError
 from workers.jobs import fanout, maintenance
@@ -37,7 +37,7 @@ def retry(engine: Engine, job: uuid.UUID | None = None, states: tuple[JobState, 
 
 
 def test_the_last_shard_closes_its_parent(engine):
-    parent, shards = add_family(engine, 3)
+    parent, shards = add_parent(engine, 3)
     for shard in shards[:2]:
         finish(engine, claimed(engine, shard))
     assert (state(engine, parent), row(engine, parent).remaining) == ("running", 1)
@@ -46,7 +46,7 @@ def test_the_last_shard_closes_its_parent(engine):
 
 
 def test_shards_that_end_at_the_same_time_are_all_counted(engine):
-    parent, shards = add_family(engine, 8)
+    parent, shards = add_parent(engine, 8)
     held = [claimed(engine, shard) for shard in shards]
     start = threading.Barrier(4)
 
@@ -61,7 +61,7 @@ def test_shards_that_end_at_the_same_time_are_all_counted(engine):
 
 
 def test_a_shard_that_fails_last_fails_the_parent_which_says_what_to_do(engine):
-    parent, shards = add_family(engine, 2)
+    parent, shards = add_parent(engine, 2)
     finish(engine, claimed(engine, shards[0]))
     _fail(engine, shards[1])
     ended = row(engine, parent)
@@ -71,7 +71,7 @@ def test_a_shard_that_fails_last_fails_the_parent_which_says_what_to_do(engine):
 
 
 def test_a_quarantined_shard_counts_as_ended(engine):
-    parent, (shard,) = add_family(engine, 1)
+    parent, (shard,) = add_parent(engine, 1)
     jobs.alter(engine, shard, "max_failures = 1")
     claimed(engine, shard)
     jobs.expire(engine, shard)
@@ -81,7 +81,7 @@ def test_a_quarantined_shard_counts_as_ended(engine):
 
 
 def test_cancelling_a_parent_cancels_what_waits_and_tells_what_runs(engine):
-    parent, (done, running, waiting) = add_family(engine, 3)
+    parent, (done, running, waiting) = add_parent(engine, 3)
     finish(engine, claimed(engine, done))
     held = claimed(engine, running)
     assert cancel(engine, parent) == 3
@@ -93,7 +93,7 @@ def test_cancelling_a_parent_cancels_what_waits_and_tells_what_runs(engine):
 
 
 def test_a_cancelled_parent_retried_runs_its_unfinished_shards_and_closes(engine):
-    parent, shards = add_family(engine, 3)
+    parent, shards = add_parent(engine, 3)
     finish(engine, claimed(engine, shards[0]))
     cancel(engine, parent)
     assert sorted(retry(engine, parent)) == sorted(shards[1:])
@@ -104,7 +104,7 @@ def test_a_cancelled_parent_retried_runs_its_unfinished_shards_and_closes(engine
 
 
 def test_a_failed_parent_retried_starts_with_a_clean_count_of_failures(engine):
-    parent, (shard,) = add_family(engine, 1)
+    parent, (shard,) = add_parent(engine, 1)
     _fail(engine, shard)
     jobs.alter(engine, shard, "failures = 3")
     retry(engine, parent)
@@ -114,14 +114,14 @@ def test_a_failed_parent_retried_starts_with_a_clean_count_of_failures(engine):
 
 
 def test_cancelling_one_shard_of_a_running_parent_counts_it(engine):
-    parent, (first, second) = add_family(engine, 2)
+    parent, (first, second) = add_parent(engine, 2)
     assert cancel(engine, first) == 1
     finish(engine, claimed(engine, second))
     assert (state(engine, parent), row(engine, parent).remaining) == ("failed", 0)
 
 
 def test_cancelling_a_shard_of_a_cancelled_parent_has_nothing_left_to_do(engine):
-    parent, (shard,) = add_family(engine, 1)
+    parent, (shard,) = add_parent(engine, 1)
     cancel(engine, parent)
     with pytest.raises(UserError, match="ended already"):
         cancel(engine, shard)
@@ -188,7 +188,7 @@ def moves(engine: Engine) -> Iterator[Callable[..., set[tuple[str, str]]]]:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_under_everything_at_once_nothing_waits_for_ever_every_move_is_legal_and_the_counts_are_right(engine, moves, seed):
     """Finishes, failures, cancels, retries and reapers in eight threads, then whatever is left is finished one by one."""
-    families = [add_family(engine, 6) for _ in range(3)]
+    families = [add_parent(engine, 6) for _ in range(3)]
     everyone = [job for parent, shards in families for job in (parent, *shards)]
     deadlocks: list[Exception] = []
 

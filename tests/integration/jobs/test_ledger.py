@@ -90,7 +90,7 @@ def test_a_job_that_must_wait_is_not_to_be_had_before_its_time(engine):
 
 
 def test_a_parent_is_never_claimed(engine):
-    parent, _ = jobs.add_family(engine, 1)
+    parent, _ = jobs.add_parent(engine, 1)
     assert claim(engine, parent) is None
 
 
@@ -279,6 +279,6 @@ def test_what_is_no_job_is_said_to_be_none(engine, reference):
 
 
 def test_the_latest_job_is_one_that_was_asked_for_and_not_a_shard(engine):
-    parent, _ = jobs.add_family(engine, 2)
+    parent, _ = jobs.add_parent(engine, 2)
     with engine.connect() as connection:
         assert ledger.resolve(connection, "latest") == parent

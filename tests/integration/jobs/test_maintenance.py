@@ -18,7 +18,7 @@ from tests.support import jobs
 from tests.support.jobs import add, alter, claimed, expire, row, state
 from workers.errors import Unavailable, UserError
 from workers.jobs import fanout, ledger, maintenance, worker_registry
-from workers.jobs.maintenance import Shortfall, Upkeep
+from workers.jobs.maintenance import Maintenance, Shortfall
 
 
 @pytest.fixture
@@ -53,14 +53,14 @@ def mailbox() -> Mailbox:
 
 
 @pytest.fixture
-def make_upkeep(engine: Engine, mailbox: Mailbox) -> Iterator[Callable[..., Upkeep]]:
+def make_maintenance(engine: Engine, mailbox: Mailbox) -> Iterator[Callable[..., Maintenance]]:
     """Makes what a worker has, and ends its threads in the end."""
-    made: list[Upkeep] = []
+    made: list[Maintenance] = []
 
-    def make(**changes: Any) -> Upkeep:
+    def make(**changes: Any) -> Maintenance:
         fields = {"engine": engine, "name": "worker@here", "queues": ("upkeep",), "pid": os.getpid(), "interval": 0.05}
         fields |= {"republish_after": 0.2, "pending": mailbox.pending, "publish": mailbox.publish}
-        made.append(Upkeep(**{**fields, **changes}))
+        made.append(Maintenance(**{**fields, **changes}))
         return made[-1]
 
     yield make
@@ -128,7 +128,7 @@ def test_many_reapers_at_once_take_each_job_once(engine):
 
 
 def test_a_parent_has_no_lease_and_is_never_reaped(engine):
-    jobs.add_family(engine, 1)
+    jobs.add_parent(engine, 1)
     assert reap(engine) == []
 
 
@@ -229,8 +229,8 @@ def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_wh
 
 
 @pytest.mark.parametrize("forged", ["training", "", ["upkeep"], None, {}])
-def test_a_message_of_a_queue_that_is_not_served_makes_no_room(make_upkeep, forged):
-    thread = make_upkeep()
+def test_a_message_of_a_queue_that_is_not_served_makes_no_room(make_maintenance, forged):
+    thread = make_maintenance()
     thread.taken(forged)
     assert thread._taken.empty()
 
@@ -289,12 +289,12 @@ def test_a_backlog_that_redis_holds_is_never_copied_however_old(engine, mailbox)
 # The thread
 
 
-def test_the_thread_does_all_of_it_and_a_leaving_worker_gives_its_jobs_back(engine, mailbox, make_upkeep):
+def test_the_thread_does_all_of_it_and_a_leaving_worker_gives_its_jobs_back(engine, mailbox, make_maintenance):
     silent = claimed(engine, add(engine), "gone@there")
     expire(engine, silent.job)
     mine = claimed(engine, add(engine), "worker@here")
     others = claimed(engine, add(engine), "other@there")
-    thread = make_upkeep()
+    thread = make_maintenance()
     thread.start()
     assert wait_for(lambda: silent.job in mailbox.messages)
     mailbox.messages.clear()
@@ -342,9 +342,9 @@ def test_a_worker_that_begins_again_is_no_longer_asked_to_leave(engine):
         assert [worker.draining for worker in worker_registry.live(connection)] == [False]
 
 
-def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_upkeep):
+def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_maintenance):
     told: list[str] = []
-    thread = make_upkeep(terminate=lambda: told.append("end"))
+    thread = make_maintenance(terminate=lambda: told.append("end"))
     thread.watch()
     with engine.begin() as connection:
         assert [asked.name for asked in worker_registry.drain(connection, ["worker"])] == ["worker@here"]
@@ -352,10 +352,10 @@ def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_upkee
     assert told == ["end"]
 
 
-def test_a_message_taken_makes_room_for_another_at_once(engine, mailbox, make_upkeep):
+def test_a_message_taken_makes_room_for_another_at_once(engine, mailbox, make_maintenance):
     first, second = add(engine), add(engine)
     alter(engine, second, "run_after = now() + interval '1 minute'")
-    thread = make_upkeep(interval=60)
+    thread = make_maintenance(interval=60)
     thread.start()
     assert wait_for(lambda: mailbox.messages == [first])
     alter(engine, second, "run_after = now()")
@@ -364,7 +364,7 @@ def test_a_message_taken_makes_room_for_another_at_once(engine, mailbox, make_up
     thread.stop()
 
 
-def test_many_messages_taken_at_once_are_one_look(engine, mailbox, make_upkeep):
+def test_many_messages_taken_at_once_are_one_look(engine, mailbox, make_maintenance):
     looks: list[str] = []
 
     def pending(queue: str) -> int:
@@ -372,7 +372,7 @@ def test_many_messages_taken_at_once_are_one_look(engine, mailbox, make_upkeep):
         return maintenance.SHARE
 
     add(engine)
-    thread = make_upkeep(interval=60, pending=pending)
+    thread = make_maintenance(interval=60, pending=pending)
     thread.start()
     assert wait_for(lambda: len(looks) == 1)
     for _ in range(100):
@@ -382,12 +382,12 @@ def test_many_messages_taken_at_once_are_one_look(engine, mailbox, make_upkeep):
     thread.stop()
 
 
-def test_while_redis_is_away_leases_are_still_reaped(engine, mailbox, make_upkeep):
+def test_while_redis_is_away_leases_are_still_reaped(engine, mailbox, make_maintenance):
     add(engine)
     silent = claimed(engine, add(engine), "gone@there")
     expire(engine, silent.job)
     mailbox.away = True
-    thread = make_upkeep()
+    thread = make_maintenance()
     with pytest.raises(ConnectionError):
         thread.supply()
     thread.watch()
@@ -397,9 +397,9 @@ def test_while_redis_is_away_leases_are_still_reaped(engine, mailbox, make_upkee
     assert len(mailbox.messages) == 2
 
 
-def test_a_worker_leaving_while_postgres_is_away_goes_on_asking(engine, mailbox, make_upkeep):
+def test_a_worker_leaving_while_postgres_is_away_goes_on_asking(engine, mailbox, make_maintenance):
     held = claimed(engine, add(engine))
-    thread = make_upkeep()
+    thread = make_maintenance()
     answers = iter([Unavailable(), Unavailable()])
 
     class Sulking:
