@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
+import resource
 import shutil
 import signal
 import subprocess
@@ -11,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -24,6 +28,7 @@ from deploy.local.postgres_user import give
 from deploy.local.servers import Postgres, Valkey
 from tests.integration.servers.test_stack import TWEETMILL, Stack, wait_for
 from workers.errors import Unavailable
+from workers.processes import descendants
 
 IS_ROOT = os.geteuid() == 0
 KEY = "sk-a-key-of-nobodys-business"
@@ -37,7 +42,7 @@ def folder() -> Iterator[Path]:
     """A small disk of its own, below a folder that is closed to others; an ordinary folder where none can be mounted."""
     above = Path(tempfile.mkdtemp(prefix="tweetmill-"))
     small = above / "small"
-    small.mkdir()
+    small.mkdir(mode=0o700)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "none", str(small)], capture_output=True, check=False)
     yield small
     if mounted.returncode == 0:
@@ -85,22 +90,29 @@ def test_the_home_is_for_its_owner_alone(stack: Stack):
     assert [path for path in (stack.home, *stack.home.rglob("*")) if not path.is_symlink() and path.lstat().st_mode & 0o077] == []
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root has Postgres run as another user")
-def test_started_by_root_postgres_is_a_user_that_nobody_can_become(stack: Stack):
+def test_postgres_runs_as_this_user_or_where_that_is_root_as_one_that_nobody_can_become(stack: Stack):
     user = psutil.Process(stack.pid("postgres")).uids().real
-    assert user not in (0, 65534)
     assert (stack.home / "postgres").stat().st_uid == user
+    if not IS_ROOT:
+        assert user == os.geteuid()
+        return
+    assert user not in (0, 65534)
     passwords = subprocess.run(["getent", "passwd", str(user)], capture_output=True, check=False)
     assert passwords.stdout == b""
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root can act as others")
 def test_no_other_user_gets_into_the_database_or_the_queues(stack: Stack):
     code = "import sys, psycopg; psycopg.connect(host=sys.argv[1], user='tweetmill', dbname='postgres')"
     sockets = Postgres(Home(stack.home)).sockets
     mine = subprocess.run([sys.executable, "-c", code, str(sockets)], capture_output=True, text=True, check=False)
     assert mine.returncode == 0, mine.stderr
-    for user in (65534, psutil.Process(stack.pid("postgres")).uids().real):
+    assert sockets.stat().st_mode & 0o777 == 0o700
+    with psycopg.connect(host=str(sockets), user="tweetmill", dbname="postgres") as connection:
+        rules = connection.execute("SELECT type, auth_method FROM pg_hba_file_rules").fetchall()
+        accounts = connection.execute("SELECT DISTINCT sys_name FROM pg_ident_file_mappings").fetchall()
+    assert (rules, accounts) == ([("local", "peer")], [(pwd.getpwuid(os.geteuid()).pw_name,)])
+    # Only root can act as others.
+    for user in (65534, psutil.Process(stack.pid("postgres")).uids().real) if IS_ROOT else ():
         # Its own user may go through the folder, given a way there: Postgres itself must refuse it.
         descriptor = os.open(sockets, os.O_RDONLY)
         try:
@@ -129,10 +141,10 @@ def test_no_other_user_gets_into_the_database_or_the_queues(stack: Stack):
 _SAY_HELLO = """
 import socket, struct, sys
 said = b"user\\0tweetmill\\0database\\0postgres\\0\\0"
-door = socket.socket(socket.AF_UNIX)
-door.connect(sys.argv[1] + "/.s.PGSQL.5432")
-door.sendall(struct.pack("!ii", len(said) + 8, 196608) + said)
-answer = door.recv(4096)
+server = socket.socket(socket.AF_UNIX)
+server.connect(sys.argv[1] + "/.s.PGSQL.5432")
+server.sendall(struct.pack("!ii", len(said) + 8, 196608) + said)
+answer = server.recv(4096)
 sys.exit(repr(answer) if answer[:1] == b"E" else 0)
 """
 
@@ -160,23 +172,45 @@ def _recovered(stack: Stack) -> bool:
 
 @pytest.mark.fault(30)
 def test_a_full_disk_ends_nothing_for_good(stack: Stack, folder: Path):
-    if not folder.is_mount():
-        pytest.skip("no small disk can be mounted here")
-    supervisor, fill = stack.pid("supervisor"), folder / "fill"
+    supervisor = stack.pid("supervisor")
+    for nothing_can_be_written in (_limited, *([_filled] if folder.is_mount() else [])):
+        with nothing_can_be_written(stack, folder):
+            for name in ("worker1", "valkey"):
+                os.kill(stack.pid(name), signal.SIGKILL)
+            time.sleep(3)  # several rounds with nothing to write to
+            assert psutil.pid_exists(supervisor)
+            second = stack.run("up", "--workers", "1", "--detach")
+            assert "Traceback" not in second.stderr
+        assert wait_for(lambda: stack.status()["ready"], 60), stack.status()
+        assert stack.pid("supervisor") == supervisor
+    said = (stack.home / "logs" / "supervisor.log").read_text()
+    for reason in ("No space left on device", "File too large"):
+        assert said.count(f"stack.json: {reason}") <= 1, "it was told again and again"
+
+
+@contextmanager
+def _filled(stack: Stack, folder: Path) -> Iterator[None]:
+    """Fill the small disk."""
+    del stack
+    fill = folder / "fill"
     with fill.open("wb", buffering=0) as out:
         while _write(out):
             pass
-    for name in ("worker1", "valkey"):
-        os.kill(stack.pid(name), signal.SIGKILL)
-    time.sleep(3)  # several rounds with nothing to write to
-    assert psutil.pid_exists(supervisor)
-    second = stack.run("up", "--workers", "1", "--detach")
-    assert "Traceback" not in second.stderr
+    yield
     fill.unlink()
-    assert wait_for(lambda: stack.status()["ready"], 60)
-    assert stack.pid("supervisor") == supervisor
-    said = (stack.home / "logs" / "supervisor.log").read_text()
-    assert said.count("stack.json: No space left on device") <= 1, "it was told again and again"
+
+
+@contextmanager
+def _limited(stack: Stack, folder: Path) -> Iterator[None]:
+    """Let the supervisor, and what it starts, write no byte to a file: the same to them where no small disk can be mounted."""
+    del folder
+    supervisor = stack.pid("supervisor")
+    before = resource.prlimit(supervisor, resource.RLIMIT_FSIZE)
+    resource.prlimit(supervisor, resource.RLIMIT_FSIZE, (0, before[1]))
+    yield
+    for pid in (supervisor, *descendants(supervisor)):
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
 def _write(out: object) -> int:
@@ -294,8 +328,8 @@ def test_a_valkey_that_cannot_be_found_keeps_its_file_for_itself(valkey: Valkey,
     assert valkey.process() == first
 
 
-def test_a_database_of_an_earlier_version_is_kept_and_its_door_closed():
-    """It was made by `nobody` when root started it, with a door that stood open to every process of that user."""
+def test_a_database_of_an_earlier_version_is_kept_and_closed_to_others():
+    """When root started it, it was made by `nobody`, and let in every process of that user."""
     home = Home(Path(tempfile.mkdtemp(prefix="tweetmill-")))
     home.prepare()
     server = Postgres(home)
@@ -310,8 +344,8 @@ def test_a_database_of_an_earlier_version_is_kept_and_its_door_closed():
         server.start()
         with psycopg.connect(host=str(server.sockets), user="tweetmill", dbname="postgres") as connection:
             rows = connection.execute("SELECT seven FROM kept").fetchall()
-            doors = connection.execute("SELECT type, auth_method FROM pg_hba_file_rules").fetchall()
-        assert (rows, doors) == ([(7,)], [("local", "peer")])
+            rules = connection.execute("SELECT type, auth_method FROM pg_hba_file_rules").fetchall()
+        assert (rows, rules) == ([(7,)], [("local", "peer")])
         owners = {path.lstat().st_uid for path in (home.postgres, *home.postgres.rglob("*"))}
         assert len(owners) == 1
         assert 65534 not in owners
@@ -320,8 +354,9 @@ def test_a_database_of_an_earlier_version_is_kept_and_its_door_closed():
         shutil.rmtree(home.path)
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="only root has Postgres run as another user")
-def test_programs_in_a_closed_folder_are_copied_and_the_folder_stays_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_programs_in_a_closed_folder_are_run_there_or_by_root_copied_and_the_folder_stays_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     own = postgres_programs.programs(None)
     site, closed, copies = own.parents[2], tmp_path / "closed", Path(tempfile.mkdtemp(prefix="tweetmill-"))
     shutil.copytree(own.parent, closed / own.parent.relative_to(site))
@@ -339,8 +374,8 @@ def test_programs_in_a_closed_folder_are_copied_and_the_folder_stays_closed(tmp_
         server.start()
         process = server.process()
         assert process is not None
-        assert Path(process.exe()).is_relative_to(copies)
-        assert process.uids().real != 0
+        assert Path(process.exe()).is_relative_to(copies if IS_ROOT else closed)
+        assert process.uids().real == (os.geteuid() or process.uids().real) != 0
         assert closed.stat().st_mode & 0o777 == tmp_path.stat().st_mode & 0o777 == 0o700
         assert [path for path in copies.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022] == []
     finally:
