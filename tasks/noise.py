@@ -16,14 +16,14 @@ GAUGE = "synthesis.noise_gauge"
 
 def enqueue_fit(spec: NoiseFitSpec, *, tweets: int) -> Submitted:
     """Enqueue the fit of a noise profile. `tweets` is how many are ingested: more of them make an equal request a new job."""
-    from workers.synthesis import NOISE_VERSION
+    from workers.noise import NOISE_VERSION
 
     return submit(FIT, Queue.SYNTHESIS, spec, fingerprint(FIT, spec, str(tweets), str(NOISE_VERSION)))
 
 
 def enqueue_gauge(spec: NoiseGaugeSpec, *, tweets: int, pairs: int) -> Submitted:
     """Enqueue the measurement of how real noised texts look; `pairs` is how many are imported, `tweets` as in `enqueue_fit`."""
-    from workers.synthesis import NOISE_VERSION
+    from workers.noise import NOISE_VERSION
 
     return submit(GAUGE, Queue.SYNTHESIS, spec, fingerprint(GAUGE, spec, str(tweets), str(pairs), str(NOISE_VERSION)))
 

@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from workers.text import patterns
+from workers.text.stable_patterns import LINK, RETWEET
+from workers.text.tokens import EMOJI, HANDLE
 
 LONGEST_SUMMARY = 15  # words, as the house promises
 NOT_WORDS = re.compile(r"[\W_]+")
@@ -23,7 +24,7 @@ def normalise(text: str) -> str:
     A text with nothing else in it stands for itself.
     """
     bare = unicodedata.normalize("NFKC", html.unescape(text))
-    for pattern in (patterns.LINK, patterns.RETWEET, patterns.HANDLE):
+    for pattern in (LINK, RETWEET, HANDLE):
         bare = pattern.sub(" ", bare)
     bare = bare.replace("'", "").replace("’", "").casefold()
     return NOT_WORDS.sub(" ", bare).strip() or text.strip()
@@ -47,7 +48,7 @@ def plain_sentence(text: str, longest: int | None = LONGEST_SUMMARY) -> str | No
     count = len(sentence.split())
     if count < 3 or (longest is not None and count > longest):
         return None
-    if UNFIT.search(sentence) or SENTENCE_BREAK.search(sentence) or patterns.EMOJI.search(sentence):
+    if UNFIT.search(sentence) or SENTENCE_BREAK.search(sentence) or EMOJI.search(sentence):
         return None
     if not sentence[0].isalnum() and sentence[0] not in "'\"‘“$£€":
         return None
@@ -58,5 +59,5 @@ def plain_sentence(text: str, longest: int | None = LONGEST_SUMMARY) -> str | No
 def clean_text(text: str) -> str | None:
     """A clean text of any length, or None when it holds marks of Twitter or markup: the targets of the stage `clean`."""
     tidy = " ".join(text.split())
-    fit = len(tidy.split()) >= 3 and not UNFIT.search(tidy) and not patterns.EMOJI.search(tidy)
+    fit = len(tidy.split()) >= 3 and not UNFIT.search(tidy) and not EMOJI.search(tidy)
     return (tidy if CLOSING.search(tidy) else f"{tidy}.") if fit else None

@@ -1,4 +1,4 @@
-"""The realism gauge: it finds what differs and names it, finds nothing where nothing does, and looks at style alone."""
+"""The classifier two-sample test finds what differs and names it, finds nothing where nothing does, and looks at style alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from schemas.payloads import NoiseGaugeSpec
-from workers.noise import jobs as realism
 from workers.noise.fitting.dictionary import frequencies
+from workers.noise.jobs import report
 from workers.noise.realism import classifier_test
-from workers.noise.realism.classifier_test import Sides, area, compare
+from workers.noise.realism.classifier_test import Sides, auc, compare
 from workers.noise.realism.features import MEASURES, measured
 
 PLACES = ["Oslo", "Rome", "Paris", "Lima", "Cairo", "Delhi", "Quito", "Tokyo", "Perth", "Sofia"]
@@ -81,7 +82,9 @@ def test_the_area_is_the_chance_that_a_real_text_scores_higher(rows):
     wins = sum((one > other) + (one == other) / 2 for one, n in real for other, m in synthetic for _ in range(n * m))
     expected = wins / (sum(n for _, n in real) * sum(m for _, m in synthetic))
     scores, truth, times = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    assert area(scores, truth.astype(int), times) == pytest.approx(expected)
+    found = auc(scores, truth.astype(int), times)
+    assert found == pytest.approx(expected)
+    assert found == pytest.approx(roc_auc_score(truth, scores, sample_weight=times))
 
 
 def sides(real: np.ndarray, synthetic: np.ndarray) -> Sides:
@@ -93,10 +96,10 @@ def table(seed: int, rows: int = 400) -> np.ndarray:
 
 
 def test_two_samples_of_one_kind_cannot_be_told_apart():
-    auc = compare(sides(table(1), table(2)), 200, 0)["auc"]
-    assert 0.42 < auc["value"] < 0.58
-    assert 0.03 < auc["high"] - auc["low"] < 0.2
-    assert auc["n"] == 400
+    figures = compare(sides(table(1), table(2)), 200, 0)["auc"]
+    assert 0.42 < figures["value"] < 0.58
+    assert 0.03 < figures["high"] - figures["low"] < 0.2
+    assert figures["n"] == 400
 
 
 def test_a_shifted_measure_is_found_named_and_told_with_its_direction():
@@ -108,7 +111,7 @@ def test_a_shifted_measure_is_found_named_and_told_with_its_direction():
     assert found["telltales"][0]["says"].startswith("real has more hashtags at the end: ")
 
 
-def test_copies_of_a_text_do_not_make_the_gauge_sure_of_what_it_has_seen_before():
+def test_copies_of_a_text_do_not_make_the_test_sure_of_what_it_has_seen_before():
     # Each row four times, and nothing else to tell the sides by than which row it is.
     real, synthetic = np.repeat(table(1, 60), 4, axis=0), np.repeat(table(2, 60), 4, axis=0)
     groups = np.repeat(np.arange(60), 4)
@@ -128,7 +131,7 @@ def test_a_report_ranks_a_noise_by_how_real_it_looks_and_tells_the_shares():
         return "@sam t" + clean[1:-1] + (" #fail" if (number + 1) % 3 == 0 else "")
 
     heard: list[str] = []
-    found = realism.report(PAIRS, {"none": lambda clean, _: clean, "perfect": perfect}, NoiseGaugeSpec(resamples=100), heard.append)
+    found = report(PAIRS, {"none": lambda clean, _: clean, "perfect": perfect}, NoiseGaugeSpec(resamples=100), heard.append)
     assert found["none"]["auc"]["value"] > 0.99
     assert found["perfect"]["auc"]["low"] < 0.6
     assert found["measures"]["handles"] == {"words": "handles", "real": 1.0, "none": 0.0, "perfect": 1.0}

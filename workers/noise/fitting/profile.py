@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from workers.errors import UserError
 from workers.files import sha256
 from workers.noise.fitting.keyboards import KEYBOARDS
-from workers.noise.fitting.rates import NoiseRates, measure
+from workers.noise.fitting.rates import FILLER, WORD, NoiseRates, measure
 from workers.noise.fitting.style_vectors import COLUMNS, Style, style_of
 from workers.noise.fitting.typos import Diagnosis
-from workers.noise.fitting.word_lists import EMOJI, EMOTICONS, FILLERS, words
-from workers.text import patterns
+from workers.noise.fitting.word_lists import COMMON_EMOJI, EMOTICONS, FILLERS, words
+from workers.text.tokens import EMOJI, EMOTICON, HANDLE, HASHTAG, LINK
 
 STYLES_KEPT = 3000
 FEWEST_TWEETS = 50
@@ -187,9 +187,9 @@ def fit(texts: Sequence[str], frequencies: dict[str, int], seed: int = 0) -> Noi
         rates=_without_names(measure(texts)),
         keyboards=_keyboards(texts, diagnosis),
         symbols={
-            "emoticons": _shares(texts, patterns.EMOTICON, EMOTICONS),
-            "emoji": _shares(texts, patterns.EMOJI, EMOJI),
-            "fillers": _shares(texts, patterns.FILLER, FILLERS),
+            "emoticons": _shares(texts, EMOTICON, EMOTICONS),
+            "emoji": _shares(texts, EMOJI, COMMON_EMOJI),
+            "fillers": _shares(texts, FILLER, FILLERS),
         },
         hashtag_capitals=_hashtag_capitals(texts),
         longest=int(np.quantile([len(html.unescape(text)) for text in texts], 0.999)),
@@ -237,18 +237,18 @@ def _keyboards(texts: Sequence[str], diagnosis: Diagnosis) -> dict[str, float]:
     missed = [
         found[1]
         for text in texts
-        for word in patterns.WORD.findall(patterns.LINK.sub(" ", patterns.HANDLE.sub(" ", text)))
+        for word in WORD.findall(LINK.sub(" ", HANDLE.sub(" ", text)))
         if word.islower() and (found := diagnosis.of(word)) and found[0] == "key missed"
     ]
     return {layout: round(sum(layout in layouts for layouts in missed) / max(1, len(missed)), 4) for layout in KEYBOARDS}
 
 
 def _shares(texts: Sequence[str], pattern: re.Pattern[str], known: tuple[str, ...]) -> dict[str, float]:
-    found = Counter(sign for text in texts for sign in pattern.findall(patterns.LINK.sub(" ", html.unescape(text))))
+    found = Counter(sign for text in texts for sign in pattern.findall(LINK.sub(" ", html.unescape(text))))
     total = sum(found[sign] for sign in set(known))
     return {sign: round(found[sign] / total, 4) for sign in sorted(set(known)) if found[sign]} if total else {}
 
 
 def _hashtag_capitals(texts: Sequence[str]) -> float:
-    tags = [tag for text in texts for tag in patterns.HASHTAG.findall(text)]
+    tags = [tag for text in texts for tag in HASHTAG.findall(text)]
     return round(float(sum(tag != tag.lower() for tag in tags)) / max(1, len(tags)), 4)

@@ -7,6 +7,7 @@ van der Goot, "Synthetic Data for English Lexical Normalization: How Close Can W
 from __future__ import annotations
 
 import html
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -14,8 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workers.noise.fitting.slang import AMBIGUOUS, DEFAULT_SHARE, SLANG
 from workers.noise.fitting.word_lists import words
-from workers.text import patterns
+from workers.text.stable_patterns import EMOTICON, LINK, RETWEET
+from workers.text.tokens import EMOJI, HANDLE, HASHTAG
 
+LEADING_HANDLES = re.compile(r"^(?:\.?@\w+[:,]?\s*)+")
+TRAILING_HASHTAGS = re.compile(r"(?:\s+#\w+)+\s*$")
+FILLER = re.compile(r"\b(?:lol+|lmf?ao+|rofl|(?:ha){2,}h?|(?:he){2,}|smh|ugh+|omf?g+)\b", re.IGNORECASE)
+ELONGATED = re.compile(r"\b(?!www)[^\W\d_]*([^\W\d_])\1\1[^\W\d_]*")
+REPEATED_PUNCTUATION = re.compile(r"[!?]{2,}|\.{2,}|…")
+FINAL_PUNCTUATION = re.compile(r"[.!?…][\"')\]”’]*$")
+WORD = re.compile(r"[^\W_]+(?:['’/][^\W_]*)*|[&$]+")
 CONTRACTIONS = frozenset(
     words(
         "i'm i've don't can't won't didn't doesn't isn't wasn't aren't couldn't wouldn't shouldn't haven't hasn't weren't ain't "
@@ -116,38 +125,38 @@ def _count(text: str, counts: _Counts) -> None:
     bare = _bare(text)
     if bare:
         counts.of["bare"] += 1
-        counts.of["no_final_punctuation"] += not patterns.FINAL_PUNCTUATION.search(bare)
-        counts.of["repeated_punctuation"] += bool(patterns.REPEATED_PUNCTUATION.search(bare))
+        counts.of["no_final_punctuation"] += not FINAL_PUNCTUATION.search(bare)
+        counts.of["repeated_punctuation"] += bool(REPEATED_PUNCTUATION.search(bare))
         _count_casing(bare, counts)
         _count_words(bare, counts)
 
 
 def _count_marks(text: str, counts: _Counts) -> None:
-    leading = patterns.LEADING_HANDLES.match(text)
+    leading = LEADING_HANDLES.match(text)
     counts.of["leading_handle"] += bool(leading)
     counts.of["further_handle"] += leading is not None and leading.group().count("@") > 1
-    trailing = patterns.TRAILING_HASHTAGS.search(patterns.LINK.sub("", text))
+    trailing = TRAILING_HASHTAGS.search(LINK.sub("", text))
     counts.of["hashtag_trailing"] += bool(trailing)
-    inside = len(patterns.HASHTAG.findall(text)) - (trailing.group().count("#") if trailing else 0)
+    inside = len(HASHTAG.findall(text)) - (trailing.group().count("#") if trailing else 0)
     counts.of["hashtag_inline"] += inside > 0
-    for name in ("retweet", "link", "emoji", "filler"):
-        counts.of[name] += bool(getattr(patterns, name.upper()).search(text))
-    counts.of["emoticon"] += bool(patterns.EMOTICON.search(patterns.LINK.sub("", text)))
-    for handle in patterns.HANDLE.findall(text):
+    for name, pattern in {"retweet": RETWEET, "link": LINK, "emoji": EMOJI, "filler": FILLER}.items():
+        counts.of[name] += bool(pattern.search(text))
+    counts.of["emoticon"] += bool(EMOTICON.search(LINK.sub("", text)))
+    for handle in HANDLE.findall(text):
         counts.handles.add(handle)
-    for link in patterns.LINK.findall(text):
+    for link in LINK.findall(text):
         counts.links.add(link)
 
 
 def _bare(text: str) -> str:
     """The text without handles at its head, links, emoji, emoticons, retweet marks and hashtags at its end."""
-    for pattern in (patterns.LINK, patterns.RETWEET, patterns.EMOJI, patterns.EMOTICON):
+    for pattern in (LINK, RETWEET, EMOJI, EMOTICON):
         text = pattern.sub(" ", text)
-    return patterns.TRAILING_HASHTAGS.sub("", patterns.LEADING_HANDLES.sub("", text.strip())).strip()
+    return TRAILING_HASHTAGS.sub("", LEADING_HANDLES.sub("", text.strip())).strip()
 
 
 def _count_casing(bare: str, counts: _Counts) -> None:
-    text = patterns.HANDLE.sub("", bare)
+    text = HANDLE.sub("", bare)
     if sum(character.isalpha() for character in text) < 4:
         return
     counts.of["cased"] += 1
@@ -159,17 +168,17 @@ def _count_casing(bare: str, counts: _Counts) -> None:
         return
     counts.of["mixed"] += 1
     counts.of["lowercase_start"] += next(character for character in text if character.isalpha()).islower()
-    for word in patterns.WORD.findall(text):
+    for word in WORD.findall(text):
         if len(word) >= 4 and word.isalpha():
             counts.of["long_words"] += 1
             counts.of["caps_word"] += word.isupper()
 
 
 def _count_words(bare: str, counts: _Counts) -> None:
-    words = patterns.WORD.findall(bare.replace("’", "'"))
+    words = WORD.findall(bare.replace("’", "'"))
     lowered = [word.lower() for word in words]
     counts.of["words"] += len(words)
-    counts.of["elongated_word"] += len(patterns.ELONGATED.findall(bare))
+    counts.of["elongated_word"] += len(ELONGATED.findall(bare))
     counts.of["pronoun_i"] += sum(word == "i" for word in lowered)
     counts.of["lowercase_i"] += sum(word == "i" for word in words)
     bare_forms = sum(word in BARE_CONTRACTIONS for word in lowered)

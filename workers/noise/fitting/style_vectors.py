@@ -11,22 +11,23 @@ import re
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
+from workers.noise.fitting import rates
 from workers.noise.fitting.rates import BARE_CONTRACTIONS, CONTRACTIONS, opens_progressive
 from workers.noise.fitting.slang import AMBIGUOUS, SLANG
 from workers.noise.fitting.typos import COMPOUNDS, Diagnosis
 from workers.noise.fitting.word_lists import words
-from workers.text import patterns
+from workers.text import tokens
 
 # One letter a thing that stands around or between the words.
 HANDLE, HASHTAG, LINK, RETWEET, EMOTICON, EMOJI, FILLER, CREDIT = "AHLREJFV"
 _KINDS = (
     (RETWEET, re.compile(r"(?:RT|MT)[:;,]?")),
-    (HANDLE, re.compile(r"[.\"“(]?@\w+\W*(?:'s)?")),
-    (HASHTAG, re.compile(r"[(\"]?#\w*[^\W\d]\w*\W*")),
-    (LINK, re.compile(rf"[(\[<]?(?:{patterns.LINK.pattern}).*", re.IGNORECASE)),
-    (EMOTICON, re.compile(rf"(?:{patterns.EMOTICON.pattern})[.!?,)]*")),
-    (EMOJI, re.compile(rf"(?:{patterns.EMOJI.pattern})+[.!?]*")),
-    (FILLER, re.compile(rf"(?:{patterns.FILLER.pattern})[.!?,]*", re.IGNORECASE)),
+    (HANDLE, re.compile(rf"[.\"“(]?{tokens.HANDLE.pattern}\W*(?:'s)?")),
+    (HASHTAG, re.compile(rf"[(\"]?{tokens.HASHTAG.pattern}\W*")),
+    (LINK, re.compile(rf"[(\[<]?(?:{tokens.LINK.pattern}).*", re.IGNORECASE)),
+    (EMOTICON, re.compile(rf"(?:{tokens.EMOTICON.pattern})[.!?,)]*")),
+    (EMOJI, re.compile(rf"(?:{tokens.EMOJI.pattern})+[.!?]*")),
+    (FILLER, re.compile(rf"(?:{rates.FILLER.pattern})[.!?,]*", re.IGNORECASE)),
 )
 _CREDITS = frozenset(words("via cc by"))
 # Forms that mean one thing only, so that they can be counted.

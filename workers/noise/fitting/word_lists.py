@@ -24,7 +24,7 @@ EXPRESSIVE = frozenset(
         "beautiful excited sweet yeah best baby man right okay fun night funny wait"
     )
 )
-EMOJI = words("😂 😭 😍 😊 🙄 🔥 ❤️ 🙏 👏 😩 💯 😅 🎉 👀 🤔 😎 💀 😡 👍 ✨ 😴 🙌 😢 ☀️ 💪")
+COMMON_EMOJI = words("😂 😭 😍 😊 🙄 🔥 ❤️ 🙏 👏 😩 💯 😅 🎉 👀 🤔 😎 💀 😡 👍 ✨ 😴 🙌 😢 ☀️ 💪")
 EMOTICONS = words(":) :-) :( ;) :D :P :/ <3 xD ;-) :-( =) ^_^ :') -_-")
 FILLERS_BEFORE = words("lol haha omg ugh hahaha lmao")
 FILLERS_AFTER = words("lol lol haha smh lmao hahaha")

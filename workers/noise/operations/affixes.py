@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from workers.noise.fitting.profile import NoiseProfile
 from workers.noise.fitting.style_vectors import CREDIT, EMOJI, EMOTICON, FILLER, HANDLE, HASHTAG, LINK, RETWEET, Style
-from workers.noise.fitting.word_lists import EMOJI as COMMON_EMOJI
-from workers.noise.fitting.word_lists import EMOTICONS, FILLERS_AFTER, TAGS
+from workers.noise.fitting.word_lists import COMMON_EMOJI, EMOTICONS, FILLERS_AFTER, TAGS
 from workers.noise.operations.decoration import is_content, new_handle, new_link
 from workers.noise.operations.draft import Draft, Word
 

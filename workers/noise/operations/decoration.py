@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workers.noise.fitting.word_lists import EMOJI, EMOTICONS, FILLERS_AFTER, FILLERS_BEFORE, NAME_PARTS, STOPWORDS, TAGS
+from workers.noise.fitting.word_lists import COMMON_EMOJI, EMOTICONS, FILLERS_AFTER, FILLERS_BEFORE, NAME_PARTS, STOPWORDS, TAGS
 from workers.noise.operations.draft import Draft, Word
 
 SHORTENERS = ("http://t.co/", "https://t.co/", "http://bit.ly/")
@@ -149,7 +149,7 @@ def add_emoticon(draft: Draft) -> None:
 def add_emoji(draft: Draft) -> None:
     """One emoji, at times repeated."""
     if draft.chance(draft.rates.emoji):
-        draft.tail.append(draft.rng.choice(EMOJI) * draft.rng.choice((1, 1, 1, 2, 3)))
+        draft.tail.append(draft.rng.choice(COMMON_EMOJI) * draft.rng.choice((1, 1, 1, 2, 3)))
         draft.record("emoji", draft.end)
 
 

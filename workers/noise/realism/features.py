@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from workers.noise.fitting.word_lists import words
-from workers.text import patterns
+from workers.text.tokens import EMOJI, EMOTICON, HANDLE, HASHTAG, LINK
 
 Frequencies = Mapping[str, int]
 """How often each standard word was seen in a large body of English; what is not in it counts as unknown."""
@@ -38,7 +38,7 @@ MARK_RUN = re.compile(r"[!?.,]{2,}")
 SENTENCE = re.compile(r"[.!?…]+(?=\s|$)")
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|#\d+);")
 STRETCHED = re.compile(r"([^\W\d_])\1{2,}")
-PLAIN = re.compile(r"#\w+|@\w+|https?://\S+|www\.\S+")
+NO_WORDS = re.compile("|".join(pattern.pattern for pattern in (LINK, HANDLE, HASHTAG)), re.IGNORECASE)
 _MARKS = {
     ".": "full stops",
     ",": "commas",
@@ -77,7 +77,7 @@ class Text:
     def of(cls, raw: str, frequencies: Frequencies) -> Text:
         """Take a text apart. `body` has neither links nor handles nor hashtags, nor the blanks around them."""
         shown = html.unescape(raw)
-        body = " ".join(PLAIN.sub(" ", shown).split())
+        body = " ".join(NO_WORDS.sub(" ", shown).split())
         return cls(raw, body, TOKEN.findall(shown), LETTERS.findall(body), frequencies)
 
     def share(self, fits: Callable[[str], bool]) -> float:
@@ -154,8 +154,12 @@ def _opens_with(vocabulary: frozenset[str]) -> Callable[[Text], float]:
     return lambda text: float(bool(text.words) and text.words[0].lower() in vocabulary)
 
 
+def _longest(pattern: re.Pattern[str], text: Text) -> int:
+    return max((len(found.group()) for found in pattern.finditer(text.raw)), default=0)
+
+
 def _place_of_link(text: Text) -> float:
-    places = [place for place, token in enumerate(text.tokens) if patterns.LINK.match(token)]
+    places = [place for place, token in enumerate(text.tokens) if LINK.match(token)]
     return float(bool(places) and places[0] < len(text.tokens) - 1)
 
 
@@ -221,27 +225,23 @@ MEASURES: dict[str, Measure] = {
     "opens_pronoun": Measure("texts that open with a pronoun", _opens_with(PRONOUNS)),
     "opens_article": Measure("texts that open with an article", _opens_with(ARTICLES)),
     "opens_joint": Measure("texts that open with a preposition or conjunction", _opens_with(JOINTS)),
-    "hashtags": Measure("hashtags", lambda text: float(len(patterns.HASHTAG.findall(text.raw)))),
+    "hashtags": Measure("hashtags", lambda text: float(len(HASHTAG.findall(text.raw)))),
     "hashtags_last": Measure("hashtags at the end", lambda text: text.where("#", first=False)),
     "hashtags_first": Measure("hashtags at the beginning", lambda text: text.where("#", first=True)),
-    "hashtag_length": Measure(
-        "characters in the longest hashtag", lambda text: max((len(tag) for tag in patterns.HASHTAG.findall(text.raw)), default=0)
-    ),
+    "hashtag_length": Measure("characters in the longest hashtag", lambda text: _longest(HASHTAG, text)),
     "hashtag_capitals": Measure("hashtags with a capital", lambda text: float(len(re.findall(r"#\w*[A-Z]", text.raw)))),
-    "handles": Measure("handles", lambda text: float(len(patterns.HANDLE.findall(text.raw)))),
+    "handles": Measure("handles", lambda text: float(len(HANDLE.findall(text.raw)))),
     "handles_first": Measure("handles at the beginning", lambda text: text.where("@", first=True)),
     "handles_last": Measure("handles at the end", lambda text: text.where("@", first=False)),
-    "handle_length": Measure(
-        "characters in the longest handle", lambda text: max((len(name) for name in patterns.HANDLE.findall(text.raw)), default=0)
-    ),
-    "links": Measure("links", lambda text: float(len(patterns.LINK.findall(text.raw)))),
+    "handle_length": Measure("characters in the longest handle", lambda text: _longest(HANDLE, text)),
+    "links": Measure("links", lambda text: float(len(LINK.findall(text.raw)))),
     "link_inside": Measure("texts that go on after a link", _place_of_link),
     "retweets": Measure("retweet marks", lambda text: float(bool(re.search(r"\b(?:RT|MT)\b", text.raw)))),
     "via": Measure("credits such as via @name", lambda text: float(bool(re.search(r"\b(?:via|cc)\s*@", text.raw, re.IGNORECASE)))),
-    "emoji": Measure("emoji", lambda text: float(len(patterns.EMOJI.findall(text.raw)))),
-    "emoticons": Measure("emoticons", lambda text: float(len(patterns.EMOTICON.findall(html.unescape(PLAIN.sub(" ", text.raw)))))),
+    "emoji": Measure("emoji", lambda text: float(len(EMOJI.findall(text.raw)))),
+    "emoticons": Measure("emoticons", lambda text: float(len(EMOTICON.findall(html.unescape(NO_WORDS.sub(" ", text.raw)))))),
     "emoticon_last": Measure(
-        "texts that end with an emoticon", lambda text: float(bool(text.body) and bool(patterns.EMOTICON.fullmatch(text.body.split()[-1])))
+        "texts that end with an emoticon", lambda text: float(bool(text.body) and bool(EMOTICON.fullmatch(text.body.split()[-1])))
     ),
     "entities": Measure("entities such as &amp;", lambda text: float(len(ENTITY.findall(text.raw)))),
     "foreign_signs": Measure("characters outside ASCII", lambda text: float(sum(ord(sign) > 127 for sign in text.body))),
