@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LOOK_EVERY = 0.5  # seconds
-_ALL_QUEUES = "synthesis,training,evaluation,summarization,upkeep"
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +77,7 @@ def status(as_json: AsJson = False) -> None:
 
 
 def worker(
-    queues: Annotated[str, typer.Option("--queues", "-Q", help="Queues to serve, with commas between them.")] = _ALL_QUEUES,
+    queues: Annotated[str | None, typer.Option("--queues", "-Q", help="Queues to serve, with commas between them; default: all.")] = None,
     gpu: Annotated[str | None, typer.Option(help="GPUs that it may use, such as 0 or 0,1.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name; the host is added.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Jobs at a time.")] = 1,
@@ -87,9 +86,10 @@ def worker(
     import os
 
     from deploy import worker as node
+    from schemas.payloads import Queue
     from workers.settings import get_settings
 
-    wanted = [queue.strip() for queue in queues.split(",") if queue.strip()]
+    wanted = list(Queue) if queues is None else [queue.strip() for queue in queues.split(",") if queue.strip()]
     settings = get_settings()
     node.check(settings, wanted)
     node.become(settings, name or (f"gpu{gpu.replace(',', '-')}" if gpu else f"worker{os.getpid()}"), wanted, concurrency, gpu)

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Engine
 
 from deploy.health import broker_reading, idle_beside_messages
+from schemas.payloads import Queue
 from tests.conftest import Servers
 from tests.support import jobs
 from tests.support.worker_process import WorkerProcess, wait_for
@@ -66,7 +67,7 @@ def test_the_app_that_runs_has_these_settings(servers):
 
 
 def test_every_queue_is_named_and_none_is_made_by_accident(servers):
-    assert set(app.conf.task_queues) == {"synthesis", "training", "evaluation", "summarization", "upkeep"}
+    assert set(app.conf.task_queues) == set(Queue)
     assert app.conf.task_create_missing_queues is False
 
 

@@ -22,6 +22,7 @@ from deploy.local.home import Home
 from deploy.local.stack import Plan, up
 from deploy.worker import check
 from schemas.migrations import head
+from schemas.payloads import Queue
 from workers.broker import redis_client
 from workers.errors import NotReady, SettingsError, Unavailable
 from workers.settings import Settings, get_settings
@@ -93,7 +94,7 @@ def test_status_tells_of_servers_tables_workers_queues_flower_and_disk(stack):
     status = stack.status()
     assert status["ready"]
     assert status["redis"]["eviction"] == "noeviction"
-    assert set(status["redis"]["queues"]) == {"synthesis", "training", "evaluation", "summarization", "upkeep"}
+    assert set(status["redis"]["queues"]) == set(Queue)
     assert status["postgres"]["revision"] == status["postgres"]["head"]
     assert [worker["pid"] for worker in status["workers"]] == [stack.pid("worker1")]
     assert status["disk_free_gib"] > 0
