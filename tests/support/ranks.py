@@ -73,7 +73,7 @@ class Run:
         roles: dict[str, list[int]] = {"supervisor": [], "agent": [], "rank": []}
         for pid in descendants(os.getpid()):
             command = command_line(pid)
-            for role, mark in (("supervisor", "training.supervisor"), ("agent", "distributed.run"), ("rank", "training.rank")):
+            for role, mark in (("supervisor", "launcher.supervisor"), ("agent", "distributed.run"), ("rank", "training.rank")):
                 if mark in command:
                     roles[role].append(pid)
                     break
