@@ -1,4 +1,4 @@
-"""The door to Postgres: one engine a process, and the bulk ways in."""
+"""Connects to Postgres: one engine a process, transactions, sessions, and bulk copies."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from workers.errors import Unavailable
 from workers.server_errors import of_postgres
 from workers.settings import Settings, get_settings
 
-# The server answered: it says that this statement takes too long, and it will the next time as well.
+# The server is up, and cancelled a statement that took too long: it would the next time as well.
 _STATEMENT_TIMEOUT = "57014"
-# It takes no writes now: it is about to become the primary server, or somebody made room on its disk first.
+# It is read-only now: it is about to become the primary server, or its disk is full.
 _READ_ONLY = "25006"
-_REST = 1.0  # seconds
+_IDLE = 1.0  # seconds after which a connection is tested before it is used
 
 # In milliseconds; a statement's own timeout beside them.
-_PATIENCE = {"lock_timeout": "15000", "idle_in_transaction_session_timeout": "120000"}
-_CONNECTING = {
+_TIMEOUTS = {"lock_timeout": "15000", "idle_in_transaction_session_timeout": "120000"}
+_CONNECT_ARGUMENTS = {
     "connect_timeout": 5,
     "application_name": "tweetmill",
     "keepalives_idle": 10,
@@ -39,10 +39,10 @@ _CONNECTING = {
 
 
 def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) -> Engine:
-    """An engine that never prints parameters (they may be tweets) and never waits for ever.
+    """Return an engine that never prints parameters (they may be tweets) and never waits for ever.
 
     Args:
-        url: SQLAlchemy URL, `postgresql+psycopg://…`; what it says of the session wins.
+        url: SQLAlchemy URL, `postgresql+psycopg://…`; its own options of the session take precedence.
         statement_timeout: seconds that one statement may take.
         pool_size: connections kept open.
     """
@@ -53,50 +53,50 @@ def connect(url: str, *, statement_timeout: float = 60.0, pool_size: int = 4) ->
         address.set(query=query),
         hide_parameters=True,
         pool_size=pool_size,
-        connect_args={name: value for name, value in _CONNECTING.items() if name not in query},
+        connect_args={name: value for name, value in _CONNECT_ARGUMENTS.items() if name not in query},
     )
-    ours = {"statement_timeout": str(math.ceil(statement_timeout * 1000)), **_PATIENCE}
+    ours = {"statement_timeout": str(math.ceil(statement_timeout * 1000)), **_TIMEOUTS}
     keep_settings(engine, ours | parse_options(given), at_start="service" not in query)
-    _test_after_rest(engine)
+    _test_when_idle(engine)
     return engine
 
 
-def _test_after_rest(engine: Engine) -> None:
-    """Have a connection answer before it is used after a rest, in which its server may have gone: the pool then opens new ones.
+def _test_when_idle(engine: Engine) -> None:
+    """Test a connection that was idle before it is used, since its server may have gone: the pool then opens new ones.
 
     SQLAlchemy's own test, `pool_pre_ping`, costs every transaction a round trip.
     """
 
-    def rests(_: Any, record: ConnectionPoolEntry) -> None:
-        record.info["rests_since"] = clock.now()
+    def note_checkin(_: Any, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = clock.now()
 
-    def is_wanted(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
-        if clock.now() - record.info.get("rests_since", math.inf) < _REST:
+    def test(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        if clock.now() - record.info.get("idle_since", math.inf) < _IDLE:
             return
         try:
             engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             raise InvalidatePoolError from error
 
-    event.listen(engine, "checkin", rests)
-    event.listen(engine, "checkout", is_wanted)
+    event.listen(engine, "checkin", note_checkin)
+    event.listen(engine, "checkout", test)
 
 
 @lru_cache(maxsize=1)
 def _engine(url: str, statement_timeout: float, pid: int) -> Engine:
-    del pid  # part of the key alone: a fork must not share its parent's connections
+    del pid  # only part of the cache key: a fork must not share its parent's connections
     return connect(url, statement_timeout=statement_timeout)
 
 
 def get_engine(settings: Settings | None = None) -> Engine:
-    """This process's engine. A forked child gets its own: a connection must never be shared between processes."""
+    """Return this process's engine. A forked child gets its own: processes must never share a connection."""
     settings = settings or get_settings()
     return _engine(settings.database(), settings.statement_timeout, os.getpid())
 
 
 @contextmanager
 def transaction(engine: Engine | None = None) -> Iterator[Connection]:
-    """One transaction: committed at the end of the block, rolled back on any error.
+    """Open a transaction, which is committed at the end of the block and rolled back on any error.
 
     Raises:
         Unavailable: when Postgres does not answer, or takes no writes.
@@ -105,16 +105,17 @@ def transaction(engine: Engine | None = None) -> Iterator[Connection]:
         with (engine or get_engine()).begin() as connection:
             yield connection
     except DBAPIError as error:
-        if not _may_pass(error):
+        if not _is_temporary(error):
             raise
         raise Unavailable(of_postgres(error).told_of("Postgres")) from error
 
 
 @contextmanager
 def session(engine: Engine | None = None) -> Iterator[Session]:
-    """One transaction as a session of SQLModel: flushed and committed at the end of the block, rolled back on any error.
+    """Open a transaction as a session of SQLModel, flushed and committed at the end of the block and rolled back on any error.
 
-    What it returned may be read afterwards: nothing expires.
+    The objects that it returned stay readable after the commit, and nothing is read again for it. A long stream must be read within the
+    block, or the transaction would stay open: take the rows out, then yield them.
 
     Raises:
         Unavailable: as `transaction`.
@@ -125,7 +126,7 @@ def session(engine: Engine | None = None) -> Iterator[Session]:
 
 @contextmanager
 def session_on(connection: Connection) -> Iterator[Session]:
-    """A session within the transaction of a connection, flushed at the end of the block; who began the transaction commits it."""
+    """Open a session in the transaction of a connection, flushed at the end of the block; whoever began the transaction commits it."""
     with Session(connection, expire_on_commit=False) as opened:
         yield opened
         opened.flush()
@@ -139,6 +140,6 @@ def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[An
             copy.write_row(row)
 
 
-def _may_pass(error: DBAPIError) -> bool:
+def _is_temporary(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     return state == _READ_ONLY or (isinstance(error, OperationalError) and state != _STATEMENT_TIMEOUT)

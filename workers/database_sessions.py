@@ -1,7 +1,7 @@
-"""What holds in each session of Postgres, such as its timeouts, and how it gets there: at the start, or with each transaction.
+"""Applies the settings of a Postgres session, such as its timeouts: when the session starts, or with each transaction.
 
-A pooler such as PgBouncer refuses start-up options or ignores them, and in its transaction mode hands a session's settings to somebody
-else. Then, and where a service of libpq has options of its own, each transaction sets them for itself.
+A pooler such as PgBouncer rejects start-up options or ignores them, and in its transaction mode gives a session's settings to another
+client. Then, and where a service of libpq has options of its own, each transaction sets them for itself.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from sqlalchemy import Connection, Engine, event
 
 from workers.errors import SettingsError
 
-# Tells whether start-up options arrived: a pooler may take them and say nothing.
+# Shows whether start-up options were applied: a pooler may accept and ignore them.
 _MARK = "tweetmill.session"
+# In psycopg's own form: they run below SQLAlchemy, and before a transaction's first statement.
+_CURRENT = "SELECT current_setting(%s, true)"
+_SET = "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS setting(name, value)"
 _REFUSED = "unsupported startup parameter"
 _SPACE = re.compile(r"(?<!\\)\s+")
 _TO_ESCAPE = re.compile(r"([\s\\])")
@@ -22,10 +25,10 @@ _NAME = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 
 
 def parse_options(options: str) -> dict[str, str]:
-    """The settings that a string of options for libpq makes: `-c name=value`, `-cname=value` or `--name=value`.
+    """Parse a string of options for libpq, `-c name=value`, `-cname=value` or `--name=value`, into settings by name.
 
     Raises:
-        SettingsError: it holds something else.
+        SettingsError: it contains anything else.
     """
     words = [re.sub(r"\\(.)", r"\1", word) for word in _SPACE.split(options.strip()) if word]
     found: dict[str, str] = {}
@@ -42,7 +45,7 @@ def parse_options(options: str) -> dict[str, str]:
 
 
 def keep_settings(engine: Engine, settings: dict[str, str], *, at_start: bool) -> None:
-    """Have these settings hold in every transaction of an engine.
+    """Apply these settings to every transaction of an engine.
 
     Args:
         engine: one that has no connection yet.
@@ -53,7 +56,7 @@ def keep_settings(engine: Engine, settings: dict[str, str], *, at_start: bool) -
 
 
 class _Sessions:
-    """How the sessions of one engine get their settings; what one connection shows of a pooler holds for the next."""
+    """Applies the settings to the sessions of one engine; what one connection shows of a pooler holds for the next."""
 
     def __init__(self, settings: dict[str, str], at_start: bool) -> None:
         self._settings = settings
@@ -77,15 +80,15 @@ class _Sessions:
                     return connection
                 connection.close()
             self._at_start, self._is_pooled = False, True
-        # A prepared statement is not there in the pooler's next connection.
+        # A prepared statement does not exist in the pooler's next connection.
         unprepared = {"prepare_threshold": None} if self._is_pooled else {}
         return dialect.connect(*arguments, **options, **unprepared)
 
     def _begin(self, connection: Connection) -> None:
         if self._at_start:
             return
-        values = tuple(part for setting in self._settings.items() for part in setting)
-        connection.exec_driver_sql("SELECT " + ", ".join(["set_config(%s, %s, true)"] * len(self._settings)), values)
+        names, values = list(self._settings), list(self._settings.values())
+        connection.exec_driver_sql(_SET, (names, values))
 
 
 def _written(settings: dict[str, str]) -> str:
@@ -95,6 +98,6 @@ def _written(settings: dict[str, str]) -> str:
 
 def _are_kept(connection: Any) -> bool:
     connection.autocommit = True
-    answer = connection.execute("SELECT current_setting(%s, true)", (_MARK,), prepare=False).fetchone()
+    answer = connection.execute(_CURRENT, (_MARK,), prepare=False).fetchone()
     connection.autocommit = False
     return bool(answer[0] == "on")

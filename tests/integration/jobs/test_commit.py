@@ -30,7 +30,7 @@ class BreakingLine(Proxy):
     breaks_at: bytes | None = None
     broke = 0
 
-    async def _pump(self, link: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, link: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: object = None) -> None:
         while chunk := await reader.read(65_536):
             if self.breaks_at == chunk[:1] and b"COMMIT" in chunk:
                 self.breaks_at = None
