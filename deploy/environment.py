@@ -1,4 +1,4 @@
-"""What a child gets of this process's environment: what it needs, by name. Whatever else lies there is not its business.
+"""Choose by name what a child process gets of this one's environment: what it needs, and nothing else.
 
 A server gets what any program needs. Flower gets its settings and the broker's address too, and a worker the keys and what the libraries
 that compute read.
@@ -31,17 +31,17 @@ _COMPUTING = (
 
 
 def for_server(home: Path, name: str) -> dict[str, str]:
-    """For a server."""
+    """Return the environment of a server."""
     return _chosen(_ANY) | _marks(home, name)
 
 
 def for_flower(home: Path, name: str) -> dict[str, str]:
-    """For Flower. What it is told lies in a file; `FLOWER_…` could open its doors."""
+    """Return the environment of Flower, whose options lie in a file: a `FLOWER_…` variable could switch its login off."""
     return _chosen((*_ANY, *_PYTHON, *_NETWORK, *_OWN)) | _python() | _marks(home, name)
 
 
 def for_worker(home: Path, name: str) -> dict[str, str]:
-    """For a worker, or for what starts workers."""
+    """Return the environment of a worker, or of what starts workers."""
     return _chosen((*_ANY, *_PYTHON, *_NETWORK, *_OWN, *_WORK, *_COMPUTING)) | _python() | _marks(home, name)
 
 
@@ -62,5 +62,5 @@ def _marks(home: Path, name: str) -> dict[str, str]:
 
 
 def python(*arguments: str) -> list[str]:
-    """A command of this interpreter that imports nothing from the working folder."""
+    """Return a command of this interpreter that imports nothing from the working folder."""
     return [sys.executable, "-P", *arguments]

@@ -1,4 +1,4 @@
-"""Flower, the page that shows the workers: never without a password, and never with one on a command line.
+"""Run Flower, the page that shows the workers: always with a password, and never with one on a command line.
 
 `python -m deploy.flower --address 0.0.0.0` runs it in a container.
 """
@@ -21,12 +21,12 @@ _GENERATED = "flower_password"
 
 
 def password_file(settings: Settings, home: Home) -> Path:
-    """Where the password lies: the file that the user named, or the one that `command` generates."""
+    """Return where the password lies: the file that the user named, or the one that `command` generates."""
     return settings.flower_password_file or home.secrets / _GENERATED
 
 
 def ask_for_workers(settings: Settings, home: Home, port: int) -> int:
-    """Let Flower look for workers anew; return how many it then lists, 0 while it does not answer."""
+    """Have Flower look for workers anew; return how many it lists then, 0 while it does not answer."""
     import httpx
 
     password = read_password("TWEETMILL_FLOWER_PASSWORD_FILE", password_file(settings, home))
@@ -40,7 +40,7 @@ def ask_for_workers(settings: Settings, home: Home, port: int) -> int:
 
 
 def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1") -> list[str]:
-    """What starts Flower. Its options, the password among them, go into a file that only the owner may read.
+    """Return the command that starts Flower. Its options, the password among them, go into a file that only the owner may read.
 
     Raises:
         SettingsError: the password can't be read.
@@ -64,7 +64,7 @@ def command(settings: Settings, home: Home, port: int, address: str = "127.0.0.1
 
 
 def free_port(wanted: int, address: str = "127.0.0.1") -> int:
-    """`wanted`, or the next port that nobody listens on."""
+    """Return `wanted`, or the next port that nobody listens on."""
     for port in range(wanted, min(wanted + 100, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""What `tweetmill status` tells."""
+"""Collect what `tweetmill status` shows."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
 Reading = dict[str, Any]
 
-_QUEUES = frozenset(queue.value for queue in Queue)
 # A worker that waits takes a message within milliseconds.
 _LOOKS, _LOOK_EVERY = 12, 0.25
 
 
 def status(settings: Settings, home: Home) -> Reading:
-    """Everything at once, as JSON-like values; what can't be read carries an `error`."""
+    """Return everything at once, as JSON-like values; what can't be read carries an `error`."""
     stack = home.read_stack()
     supervisor = _supervisor(home)
     broker = _asked(lambda: broker_reading(settings))
@@ -86,7 +85,7 @@ def _asked(ask: Callable[[], Reading]) -> Reading:
 
 
 def broker_reading(settings: Settings) -> Reading:
-    """Version, time to answer in ms, what a start of a worker looks at, and how many messages each queue holds."""
+    """Return version, time to answer in ms, what a start of a worker looks at, and how many messages each queue holds."""
     reading = startup.ask_redis(settings)
     with broker_client(settings) as client:
         begun = time.perf_counter()
@@ -103,7 +102,7 @@ def broker_reading(settings: Settings) -> Reading:
 
 
 def _lengths(client: Redis) -> dict[str, int]:
-    """How many messages each queue holds; none where something else lies in its place."""
+    """Return how many messages each queue holds; none where something else lies in its place."""
     with client.pipeline(transaction=False) as pipe:
         for queue in Queue:
             pipe.llen(queue.value)
@@ -114,11 +113,11 @@ def _lengths(client: Redis) -> dict[str, int]:
 def _misplaced(client: Redis) -> list[str]:
     from workers.broker_keys import misplaced
 
-    return [f"{key} in Redis holds something else than it is for: a worker that runs removes it" for key in misplaced(client, _QUEUES)]
+    return [f"{key} in Redis holds something else than it is for: a worker that runs removes it" for key in misplaced(client, set(Queue))]
 
 
 def idle_beside_messages(settings: Settings, workers: list[Reading]) -> list[str]:
-    """Workers that hold no job and take none of the messages that wait for them, looked at for longer than a healthy one needs."""
+    """Return workers that hold no job and take none of the messages that wait for them, looked at for longer than a healthy one needs."""
     idle = {worker["name"]: set(worker["queues"]) for worker in workers if not worker["draining"] and not worker["jobs"]}
     with broker_client(settings) as client:
         lengths = _lengths(client)
@@ -139,7 +138,7 @@ def idle_beside_messages(settings: Settings, workers: list[Reading]) -> list[str
 
 
 def database_reading(settings: Settings) -> Reading:
-    """Version, time to answer in ms, where the tables stand, and how far our clock is from its own."""
+    """Return version, time to answer in ms, where the tables stand, and how far our clock is from its own."""
     from sqlalchemy import text
 
     from workers.database import connect
@@ -162,7 +161,7 @@ def database_reading(settings: Settings) -> Reading:
 
 
 def live_workers(settings: Settings) -> list[Reading]:
-    """Workers that said within half a minute that they live, on whatever machine."""
+    """Return the workers that said within half a minute that they live, on whatever machine."""
     from workers.database import connect
     from workers.jobs import worker_registry
 

@@ -1,4 +1,4 @@
-"""Whether the worker of this container lives: it says so in the database every two seconds.
+"""Check that the worker of this container lives: it says so in the database every two seconds.
 
 Asking Celery would load the whole application at every check; this is one query.
 """
@@ -14,7 +14,7 @@ from workers.settings import get_settings
 
 
 def main() -> int:
-    """0 when a worker of this host was seen within half a minute, else 1."""
+    """Return 0 when a worker of this host was seen within half a minute, else 1."""
     sys.excepthook = tell_last_error  # what is said here, Docker shows
     host = socket.gethostname()
     return 0 if any(worker["name"].endswith(f"@{host}") for worker in live_workers(get_settings())) else 1

@@ -1,4 +1,4 @@
-"""Bringing the tables and the rights of the roles up to date, in whatever Postgres the settings name."""
+"""Bring the tables and the rights of the roles up to date, in whatever Postgres the settings name."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def grant(settings: Settings) -> str | None:
 
 @contextmanager
 def owner(settings: Settings) -> Iterator[Engine]:
-    """An engine for statements that change tables or roles, whose refusals are sentences."""
+    """Yield an engine for statements that change tables or roles, whose refusals are sentences."""
     from sqlalchemy.exc import DBAPIError, OperationalError
 
     from workers.database import connect
@@ -63,10 +63,10 @@ def owner(settings: Settings) -> Iterator[Engine]:
         if getattr(error.orig, "sqlstate", None) == _NOT_PERMITTED:
             raise NotReady("Postgres: permission denied. `tweetmill migrate` needs a DATABASE_URL of the tables' owner") from None
         if reason.for_good:
-            raise NotReady(reason.told_of("Postgres")) from None
+            raise NotReady(reason.sentence_of("Postgres")) from None
         if not isinstance(error, OperationalError):
             raise
-        raise Unavailable(reason.told_of("Postgres")) from None
+        raise Unavailable(reason.sentence_of("Postgres")) from None
     finally:
         engine.dispose()
 

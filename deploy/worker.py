@@ -1,4 +1,4 @@
-"""One worker on a node of its own: checked before it starts, so that a wrong setting is a sentence and not a traceback."""
+"""Start one worker on a node of its own, after checks that turn a wrong setting into a sentence and not a traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.settings import Settings
 
 
 def worker_command(name: str, queues: Sequence[str], concurrency: int = 1) -> list[str]:
-    """What starts one Celery worker."""
+    """Return the command that starts one Celery worker."""
     options = ["-n", f"{name}@%h", "-Q", ",".join(queues), "--concurrency", str(concurrency), "--loglevel", "INFO", "--without-mingle"]
     return python("-m", "celery", "-A", "workers.app:app", "worker", *options)
 
@@ -27,7 +27,7 @@ def check(settings: Settings, queues: Sequence[str]) -> None:
         NotReady: a server, its tables or this machine's clock is not as a worker needs it.
         Unavailable: Redis or Postgres does not answer.
     """
-    unknown = sorted(set(queues) - {queue.value for queue in Queue})
+    unknown = sorted(set(queues) - set(Queue))
     if unknown or not queues:
         raise SettingsError(f"no such queue: {', '.join(unknown) or '(none named)'}. There are {', '.join(Queue)}")
     startup.check(settings)

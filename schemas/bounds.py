@@ -1,7 +1,7 @@
-"""What the fields of a payload may hold, so that JSON and Postgres keep it and every library takes it.
+"""Limit what the fields of a payload may hold, so that JSON and Postgres keep it and every library takes it.
 
-What is asked anew must fit all of it. A payload that is stored already, of an earlier version, need only be one that can be kept:
-pass `context=STORED` when reading it.
+A new payload must keep all limits. A stored one, of an earlier version, need only be one that can be kept: pass
+`context=STORED` when reading it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAME = re.compile(r"\w[\w.-]*")
 
 
 def kept(value: Any) -> Any:
-    """The value, which JSON and Postgres can keep.
+    """Return the value, which JSON and Postgres can keep.
 
     Raises:
         ValueError: a number past 64 bits, or a text that is too long, holds a NUL, or is not Unicode.
@@ -43,7 +43,7 @@ def kept(value: Any) -> Any:
 
 
 def usable_name(name: str) -> str:
-    """The name, which can be typed on a command line and be part of a file's name.
+    """Return the name, which can be typed on a command line and be part of a file's name.
 
     Raises:
         ValueError: it can't, and why.
@@ -54,7 +54,7 @@ def usable_name(name: str) -> str:
 
 
 def usable_source(name: str) -> str:
-    """The name of a source of tweets: any text that can be seen, and typed behind an option.
+    """Return the name of a source of tweets: any text that can be seen, and typed behind an option.
 
     Raises:
         ValueError: it can't, and why.

@@ -1,4 +1,4 @@
-"""The forms in which other tools keep pairs of a prompt and its answer: what a row of each says, and how a row is written.
+"""Read and write the forms in which other tools keep pairs of a prompt and its answer.
 
 A pair is a tweet and what should become of it. What is asked of the model is not part of it: a dataset's stage says that. So system
 turns and instructions beside an input are not read, and are written as the stage's.
@@ -15,7 +15,7 @@ from schemas.paths import names_in, unwrapped, value_at
 
 
 class Form(StrEnum):
-    """The name that the field gives to each form."""
+    """The forms, by their common names."""
 
     MESSAGES = "messages"
     PROMPT_COMPLETION = "prompt-completion"
@@ -55,14 +55,14 @@ class FormError(ValueError):
 
 @dataclass(frozen=True)
 class PromptAndAnswer:
-    """What every form comes down to."""
+    """A pair, whatever form it was read from."""
 
     prompt: str
     completion: str
 
 
 def read_row(form: Form, row: Mapping[str, Any], prompt: str = "prompt", completion: str = "completion") -> PromptAndAnswer:
-    """The pair that a row says.
+    """Return the pair that a row says.
 
     Args:
         form: how the row says it.
@@ -86,7 +86,7 @@ def read_row(form: Form, row: Mapping[str, Any], prompt: str = "prompt", complet
 
 
 def write_row(form: Form, pair: PromptAndAnswer, instruction: str) -> dict[str, Any]:
-    """A row that says `pair`; `instruction` stands where the form has a place for it."""
+    """Return a row that says `pair`; `instruction` stands where the form has a place for it."""
     match form:
         case Form.MESSAGES:
             turns = (("system", instruction), ("user", pair.prompt), ("assistant", pair.completion))
@@ -101,7 +101,7 @@ def write_row(form: Form, pair: PromptAndAnswer, instruction: str) -> dict[str, 
 
 
 def dataset_info(form: Form, file_name: str) -> dict[str, Any]:
-    """What LLaMA-Factory needs to know of a file in this form: an entry of its `dataset_info.json`."""
+    """Return what LLaMA-Factory needs to know of a file in this form: an entry of its `dataset_info.json`."""
     match form:
         case Form.MESSAGES:
             tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant", "system_tag": "system"}
@@ -185,7 +185,7 @@ def _missing(row: Mapping[str, Any]) -> str:
 
 
 def _said(value: object, name: str) -> str:
-    """A text, or the text of a list of parts."""
+    """Return a text, or the text of a list of parts."""
     if isinstance(value, list) and value:
         value = _joined(value, name)
     if not isinstance(value, str):
@@ -196,7 +196,7 @@ def _said(value: object, name: str) -> str:
 
 
 def _joined(parts: Sequence[Any], name: str) -> str:
-    """The text of content parts, without a thinking model's thoughts, with a space where two would run together."""
+    """Return the text of content parts, without a thinking model's thoughts, with a space where two would run together."""
     joined = ""
     for number, part in enumerate(parts):
         kind = part.get("type", "text") if isinstance(part, dict) else "text"

@@ -1,4 +1,4 @@
-"""The largest numbers that there is a place for. They stand alone, so that the command line knows them without loading pydantic."""
+"""Name the largest numbers that can be stored, apart from the payloads so that the command line needs no pydantic."""
 
 LARGEST = 2**63 - 1
 """A whole number in a column of Postgres."""

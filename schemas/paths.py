@@ -1,4 +1,4 @@
-"""Dotted paths into JSON documents, `user.screen_name` or `entities.urls.0.url`, and the wrappers in which databases export values."""
+"""Read dotted paths of JSON documents, `user.screen_name` or `entities.urls.0.url`, and unwrap what databases export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OTHER_VALUES = ("$oid", "$date", "$numberDouble", "$numberDecimal", "$uuid", "$
 
 
 def value_at(document: object, path: str) -> object:
-    """What stands at a dotted path, None where nothing does. A key that has the whole path for its name goes first, as in flat tables.
+    """Return the value at a dotted path, None where there is none. A key that is the whole path goes first, as in flat tables.
 
     Numbers in a path count the items of a list from 0.
     """
@@ -30,7 +30,7 @@ def value_at(document: object, path: str) -> object:
 
 
 def unwrapped(value: object) -> object:
-    """A value out of extended JSON's wrapper (`{"$numberLong": "5"}` is 5), and None for NaN, which pandas writes for none."""
+    """Return a value out of extended JSON's wrapper (`{"$numberLong": "5"}` is 5), and None for NaN, which pandas writes for none."""
     if isinstance(value, str):
         return value
     while isinstance(value, Mapping) and len(value) == 1:
@@ -44,7 +44,7 @@ def unwrapped(value: object) -> object:
 
 
 def names_in(document: Mapping[Any, object]) -> str:
-    """The names of an object's keys, those of the objects in it by their paths, as far as they look like names: never a value."""
+    """Return the names of an object's keys, those of the objects in it by their paths, as far as they look like names: never a value."""
     names: list[str] = []
     for key, value in document.items():
         inner = unwrapped(value)
@@ -59,7 +59,7 @@ def names_in(document: Mapping[Any, object]) -> str:
 
 
 def _is_name(key: object) -> bool:
-    # A table that has texts for its keys must not have them told.
+    # The keys of a table may be texts themselves: those are not named.
     return isinstance(key, str) and key.isascii() and key.isprintable() and len(key) <= LONGEST_NAME and _NAME.fullmatch(key) is not None
 
 

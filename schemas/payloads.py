@@ -1,4 +1,4 @@
-"""What a job is asked to do: one frozen payload a family.
+"""Define the payloads of jobs: one frozen model for each kind of work.
 
 They are stored in `job.payload` as JSON. The Celery message carries the job's id alone, so that neither Redis nor Flower ever
 holds a tweet or a path. The names of training options are those of Hugging Face's `TrainingArguments`.
@@ -18,7 +18,7 @@ from schemas.numbers import LARGEST_OF_32
 
 
 class Queue(StrEnum):
-    """One queue a class of work, so that a node takes only what it is made for."""
+    """The queues: one for each kind of work, so that a node serves only those that it is made for."""
 
     SYNTHESIS = "synthesis"
     TRAINING = "training"
@@ -35,7 +35,7 @@ class Stage(StrEnum):
 
 
 class Payload(BaseModel):
-    """Frozen, and an unknown field is an error, so that a typo in a recipe never passes silently."""
+    """Base of all payloads: frozen, and an unknown field is an error, so that no typo in a recipe passes silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -65,7 +65,7 @@ class NoiseFitSpec(Payload):
 class NoiseGaugeSpec(Payload):
     """Ask a classifier to tell noised clean texts from the tweets that they were written from."""
 
-    pairs: str | None = Field(default=None, description="collection of curated pairs; default: all that were brought in")
+    pairs: str | None = Field(default=None, description="collection of curated pairs; default: all that were imported")
     source: str | None = Field(default=None, description="the noise is fitted to tweets of this source; default: all")
     limit: int = Field(default=2000, ge=50, description="texts a side, drawn by the seed")
     resamples: int = Field(default=1000, ge=100, le=1_000_000)

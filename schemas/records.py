@@ -1,4 +1,4 @@
-"""The forms that files take: curated pairs, references, and tweets as they arrive."""
+"""Define the lines of files: curated pairs, references, and tweets as they arrive."""
 
 from __future__ import annotations
 

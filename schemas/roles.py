@@ -1,9 +1,9 @@
-"""Who may do what in Postgres: three group roles, to which an operator's logins belong.
+"""Grant rights in Postgres to three group roles, to which an operator's logins belong.
 
     CREATE ROLE mill1 LOGIN PASSWORD '…' IN ROLE tweetmill_worker
 
 The owner of the tables makes, changes and deletes. Nobody else may delete a row, empty a table or change its shape. What a worker or
-a producer may update is named column by column: a job's payload and key are as they were inserted, for ever.
+a producer may update is named column by column: a job's payload and key never change.
 """
 
 from __future__ import annotations
@@ -73,18 +73,18 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
 
 
 def missing(connection: Connection) -> list[str]:
-    """Which of the roles the server does not have."""
+    """Return which of the roles the server does not have."""
     there = set(connection.execute(text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)"), {"roles": list(ROLES)}).scalars())
     return [role for role in ROLES if role not in there]
 
 
 def may_create(connection: Connection) -> bool:
-    """Whether this login may create roles."""
+    """Return whether this login may create roles."""
     return bool(connection.execute(text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")).scalar_one())
 
 
 def owns_tables(connection: Connection) -> bool:
-    """Whether this login owns the tables: Postgres lets anybody else give rights without an error and without an effect."""
+    """Return whether this login owns the tables: Postgres lets anybody else give rights without an error and without an effect."""
     return bool(
         connection.execute(
             text("SELECT coalesce(bool_and(pg_has_role(tableowner, 'USAGE')), true) FROM pg_tables WHERE schemaname = current_schema()")
@@ -102,12 +102,12 @@ def apply(connection: Connection) -> None:
 
 
 def _schema(connection: Connection) -> str:
-    """The schema of the tables, quoted: the first of the search path."""
+    """Return the schema of the tables, quoted: the first of the search path."""
     return str(connection.execute(text("SELECT quote_ident(current_schema())")).scalar_one())
 
 
 def statements(schema: str = "public") -> Iterator[str]:
-    """What gives each role its rights in the tables' schema, and takes whatever else it was given."""
+    """Yield the statements that give each role its rights in the tables' schema, and revoke all others."""
     everyone = ", ".join(ROLES)
     yield f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {everyone}"

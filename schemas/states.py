@@ -1,6 +1,6 @@
-"""The states of a job and the only moves between them.
+"""Define the states of a job and the legal moves between them.
 
-`LEGAL_MOVES` and `PARENT_MOVES` are the one place that knows: the ledger takes from them the states from which each move may start,
+`LEGAL_MOVES` and `PARENT_MOVES` are the only definition: the ledger takes from them the states from which each move may start,
 tests hold every move that happens to them, and `docs/ledger.md` draws them.
 """
 
@@ -41,7 +41,7 @@ PARENT_MOVES: dict[JobState, frozenset[JobState]] = {
 
 
 def sources_of(target: JobState, moves: dict[JobState, frozenset[JobState]] = LEGAL_MOVES) -> tuple[str, ...]:
-    """The states from which a job may move to `target`, sorted, for an SQL `state = ANY(...)`."""
+    """Return the states from which a job may move to `target`, sorted, for an SQL `state = ANY(...)`."""
     return tuple(sorted(state.value for state, targets in moves.items() if target in targets))
 
 

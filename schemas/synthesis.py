@@ -1,4 +1,4 @@
-"""What a recipe of a dataset says: the sources, what examples must pass, and what is expected of the whole."""
+"""Define a dataset's recipe: its sources, the filters of its examples, and the expectations of the whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.payloads import Payload, Stage
 
 
 def _count_or_auto(value: object) -> object:
-    """A whole number of at least 0 as it is, also one in quotes, and `auto`; anything else is told in one sentence."""
+    """Return a whole number of at least 0 as it is, also one in quotes, and `auto`; anything else is an error of one sentence."""
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     number = value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -27,7 +27,7 @@ CountOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)]
 
 
 class NoiseSource(Payload):
-    """Clean sentences messed up in the fashion of the ingested tweets.
+    """Clean sentences, noised in the style of the ingested tweets.
 
     A noised clean text teaches to shorten, since its target is the pair's summary. A noised summary or sentence is its own target
     and teaches to tidy.
@@ -81,7 +81,7 @@ class TeacherSource(Payload):
     usd_per_million_in: float = Field(default=0.0, ge=0, description="price of a million prompt tokens")
     usd_per_million_out: float = Field(default=0.0, ge=0, description="price of a million answer tokens")
     max_usd: float | None = Field(default=None, gt=0, description="ask no more once so much is spent")
-    max_tokens: int | None = Field(default=None, ge=1, description="ask no more after so many tokens, of prompts and answers")
+    max_tokens: int | None = Field(default=None, ge=1, description="ask no more after this many tokens, of prompts and answers")
     max_minutes: float | None = Field(default=None, gt=0, le=10_000_000, description="ask no more after so long")
     give_up_after: int | None = Field(
         default=24,
@@ -113,7 +113,7 @@ class Filters(Payload):
     human: Literal["flag", "drop"] = Field(
         default="flag", description="what becomes of a person's example that does not pass: kept and flagged, or dropped like the others"
     )
-    promise: bool = Field(default=False, description="a summary keeps the form of the house: one plain sentence of at most 15 words")
+    promise: bool = Field(default=False, description="a summary keeps the output constraints: one plain sentence of at most 15 words")
     faithful: bool = Field(
         default=False, description="numbers, names, links and negation of the target stand in the tweet, and no new word"
     )

@@ -1,1 +1,1 @@
-"""How it is done: the Celery app, the ledger, and one folder per craft."""
+"""Do the work: settings, the Celery app, the job ledger, and one package for each domain."""

@@ -1,4 +1,4 @@
-"""The Celery app: all of its plumbing, and nothing of the work.
+"""Configure the Celery app; the tasks themselves are in `tasks`.
 
     celery -A workers.app worker -Q summarization
     celery -A workers.app inspect active
@@ -30,7 +30,7 @@ from workers.settings import Settings, get_settings
 # However the broker's URL is written, and by whatever tool.
 TRANSPORT_ALIASES.update(redis="workers.jobs.message_guard:CarefulTransport", rediss="workers.jobs.message_guard:CarefulTransport")
 
-# The one place where the lower layer names the upper one, as strings: Celery imports them when a worker starts.
+# The one place where `workers` names the layer above it, as strings: Celery imports them when a worker starts.
 TASK_MODULES = (
     "tasks.synthesis",
     "tasks.noise",
@@ -42,12 +42,12 @@ TASK_MODULES = (
 )
 
 
-# Unless told so, kombu tries for six seconds to reach a Redis that is away, and a producer would wait for it at each job.
+# By default kombu tries for six seconds to reach a Redis that is away, and a producer would wait for it at each job.
 _RETRIES = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1}
 
 
 def broker_options(settings: Settings) -> dict[str, Any]:
-    """Transport options of kombu's Redis transport: a dead connection is noticed in seconds, a lost message by the ledger."""
+    """Return the options of kombu's Redis transport: a dead connection is noticed in seconds, a lost message by the ledger."""
     return {
         "visibility_timeout": settings.visibility_timeout,
         "socket_timeout": 15,
@@ -61,7 +61,7 @@ def broker_options(settings: Settings) -> dict[str, Any]:
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Celery's settings."""
+    """Return Celery's settings."""
     return {
         # Celery lets the environment's CELERY_BROKER_URL win over `broker_url`, and that one lacks the password of a file.
         "broker_url": settings.broker(),
@@ -101,10 +101,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 class QuietConnection(Connection):  # type: ignore[misc]
-    """A connection to the broker that tells those who watch workers no secret: a socket's whole URL is its host's name to kombu."""
+    """A connection to the broker that shows no secret to who watches workers: to kombu a socket's whole URL is its host's name."""
 
     def info(self) -> dict[str, Any]:
-        """What `celery inspect stats` and Flower show; Celery itself leaves the password out."""
+        """Return what `celery inspect stats` and Flower show; Celery itself leaves the password out."""
         return {name: redact(value) if isinstance(value, str) else value for name, value in super().info().items()}
 
 
@@ -138,7 +138,7 @@ def publish(kind: str, queue: str, job: uuid.UUID) -> None:
 
 
 def pending(queue: str) -> int:
-    """Messages that wait in Redis for `queue`.
+    """Return how many messages wait in Redis for `queue`.
 
     Those that a worker took and has not acknowledged are left out. It does so within milliseconds, unless it was killed: then Redis
     delivers them again after the visibility timeout, and counting them would hide for ten minutes that their jobs have no message.
@@ -157,8 +157,7 @@ def _set_up_logging(**_: object) -> None:
 def _check_before_work(**_: object) -> None:
     from workers.readiness import startup
 
-    os.umask(UMASK)  # what a worker writes is for its owner alone; the processes that it starts do as it does
-
+    os.umask(UMASK)  # what a worker and the processes that it starts write is for its owner alone
     startup.pass_or_exit(get_settings())
 
 
@@ -183,21 +182,21 @@ def _start_maintenance(sender: Any, **_: object) -> None:
 
 
 @signals.task_received.connect  # type: ignore[untyped-decorator]
-def _make_room(request: Any, **_: object) -> None:
+def _note_taken_message(request: Any, **_: object) -> None:
     maintenance = getattr(app, "tweetmill_maintenance", None)
     if maintenance is not None:
         maintenance.taken(request.delivery_info["routing_key"])
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
-def _begin_to_leave(**_: object) -> None:
+def _stop_maintenance(**_: object) -> None:
     maintenance = getattr(app, "tweetmill_maintenance", None)
     if maintenance is not None:
         maintenance.stop()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _leave(**_: object) -> None:
+def _deregister(**_: object) -> None:
     maintenance = getattr(app, "tweetmill_maintenance", None)
     if maintenance is not None:
         maintenance.leave()

@@ -1,4 +1,4 @@
-"""A plain Redis client for the broker, beside the one that Celery has of its own."""
+"""Connect to the broker with a plain Redis client, beside the one that Celery has of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PATIENCE = 3.0
 
 
 def redis_client(url: str, tls: dict[str, Any] | None = None) -> Redis:
-    """A client for a Celery broker URL. It waits three seconds for an answer.
+    """Return a client for a Celery broker URL. It waits three seconds for an answer.
 
     Args:
         url: `redis://`, `rediss://`, or Celery's own way of writing a Unix socket, `redis+socket://`.
@@ -35,5 +35,5 @@ def redis_client(url: str, tls: dict[str, Any] | None = None) -> Redis:
 
 
 def broker_client(settings: Settings) -> Redis:
-    """A client for the broker of these settings, with its password and its TLS."""
+    """Return a client for the broker of these settings, with its password and its TLS."""
     return redis_client(settings.broker(), settings.broker_tls())

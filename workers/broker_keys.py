@@ -1,4 +1,4 @@
-"""The keys that Celery keeps in Redis, and what is done when one of them holds something of another type: it is removed.
+"""List the keys that Celery keeps in Redis, and remove one that holds a value of another type.
 
 A value of another type where a queue should be is answered by WRONGTYPE, to whoever asks for any of the queues: no worker would take a
 message any more. What Redis should have held is in the ledger, and published again.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # For each kind of key a command that reads it: one that every user of Redis may give (`TYPE` is not among them).
 _READ = {"list": ("LLEN",), "hash": ("HLEN",), "sorted set": ("ZRANGE", 0, 0), "set": ("SMEMBERS",), "string": ("GET",)}
-_EXCHANGES = (*(queue.value for queue in Queue), "celery.pidbox", "reply.celery.pidbox", "celeryev")
+_EXCHANGES = (*Queue, "celery.pidbox", "reply.celery.pidbox", "celeryev")
 
 
 def _keys() -> Iterator[tuple[str, str]]:
@@ -33,7 +33,7 @@ def _keys() -> Iterator[tuple[str, str]]:
 
 
 def misplaced(client: Redis, among: Container[str] | None = None) -> list[str]:
-    """The keys, or those `among` them, that hold something else than they are for."""
+    """Return the keys, or those of them in `among`, that hold a value of another type."""
     keys = [(key, kind) for key, kind in _keys() if among is None or key in among]
     with client.pipeline(transaction=False) as pipe:
         for key, kind in keys:
@@ -44,7 +44,7 @@ def misplaced(client: Redis, among: Container[str] | None = None) -> list[str]:
 
 
 def mend(client: Redis) -> list[str]:
-    """Remove those keys, as far as our user of Redis may; return which."""
+    """Remove the misplaced keys, as far as our user of Redis may; return which."""
     return [key for key in misplaced(client) if _removed(client, key)]
 
 

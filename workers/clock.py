@@ -1,4 +1,4 @@
-"""The clock for durations that decide something: it can't be set, and it goes on while the machine is suspended."""
+"""Read a clock that can't be set and goes on while the machine is suspended, for durations that decide something."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
-    """Seconds since some moment in the past; only differences mean anything."""
+    """Return seconds since some moment in the past; only differences mean anything."""
     return time.clock_gettime(_CLOCK)

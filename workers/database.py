@@ -107,7 +107,7 @@ def transaction(engine: Engine | None = None) -> Iterator[Connection]:
     except DBAPIError as error:
         if not _is_temporary(error):
             raise
-        raise Unavailable(of_postgres(error).told_of("Postgres")) from error
+        raise Unavailable(of_postgres(error).sentence_of("Postgres")) from error
 
 
 @contextmanager

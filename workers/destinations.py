@@ -117,7 +117,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def _is_special(path: Path, there: os.stat_result | None) -> bool:
-    """Whether it must be written to as it is: a device or a pipe, and what the system shows of open files, such as /dev/stdout."""
+    """Return whether it must be written to as it is: a device or a pipe, and what the system shows of open files, such as /dev/stdout."""
     if there is None or not stat.S_ISREG(there.st_mode):
         return there is not None
     named = os.path.abspath(path)  # noqa: PTH100 - resolving would follow the link

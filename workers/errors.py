@@ -1,4 +1,4 @@
-"""The errors of tweetmill. The docstring is the message where none is given.
+"""Define the errors of tweetmill. The docstring is the message where none is given.
 
 TweetmillError
 ├── UserError             the caller's input: never retried, exit code 2 or 1

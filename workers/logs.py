@@ -1,6 +1,6 @@
-"""Logs that carry the job, and never a tweet or a secret.
+"""Set up logs that carry the job, and never a tweet or a secret.
 
-Every record of a worker bears the job id and attempt bound by `bind`; `unbind` clears them, so nothing leaks into the next job.
+Every record of a worker carries the job id and attempt bound by `bind`; `unbind` clears them, so nothing leaks into the next job.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PlainFormatter(logging.Formatter):
     """`12:00:01 INFO ledger [job=… attempt=1] message`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, with the bound fields in brackets."""
+        """Return one line, with the bound fields in brackets."""
         fields = " ".join(f"{name}={value}" for name, value in (_context.get() or {}).items())
         line = super().format(record)
         return showable(redact(line.replace("[]", f"[{fields}]" if fields else "", 1)))
@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line, for log collectors."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time in ISO 8601, level, logger, message and the bound fields."""
+        """Return a JSON object of time in ISO 8601, level, logger, message and the bound fields."""
         body = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname, "logger": record.name}
         body |= {"message": redact(record.getMessage()), **(_context.get() or {})}
         if record.exc_info:

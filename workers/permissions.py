@@ -1,4 +1,4 @@
-"""Folders and files for their owner alone, whatever the umask says."""
+"""Make folders and files for their owner alone, whatever the umask is."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def make_private(folder: Path) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, in one step: no reader sees half of it."""
+    """Replace a file, readable for its owner alone; no reader sees half of it."""
     files.write_text(path, text, mode=FILE)
 
 
 def discard(file: Path) -> None:
-    """Remove a file if that can be done: what is left of it must not be believed."""
+    """Remove a file, or leave it where that can't be done."""
     try:
         file.unlink(missing_ok=True)
     except OSError:
@@ -35,7 +35,7 @@ def discard(file: Path) -> None:
 
 
 def close_to_others(folder: Path) -> None:
-    """Take from everybody but us whatever they may do with this folder and all in it.
+    """Take all rights to a folder and what is in it from everybody but its owner.
 
     What is linked to, on another device, or somebody else's is left alone.
     """

@@ -1,7 +1,7 @@
-"""Takes secrets out of whatever is told to people, logs, rows and Flower: the one door for texts that drivers and libraries wrote.
+"""Remove secrets from texts of drivers and libraries before they reach people, logs, rows or Flower.
 
-What is known to be secret is taken out wherever it stands. What only looks like it, by its place in a URL or behind a name such as
-`password=`, is taken out as well: the texts of a driver quote settings that nobody of ours has read.
+A known secret is removed wherever it stands. What only looks like one, by its place in a URL or behind a name such as `password=`, is
+removed as well: drivers quote settings that this program has never read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _secrets: set[str] = set()
 _KEYS = r"[\w.-]*(?:password|passwd|passphrase|pwd|secret|api[_-]?key|(?:access|secret|private)[_-]?key|(?:access|auth|api|hf)[_-]?token)"
 _SCHEMES = r"(?:redis|rediss|valkey|valkeys|unix|socket|sentinel|postgres|postgresql|amqp)(?:\+\w+)*"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # A server's address, whole: where a password is written wrongly, no part of it can be told from the rest. Our own examples stay.
+    # A server's address, whole: where a password is written wrongly, it can't be told apart from the rest. Our own examples stay.
     (re.compile(rf"(\b{_SCHEMES}://)(?!(?:[A-Z:]*@)?HOST\b|/PATH\b)(?=[\w:@%/\[])[^\s'\"<>)\]]+"), r"\1…"),
     # Of other addresses what stands before the last @, and what a key-like name has for its value.
     (re.compile(r"(\b[\w+.-]+://)(?![A-Z:]*@HOST\b)[^\s'\"<>]*@"), rf"\1{HIDDEN}@"),
@@ -43,14 +43,14 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def remember(*secrets: str | None) -> None:
-    """Know these for secrets from now on, in this process: as they are, and percent-encoded."""
+    """Redact these from now on, in this process: as they are, and percent-encoded."""
     for secret in secrets:
         if secret and len(secret) >= _SHORTEST and secret.lower() not in _EVERYDAY:
             _secrets.update((secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]))
 
 
 def redact(text: str) -> str:
-    """The text without secrets."""
+    """Return the text with `HIDDEN` in place of secrets."""
     for secret in sorted(_secrets, key=len, reverse=True):
         if secret in text:
             text = _as_word(secret).sub(HIDDEN, text) if len(secret) < ANYWHERE else text.replace(secret, HIDDEN)
@@ -64,7 +64,7 @@ def _as_word(secret: str) -> re.Pattern[str]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line without secrets; SQLAlchemy's own text would go on with the statement."""
+    """Return an error's first line, without secrets; SQLAlchemy's own text would go on with the statement."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return redact(lines[0]) if lines else type(error).__name__
 

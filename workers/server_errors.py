@@ -1,7 +1,7 @@
-"""What Postgres, Redis and their drivers say when they refuse, as a sentence of ours: what is the matter, and what helps.
+"""Turn the errors of Postgres, Redis and their drivers into a sentence: what is wrong, and what helps.
 
-Their own words quote hosts, users and, where an address is written wrongly, passwords. So the kind of the failure is told from them, and
-only what is of no known kind is shown as it stands, without secrets.
+Their own words quote hosts, users and, where an address is written wrongly, passwords. So the kind of the failure is
+recognised, and only an unknown one is shown as it stands, without secrets.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Reason:
     answered: bool = False
     is_known: bool = True
 
-    def told_of(self, server: str) -> str:
-        """The sentence: which server, what is the matter, and where to look."""
+    def sentence_of(self, server: str) -> str:
+        """Return a sentence: which server, what is wrong, and where to look."""
         setting, password_file = _SETTINGS[server]
         if self.login:
             return f"{server} {self.text.removeprefix('it ')}: check {setting} and {password_file}"
@@ -152,14 +152,14 @@ _OF_REDIS = _kinds(
 
 
 def of_postgres(error: BaseException) -> Reason:
-    """Why psycopg or SQLAlchemy failed."""
+    """Return why psycopg or SQLAlchemy failed."""
     original: Any = getattr(error, "orig", None) or error
     known = _BY_STATE.get(getattr(original, "sqlstate", None) or "")
     return known or _of_kind(original, _OF_POSTGRES)
 
 
 def of_redis(error: BaseException) -> Reason:
-    """Why redis-py or kombu failed."""
+    """Return why redis-py or kombu failed."""
     return _of_kind(error, _OF_REDIS)
 
 

@@ -1,4 +1,4 @@
-"""Every setting, read once: the only module that reads the environment.
+"""Read all settings once; no other module reads the environment.
 
 Own settings start with `TWEETMILL_`; names that users already have keep theirs (`DATABASE_URL`, `CELERY_BROKER_URL`,
 `OPENAI_API_KEY`, `OPENAI_BASE_URL`; `HF_TOKEN` is read by the Hugging Face libraries themselves). Without `DATABASE_URL` and
@@ -49,7 +49,7 @@ Seconds = Annotated[float, Field(ge=0.001, le=_MONTH, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """What a process of tweetmill needs to know of the world. Times are in seconds."""
+    """The settings of a process. Times are in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="TWEETMILL_", extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
@@ -138,11 +138,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then the one-machine stack."""
+        """Return the sources in order: arguments, the environment, the one-machine stack."""
         return init_settings, Environment(settings_cls), StackFile(settings_cls, default_home(ENVIRONMENT))
 
     def database(self) -> str:
-        """The SQLAlchemy URL of Postgres, with psycopg 3 as its driver, and password and CA from their files in it.
+        """Return the SQLAlchemy URL of Postgres, with psycopg 3 as its driver, and password and CA from their files in it.
 
         Raises:
             SettingsError: when no database is known, or a file or the URL does not fit.
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
         return sqlalchemy_url(address.having(query=tuple(given.items())))
 
     def broker(self) -> str:
-        """The URL of Redis, with the password of `broker_password_file` in it; what concerns TLS is in `broker_tls`.
+        """Return the URL of Redis, with the password of `broker_password_file` in it; what concerns TLS is in `broker_tls`.
 
         Raises:
             SettingsError: when no broker is known, or a file or the URL does not fit.
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
         return _with_password(address, "TWEETMILL_BROKER_PASSWORD_FILE", self.broker_password_file)
 
     def broker_tls(self) -> dict[str, Any] | None:
-        """How to trust a Redis of `rediss://`, as redis-py's arguments; None for a connection without TLS.
+        """Return how to trust a Redis of `rediss://`, as redis-py's arguments; None for a connection without TLS.
 
         The certificate must fit the host's name and be signed by `broker_ca_file`, or else by an authority that this system trusts.
         A certificate of our own comes from the URL: `?ssl_certfile=…&ssl_keyfile=…`.
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
         return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **trusted, **address.options}
 
     def openai_address(self) -> str | None:
-        """The address of OPENAI_BASE_URL; None where there is none.
+        """Return the address of OPENAI_BASE_URL; None where there is none.
 
         Raises:
             SettingsError: it is no address, or holds a secret.
@@ -265,7 +265,7 @@ def _with_password(address: Address, setting: str, file: Path | None) -> Address
 
 
 def read_password(setting: str, file: Path) -> str:
-    """The password that a file holds, without spaces and line ends around it; it is a secret from now on.
+    """Return the password that a file holds, without spaces and line ends around it; it is a secret from now on.
 
     Args:
         setting: what named the file: the file's name is left out of errors, for it may be the password itself.
@@ -289,7 +289,7 @@ def read_password(setting: str, file: Path) -> str:
 
 
 def _as_typed(place: tuple[int | str, ...]) -> str:
-    """The variable's name, as somebody typed it; what the environment does not say came from the stack's file."""
+    """Return a setting's name as it was typed; one that the environment lacks came from the stack's file."""
     field = Settings.model_fields.get(str(place[0]))
     name = str(place[0]) if field is None else f"TWEETMILL_{str(place[0]).upper()}"
     if field is not None and isinstance(field.validation_alias, AliasChoices):
@@ -299,7 +299,7 @@ def _as_typed(place: tuple[int | str, ...]) -> str:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once.
+    """Return the settings of this process, read once.
 
     Raises:
         SettingsError: naming each wrong setting, never its value.

@@ -1,6 +1,6 @@
-"""Where settings come from, and how what is written there is read: the environment, then the one-machine stack.
+"""Read settings from the environment, then from the file of the one-machine stack.
 
-The environment is handed in: `workers.settings` alone reads it.
+The environment is an argument: `workers.settings` alone reads it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def unwrapped(value: str) -> str:
-    """The value without what a `.env` file or a shell leaves around it: spaces, line ends, and a pair of quotes."""
+    """Return the value without what a `.env` file or a shell leaves around it: spaces, line ends, and a pair of quotes."""
     value = value.strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1].strip()
@@ -36,7 +36,7 @@ def unwrapped(value: str) -> str:
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root on, `~` meaning the home of its user.
+    """Return the path from the root on, `~` meaning the home of its user.
 
     Raises:
         ValueError: there is no such user.
@@ -48,7 +48,7 @@ def absolute(path: Path) -> Path:
 
 
 def default_home(environment: Mapping[str, str]) -> Path:
-    """The state folder: `$XDG_STATE_HOME/tweetmill`, else `~/.local/state/tweetmill`."""
+    """Return the state folder: `$XDG_STATE_HOME/tweetmill`, else `~/.local/state/tweetmill`."""
     state = unwrapped(environment.get("XDG_STATE_HOME", ""))
     # A relative one is to be ignored, says its specification.
     return (Path(state) if state.startswith("/") else Path("~/.local/state")) / "tweetmill"
@@ -58,13 +58,13 @@ class Environment(EnvSettingsSource):
     """The environment's variables, each without quotes and spaces around it. One that is empty is not set."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value of a field, None where there is none."""
+        """Return the value of a field, None where there is none."""
         value, key, is_complex = super().get_field_value(field, field_name)
         return (unwrapped(value) or None if isinstance(value, str) else value), key, is_complex
 
 
 class StackFile(PydanticBaseSettingsSource):
-    """The addresses that `tweetmill up` left behind: the last source asked, so that the environment wins. `home` is the usual one."""
+    """The addresses that `tweetmill up` wrote: the last source, so that the environment wins. `home` is the default one."""
 
     def __init__(self, settings_cls: type[BaseSettings], home: Path) -> None:
         super().__init__(settings_cls)
@@ -75,7 +75,7 @@ class StackFile(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The settings of `stack.json`; none while no stack is up.
+        """Return the settings of `stack.json`; none while no stack is up.
 
         Raises:
             SettingsError: the file can't be read.
@@ -91,7 +91,7 @@ class StackFile(PydanticBaseSettingsSource):
 
 
 def remember_secrets(environment: Mapping[str, str]) -> None:
-    """Know for secrets what variables of other programs hold, which their libraries read and may quote."""
+    """Redact what variables of other programs hold, which their libraries read and may quote."""
     for name, value in environment.items():
         if name.upper().endswith(_KEY_LIKE) and len(value) >= redaction.ANYWHERE:
             remember(value)
@@ -115,12 +115,12 @@ def check_proxies(environment: Mapping[str, str]) -> None:
 
 
 def is_set(name: str, environment: Mapping[str, str]) -> bool:
-    """Whether the environment says something of this setting."""
+    """Return whether the environment has a value for this setting."""
     return any(known.upper() == name for known in environment)
 
 
 def is_empty(name: str, environment: Mapping[str, str]) -> bool:
-    """Whether the environment has the setting, and nothing in it."""
+    """Return whether the environment has the setting, with an empty value."""
     return is_set(name, environment) and not unwrapped(environment.get(name, ""))
 
 

@@ -1,4 +1,4 @@
-r"""Foreign text made showable: what a terminal obeys, or what nobody sees, stands as an escape such as `\x1b` or `\u202e`.
+r"""Escape control and invisible characters in text of others, as `\x1b` or `\u202e`.
 
 Tweets, names, file names and answers of servers are written by others. A terminal that prints them raw may move its cursor, fill
 the clipboard or show words in another order than they are stored in; and characters without a shape hide words from a reader.
@@ -32,7 +32,7 @@ _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def showable(text: str, *, one_line: bool = False) -> str:
-    """The text with escapes in place of what would do something to a terminal, or could not be seen on it.
+    """Return the text with escapes in place of what would do something to a terminal, or could not be seen on it.
 
     Args:
         text: whatever others wrote.
@@ -43,7 +43,7 @@ def showable(text: str, *, one_line: bool = False) -> str:
 
 
 def restored(shown: str, original: str) -> str:
-    """What a person made of `showable(original)`: characters of the original that stand there as escapes are themselves again."""
+    """Return what a person made of `showable(original)`: characters of the original that stand there as escapes are themselves again."""
     for character in sorted({found[0] for found in _UNSHOWN.finditer(original)}):
         shown = shown.replace(_escape(character), character)
     return shown

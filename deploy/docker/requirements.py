@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def requirements(extras: list[str]) -> list[str]:
-    """The requirements of the project and of some of its extras, as pip reads them."""
+    """Return the requirements of the project and of some of its extras, as pip reads them."""
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     return [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
 

@@ -1,6 +1,6 @@
-"""Processes of a stack that are found without a record: by their socket, their folder, their lock, or the mark in their environment.
+"""Find processes of a stack without a record: by their socket, their folder, their lock, or the mark in their environment.
 
-A record may be lost, or hold anything; what the kernel tells of a live process is true.
+A record may be lost, or hold anything; what the kernel says of a live process is true.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workers.processes import all_pids, environment, started
 
 
 def listener(path: Path) -> psutil.Process | None:
-    """The process that listens on a Unix socket; None when nobody does."""
+    """Return the process that listens on a Unix socket; None when nobody does."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     with socket.socket(socket.AF_UNIX) as client:
@@ -34,7 +34,7 @@ def listener(path: Path) -> psutil.Process | None:
 
 
 def at_work_in(folder: Path, program: str) -> psutil.Process | None:
-    """The process called `program` whose working folder this is; of several the one that started the others."""
+    """Return the process called `program` whose working folder this is; of several the one that started the others."""
     wanted = _file(folder)
     found = {
         pid for pid in all_pids() if wanted is not None and _command(pid).startswith(program) and _file(Path(f"/proc/{pid}/cwd")) == wanted
@@ -43,7 +43,7 @@ def at_work_in(folder: Path, program: str) -> psutil.Process | None:
 
 
 def holders(lock: Path) -> list[psutil.Process]:
-    """The processes that hold the lock on a file (`flock`), one that was handed down included."""
+    """Return the processes that hold the lock on a file (`flock`), one that was handed down included."""
     wanted = _file(lock)
     return (
         []
@@ -53,7 +53,7 @@ def holders(lock: Path) -> list[psutil.Process]:
 
 
 def marked(home: Path) -> dict[str, psutil.Process]:
-    """The live processes that a stack in `home` started, by their names in it. Children of theirs are left out."""
+    """Return the live processes that a stack in `home` started, by their names in it. Children of theirs are left out."""
     names = {pid: name for pid in all_pids() if (name := _mark(pid, os.fsencode(home))) and pid != os.getpid()}
     found: dict[str, psutil.Process] = {}
     for pid, name in names.items():
@@ -85,7 +85,7 @@ def _holds(pid: int, wanted: tuple[int, int]) -> bool:
 
 
 def _first(pids: set[int]) -> Iterator[psutil.Process]:
-    """Those whose parent is not among them."""
+    """Yield those whose parent is not among them."""
     for pid in sorted(pids):
         process = _process(pid)
         if process is not None and _parent(process) not in pids:

@@ -1,4 +1,4 @@
-"""The folder that holds the one-machine stack: what lies where, and who may have it at a time."""
+"""Lay out the folder of the one-machine stack, and lock it for one stack at a time."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """Who runs (a file a process), the lock, and the sockets where their path is short enough."""
+        """The records of processes, the lock, and the sockets where their path is short enough."""
         return self.path / "run"
 
     @property
@@ -130,7 +130,7 @@ class Home:
                     folder.rmdir()
 
     def secret(self, name: str) -> Path:
-        """The file of a generated password, made when it is first asked for."""
+        """Return the file of a generated password, made when it is first asked for."""
         path = self.secrets / name
         if not path.exists():
             write_private(path, secrets.token_urlsafe(24) + "\n")
@@ -138,21 +138,21 @@ class Home:
 
     @property
     def lock_file(self) -> Path:
-        """What a supervisor holds from its first moment to its last."""
+        """The lock that a supervisor holds from its first moment to its last."""
         return self.run / "lock"
 
     @property
     def valkey_lock_file(self) -> Path:
-        """What a Valkey holds that uses the append-only file, and the children that write it."""
+        """The lock that a Valkey holds while it uses the append-only file, and its children that write it."""
         return self.run / "valkey.lock"
 
     @property
     def supervisor_file(self) -> Path:
-        """Which process the supervisor is."""
+        """The record of the supervisor's process."""
         return self.run / "supervisor.json"
 
     def lock(self, file: Path | None = None) -> int | None:
-        """A file descriptor that holds this home until it and its copies are closed; None when another process has it.
+        """Return a file descriptor that holds this home until it and its copies are closed; None when another process has it.
 
         Args:
             file: another of the locks than that of the whole home.
@@ -165,22 +165,22 @@ class Home:
             return None
         return descriptor
 
-    def wish_for_workers(self, count: int) -> None:
-        """Ask the supervisor of this home to have so many workers at least."""
+    def request_workers(self, count: int) -> None:
+        """Ask the supervisor of this home to have at least `count` workers."""
         write_private(self.run / "wish", str(count))
 
-    def take_wish(self) -> int | None:
-        """How many workers somebody wishes for; None when nobody has since it was last asked, or what lies there is no number."""
-        wish = self.run / "wish"
+    def take_requested_workers(self) -> int | None:
+        """Return how many workers were asked for since the last call; None when none were, or the file holds no number."""
+        request = self.run / "wish"
         try:
-            said = wish.read_text()
-            wish.unlink()
+            said = request.read_text()
+            request.unlink()
             return min(_MOST_WORKERS, int(said))
         except (OSError, ValueError):
             return None
 
     def read_stack(self) -> dict[str, Any]:
-        """What `stack.json` says; empty when there is none, or it says nothing that can be believed."""
+        """Return what `stack.json` says; empty when there is none, or it says nothing that can be believed."""
         try:
             said = json.loads(self.stack_file.read_text())
         except (OSError, ValueError, RecursionError):
@@ -188,7 +188,7 @@ class Home:
         return said if isinstance(said, dict) and _is_sound(said) else {}
 
     def write_stack(self, stack: dict[str, Any]) -> None:
-        """Replace `stack.json` at once, so that no reader sees half of it."""
+        """Replace `stack.json`; no reader sees half of it."""
         write_private(self.stack_file, json.dumps(stack, indent=2) + "\n")
 
 

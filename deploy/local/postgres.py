@@ -1,4 +1,4 @@
-"""Postgres from its wheel: made and started with its own programs, and told neither a password nor the path of its home.
+"""Create and start Postgres with the programs of its wheel, without a password and without the path of its home.
 
 Postgres refuses to run as root. Started by root it runs as a user of its own: an id that no account has, and that nobody can become who is
 not root. Its data and its socket stay in the home, whatever folders above it are closed: the server runs in its data folder, and reaches
@@ -70,7 +70,7 @@ def start(data: Path, sockets: Path, log: Path, environment: Mapping[str, str]) 
 
 
 def answers(sockets: Path) -> bool:
-    """Whether the server takes connections."""
+    """Return whether the server takes connections."""
     import psycopg
 
     try:
@@ -94,7 +94,7 @@ def _connect(sockets: Path) -> Any:
 
 
 def _account() -> str:
-    """The name of the user that runs this, by which Postgres knows it."""
+    """Return the name of the user that runs this, by which Postgres knows it."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -105,7 +105,7 @@ def _account() -> str:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[tuple[int, ...], str]]:
-    """A folder as a descriptor to be inherited, and the path by which a child reaches it; where there is no /proc, the path itself."""
+    """Open a folder for a child: the descriptor to inherit and the path that reaches it; without /proc, the path itself."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     path = Path(f"/proc/self/fd/{descriptor}")
     try:

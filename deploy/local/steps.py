@@ -1,4 +1,4 @@
-"""Do things that may fail, again and again, and tell of each failure once, if anybody can be told."""
+"""Retry steps that may fail, and report each failure once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 class Steps:
-    """Does things that may fail, again and again: a failure is told once, and the next try waits ever longer."""
+    """Retries steps that may fail: each failure is reported once, and the next try waits ever longer."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -48,7 +48,7 @@ def _in_words(error: Exception) -> str:
 
 
 def undisturbed(report: Report) -> Report:
-    """Where nobody can be told, on a full disk or a terminal that is gone, the work goes on all the same."""
+    """Return a report that never raises: on a full disk or without a terminal the work goes on all the same."""
 
     def tell(message: str) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -1,9 +1,9 @@
-"""The process that owns the workers and Flower: it starts them again when they fail, and takes them along when it ends.
+"""Supervise the workers and Flower: restart them when they fail, and stop them when this process ends.
 
     python -m deploy.local.supervisor --workers 2 --threads 1
 
 `tweetmill up` runs it in the foreground, `tweetmill up -d` in a session of its own. It goes on whatever the disk or a file in `run/`
-does to it: what can't be done now is said once, and tried again.
+does to it: a step that fails is reported once, and tried again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from workers.permissions import UMASK, discard
 from workers.settings import Settings, get_settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""What asks a stack to end. All of it does, in order."""
+"""Signals that end a stack: all of it, in order."""
 
 ENDING = "ending"
 
@@ -44,12 +44,12 @@ _ROUND = 0.25
 
 
 def servers_of(home: Home) -> dict[str, Server]:
-    """The servers that a stack can have of its own, by the setting that holds their address."""
+    """Return the servers that a stack can have of its own, by the setting that holds their address."""
     return {"broker_url": Valkey(home), "database_url": Postgres(home)}
 
 
 class Supervisor:
-    """Keeps `workers` workers, Flower and the stack's own servers running until told to stop."""
+    """Keeps `workers` workers, Flower and the stack's own servers running until it is stopped."""
 
     def __init__(self, settings: Settings, home: Home, workers: int, threads: int, report: Report) -> None:
         self.settings = settings
@@ -88,11 +88,11 @@ class Supervisor:
         return Kept(name=name, command=command, environment=environment, folder=CODE, log=log, record=record)
 
     def run(self) -> None:
-        """Until SIGTERM, SIGHUP, SIGQUIT or Ctrl-C; then everything ends, servers last."""
+        """Supervise until SIGTERM, SIGHUP, SIGQUIT or Ctrl-C; then stop everything, servers last."""
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
-                signal.signal(number, self._told_to_end)
-        self.home.take_wish()  # one that an earlier supervisor did not hear
+                signal.signal(number, self._end_soon)
+        self.home.take_requested_workers()  # one that an earlier supervisor did not hear
         try:
             while not self._ended.is_set():
                 self._round()
@@ -100,7 +100,7 @@ class Supervisor:
         finally:
             self.end()
 
-    def _told_to_end(self, number: int, frame: FrameType | None) -> None:
+    def _end_soon(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._ended.set()
 
@@ -109,7 +109,7 @@ class Supervisor:
             self._steps.attempt("supervisor.json", lambda: note(self.home.supervisor_file, os.getpid()))
         for server in self.servers:
             self._steps.attempt(server.name, partial(self._keep_server, server))
-        self._heed_wish()
+        self._add_requested_workers()
         changed = [kept for kept in self.kept if self._keep(kept)]
         self._steps.attempt("workers", self._announce)
         for kept in changed:
@@ -139,21 +139,21 @@ class Supervisor:
         elif find(server.record) is None:
             self._steps.attempt(server.record.name, lambda: note(server.record, process.pid))
 
-    def _heed_wish(self) -> None:
+    def _add_requested_workers(self) -> None:
         """Bring back workers that left, and add new ones, until there are as many as a later `up` asks for."""
-        wish = self.home.take_wish()
-        if wish is None:
+        wanted = self.home.take_requested_workers()
+        if wanted is None:
             return
         for worker in self.workers:
-            if worker.has_left and len(self.staying) < wish:
+            if worker.has_left and len(self.staying) < wanted:
                 worker.bring_back()
-        while len(self.staying) < wish:
+        while len(self.staying) < wanted:
             self.workers.append(self._worker(len(self.workers) + 1))
             self.kept.append(self.workers[-1])
         self._announced = False
 
     def _announce(self) -> None:
-        """Say once that all workers are ready; the question is put every second until they are."""
+        """Report once that all workers are ready; looked at every second until they are."""
         self._rounds += 1
         if self._rounds % 4:
             return
@@ -171,20 +171,20 @@ class Supervisor:
 
     def _described(self) -> dict[str, Any]:
         processes = [{"name": kept.name, "pid": kept.pid, "restarts": kept.restarts, "left": kept.has_left} for kept in self.kept]
-        told = {"processes": processes, "flower": f"http://127.0.0.1:{self.flower_port}"}
-        return self._stack | told | {"supervisor": os.getpid(), "workers": len(self.staying)}
+        described = {"processes": processes, "flower": f"http://127.0.0.1:{self.flower_port}"}
+        return self._stack | described | {"supervisor": os.getpid(), "workers": len(self.staying)}
 
     def end(self) -> None:
         """Stop everything that belongs to this home."""
         for number in SIGNALS:
-            signal.signal(number, self._told_to_end)  # once is enough
+            signal.signal(number, self._end_soon)  # once is enough
         with contextlib.suppress(OSError):
             self.home.write_stack(self._described() | {ENDING: True})
         take_down(self.home, self.report)
 
 
 def leftovers(home: Home) -> dict[str, psutil.Process]:
-    """Live workers and Flower of this home, whoever started them, whether or not they are on record."""
+    """Return the live workers and Flower of this home, whoever started them, whether or not they are on record."""
     servers = {server.name for server in servers_of(home).values()}
     recorded = {path.stem: find(path) for path in sorted(home.run.glob("*.json")) if path.stem.startswith(("worker", "flower"))}
     by_mark = {name: process for name, process in marked(home.path).items() if name not in servers and not name.startswith("supervisor")}
@@ -224,12 +224,12 @@ def stop_children(home: Home, report: Report) -> None:
 
 
 def command(workers: int, threads: int) -> list[str]:
-    """What starts this module as a process."""
+    """Return the command that starts this module as a process."""
     return python("-m", "deploy.local.supervisor", "--workers", str(workers), "--threads", str(threads))
 
 
 def main(arguments: Any = None) -> None:
-    """Supervise until told to stop."""
+    """Supervise until a signal or `tweetmill down` stops it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)

@@ -1,1 +1,1 @@
-"""Addresses of servers as people write them: taken apart in one place, and as SQLAlchemy, psycopg, kombu and redis-py take them."""
+"""Parse the addresses of servers, and write them as SQLAlchemy, psycopg, kombu and redis-py take them."""

@@ -1,4 +1,4 @@
-"""Addresses of servers as people write them, taken apart in one place: what is wrong is said without a part of the address.
+"""Parse addresses of servers as people write them; an error quotes no part of the address.
 
 A password is often pasted as it is. Where it is clear all the same what is meant, as with an `@` or `:` in it, it is read so; where it
 is not, as with a `/`, `?` or `#`, the sentence says what to write instead.
@@ -51,11 +51,11 @@ class Address:
         return dict(self.query)
 
     def having(self, **changes: Any) -> Address:
-        """The same with some parts replaced."""
+        """Return the same with some parts replaced."""
         return replace(self, **changes)
 
     def url(self) -> str:
-        """The address as a URL whose every part is percent-encoded, so that each reader takes it apart in the same way."""
+        """Return the address as a URL whose every part is percent-encoded, so that each reader takes it apart in the same way."""
         login = "" if self.user is None else quote(self.user, safe="")
         login += "" if self.password is None else f":{quote(self.password, safe='')}"
         servers = ",".join(_host(host) + (f":{port}" if port is not None else "") for host, port in self.hosts)

@@ -1,4 +1,4 @@
-"""The address of Postgres, whatever driver it was written for, as SQLAlchemy and psycopg 3 take it."""
+"""Read the address of Postgres, whatever driver it was written for, and write it as SQLAlchemy and psycopg 3 take it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HINTS = {
 
 
 def parse_database(url: str) -> Address:
-    """The address of Postgres in its parts, with hosts of the query among them.
+    """Return the address of Postgres in its parts, with hosts of the query among them.
 
     Raises:
         AddressError: it is another server's, or an option is unknown; the message holds no part of the address but an option's name.
@@ -68,7 +68,7 @@ def _parameters() -> frozenset[str]:
 
 
 def sqlalchemy_url(address: Address) -> str:
-    """The address for `create_engine`. What SQLAlchemy can't read before the query goes into it: sockets, lists, odd names."""
+    """Return the address for `create_engine`. What SQLAlchemy can't read before the query goes into it: sockets, lists, odd names."""
     query = dict(address.query)
     (host, port), *others = address.hosts
     database = address.path.removeprefix("/")

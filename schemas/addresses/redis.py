@@ -1,4 +1,4 @@
-"""The address of Redis or Valkey as people write it, made one that kombu and redis-py take apart in the same way."""
+"""Read the address of Redis or Valkey, and write it so that kombu and redis-py parse it alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REASONS = {
 
 
 def parse_broker(url: str) -> Address:
-    """The address of Redis in its parts: path and query name the database in one way, `ssl_…` options are left as they are.
+    """Return the address of Redis in its parts: path and query name the database in one way, `ssl_…` options are left as they are.
 
     Raises:
         AddressError: it is another server's, or can't be used; the message holds no part of the address but an option's name.
@@ -53,7 +53,7 @@ def _socket(address: Address) -> Address:
 
 
 def _number(address: Address, path: str) -> str:
-    """The number of the database, named by the path or an option."""
+    """Return the number of the database, named by the path or an option."""
     named = path or address.options.get("virtual_host", "").strip("/") or address.options.get("db", "") or "0"
     if not (named.isascii() and named.isdigit()) or len(named) > 9:
         raise AddressError(f"what stands behind the host's / is no number of a database: write an address such as {EXAMPLE}")

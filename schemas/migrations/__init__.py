@@ -22,14 +22,14 @@ def _config() -> Config:
 
 
 def head() -> str:
-    """The revision that this code expects."""
+    """Return the revision that this code expects."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None
     return revision
 
 
 def current(engine: Engine) -> str | None:
-    """The revision that the database stands at; None before the first migration."""
+    """Return the revision that the database stands at; None before the first migration."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 

@@ -1,4 +1,4 @@
-"""The tables in Postgres. They store; they do not validate: what crosses a file or Redis is a payload or a record.
+"""Declare the tables in Postgres. They do not validate: what crosses a file or Redis is a payload or a record.
 
 Alembic owns the DDL (`schemas/migrations`); a test compares these classes with a migrated database.
 """

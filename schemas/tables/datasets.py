@@ -1,4 +1,4 @@
-"""The tables of datasets: what a person or a teacher wrote, the examples made of it, and what a review says of them."""
+"""Declare the tables of datasets: what a person or a teacher wrote, the examples made of it, and what a review says of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.tables import columns
 
 
 class Curated(SQLModel, table=True):
-    """A row of a file that a person wrote, brought in by a producer so that any worker can read it."""
+    """A row of a file that a person wrote, imported by a producer so that any worker can read it."""
 
     __tablename__ = "curated"
 

@@ -1,4 +1,4 @@
-"""The tables of jobs: the jobs, their events, and the workers."""
+"""Declare the tables of jobs: the jobs, their events, and the workers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Job(SQLModel, table=True):
     progress: dict[str, Any] = Field(sa_column=columns.json(empty="{}"))
     result: dict[str, Any] | None = Field(default=None, sa_column=columns.json())
     error: dict[str, Any] | None = Field(default=None, sa_column=columns.json())
-    orders: str | None = Field(default=None, sa_type=Text, description="cancel or drain, told at the next renewal")
+    orders: str | None = Field(default=None, sa_type=Text, description="cancel or drain, read at the next renewal")
 
     @property
     def final(self) -> bool:

@@ -1,4 +1,4 @@
-"""The tables of models: the checkpoints and numbers of their training, and their scores."""
+"""Declare the tables of models: the checkpoints and numbers of their training, and their scores."""
 
 from __future__ import annotations
 

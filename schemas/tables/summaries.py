@@ -1,4 +1,4 @@
-"""The tables of summaries: which tweets a job asks for, and what was written of each."""
+"""Declare the tables of summaries: which tweets a job asks for, and what was written of each."""
 
 from __future__ import annotations
 

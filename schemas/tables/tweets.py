@@ -1,4 +1,4 @@
-"""The tables of what came in: tweets, how far a source was read, and what could not be used."""
+"""Declare the tables of what came in: tweets, how far a source was read, and what could not be used."""
 
 from __future__ import annotations
 

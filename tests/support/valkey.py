@@ -13,7 +13,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
-from deploy.local.servers import _valkey_binary
+from deploy.local.servers import valkey_binary
 
 ROOT = Path(__file__).resolve().parents[2]
 SAFE = {"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction"}
@@ -31,7 +31,7 @@ def valkey(folder: Path, options: Mapping[str, object] | None = None, *, port: i
     """Run one in `folder` until the block ends; yields its port on 127.0.0.1. `options` win over the safe ones."""
     port = port or free_port()
     own = {"port": port, "bind": "127.0.0.1", "dir": folder, "daemonize": "no", **SAFE, **(options or {})}
-    command = [str(_valkey_binary()), *(part for name, value in own.items() for part in (f"--{name}", str(value)))]
+    command = [str(valkey_binary()), *(part for name, value in own.items() for part in (f"--{name}", str(value)))]
     with (folder / "valkey.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -92,7 +92,7 @@ def ask_database(settings: Settings, clock: Clock = time.time) -> DatabaseReadin
 def _no_answer(server: str, reason: Reason) -> TweetmillError:
     """Return the error for a server that refused us or did not answer: a refusal will be the same the next time."""
     kind = SettingsError if reason.login else NotReady if reason.for_good else Unavailable
-    return kind(reason.told_of(server))
+    return kind(reason.sentence_of(server))
 
 
 def agree(client: Redis, timeout: int) -> int | None:

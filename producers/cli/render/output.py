@@ -168,7 +168,7 @@ def explain(error: Exception) -> tuple[int, str]:
 
         reason = server_errors.of_redis(error) if server == "Redis" else server_errors.of_postgres(error)
         if reason.is_known or type(error).__name__ in _NO_ANSWER:
-            return FAILED, reason.told_of(server)
+            return FAILED, reason.sentence_of(server)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
         streams.reader_left(sys.stdout)
         return FAILED, f"{error.strerror}: what standard output leads to, or a disk of this machine, takes no more"

@@ -242,7 +242,7 @@ def test_a_signal_to_an_up_that_is_starting_leaves_nothing(number: signal.Signal
     assert wait_for(lambda: (stack_home / "run" / "valkey.json").exists(), 30)
     up.send_signal(number)
     assert up.wait(60) == 1
-    assert f"told to end by {number.name}" in up.stderr.read()
+    assert f"ended by {number.name}" in up.stderr.read()
     assert at_work_in(Home(stack_home).valkey, "valkey") is at_work_in(Home(stack_home).postgres, "postgres") is None
     assert holders(Home(stack_home).lock_file) == []
 

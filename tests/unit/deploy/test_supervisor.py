@@ -43,7 +43,7 @@ def test_a_wish_that_is_no_small_number_ends_nothing(content: str, tmp_path: Pat
     home = Home(tmp_path)
     home.prepare()
     (home.run / "wish").write_text(content)
-    wish = home.take_wish()
+    wish = home.take_requested_workers()
     assert wish is None or wish <= 64
     assert not (home.run / "wish").exists()
 

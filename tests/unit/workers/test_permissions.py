@@ -30,14 +30,14 @@ def test_whatever_the_umask_a_home_and_all_in_it_is_for_its_owner(umask: int, tm
     home.prepare()
     home.close()
     home.write_stack({"settings": {}})
-    home.wish_for_workers(2)
+    home.request_workers(2)
     held = home.lock()
     assert held is not None
     os.close(held)
     for path in (tmp_path / "above", home.path, *home.path.rglob("*")):
         assert mode(path) & 0o077 == 0, path
         assert mode(path) & 0o600 == 0o600, path
-    assert home.take_wish() == 2
+    assert home.take_requested_workers() == 2
 
 
 def test_a_home_that_an_earlier_version_left_open_is_closed_with_all_that_it_holds(tmp_path: Path):
