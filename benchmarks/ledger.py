@@ -33,7 +33,7 @@ from workers.settings import get_settings
 JOBS, QUICK_JOBS = 2000, 20
 ROUNDS = 5
 NOOP = "benchmarks.noop"
-QUEUE = Queue.UPKEEP
+QUEUE = Queue.MAINTENANCE
 _OTHER_QUEUE = Queue.SYNTHESIS.value  # which no worker of the benchmark serves
 
 

@@ -210,7 +210,7 @@ def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
         "ledger.has_ended": lambda c: ledger.has_ended(c, _claimed(c, waits)),
         "ledger.resolve, latest": lambda c: ledger.resolve(c, "latest"),
         "ledger.resolve, beginning": lambda c: ledger.resolve(c, str(waits)[:18]),
-        "enqueue.submit": lambda _: enqueue.submit("upkeep.work", Queue.UPKEEP, Nothing(), uuid.uuid4().hex),
+        "enqueue.submit": lambda _: enqueue.submit("upkeep.work", Queue.MAINTENANCE, Nothing(), uuid.uuid4().hex),
     }
 
 

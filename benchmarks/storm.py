@@ -23,7 +23,7 @@ from workers.jobs.context import JobContext, Outcome
 from workers.settings import get_settings
 
 PLAIN_QUEUE = "storm"
-KEPT_QUEUE = Queue.UPKEEP
+KEPT_QUEUE = Queue.MAINTENANCE
 KEPT_KIND = "benchmarks.storm"
 EFFECTS = "CREATE TABLE IF NOT EXISTS effect (number int NOT NULL)"
 

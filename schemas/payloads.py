@@ -24,7 +24,7 @@ class Queue(StrEnum):
     TRAINING = "training"
     EVALUATION = "evaluation"
     SUMMARIZATION = "summarization"
-    UPKEEP = "upkeep"
+    MAINTENANCE = "upkeep"  # its first name, which messages and scripts hold
 
 
 class Stage(StrEnum):

@@ -84,7 +84,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": False,
         "task_create_missing_queues": False,
         "task_queues": {queue.value: {"exchange": queue.value, "routing_key": queue.value} for queue in Queue},
-        "task_default_queue": Queue.UPKEEP.value,
+        "task_default_queue": Queue.MAINTENANCE.value,
         "task_send_sent_event": True,
         "worker_send_task_events": True,
         "worker_prefetch_multiplier": 1,

@@ -25,7 +25,7 @@ from workers.jobs import attempt, ledger
 from workers.jobs.context import JobContext, Outcome
 
 KIND = "test.work"
-QUEUE = Queue.UPKEEP
+QUEUE = Queue.MAINTENANCE
 Fault = Literal["raise", "exhaust memory", "kill worker", "kill pool child", "kill between rows and commit"]
 
 
