@@ -73,7 +73,7 @@ def bring_in(file: str, source: str | None, names: Names | None = None, encoding
     from producers.sources.reading import name_of
     from schemas.bounds import usable_source
     from workers.errors import UserError
-    from workers.ingest import copy as intake
+    from workers.ingest import copy
     from workers.ingest.bookmark import Bookmark
 
     source = source or name_of(file)
@@ -97,7 +97,7 @@ def bring_in(file: str, source: str | None, names: Names | None = None, encoding
         except SourceError as error:
             raise typer.BadParameter(str(error), param_hint="FILE") from None
         try:
-            counts = intake.copy_tweets(lines, origin=file, on_progress=on_progress, bookmark=bookmark)
+            counts = copy.copy_tweets(lines, origin=file, on_progress=on_progress, bookmark=bookmark)
         except SourceError as error:
             raise UserError(f"{file}: {error}") from None
         except KeyboardInterrupt:
@@ -184,11 +184,12 @@ def rejected(
 
 
 def _rejected_table(found: list[dict[str, Any]]) -> RenderableType:
-    from rich.table import Table
+    from producers.cli.render.listing import Column, Listing
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("origin", "row", "field", "reason"):
-        table.add_column(column)
-    for row in found:
-        table.add_row(*(styled(str(row[column] or "")) for column in ("origin", "row", "field", "reason")))
-    return table
+    columns = (
+        Column("origin", 1, least=16, tail=True),
+        Column("row", least=20, tail=True),
+        Column("field"),
+        Column("reason", least=30, in_full=True),
+    )
+    return Listing(columns, [[str(row[column.name] or "") for column in columns] for row in found])

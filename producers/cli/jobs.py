@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.cli.render import streams
-from producers.cli.render.output import JOBS, AsJson, emit, example, json_text, line, say, styled
+from producers.cli.render.output import JOBS, AsJson, brief, emit, example, json_text, line, say, styled
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ def _jobs_table(found: list[JobStatus]) -> RenderableType:
     from producers.cli.render.listing import Column, Listing
     from producers.cli.render.progress import duration
 
-    columns = (Column("job"), Column("kind", 3), Column("state"), Column("created", 1), Column("took", 2), Column("progress", least=40))
+    when = Column("created", 2), Column("took", 3, right=True), Column("worker", 1, least=12)
+    columns = (Column("job"), Column("kind", 4), Column("state"), *when, Column("progress", least=40))
     rows = [
         (
             str(each.job.id)[:8],
@@ -150,21 +151,22 @@ def _jobs_table(found: list[JobStatus]) -> RenderableType:
             _coloured(each.job.state),
             f"{each.job.created_at:%Y-%m-%d %H:%M}",
             duration(each.seconds),
-            _stands(each.job),
+            each.job.owner or "",
+            _standing(each.job),
         )
         for each in found
     ]
     return Listing(columns, rows)
 
 
-def _stands(found: Job) -> str:
-    """Why a job failed, or how far it is."""
-    from producers.cli.render.progress import sight
+def _standing(found: Job) -> str:
+    """Return in one line what came of a job, why it failed, or how far it is."""
+    from producers.cli.render.progress import outcome, progress_of
     from workers.jobs.queries import ShardCounts
 
     if found.error and found.state is not JobState.DONE:
         return str(found.error.get("message"))
-    return sight(found, ShardCounts()).line
+    return outcome(found) or progress_of(found, ShardCounts()).line or ("starting" if found.state is JobState.RUNNING else "")
 
 
 def _job_page(status: JobStatus, seen: dict[str, Any]) -> RenderableType:
@@ -195,7 +197,7 @@ def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Tex
         ("job", str(found.id)),
         ("kind", found.kind),
         ("state", state + styled(f" (told to {found.orders})") if found.orders else state),
-        ("progress", _stands(found) if not found.error else ""),
+        ("progress", _standing(found) if not found.error else ""),
         ("tries", f"{found.attempt}, {found.failures} of {found.max_failures} failures, {found.preemptions} times given back"),
         ("worker", found.owner or "none yet"),
         ("took", duration(status.seconds)),
@@ -205,7 +207,7 @@ def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Tex
     if seen["rows"]:
         facts.append(("rows", f"{seen['rows_done']} of {seen['rows']} done"))
     for name in ("progress", "shards", "result"):
-        facts += [(f"{name} {key}", _short(value)) for key, value in (seen[name] or {}).items() if value is not None]
+        facts += [(f"{name} {key}", brief(value)) for key, value in (seen[name] or {}).items() if value is not None]
     return [(name, value) for name, value in facts if value]
 
 
@@ -227,15 +229,6 @@ def _wrapped(name: str, value: str, style: str = "") -> RenderableType:
 
 def _coloured(state: JobState) -> Text:
     return styled(state.value, _COLOURS[state.value])
-
-
-def _short(value: Any) -> str:
-    """A value in few words; of nested ones those that are something. `--json` has all of it."""
-    if isinstance(value, dict):
-        return " · ".join(f"{key} {_short(inner)}" for key, inner in value.items() if inner) or "nothing"
-    if isinstance(value, list):
-        return ", ".join(map(_short, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _reason(row: dict[str, Any]) -> str:

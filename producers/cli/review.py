@@ -137,7 +137,8 @@ def _status(name: str, row_filter: RowFilter, as_json: bool) -> None:
 
 def _status_page(seen: dict[str, Any]) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
+
+    from producers.cli.render.listing import Column, Listing
 
     if not seen["rows"]:
         return styled(f"Nobody has begun yet: `tweetmill review {seen['dataset']}` does.")
@@ -146,14 +147,24 @@ def _status_page(seen: dict[str, Any]) -> RenderableType:
     lines = [f"{seen['left']:,} of {seen['rows']:,} rows are left, {seen['claimed']:,} of them before somebody.", f"{given}{pace}"]
     if not seen["reviewers"]:
         return styled("\n".join(lines))
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("reviewer", "rows", "by rules", "s a row", "last"):
-        table.add_column(column, justify="left" if column in ("reviewer", "last") else "right")
-    for each in seen["reviewers"]:
-        seconds = "" if each["seconds_a_row"] is None else f"{each['seconds_a_row']:.1f}"
-        row = (each["reviewer"] or "", f"{each['rows']:,}", f"{each['by_rules']:,}", seconds, f"{each['last']:%Y-%m-%d %H:%M}")
-        table.add_row(*row)
-    return Group(styled("\n".join(lines)), table)
+    columns = (
+        Column("reviewer", least=16),
+        Column("rows", right=True),
+        Column("by rules", 1, right=True),
+        Column("s a row", 2, right=True),
+        Column("last", 3),
+    )
+    rows = [
+        (
+            each["reviewer"] or "",
+            f"{each['rows']:,}",
+            f"{each['by_rules']:,}",
+            "" if each["seconds_a_row"] is None else f"{each['seconds_a_row']:.1f}",
+            f"{each['last']:%Y-%m-%d %H:%M}",
+        )
+        for each in seen["reviewers"]
+    ]
+    return Group(styled("\n".join(lines)), Listing(columns, rows))
 
 
 def _decisions(name: str, as_json: bool) -> None:
@@ -168,16 +179,19 @@ def _decisions(name: str, as_json: bool) -> None:
 
 def _decisions_table(found: list[dict[str, Any]]) -> RenderableType:
     from rich.console import Group
-    from rich.table import Table
 
-    table = Table(show_lines=True, header_style="bold")
-    for column in ("example", "reviewer", "verdict", "tweet", "target"):
-        table.add_column(column)
-    for each in found[-_DECISIONS_SHOWN:]:
-        target = each["target"] if each["edited"] is None else f"{each['target']}\n→ {each['edited']}"
-        table.add_row(each["key"][:8], each["reviewer"] or "", each["verdict"], each["prompt"], target)
+    from producers.cli.render.examples import blocks
+
+    shown = blocks(map(_decision, found[-_DECISIONS_SHOWN:]))
     more = f"The last {_DECISIONS_SHOWN} of {len(found):,}; --json prints all." if len(found) > _DECISIONS_SHOWN else ""
-    return Group(table, styled(more, style="dim"))
+    return Group(shown, styled(more, style="dim"))
+
+
+def _decision(each: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    texts = {"tweet": each["prompt"], "target": each["target"]}
+    if each["edited"] is not None:
+        texts["edited"] = each["edited"]
+    return " · ".join([each["key"][:8], each["verdict"], *filter(None, [each["reviewer"]])]), texts
 
 
 def _apply(name: str, new_name: str, wait: bool, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LOOK_EVERY = 0.5  # seconds
+_WHOLE = frozenset({"redis", "postgres", "problem", "warning", "flower", "password", "home"})  # never cut
 
 
 def register(app: typer.Typer) -> None:
@@ -33,30 +35,33 @@ def up(
 ) -> None:
     """Start Redis, Postgres, workers and Flower on this machine; no Docker, no root.
 
-    With CELERY_BROKER_URL or DATABASE_URL set, those servers are used instead of own ones. When the stack is up already, the workers
-    that it has too few of are started.
+    With CELERY_BROKER_URL or DATABASE_URL set, those servers are used instead of its own. When the stack is up already, missing
+    workers are started.
     """
-    from deploy.local import stack as local
+    from deploy.local import stack
     from workers.settings import get_settings
 
-    stack = local.up(get_settings(), local.Plan(workers, threads), detach, lambda message: say(f"· {message}"))
-    if "already" in stack:
-        say(f"Already up, with {stack['workers']} worker(s)" + (f", {stack['already']} of them started now." if stack["already"] else "."))
-        if workers is not None and stack["workers"] > workers:
+    running = stack.up(get_settings(), stack.Plan(workers, threads), detach, lambda message: say(f"· {message}"))
+    if "already" in running:
+        say(
+            f"Already up, with {running['workers']} worker(s)"
+            + (f", {running['already']} of them started now." if running["already"] else ".")
+        )
+        if workers is not None and running["workers"] > workers:
             say("To have fewer: `tweetmill drain WORKER`")
-    if stack:
+    if running:
         settings = get_settings()
-        where = f"Flower: {stack['flower']}, user {settings.flower_user}, password in {settings.flower_password_file}"
+        where = f"Flower: {running['flower']}, user {settings.flower_user}, password in {settings.flower_password_file}"
         say(f"Up. {where}")
 
 
 def down() -> None:
-    """Stop everything that `up` started; the data stay."""
-    from deploy.local import stack as local
+    """Stop everything that `up` started; the data is kept."""
+    from deploy.local import stack
     from workers.settings import get_settings
 
-    ran = local.down(get_settings(), lambda message: say(f"· {message}"))
-    say("Down. The data stay." if ran else "Nothing was running.")
+    ran = stack.down(get_settings(), lambda message: say(f"· {message}"))
+    say("Down. The data is kept." if ran else "Nothing was running.")
 
 
 def status(as_json: AsJson = False) -> None:
@@ -77,7 +82,9 @@ def status(as_json: AsJson = False) -> None:
 
 
 def worker(
-    queues: Annotated[str | None, typer.Option("--queues", "-Q", help="Queues to serve, with commas between them; default: all.")] = None,
+    queues: Annotated[
+        str | None, typer.Option("--queues", "-Q", help="Queues to serve, separated by commas; default: all.", show_default=False)
+    ] = None,
     gpu: Annotated[str | None, typer.Option(help="GPUs that it may use, such as 0 or 0,1.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name; the host is added.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Jobs at a time.")] = 1,
@@ -99,10 +106,10 @@ def drain(
     workers: Annotated[
         list[str] | None, typer.Argument(metavar="[WORKER]...", help="Names as status shows them, or what stands before the @.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All workers that live, on all machines.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when they have left.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All live workers, on all machines.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when they have exited.")] = False,
 ) -> None:
-    """Have workers leave: they take no job any more, give back what they hold at its next step, and end. No failure is counted."""
+    """Ask workers to stop: they take no more jobs, give back what they hold at its next step, and exit. No failure is counted."""
     from workers.database import transaction
     from workers.jobs import worker_registry
 
@@ -133,12 +140,12 @@ def _wait_for_leave(asked: set[tuple[str, int]]) -> None:
 
 
 def migrate() -> None:
-    """Bring the tables of the database up to date, and the rights of its roles."""
+    """Migrate the tables of the database to the newest revision, and grant its roles their rights."""
     from deploy.migrate import grant
-    from deploy.migrate import migrate as bring_to_head
+    from deploy.migrate import migrate as migrate_tables
     from workers.settings import get_settings
 
-    before, after = bring_to_head(get_settings())
+    before, after = migrate_tables(get_settings())
     say(f"The tables stood at {after} already." if before == after else f"The tables went from {before or 'nothing'} to {after}.")
     missing = grant(get_settings())
     if missing:
@@ -146,40 +153,52 @@ def migrate() -> None:
 
 
 def _status_table(reading: dict[str, Any]) -> RenderableType:
+    """One line a fact; what must be read whole, a problem, a warning or a path, goes on in a second line where it is too long."""
     from rich.table import Table
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for server in ("redis", "postgres"):
-        table.add_row(server, line(_server(reading[server])))
-    if reading["postgres"]["answers"]:
-        stands = reading["postgres"]
-        table.add_row("tables", f"at {stands['revision']}" + ("" if stands["revision"] == stands["head"] else f", behind {stands['head']}"))
-    for live in reading["workers"]:
-        table.add_row("worker", line(_worker(live)))
-    for gone in (kept for kept in reading["processes"] if kept["left"]):
-        table.add_row("worker", f"{line(gone['name'])} left, as it was asked to: `tweetmill up` brings it back")
-    if not reading["workers"]:
-        table.add_row("worker", styled("none alive", "red"))
-    if reading["redis"]["answers"]:
-        table.add_row("queues", ", ".join(f"{name} {count}" for name, count in reading["redis"]["queues"].items()))
-    if reading["flower"]["url"]:
-        table.add_row(
-            "flower", f"{reading['flower']['url']}  (user {reading['flower']['user']}, password in {reading['flower']['password_file']})"
-        )
-    for problem in reading["problems"]:
-        table.add_row("problem", styled(problem, "red"))
-    for warning in reading["warnings"]:
-        table.add_row("warning", styled(warning, "yellow"))
-    table.add_row("home", f"{line(str(reading['home']))}  ({reading['disk_free_gib']} GiB free)")
+    for name, fact, style in _facts(reading):
+        text = styled(line(fact), style)
+        if name not in _WHOLE:
+            text.no_wrap, text.overflow = True, "ellipsis"
+        table.add_row(name, text)
     return table
 
 
+def _facts(reading: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, the text and the style of each fact."""
+    for server in ("redis", "postgres"):
+        yield server, _server(reading[server]), "" if reading[server]["answers"] else "red"
+    postgres = reading["postgres"]
+    if postgres["answers"]:
+        behind = postgres["revision"] != postgres["head"]
+        yield "tables", f"at {postgres['revision']}" + (f", behind {postgres['head']}" if behind else ""), "yellow" if behind else ""
+    for live in reading["workers"]:
+        yield "worker", _worker(live), ""
+    for gone in (process for process in reading["processes"] if process["left"]):
+        yield "worker", f"{gone['name']} left after `tweetmill drain`: `tweetmill up` starts it again", ""
+    if not reading["workers"]:
+        yield "worker", "none alive", "red"
+    if reading["redis"]["answers"]:
+        yield "queues", ", ".join(f"{name} {count}" for name, count in reading["redis"]["queues"].items()), ""
+    flower = reading["flower"]
+    if flower["url"]:
+        yield "flower", f"{flower['url']}, user {flower['user']}", ""
+        yield "password", str(flower["password_file"]), ""
+    for name, style in (("problem", "red"), ("warning", "yellow")):
+        yield from ((name, text, style) for text in reading[f"{name}s"])
+    yield "home", f"{reading['home']} ({reading['disk_free_gib']} GiB free)", ""
+
+
 def _worker(live: dict[str, Any]) -> str:
-    holds = f"; {live['jobs']} job(s)" if live["jobs"] else ""
-    leaves = "; is leaving" if live["draining"] else ""
-    return f"{live['name']}  ({', '.join(live['queues'])}; seen {live['seen_seconds_ago']} s ago{holds}{leaves})"
+    from schemas.payloads import Queue
+
+    jobs = f"{live['jobs']} job{'' if live['jobs'] == 1 else 's'}" if live["jobs"] else "idle"
+    queues = "all queues" if set(live["queues"]) == set(Queue) else ", ".join(live["queues"])
+    parts = [live["name"], *["leaving"] * bool(live["draining"]), jobs, f"seen {live['seen_seconds_ago']} s ago", queues]
+    return " · ".join(parts)
 
 
 def _server(reading: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import AsJson, emit, styled
+from producers.cli.render.output import AsJson, brief, emit, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,11 +51,12 @@ def _page(seen: dict[str, Any]) -> RenderableType:
     from rich.table import Table
 
     facts = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("", seen["a"], seen["b"]):
-        facts.add_column(styled(column))
+    facts.add_column("", no_wrap=True)
+    for name in (seen["a"], seen["b"]):
+        facts.add_column(styled(name), overflow="fold")
     facts.add_row("fingerprint", seen["fingerprints"]["a"][:12], seen["fingerprints"]["b"][:12])
     for row in seen["recipe"]:
-        facts.add_row(f"recipe {row['key']}", *(styled("none" if row[side] is None else str(row[side])) for side in ("a", "b")))
+        facts.add_row(f"recipe {row['key']}", *(styled("none" if row[side] is None else brief(row[side]) or "none") for side in ("a", "b")))
     for row in seen["counts"]:
         facts.add_row(f"{row['split']} {row['origin']}", f"{row['a']:,}", f"{row['b']:,}")
     parts: list[RenderableType] = [facts]
@@ -66,16 +67,16 @@ def _page(seen: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def _example(row: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    key = next(str(row[column])[:8] for column in row if column.startswith("key"))
+    return key, {column: str(value) for column, value in row.items() if not column.startswith("key")}
+
+
 def _examples(title: str, found: dict[str, Any]) -> list[RenderableType]:
-    from rich.table import Table
+    from producers.cli.render.examples import blocks
 
     if not found["count"]:
         return []
     parts: list[RenderableType] = [styled(f"\n{title}: {found['count']:,}", style="bold")]
-    if found["examples"]:
-        columns = [column for column in found["examples"][0] if not column.startswith("key")]
-        table = Table(*columns, show_lines=True, header_style="bold")
-        for row in found["examples"]:
-            table.add_row(*(styled(str(row[column])) for column in columns))
-        parts.append(table)
+    parts.append(blocks(map(_example, found["examples"])))
     return parts

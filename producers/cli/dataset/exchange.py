@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.dataset import dropped
+from producers.cli.render.examples import dropped_sentence, flagged_sentence
 from producers.cli.render.output import DATA, AsJson, emit, example, styled
 from producers.cli.submitting import Encoding, Wait
 from schemas.forms import Form
@@ -123,7 +123,7 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     noise = answer.get("noise")
     told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
     told += _taught_line(answer.get("teacher"))
-    told += dropped.told(answer.get("dropped") or {}) + dropped.flags_told(answer.get("flagged") or {}, counts_of.get("flagged", 0))
+    told += dropped_sentence(answer.get("dropped") or {}) + flagged_sentence(answer.get("flagged") or {}, counts_of.get("flagged", 0))
     name = answer["dataset"]
     then = f"`tweetmill dataset show {name}` shows some examples"
     then += f", `tweetmill review {name}` the flagged ones first." if answer.get("flagged") else "."

@@ -8,8 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.dataset import diff, dropped, exchange
-from producers.cli.render import preview as previews
-from producers.cli.render.output import DATA, AsJson, emit, example, say, styled
+from producers.cli.render import preview as preview_page
+from producers.cli.render.output import DATA, AsJson, brief, emit, example, say, styled
 from producers.cli.submitting import Overrides, RecipeFile, Wait
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def synthesize(
     again = [] if ask_again is None else [f"teacher.ask_again={ask_again}"]
     spec = read_synthesis(recipe, [*(overrides or []), *again], lambda path, counts: say_rejected(str(path), counts))
     if preview is not None:
-        emit(synthesis.previewed(spec, preview), as_json, previews.page)
+        emit(synthesis.previewed(spec, preview), as_json, preview_page.page)
         return
     for note in synthesis.check(spec):
         say(f"Note: {note}.", "yellow")
@@ -149,25 +149,26 @@ def _dataset_page(seen: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
+    from producers.cli.render.examples import blocks, flagged_sentence
+
     facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="bold")
-    facts.add_column()
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
     facts.add_row("dataset", styled(seen["name"]))
     facts.add_row("built", f"{seen['created_at']:%Y-%m-%d %H:%M}")
     facts.add_row("fingerprint", seen["fingerprint"][:12])
     for key, value in seen["recipe"].items():
         if key != "dataset" and value is not None:
-            facts.add_row(f"recipe {key}", styled(str(value)))
+            facts.add_row(f"recipe {key}", styled(brief(value)))
     for count in seen["counts"]:
         facts.add_row(f"{count['split']} {count['origin']}", f"{count['examples']:,}")
-    flags = dropped.flags_told(seen["flagged"]["reasons"], seen["flagged"]["examples"]).strip()
+    flags = flagged_sentence(seen["flagged"]["reasons"], seen["flagged"]["examples"]).strip()
     if not seen["examples"]:
         return Group(facts, styled(flags)) if flags else facts
-    examples = Table(show_lines=True, header_style="bold")
-    for column in ("example", "split", "origin", "tweet", "target"):
-        examples.add_column(column)
-    for each in seen["examples"]:
-        examples.add_row(each["key"][:8], each["split"], each["origin"], styled(each["prompt"]), styled(each["target"]))
+    examples = blocks(
+        (f"{each['key'][:8]} · {each['split']} · {each['origin']}", {"tweet": each["prompt"], "target": each["target"]})
+        for each in seen["examples"]
+    )
     then = styled("`tweetmill why EXAMPLE` says where one came from.", style="dim")
     if not flags:
         return Group(facts, examples, then)

@@ -102,6 +102,15 @@ def json_text(data: object, indent: int | None = None) -> str:
     return showable_json(document)
 
 
+def brief(value: Any) -> str:
+    """Return a value of a recipe or a result in few words; of a nested one the parts that are set. `--json` has all of it."""
+    if isinstance(value, dict):
+        return " · ".join(f"{key} {brief(inner)}" for key, inner in value.items() if inner) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(map(brief, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def example(*lines: str) -> str:
     """The epilog of a verb's help: commands that work when pasted."""
     return "[bold]Example[/bold]\n\n" + "\n\n".join(f"[cyan]{line}[/cyan]" for line in lines)

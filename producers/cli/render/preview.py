@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from producers.cli.dataset.dropped import reasons_table
+from producers.cli.render.examples import blocks, reasons_table
 from producers.cli.render.output import styled
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def page(found: dict[str, Any]) -> RenderableType:
 
     parts: list[RenderableType] = []
     if found["examples"]:
-        parts.append(_examples(found["examples"]))
+        parts += [blocks(map(_example, found["examples"])), ""]
     parts.append(_facts(found))
     if found["dropped"]:
         parts.append(reasons_table(found["dropped"], max(1, found["counts"]["dropped"])))
@@ -27,17 +27,10 @@ def page(found: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _examples(examples: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
-
-    table = Table(show_lines=True, header_style="bold")
-    for column in ("origin", "split", "tweet", "target", "dropped or flagged for"):
-        table.add_column(column)
-    for each in examples:
-        told = (styled(each["prompt"]), styled(each["target"]))
-        why = [*each["reasons"], *(f"{flag}, kept" for flag in each["flagged"])]
-        table.add_row(each["origin"], "" if each["reasons"] else each["split"], *told, "\n".join(why))
-    return table
+def _example(each: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    fate = [f"dropped for {', '.join(each['reasons'])}"] if each["reasons"] else [each["split"]]
+    fate += [f"flagged for {flag}, kept" for flag in each["flagged"]]
+    return " · ".join([each["origin"], *fate]), {"tweet": each["prompt"], "target": each["target"]}
 
 
 def _facts(found: dict[str, Any]) -> Table:

@@ -1,6 +1,6 @@
-"""Watching a job until it ends: a live line on a terminal, a plain line now and then elsewhere.
+"""The progress of a job: watch it until it ends, by a live line on a terminal or a plain line now and then elsewhere.
 
-Whoever stops watching does not stop the job.
+Interrupting the watch does not stop the job.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _LINE_EVERY = 5.0
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What one look at a job shows. `total` is None while nobody knows it; `unit` is what is counted."""
+class JobProgress:
+    """The progress of a job at one moment. `total` is None while it is not known; `unit` names what is counted."""
 
     done: float
     total: float | None
@@ -35,7 +35,7 @@ class Sight:
 
     @property
     def line(self) -> str:
-        """The sight in one plain line, the telling part first."""
+        """Return the progress in one plain line, the telling part first."""
         counted = f"{self.done:.12g}/{self.total:.12g} {self.unit}".rstrip() if self.total else ""
         return " · ".join(part for part in (counted, self.detail) if part)
 
@@ -45,7 +45,7 @@ def watch(job_id: uuid.UUID) -> Job:
 
     Raises:
         NotFound: there is no such job.
-        KeyboardInterrupt: the person stopped watching, and was told that the job goes on.
+        KeyboardInterrupt: the person stopped watching; a message says that the job goes on.
     """
     from workers import database
     from workers.jobs import queries
@@ -57,7 +57,7 @@ def watch(job_id: uuid.UUID) -> Job:
                 with database.session() as session:
                     job = queries.job(session, job_id)
                     shards = queries.shards(session, job_id)
-                show(_title(job), sight(job, shards))
+                show(_title(job), progress_of(job, shards))
                 if job.final:
                     break
                 time.sleep(_LOOK_EVERY)
@@ -69,36 +69,54 @@ def watch(job_id: uuid.UUID) -> Job:
     return job
 
 
-def sight(job: Job, shards: ShardCounts) -> Sight:
-    """What there is to see of a job: its shards, its steps, or the phase it is in."""
+def progress_of(job: Job, shards: ShardCounts) -> JobProgress:
+    """Return the progress of a job: of its shards, its steps, or the phase it is in."""
     if shards.total:
         return _of_shards(shards)
     if job.remaining is not None:
         ended = job.progress.get("shards", 0) - job.remaining
-        return Sight(ended, job.progress.get("shards", 0), "shards", "")
+        return JobProgress(ended, job.progress.get("shards", 0), "shards", "")
     if "total_steps" in job.progress:
         return _of_training(job)
     if job.state is JobState.QUEUED:
-        return Sight(0, None, "", f"failed {job.failures} times, waits for its next try" if job.failures else "waits for a worker")
+        return JobProgress(0, None, "", f"failed {job.failures} times, waits for its next try" if job.failures else "waits for a worker")
     if job.progress.get("phase") in ("teacher", "taught") and "of" in job.progress:
-        return _of_teaching(job)
+        return _of_teacher(job)
     if {"done", "total"} <= job.progress.keys():
-        return Sight(job.progress["done"], job.progress["total"], "rows", "")
+        return JobProgress(job.progress["done"], job.progress["total"], "rows", "")
     words_first = sorted(job.progress.items(), key=lambda item: not isinstance(item[1], str))
-    return Sight(0, None, "", " · ".join(f"{name} {value}" for name, value in words_first))
+    return JobProgress(0, None, "", " · ".join(f"{name} {value}" for name, value in words_first))
 
 
-def _of_shards(shards: ShardCounts) -> Sight:
+def outcome(job: Job) -> str:
+    """Return the figures of a finished evaluation, noise test or dataset in one line; nothing for others, whose progress says it."""
+    if job.state is not JobState.DONE or not job.result:
+        return ""
+    if "tuned" in job.result:
+        metric, shown = ("sari", "SARI") if "sari" in job.result["tuned"] else ("err", "ERR")
+        figure = job.result["tuned"][metric]
+        value = figure["value"] if metric == "sari" else 100 * figure["value"]
+        return f"{shown} {value:.1f} · {figure['n']:,} rows"
+    if {"fixed", "fitted"} <= job.result.keys():
+        auc = {name: job.result[name]["auc"] for name in ("fitted", "fixed")}
+        return f"AUC fitted {auc['fitted']['value']:.2f}, fixed {auc['fixed']['value']:.2f} · {auc['fitted']['n']:,} texts"
+    counts = job.result.get("counts", {})
+    if {"train", "test"} <= counts.keys():
+        return f"{counts['train']:,} train · {counts['test']:,} test · {job.result.get('dataset', '')}".removesuffix(" · ")
+    return ""
+
+
+def _of_shards(shards: ShardCounts) -> JobProgress:
     ended = shards.total - shards.states.get("queued", 0) - shards.states.get("running", 0)
     bad = ended - shards.states.get("done", 0)
     busy = len(shards.workers)
     parts = [f"{ended}/{shards.total} shards", f"{busy} worker{'' if busy == 1 else 's'} busy"]
     if bad:
         parts.append(f"{bad} shards not done")
-    return Sight(shards.rows_done, shards.rows, "rows", " · ".join(parts))
+    return JobProgress(shards.rows_done, shards.rows, "rows", " · ".join(parts))
 
 
-def _of_training(job: Job) -> Sight:
+def _of_training(job: Job) -> JobProgress:
     progress = job.progress
     parts = []
     if "loss" in progress:
@@ -107,11 +125,11 @@ def _of_training(job: Job) -> Sight:
     if "tokens_per_second" in progress:
         parts.append(f"{progress['tokens_per_second']:,.0f} tok/s")
     if "eta_seconds" in progress and not job.final:
-        parts.append(duration(progress["eta_seconds"]).replace(" min", " m"))
-    return Sight(progress.get("step", 0), progress["total_steps"], "", " · ".join(parts) or "loading")
+        parts.append(duration(progress["eta_seconds"]))
+    return JobProgress(progress.get("step", 0), progress["total_steps"], "", " · ".join(parts) or "loading")
 
 
-def _of_teaching(job: Job) -> Sight:
+def _of_teacher(job: Job) -> JobProgress:
     progress = job.progress
     parts = [f"{progress['cached']:,} known before"] if progress.get("cached") else []
     parts.append(f"{progress.get('tokens', 0):,} tokens")
@@ -124,26 +142,26 @@ def _of_teaching(job: Job) -> Sight:
         parts.append(f"{duration(progress['seconds_left'])} left")
     if "rows" in progress:
         parts.append(f"{progress['rows']:,} rows made")
-    return Sight(progress["asked"] + progress.get("cached", 0), progress["of"], "tweets asked", " · ".join(parts))
+    return JobProgress(progress["asked"] + progress.get("cached", 0), progress["of"], "tweets asked", " · ".join(parts))
 
 
 def duration(seconds: float | None) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`; empty for None."""
+    """Return seconds as `45 s`, `3 m 20 s` or `2 h 5 m`; None as nothing."""
     if seconds is None:
         return ""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60} m {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} m"
 
 
 def _title(job: Job) -> str:
     return f"{job.kind.rpartition('.')[2]} {str(job.id)[:8]} {job.state.value}"
 
 
-_Show = Callable[[str, Sight], None]
+_Show = Callable[[str, JobProgress], None]
 
 
 @contextmanager
@@ -162,14 +180,14 @@ def _display() -> Iterator[_Show]:
 
 
 class _Lines:
-    """A line when something changed, but not more often than every few seconds, save for a change of state."""
+    """Print a line when something changed: at once for a change of state, else every few seconds at most."""
 
     def __init__(self) -> None:
         self._title = ""
         self._line = ""
         self._at = 0.0
 
-    def __call__(self, title: str, seen: Sight) -> None:
+    def __call__(self, title: str, seen: JobProgress) -> None:
         now = time.monotonic()
         if title == self._title and (seen.line == self._line or now - self._at < _LINE_EVERY):
             return

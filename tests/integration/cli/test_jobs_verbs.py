@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.cli import main, submitting
-from producers.cli.render.progress import duration, sight, watch
+from producers.cli.render.progress import duration, progress_of, watch
 from schemas.payloads import ShardSpec
 from schemas.states import JobState
 from tasks.enqueue import Submitted
@@ -298,7 +298,7 @@ def test_ctrl_c_stops_the_watching_and_not_the_job(engine, servers):
 
 def seen(engine: Engine, job: uuid.UUID) -> str:
     with database.session(engine) as session:
-        return sight(queries.job(session, job), queries.shards(session, job)).line
+        return progress_of(queries.job(session, job), queries.shards(session, job)).line
 
 
 def show(engine: Engine, held: ledger.Claim, **progress: Any) -> None:
@@ -327,7 +327,7 @@ def test_a_teacher_is_seen_by_its_tweets_cost_and_time_left(engine):
     asked = {"phase": "teacher", "asked": 50, "cached": 10, "of": 200, "tokens": 12345, "usd": 0.25, "usd_projected": 0.95}
     show(engine, held, **asked, seconds_left=200.0, pairs=40)
     said = seen(engine, held.job)
-    assert said == "60/200 tweets asked · 10 known before · 12,345 tokens · 0.25 of about 0.95 USD · 3 min 20 s left"
+    assert said == "60/200 tweets asked · 10 known before · 12,345 tokens · 0.25 of about 0.95 USD · 3 m 20 s left"
     show(engine, held, **{**asked, "phase": "taught"}, seconds_left=0, rows=1000)
     assert seen(engine, held.job) == "60/200 tweets asked · 10 known before · 12,345 tokens · 0.25 USD · 1,000 rows made"
 
@@ -339,7 +339,7 @@ def test_other_jobs_are_seen_by_their_phase(engine):
     assert seen(engine, job) == "system lead · rows 100"
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(None, ""), (4.4, "4 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+@pytest.mark.parametrize(("seconds", "said"), [(None, ""), (4.4, "4 s"), (59.6, "1 m 0 s"), (200, "3 m 20 s"), (7500, "2 h 5 m")])
 def test_times_are_said_as_people_say_them(seconds, said):
     assert duration(seconds) == said
 

@@ -120,7 +120,7 @@ def test_a_second_up_adds_workers_and_a_drained_one_stays_down_until_the_next(st
     assert wait_for(lambda: [kept["left"] for kept in stack.file()["processes"] if kept["name"] == "worker2"] == [True], 10)
     time.sleep(2)
     assert stack.names() == ["worker1"], "it was asked to leave, and is not restarted"
-    assert "worker2 left, as it was asked to" in stack.run("status").stdout
+    assert "worker2 left after `tweetmill drain`" in stack.run("status").stdout
 
     assert "1 of them started now" in stack.run("up").stderr
     assert stack.names() == ["worker1", "worker2"]
