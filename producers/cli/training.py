@@ -70,21 +70,30 @@ def models(as_json: AsJson = False) -> None:
 def _models_table(found: list[dict[str, Any]]) -> RenderableType:
     from producers.cli.render.listing import Column, Listing
 
-    names = Column("id"), Column("model", least=16), Column("base", 4, least=12), Column("method", 1), Column("stage", 3)
-    rows = []
-    for each in found:
-        base = Path(each["base"]).name
-        row = (
+    columns = (
+        Column("id", right=True),
+        Column("model", least=22),
+        Column("base", 4, least=16),
+        Column("method", 1),
+        Column("stage", 2),
+        Column("dataset", 5, least=16),
+        Column("loss", 2, right=True),
+        Column("created", 3),
+    )
+    rows = [
+        (
             str(each["id"]),
             each["name"],
-            base,
+            Path(each["base"]).name,
             each["method"],
             each["stage"],
             each["dataset"] or "",
+            "" if (loss := each["details"].get("final_loss")) is None else f"{loss:.3f}",
             f"{each['created_at']:%Y-%m-%d %H:%M}",
         )
-        rows.append(row)
-    return Listing((*names, Column("dataset", 5, least=12), Column("created", 2)), rows)
+        for each in found
+    ]
+    return Listing(columns, rows)
 
 
 def model(

@@ -108,14 +108,22 @@ def _datasets_table(found: list[dict[str, Any]]) -> RenderableType:
     from producers.cli.render.listing import Column, Listing
 
     columns = (
-        Column("dataset", least=20),
-        Column("stage", 2),
+        Column("dataset", least=40),
+        Column("stage", 3),
         Column("train", right=True),
         Column("test", right=True),
-        Column("created", 1),
+        Column("created", 2),
+        Column("fingerprint", 1),
     )
     rows = [
-        (each["name"], each["stage"] or "", f"{each['train']:,}", f"{each['test']:,}", f"{each['created_at']:%Y-%m-%d %H:%M}")
+        (
+            each["name"],
+            each["stage"] or "",
+            f"{each['train']:,}",
+            f"{each['test']:,}",
+            f"{each['created_at']:%Y-%m-%d %H:%M}",
+            each["fingerprint"][:12],
+        )
         for each in found
     ]
     return Listing(columns, rows)
