@@ -183,8 +183,9 @@ def _decisions_table(found: list[dict[str, Any]]) -> RenderableType:
     from producers.cli.render.examples import blocks
 
     shown = blocks(map(_decision, found[-_DECISIONS_SHOWN:]))
-    more = f"The last {_DECISIONS_SHOWN} of {len(found):,}; --json prints all." if len(found) > _DECISIONS_SHOWN else ""
-    return Group(shown, styled(more, style="dim"))
+    if len(found) <= _DECISIONS_SHOWN:
+        return shown
+    return Group(shown, styled(f"The last {_DECISIONS_SHOWN} of {len(found):,}; --json prints all.", style="dim"))
 
 
 def _decision(each: dict[str, Any]) -> tuple[str, dict[str, str]]:

@@ -171,7 +171,7 @@ class TestAnywhere:
         assert [(each["key"], each["target"], each["edited"], each["reviewer"]) for each in decided] == [
             (HUMAN.key, HUMAN.target, "The tram is late.", "ann")
         ]
-        assert "→ The tram is" in said(capsys, "review", "buses", "--decisions")
+        assert "edited  The tram is late." in said(capsys, "review", "buses", "--decisions")
 
     def test_a_review_that_nobody_began_is_told(self, clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
         add_dataset(clean_database, plain_rows(1), opened=False)
