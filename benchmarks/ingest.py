@@ -9,12 +9,12 @@ from sqlmodel import Session
 
 from benchmarks.measure import Comparison, Way, compare
 from benchmarks.servers import empty
-from producers.sources.forms import Line
+from producers.sources.lines import Line
 from schemas.records import Tweet
 from schemas.tables import tweets as tables
 from workers.database import get_engine, transaction
 from workers.files import sha256
-from workers.ingest import copy as intake
+from workers.ingest.tweets import copy_tweets
 
 ROWS, QUICK_ROWS = 10_000, 200
 
@@ -44,7 +44,7 @@ def _stored() -> int:
 
 
 def _by_copy(tweets: Iterable[Tweet]) -> int:
-    intake.copy_tweets((Line(number, tweet) for number, tweet in enumerate(tweets, start=1)), origin="bench")
+    copy_tweets((Line(number, tweet) for number, tweet in enumerate(tweets, start=1)), origin="bench")
     return _stored()
 
 

@@ -155,11 +155,11 @@ def _mess(rng: random.Random, sentence: str) -> str:
 
 
 def _ingest(rng: random.Random, words: list[str]) -> None:
-    from producers.sources.forms import Line
-    from workers.ingest import copy as intake
+    from producers.sources.lines import Line
+    from workers.ingest.tweets import copy_tweets
 
     tweets = (Tweet(id=str(number), text=_mess(rng, _sentence(rng, words)), source="bench") for number in range(TWEETS))
-    intake.copy_tweets((Line(number, tweet) for number, tweet in enumerate(tweets, start=1)), origin="bench")
+    copy_tweets((Line(number, tweet) for number, tweet in enumerate(tweets, start=1)), origin="bench")
 
 
 def _pairs(file: Path, rng: random.Random, words: list[str]) -> Path:
@@ -172,15 +172,15 @@ def _pairs(file: Path, rng: random.Random, words: list[str]) -> Path:
 
 def _run(folder: Path, name: str, sentences: list[str], pairs: Path) -> Run:
     from tasks import synthesis
-    from workers.ingest import copy as intake
+    from workers.ingest.curated import import_collection
 
     file = folder / "sentences.txt"
     file.write_text("".join(f"{sentence}\n" for sentence in sentences))
     spec = SynthesisSpec.model_validate(
         {
             "dataset": name,
-            "pairs": intake.bring_in_collection(pairs, "pairs"),
-            "sentences": intake.bring_in_collection(file, "sentences"),
+            "pairs": import_collection(pairs, "pairs"),
+            "sentences": import_collection(file, "sentences"),
             "noise": {"copies": COPIES, "profile": "fitted"},
             "test_size": PAIRS // 3,
         }

@@ -16,9 +16,9 @@ from producers.recipe_file import Document, RecipeError, Values
 from schemas.payloads import Payload, TrainingSpec
 from schemas.synthesis import Columns, ImportSource, SynthesisSpec, TeacherSource
 from workers.errors import NotFound
-from workers.ingest import copy as intake
 from workers.ingest import prompt_templates
 from workers.ingest.counts import Counts
+from workers.ingest.curated import import_collection, import_pairs
 from workers.settings import get_settings
 
 P = TypeVar("P", bound=Payload)
@@ -63,16 +63,16 @@ def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Cal
         if named is not None:
             file = _find(named, path.parent)
             told = (lambda counts, file=file: on_file(file, counts)) if on_file else None
-            collections[kind] = intake.bring_in_collection(file, kind, told)
+            collections[kind] = import_collection(file, kind, told)
     brought = spec.model_copy(update=collections)
     if spec.teacher is not None:
-        brought = brought.model_copy(update={"teacher": _bring_in_teacher(spec.teacher, path.parent)})
+        brought = brought.model_copy(update={"teacher": _import_of_teacher(spec.teacher, path.parent)})
     if spec.imports is None:
         return brought
-    return brought.model_copy(update={"imports": bring_in_imports(spec.imports, path.parent, on_file)})
+    return brought.model_copy(update={"imports": import_source(spec.imports, path.parent, on_file)})
 
 
-def _bring_in_teacher(teacher: TeacherSource, folder: Path) -> TeacherSource:
+def _import_of_teacher(teacher: TeacherSource, folder: Path) -> TeacherSource:
     """The teacher with its prompt's text, checked, in place of the file's name, and with the folder of a model that a worker loads."""
     brought: dict[str, str] = {}
     if teacher.prompt is not None:
@@ -82,7 +82,7 @@ def _bring_in_teacher(teacher: TeacherSource, folder: Path) -> TeacherSource:
     return teacher.model_copy(update=brought)
 
 
-def bring_in_imports(source: ImportSource, folder: Path, on_file: Callable[[Path, Counts], None] | None = None) -> ImportSource:
+def import_source(source: ImportSource, folder: Path, on_file: Callable[[Path, Counts], None] | None = None) -> ImportSource:
     """The source with its file, a path that starts at `folder` or at the current one, brought into Postgres.
 
     Raises:
@@ -91,7 +91,7 @@ def bring_in_imports(source: ImportSource, folder: Path, on_file: Callable[[Path
     file = _find(source.file, folder)
     told = (lambda counts: on_file(file, counts)) if on_file else None
     columns = source.map or Columns()
-    brought = intake.bring_in_imports(file, source.form, columns, told, source.encoding, strip_instruction=source.strip_instruction)
+    brought = import_pairs(file, source.form, columns, told, source.encoding, strip_instruction=source.strip_instruction)
     return source.model_copy(update={"file": brought})
 
 

@@ -66,13 +66,13 @@ def evaluate(
     from tasks import evaluation
     from workers import database
     from workers.catalog import models
-    from workers.ingest import copy as intake
+    from workers.ingest.curated import import_collection
 
     with database.session() as session:
         model_id = models.resolve(session, model).id
 
     def brought_in(file: Path | None) -> str | None:
-        return None if file is None else intake.bring_in_collection(file, "references", lambda counts: say_rejected(str(file), counts))
+        return None if file is None else import_collection(file, "references", lambda counts: say_rejected(str(file), counts))
 
     if train_references is not None and references is None:
         raise typer.BadParameter("it goes with --references of id, messy, clean", param_hint="--train-references")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
     from producers.sources.names import Names
     from workers.ingest.counts import Counts
-
-STDIN = "-"
+    from workers.ingest.source import Source
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +52,7 @@ def ingest(
     from producers.sources.names import FIELDS, Names
 
     names = Names(told_names(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))
-    answer, counts = bring_in(file, source, names, encoding)
+    answer, counts = store(file, source, names, encoding)
     emit(answer, as_json, ingest_line)
     say_rejected(file, counts)
     check_gained(file, counts)
@@ -62,46 +60,39 @@ def ingest(
         say(f"No row has {line(path)}, which --map names for {field}; the first row's keys are {line(names.seen or 'none')}.")
 
 
-def bring_in(file: str, source: str | None, names: Names | None = None, encoding: str | None = None) -> tuple[dict[str, Any], Counts]:
-    """Store the tweets of a file or of standard input; the answer is what `ingest --json` prints.
+def store(file: str, source: str | None, names: Names | None = None, encoding: str | None = None) -> tuple[dict[str, Any], Counts]:
+    """Store the tweets of a file or of standard input; return what `ingest --json` prints, and the counts.
 
     Raises:
         UserError: the file can't be read as tweets; what came before the trouble is stored.
         BadParameter: there is no such file, or the name is not usable.
     """
-    from producers.sources import SourceError, read
-    from producers.sources.reading import name_of
+    from producers.sources import SourceError
+    from producers.sources.files import name_of
+    from producers.sources.registry import open_source
     from schemas.bounds import usable_source
     from workers.errors import UserError
-    from workers.ingest import copy
-    from workers.ingest.bookmark import Bookmark
+    from workers.ingest.tweets import ingest_source
 
     source = source or name_of(file)
     try:
         usable_source(source)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--source") from None
-    bookmark = Bookmark(Path(file)) if file != STDIN and Path(file).is_file() else None
-    done = bookmark.position() if bookmark else 0
+    try:
+        opened = open_source(file, source, names, encoding)
+    except SourceError as error:
+        raise typer.BadParameter(str(error), param_hint="FILE") from None
+    done = opened.cursor.position() if opened.cursor else 0
     if done:
         say(f"An ingest of this file was interrupted: going on after line {done}.")
-    with _progress(file) as (on_open, on_progress):
-
-        def watched(raw: BinaryIO) -> None:
-            on_open(raw)
-            if bookmark:
-                bookmark.watch(raw)
-
+    with _progress(opened) as on_progress:
         try:
-            lines = read(file, source, done, watched, names, encoding)
-        except SourceError as error:
-            raise typer.BadParameter(str(error), param_hint="FILE") from None
-        try:
-            counts = copy.copy_tweets(lines, origin=file, on_progress=on_progress, bookmark=bookmark)
+            counts = ingest_source(opened, done, on_progress)
         except SourceError as error:
             raise UserError(f"{file}: {error}") from None
         except KeyboardInterrupt:
-            say("Interrupted: what was read is stored." + (" The same command goes on from there." if bookmark else ""))
+            say("Interrupted: what was read is stored." + (" The same command goes on from there." if opened.cursor else ""))
             raise
     answer = {name: getattr(counts, name) for name in ("read", "inserted", "duplicates", "collisions", "rejected")}
     more = {"notices": dict(counts.notices), "same_text": counts.same_text, "unusable": dict(counts.unusable)}
@@ -126,28 +117,23 @@ def check_gained(file: str, counts: Counts) -> None:
     raise UserError(f"{file}: {', '.join(told)}" + (f". {counts.reasons.commonest()}" if counts.rejected else ""))
 
 
-_Hooks = tuple[Callable[[BinaryIO], None], Callable[["Counts"], None]]
-
-
 @contextmanager
-def _progress(file: str) -> Iterator[_Hooks]:
-    """A bar by bytes for a file, a count for a stream; nothing where nobody looks."""
+def _progress(source: Source) -> Iterator[Callable[[Counts], None]]:
+    """Yield what shows a bar by bytes for a file, or a count for a stream; nothing where standard error is no terminal."""
     if not sys.stderr.isatty():
-        yield lambda _: None, lambda _: None
+        yield lambda _: None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    size = Path(file).stat().st_size if file != STDIN and Path(file).is_file() else 0
-    opened: list[BinaryIO] = []
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(), transient=True) as bar:
-        task = bar.add_task("reading", total=size or None)
+        task = bar.add_task("reading", total=None)
 
         def show(counts: Counts) -> None:
-            at = opened[0].tell() if size and opened and not opened[0].closed else size
-            bar.update(task, completed=at, description=f"{counts.read:,} tweets")
+            read, size = source.progress() or (None, None)
+            bar.update(task, completed=read, total=size, description=f"{counts.read:,} tweets")
 
-        yield opened.append, show
+        yield show
 
 
 def ingest_line(answer: dict[str, Any]) -> RenderableType:
@@ -167,7 +153,7 @@ def ingest_line(answer: dict[str, Any]) -> RenderableType:
 
 def rejected(
     origin: Annotated[str | None, typer.Option(help="Only of this file or dataset; its name or a path to it.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Show at most so many, the newest.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Show at most N, the newest.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Show rows that could not be used: file or dataset, line or id, field and reason. Never their text."""

@@ -155,7 +155,7 @@ def _collection(pairs: Path | None) -> str | None:
     from workers import database
     from workers.catalog import curated
     from workers.errors import UserError
-    from workers.ingest import copy as intake
+    from workers.ingest.curated import import_collection
 
     if pairs is None:
         with database.session() as session:
@@ -166,7 +166,7 @@ def _collection(pairs: Path | None) -> str | None:
             raise UserError("no pairs were brought in yet: name a file with --pairs FILE.jsonl")
         pairs = _PAIRS_OF_THE_DEMO
         say(f"No pairs were brought in yet: comparing with those of the demo, {pairs.name}.")
-    return intake.bring_in_collection(pairs, "pairs", lambda counts: say_rejected(str(pairs), counts))
+    return import_collection(pairs, "pairs", lambda counts: say_rejected(str(pairs), counts))
 
 
 def _profile_page(profile: dict[str, Any]) -> RenderableType:

@@ -88,10 +88,10 @@ def _source_name(source: str | None) -> str | None:
     """The name of the source; a file is ingested first."""
     if source is None or (source != "-" and not Path(source).is_file()):
         return source
-    from producers.cli.ingest import bring_in, check_gained, ingest_line
+    from producers.cli.ingest import check_gained, ingest_line, store
     from producers.cli.submitting import say_rejected
 
-    answer, counts = bring_in(source, None)
+    answer, counts = store(source, None)
     console().print(ingest_line(answer))
     say_rejected(source, counts)
     check_gained(source, counts)

@@ -25,7 +25,7 @@ from workers import database, destinations
 from workers.catalog import models, summaries
 from workers.catalog import tweets as ingested_tweets
 from workers.errors import TweetmillError
-from workers.ingest import copy as intake
+from workers.ingest.tweets import copy_tweets
 from workers.settings import Settings, get_settings
 
 SOURCE = "vader"
@@ -94,7 +94,7 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
 
 
 def _ingest(tweets: Path) -> dict[str, int]:
-    counts = intake.copy_tweets(read(str(tweets), SOURCE), origin=tweets.name)
+    counts = copy_tweets(read(str(tweets), SOURCE), origin=tweets.name)
     with database.session() as session:
         ingested = ingested_tweets.count(session, SOURCE)
     return {"ingested": ingested, "new": counts.inserted, "rejected": counts.rejected}

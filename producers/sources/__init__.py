@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from producers.sources.forms import Line, Rejected, SourceError
-from producers.sources.reading import read
+from producers.sources.files import read
+from producers.sources.lines import Line, Rejected, SourceError
 
 __all__ = ["Line", "Rejected", "SourceError", "read"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from producers.sources import dates
-from producers.sources.forms import Fields, Line, RefusalError
+from producers.sources.lines import Fields, Line, RefusalError
 from schemas.records import Tweet
 from workers.files import sha256
 from workers.ingest.readers.errors import RowError

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from producers.sources import dates
-from producers.sources.forms import Fields, RefusalError, SourceError
+from producers.sources.lines import Fields, RefusalError, SourceError
 from schemas.paths import LONGEST_NAME, names_in, unwrapped, value_at
 from workers.ingest.readers.rows import HYDRATE
 from workers.ingest.readers.tables import column_of, columns_shown

@@ -7,7 +7,7 @@ from itertools import chain
 
 from producers.sources.dumps import bluesky, fediverse, tables, x
 from producers.sources.fields import line_of
-from producers.sources.forms import Fields, Line, Notice, RefusalError
+from producers.sources.lines import Fields, Line, Notice, RefusalError
 from producers.sources.names import Names
 from schemas.paths import names_in, unwrapped
 from workers.ingest.readers.rows import HYDRATE

@@ -29,7 +29,7 @@ from tests.support.tiny_model import build_tiny_model
 from tests.support.valkey import free_port
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.broker import redis_client
-from workers.ingest import copy as intake
+from workers.ingest.curated import import_collection
 from workers.settings import get_settings
 
 CANARY = "zugzwangkanarie"
@@ -167,7 +167,7 @@ def test_no_tweet_is_found_where_none_may_be(
     said = told_by(capsys, "ingest", str(files / "tweets.jsonl"))
     local = WorkerProcess("local", "synthesis,summarization", tmp_path, TWEETMILL_LOG_JSON="true")
     try:
-        collection = intake.bring_in_collection(files / "pairs.jsonl", "pairs")
+        collection = import_collection(files / "pairs.jsonl", "pairs")
         spec = SynthesisSpec(dataset="late", pairs=collection, noise=NoiseSource(copies=1, limit=20), test_size=4, near_duplicate=1.0)
         asked = [synthesis.enqueue(spec, tweets=TWEETS).job]
         for name, folder in (("tiny", base), ("broken", tmp_path / "broken")):

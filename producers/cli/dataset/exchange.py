@@ -67,7 +67,7 @@ def import_(
     A recipe mixes imports with your own pairs and with noise: see its key imports.
     """
     from producers.cli.submitting import say_rejected
-    from producers.recipes import bring_in_imports
+    from producers.recipes import import_source
     from tasks import synthesis
 
     source = {"file": str(file), "form": form, "map": _columns(columns), "stage": stage, "human": test_size > 0, "limit": limit}
@@ -80,7 +80,7 @@ def import_(
         became.update({name: getattr(counts, name) for name in ("read", "inserted", "duplicates", "rejected")})
         say_rejected(str(path), counts)
 
-    brought = bring_in_imports(spec.imports, Path(), told)
+    brought = import_source(spec.imports, Path(), told)
     spec = spec.model_copy(update={"imports": brought})
     synthesis.check(spec)
     # Without noise nothing depends on the tweets.

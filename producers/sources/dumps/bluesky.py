@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producers.sources.forms import Fields, Notice
+from producers.sources.lines import Fields, Notice
 
 POST = "app.bsky.feed.post"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producers.sources.forms import Fields, Notice, RefusalError
+from producers.sources.lines import Fields, Notice, RefusalError
 from workers.text.html import to_text
 
 _POSTS = ("Note", "Question", "Article", "Page")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from producers.sources.forms import Fields, RefusalError
+from producers.sources.lines import Fields, RefusalError
 
 
 def rows_of(document: Fields, text: object) -> Iterator[Fields | RefusalError] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from producers.sources.forms import Fields, Notice
+from producers.sources.lines import Fields, Notice
 from producers.sources.names import Names
 
 RETWEET_PREFIX = re.compile(r"RT @\w+: ")

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from tests.integration.ingest.test_copy import Line
 
 from schemas.payloads import SummarizationSpec
 from schemas.records import Tweet
 from schemas.states import RETRIABLE
 from tasks import summarization
 from tests.integration.in_process import work_off
-from tests.integration.ingest.test_copy import Line
 from tests.support.openai_server import Answer, Server, always, serving
 from workers.inference import engines
-from workers.ingest import copy as intake
+from workers.ingest.tweets import copy_tweets
 from workers.jobs import fanout
 from workers.settings import get_settings
 
@@ -35,7 +35,7 @@ def thinking(answer: str | None) -> Answer:
 def model(clean_database: Engine) -> int:
     """A model that a server serves, and a few tweets."""
     tweets = (Tweet(id=str(n), text=f"The bus {n} was late again and I missed my train to Oslo!", source="s") for n in range(TWEETS))
-    intake.copy_tweets((Line(n, tweet) for n, tweet in enumerate(tweets)), origin="test")
+    copy_tweets((Line(n, tweet) for n, tweet in enumerate(tweets)), origin="test")
     with clean_database.begin() as connection:
         statement = "INSERT INTO model (name, base, method, stage) VALUES ('served', 'served', 'none', 'summary') RETURNING id"
         return int(connection.execute(text(statement)).scalar_one())

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, Row, text
+from tests.integration.ingest.test_copy import Line
 
 from schemas.payloads import ShardSpec, SummarizationSpec
 from schemas.records import Tweet
 from tasks import summarization
 from tests.integration.in_process import work_off
-from tests.integration.ingest.test_copy import Line
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import engines
 from workers.inference import job as shards
-from workers.ingest import copy as intake
+from workers.ingest.tweets import copy_tweets
 from workers.jobs import attempt, maintenance
 from workers.jobs.context import JobContext, Outcome
 from workers.text.instructions import PROMPT_VERSION
@@ -38,7 +38,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(clean_database: Engine, base: Path, adapter: Path) -> Iterator[int]:
     """A tuned model, and ten tweets to summarise."""
-    intake.copy_tweets((Line(n, Tweet(id=str(n), text=tweet, source="s")) for n, tweet in enumerate(TEXTS)), origin="test")
+    copy_tweets((Line(n, Tweet(id=str(n), text=tweet, source="s")) for n, tweet in enumerate(TEXTS)), origin="test")
     with clean_database.begin() as connection:
         new = connection.execute(
             text(
@@ -127,7 +127,7 @@ def test_equal_tweets_are_computed_once_and_stored_for_each(clean_database: Engi
     twins = (Line(1, Tweet(id=name, text=TEXTS[0], source="s")) for name in ("twin a", "twin b"))
     ask(model)
     work_off(clean_database)
-    intake.copy_tweets(twins, origin="test")
+    copy_tweets(twins, origin="test")
 
     again = ask(model)
     work_off(clean_database)
@@ -191,7 +191,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(clean_database: Engine
 
 
 def test_tweets_of_a_dataset_and_of_other_sources_are_left_out(clean_database: Engine, model: int) -> None:
-    intake.copy_tweets([Line(1, Tweet(id="elsewhere", text="Another source entirely.", source="other"))], origin="test")
+    copy_tweets([Line(1, Tweet(id="elsewhere", text="Another source entirely.", source="other"))], origin="test")
     with clean_database.begin() as connection:
         dataset = connection.execute(text("INSERT INTO dataset (name, fingerprint) VALUES ('d', 'f') RETURNING id")).scalar_one()
         connection.execute(

@@ -13,8 +13,8 @@ from producers.cli import main
 from schemas.forms import Form
 from schemas.synthesis import Columns
 from tests.integration.verbs import complaint
-from workers.ingest import copy as intake
 from workers.ingest.counts import Counts
+from workers.ingest.curated import import_pairs
 
 TWEETS = ("gr8 day at the quay", "my phone died AGAIN", "no milk in the shop", "@bo so wet today")
 ANSWERS = ("It was a great day at the quay.", "My phone died again.", "The shop has no milk.", "It is very wet today.")
@@ -30,7 +30,7 @@ def brought_in(clean_database: Engine, tmp_path: Path):
         path = tmp_path / f"rows-{len(list(tmp_path.iterdir()))}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         told: list[Counts] = []
-        name = intake.bring_in_imports(path, Form.PROMPT_COMPLETION, Columns(), told.append, strip_instruction=strip)
+        name = import_pairs(path, Form.PROMPT_COMPLETION, Columns(), told.append, strip_instruction=strip)
         with clean_database.connect() as connection:
             found = connection.execute(text("SELECT text, summary FROM curated WHERE collection = :name ORDER BY position"), {"name": name})
             return [(row.text, row.summary) for row in found], told[0]

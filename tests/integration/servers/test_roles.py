@@ -29,7 +29,7 @@ from tests.support.worker_process import WorkerProcess, wait_for
 from workers.app import app
 from workers.database import connect, get_engine
 from workers.errors import NotReady, SettingsError
-from workers.ingest import copy as intake
+from workers.ingest.curated import import_collection
 from workers.settings import get_settings
 
 LOGINS = {"producer": "tweetmill_producer_login", "worker": "tweetmill_worker_login", "reader": "tweetmill_reader_login"}
@@ -253,7 +253,7 @@ def test_a_producer_ingests_asks_cancels_and_retries(engine: Engine, prepared: S
 def synthesis_job(folder: Path) -> uuid.UUID:
     tweets, pairs = folder / "tweets.jsonl", folder / "pairs.jsonl"
     assert main(["ingest", str(tweets)]) == 0
-    spec = SynthesisSpec(dataset="late", pairs=intake.bring_in_collection(pairs, "pairs"), noise=None, test_size=2)
+    spec = SynthesisSpec(dataset="late", pairs=import_collection(pairs, "pairs"), noise=None, test_size=2)
     return synthesis.enqueue(spec, tweets=16).job
 
 

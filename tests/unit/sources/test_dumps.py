@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.sources import dates
-from producers.sources.forms import Line
+from producers.sources.lines import Line
 from producers.sources.names import Names
 from producers.sources.objects import lines_of
 from schemas.forms import Form, FormError, read_row

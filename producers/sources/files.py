@@ -1,4 +1,4 @@
-"""The tweets of a file, whatever its form: the rows that `workers.ingest` reads, each asked what it holds."""
+"""Files of tweets: the rows that `workers.ingest.readers` reads, each asked what it holds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from producers.sources.fields import line_of
-from producers.sources.forms import Line, RefusalError, SourceError
+from producers.sources.lines import Line, RefusalError, SourceError
 from producers.sources.names import Names, check_header
 from producers.sources.objects import lines_of
+from workers.ingest.file_cursor import FileCursor
 from workers.ingest.readers import rows
 from workers.ingest.readers.containers import STDIN, check_readable
 from workers.ingest.readers.row import Row
@@ -19,6 +20,42 @@ UNKNOWN = (
     "it holds no tweets in a form that is known: give JSON Lines with `id` and `text`, X API pages, or CSV whose first line names a column "
     "`text`"
 )
+
+
+class FileSource:
+    """The tweets of a file, or of anything else that has a path, such as a pipe.
+
+    Args:
+        path: where it is.
+        name: the source's name that tweets carry; by default the file's without endings.
+        names: as in `read`.
+        encoding: as in `read`.
+
+    Raises:
+        SourceError: there is no such file.
+    """
+
+    def __init__(self, path: str, name: str | None = None, names: Names | None = None, encoding: str | None = None) -> None:
+        check_readable(path)
+        self.origin = path
+        # A pipe can't be read again.
+        self.cursor = FileCursor(Path(path)) if Path(path).is_file() else None
+        self._name, self._names, self._encoding = name, names, encoding
+
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Whether an address is a path: any may be one."""
+        del address
+        return True
+
+    def lines(self, after: int = 0) -> Iterator[Line]:
+        """Yield the lines behind a position: see `read`."""
+        on_open = self.cursor.watch if self.cursor else None
+        return read(self.origin, self._name, after, on_open, self._names, self._encoding)
+
+    def progress(self) -> tuple[int, int] | None:
+        """Return how many bytes were read, and the size of the file."""
+        return (self.cursor.bytes_read(), Path(self.origin).stat().st_size) if self.cursor else None
 
 
 def read(
@@ -34,8 +71,8 @@ def read(
     Args:
         path: JSON, a table with a header, or Parquet; also packed. The ending decides; without a known one the first line does.
         source: the name that tweets carry; by default the file's name without endings, or `stdin`.
-        skip: this many lines were done before; tweets of later lines only. Of a file that is one array: so many of its elements.
-        on_open: gets the open file, whose `tell()` says how far it is read; never called for standard input.
+        skip: lines that were done before: only tweets of later ones are read. Of a file that is one array: its elements.
+        on_open: called with the open file; never for standard input.
         names: how the fields are called, where the table of names does not say it; learns what it finds.
         encoding: of the text, where no mark tells it; by default UTF-8.
 

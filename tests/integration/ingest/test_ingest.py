@@ -15,10 +15,11 @@ from sqlalchemy import Engine, Row, text
 from schemas.records import Tweet
 from workers.database import get_engine
 from workers.errors import NotFound, UserError
-from workers.ingest import copy as intake
-from workers.ingest.bookmark import Bookmark
-from workers.ingest.copy import Counts
+from workers.ingest.counts import Counts
+from workers.ingest.curated import import_collection
+from workers.ingest.file_cursor import FileCursor
 from workers.ingest.readers.row import Unit
+from workers.ingest.tweets import copy_tweets
 
 AWKWARD = "tab\there, newline\nhere, backslash \\ and \\N and \\., quote \" and ', emoji 🎉, e\u0301, \x07 bell"
 
@@ -61,14 +62,14 @@ class TestTweets:
         moment = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
         tweet = Tweet(id="a\tb\\c", text=AWKWARD, source="s\n1", author="\\N", lang="", created_at=moment)
 
-        intake.copy_tweets([Line(1, tweet)], origin="file")
+        copy_tweets([Line(1, tweet)], origin="file")
 
         stored = rows(clean_database, "SELECT * FROM tweet")[0]
         assert Tweet(**{name: getattr(stored, name) for name in Tweet.model_fields}) == tweet
         assert stored.text_hash == hashlib.sha256(AWKWARD.encode()).hexdigest()
 
     def test_what_is_not_given_stays_null(self, clean_database: Engine) -> None:
-        intake.copy_tweets(tweets(1), origin="file")
+        copy_tweets(tweets(1), origin="file")
 
         stored = rows(clean_database, "SELECT author, lang, created_at, received_at FROM tweet")[0]
         assert (stored.author, stored.lang, stored.created_at) == (None, None, None)
@@ -78,15 +79,15 @@ class TestTweets:
         def said(text_: str) -> Line:
             return Line(1, Tweet(id="7", text=text_, source="s"))
 
-        assert intake.copy_tweets([said("first"), said("second")], origin="a") == Counts(read=2, inserted=1, collisions=1)
-        assert intake.copy_tweets([said("third")], origin="b") == Counts(read=1, collisions=1)
-        assert intake.copy_tweets([said("first")], origin="b") == Counts(read=1, duplicates=1)
+        assert copy_tweets([said("first"), said("second")], origin="a") == Counts(read=2, inserted=1, collisions=1)
+        assert copy_tweets([said("third")], origin="b") == Counts(read=1, collisions=1)
+        assert copy_tweets([said("first")], origin="b") == Counts(read=1, duplicates=1)
         assert [row.text for row in rows(clean_database, "SELECT text FROM tweet")] == ["first"]
 
     def test_more_than_a_batch_is_counted_as_it_goes(self, clean_database: Engine) -> None:
         told: list[Counts] = []
 
-        counts = intake.copy_tweets(tweets(12_001), origin="file", on_progress=told.append)
+        counts = copy_tweets(tweets(12_001), origin="file", on_progress=told.append)
 
         assert counts == told[-1] == Counts(read=12_001, inserted=12_001)
         assert len(told) >= 3
@@ -95,8 +96,8 @@ class TestTweets:
     def test_refused_lines_are_kept_once_with_line_field_and_reason(self, clean_database: Engine) -> None:
         lines = [*tweets(1), Line(2, rejected=Refused(2, "text", "the text is empty")), Line(3, rejected=Refused(3, None, "not JSON"))]
 
-        assert intake.copy_tweets(lines, origin="file.jsonl") == Counts(read=3, inserted=1, rejected=2)
-        intake.copy_tweets(lines, origin="file.jsonl")
+        assert copy_tweets(lines, origin="file.jsonl") == Counts(read=3, inserted=1, rejected=2)
+        copy_tweets(lines, origin="file.jsonl")
 
         kept = rows(clean_database, "SELECT origin, row_key, field, reason FROM rejected_row ORDER BY id")
         assert [tuple(row) for row in kept] == [("file.jsonl", "2", "text", "the text is empty"), ("file.jsonl", "3", None, "not JSON")]
@@ -107,11 +108,11 @@ class TestTweets:
             raise UserError("the archive is damaged")
 
         with pytest.raises(UserError, match="damaged"):
-            intake.copy_tweets(breaking(), origin="file")
+            copy_tweets(breaking(), origin="file")
         assert count(clean_database, "tweet") == 3
 
 
-class TestBookmark:
+class TestFileCursor:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
         path = tmp_path / "tweets.jsonl"
@@ -124,41 +125,41 @@ class TestBookmark:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            intake.copy_tweets(killed(), origin="file", bookmark=Bookmark(file))
+            copy_tweets(killed(), origin="file", cursor=FileCursor(file))
 
         # The last line may have held more tweets than one: it is looked at again.
-        assert Bookmark(file).position() == 4_999
+        assert FileCursor(file).position() == 4_999
 
-    def test_the_bookmark_and_the_rows_are_one_transaction(self, clean_database: Engine, file: Path) -> None:
+    def test_the_cursor_and_the_rows_are_one_transaction(self, clean_database: Engine, file: Path) -> None:
         unstorable = Line(5_001, Tweet.model_construct(id="x", text="nul \x00", source="s", author=None, lang=None, created_at=None))
 
         with pytest.raises(Exception, match="NUL"):
-            intake.copy_tweets([*tweets(5_000), unstorable], origin="file", bookmark=Bookmark(file))
+            copy_tweets([*tweets(5_000), unstorable], origin="file", cursor=FileCursor(file))
 
         assert count(clean_database, "tweet") == 5_000
-        assert Bookmark(file).position() == 4_999
+        assert FileCursor(file).position() == 4_999
 
     def test_a_file_read_to_its_end_is_read_from_its_beginning_next_time(self, clean_database: Engine, file: Path) -> None:
-        intake.copy_tweets(tweets(10), origin="file", bookmark=Bookmark(file))
+        copy_tweets(tweets(10), origin="file", cursor=FileCursor(file))
 
-        assert Bookmark(file).position() == 0
+        assert FileCursor(file).position() == 0
 
     def test_another_file_under_the_same_name_starts_anew(self, clean_database: Engine, file: Path) -> None:
         with clean_database.begin() as connection:
-            Bookmark(file).advance(connection, 42)
-        assert Bookmark(file).position() == 42
+            FileCursor(file).advance(connection, 42)
+        assert FileCursor(file).position() == 42
 
         file.write_text('{"id": "2", "text": "another"}\n')
 
-        assert Bookmark(file).position() == 0
+        assert FileCursor(file).position() == 0
 
     def interrupted(self, path: Path, read: int) -> None:
         """An ingest that was killed when so many bytes of the file were read."""
-        bookmark = Bookmark(path)
+        cursor = FileCursor(path)
         with path.open("rb", buffering=0) as raw, get_engine().begin() as connection:
-            bookmark.watch(raw)
+            cursor.watch(raw)
             raw.read(read)
-            bookmark.advance(connection, 7)
+            cursor.advance(connection, 7)
 
     @pytest.mark.parametrize(
         ("after", "position"),
@@ -180,21 +181,21 @@ class TestBookmark:
 
         path.write_bytes(after)
 
-        assert Bookmark(path).position() == position
+        assert FileCursor(path).position() == position
 
     def test_how_far_it_was_read_is_known_when_an_error_has_closed_the_file(self, clean_database: Engine, file: Path) -> None:
         file.write_bytes(b"a" * 100_000)
-        bookmark = Bookmark(file)
+        cursor = FileCursor(file)
         with file.open("rb", buffering=0) as raw:
-            bookmark.watch(raw)
+            cursor.watch(raw)
             raw.read(90_000)
         with clean_database.begin() as connection:
-            bookmark.advance(connection, 7)
-        assert Bookmark(file).position() == 7
+            cursor.advance(connection, 7)
+        assert FileCursor(file).position() == 7
 
         file.write_bytes(b"a" * 80_000 + b"b" * 20_000)
 
-        assert Bookmark(file).position() == 0
+        assert FileCursor(file).position() == 0
 
 
 PAIR = {"tweet_id": "1", "clean": "I am late.", "summary": "I am late."}
@@ -210,7 +211,7 @@ class TestCollections:
     def test_pairs_are_brought_in_under_the_files_name_and_content(self, clean_database: Engine, tmp_path: Path) -> None:
         path = write(tmp_path / "pairs.jsonl", PAIR, "", PAIR | {"tweet_id": 2})
 
-        name = intake.bring_in_collection(path, "pairs")
+        name = import_collection(path, "pairs")
 
         assert name == f"pairs.jsonl:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
         stored = rows(clean_database, "SELECT collection, position, key, text, clean, summary FROM curated ORDER BY position")
@@ -222,21 +223,21 @@ class TestCollections:
     def test_bringing_in_the_same_content_again_changes_nothing(self, clean_database: Engine, tmp_path: Path) -> None:
         path, told = write(tmp_path / "pairs.jsonl", PAIR, "{"), []
 
-        first = intake.bring_in_collection(path, "pairs", told.append)
-        second = intake.bring_in_collection(path, "pairs", told.append)
+        first = import_collection(path, "pairs", told.append)
+        second = import_collection(path, "pairs", told.append)
 
         assert first == second
         assert told == [Counts(read=2, inserted=1, rejected=1), Counts(read=2, duplicates=1, rejected=1)]
         assert (count(clean_database, "curated"), count(clean_database, "rejected_row")) == (1, 1)
 
     def test_another_content_is_another_collection(self, clean_database: Engine, tmp_path: Path) -> None:
-        first = intake.bring_in_collection(write(tmp_path / "pairs.jsonl", PAIR), "pairs")
-        second = intake.bring_in_collection(write(tmp_path / "pairs.jsonl", PAIR | {"clean": "Late."}), "pairs")
+        first = import_collection(write(tmp_path / "pairs.jsonl", PAIR), "pairs")
+        second = import_collection(write(tmp_path / "pairs.jsonl", PAIR | {"clean": "Late."}), "pairs")
 
         assert first != second
 
     def test_references_keep_the_tweet(self, clean_database: Engine, tmp_path: Path) -> None:
-        intake.bring_in_collection(write(tmp_path / "references.jsonl", REFERENCE | {"annotator": "b"}), "references")
+        import_collection(write(tmp_path / "references.jsonl", REFERENCE | {"annotator": "b"}), "references")
 
         assert tuple(rows(clean_database, "SELECT key, text, summary FROM curated")[0]) == ("1", "im late lol", "I am late.")
 
@@ -250,7 +251,7 @@ class TestCollections:
     def test_sentences_come_from_plain_text_and_from_a_column(
         self, clean_database: Engine, tmp_path: Path, name: str, lines: list[str]
     ) -> None:
-        intake.bring_in_collection(write(tmp_path / name, *lines), "sentences")
+        import_collection(write(tmp_path / name, *lines), "sentences")
 
         assert [row.clean for row in rows(clean_database, "SELECT clean FROM curated ORDER BY position")] == [
             "The bus was late.",
@@ -275,7 +276,7 @@ class TestCollections:
     ) -> None:
         path = write(tmp_path / "pairs.jsonl", PAIR, bad)
 
-        intake.bring_in_collection(path, "pairs")
+        import_collection(path, "pairs")
 
         kept = rows(clean_database, "SELECT origin, row_key, field, reason FROM rejected_row")[0]
         assert (kept.origin, kept.row_key, kept.field) == (str(path), "2", field)
@@ -285,7 +286,7 @@ class TestCollections:
         path = tmp_path / "sentences.txt"
         path.write_bytes("\ufeffThe café is open.\n".encode() + b"caf\xe9\n" + b"x" * (2**20 + 5) + b"\nIt rains.\n")
 
-        intake.bring_in_collection(path, "sentences")
+        import_collection(path, "sentences")
 
         stored = rows(clean_database, "SELECT position, clean FROM curated ORDER BY position")
         assert [tuple(row) for row in stored] == [(1, "The café is open."), (4, "It rains.")]
@@ -295,7 +296,7 @@ class TestCollections:
         path = write(tmp_path / "pairs.jsonl", {"tweet_id": "1", "clean": "x"}, "{")
 
         with pytest.raises(UserError, match=r"none of 2 lines .* line 1, summary: Field required"):
-            intake.bring_in_collection(path, "pairs")
+            import_collection(path, "pairs")
         assert count(clean_database, "rejected_row") == 2
 
     def test_a_file_of_the_wrong_kind_is_no_collection(self, clean_database: Engine, tmp_path: Path) -> None:
@@ -303,17 +304,17 @@ class TestCollections:
 
         for kind in ("references", "sentences"):
             with pytest.raises(UserError, match="none of 1 lines"):
-                intake.bring_in_collection(path, kind)
+                import_collection(path, kind)
         assert count(clean_database, "curated") == 0
 
     def test_a_missing_file_an_empty_one_and_a_folder_are_told_apart(self, clean_database: Engine, tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="no such file"):
-            intake.bring_in_collection(tmp_path / "nothing", "pairs")
+            import_collection(tmp_path / "nothing", "pairs")
         with pytest.raises(UserError, match="empty"):
-            intake.bring_in_collection(write(tmp_path / "empty"), "pairs")
+            import_collection(write(tmp_path / "empty"), "pairs")
         with pytest.raises(UserError, match="folder"):
-            intake.bring_in_collection(tmp_path, "pairs")
+            import_collection(tmp_path, "pairs")
 
     def test_a_csv_without_a_sentence_column_says_which_names_are_known(self, clean_database: Engine, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="sentence or clean or text"):
-            intake.bring_in_collection(write(tmp_path / "t.csv", "a,b", "1,2"), "sentences")
+            import_collection(write(tmp_path / "t.csv", "a,b", "1,2"), "sentences")

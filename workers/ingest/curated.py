@@ -1,0 +1,121 @@
+"""Imports files that people wrote into the table `curated`: pairs, references and sentences, and pairs that other tools wrote.
+
+Rows go by COPY into a temporary table, and from there into `curated`, where what is known already is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from schemas.forms import Form
+from schemas.synthesis import Columns
+from workers.database import copy_rows, transaction
+from workers.errors import UserError
+from workers.ingest import curated_files, pair_files, shared_ends
+from workers.ingest.counts import Counts, Reasons
+from workers.ingest.curated_files import BadLine, CuratedLine, Kind
+from workers.ingest.readers.row import place
+
+_INCOMING_CURATED = (
+    "CREATE TEMPORARY TABLE incoming_curated (position int, key text, text text, clean text, summary text, field text, reason text) "
+    "ON COMMIT DROP"
+)
+_INSERT_CURATED = """
+INSERT INTO curated (collection, position, key, text, clean, summary)
+SELECT :collection, position, key, text, clean, summary FROM incoming_curated WHERE reason IS NULL
+ON CONFLICT (collection, position) DO NOTHING
+"""
+_INSERT_REFUSED = """
+INSERT INTO rejected_row (origin, row_key, field, reason)
+SELECT :origin, key, field, reason FROM incoming_curated WHERE reason IS NOT NULL ORDER BY position
+ON CONFLICT DO NOTHING
+"""
+_COUNT = "SELECT count(*), count(reason) FROM incoming_curated"
+
+
+def import_collection(path: Path | str, kind: Kind, on_done: Callable[[Counts], None] | None = None) -> str:
+    """Copy a file of pairs, references or sentences into Postgres, so that any worker can read it; return the collection's name.
+
+    The same content is the same collection, imported once. Lines that can't be used are kept in `rejected_row`.
+
+    Args:
+        path: the file.
+        kind: what its lines are.
+        on_done: called with the numbers of lines that were read, new, known already and rejected.
+
+    Raises:
+        NotFound: there is no such file.
+        UserError: not one line can be used; the first reason is named.
+    """
+    path = Path(path)
+    return _import(path, curated_files.collection_name(path), curated_files.read(path, kind), kind, on_done)
+
+
+def import_pairs(
+    path: Path | str,
+    form: Form,
+    columns: Columns,
+    on_done: Callable[[Counts], None] | None = None,
+    encoding: str | None = None,
+    *,
+    strip_instruction: bool = False,
+) -> str:
+    """Copy a file of prompts and answers that another tool wrote, as `import_collection`; read in another way it is another collection.
+
+    Separators and stops of older formats that every row has are stripped; with `strip_instruction` so is what every prompt begins with.
+    """
+    path = Path(path)
+    collection = pair_files.collection(path, form, columns, encoding, strip_instruction=strip_instruction)
+    strip = partial(shared_ends.strip, strip_instruction=strip_instruction)
+    return _import(path, collection, pair_files.read(path, form, columns, encoding), f"rows of {form}", on_done, strip)
+
+
+def _import(
+    path: Path,
+    collection: str,
+    rows: Iterable[CuratedLine | BadLine],
+    what: str,
+    on_done: Callable[[Counts], None] | None,
+    strip: Callable[[Connection], list[str]] | None = None,
+) -> str:
+    unit, thoughts = "line", 0
+    reasons = Reasons()
+
+    def imported() -> Iterator[tuple[Any, ...]]:
+        nonlocal unit, thoughts
+        for row in rows:
+            if isinstance(row, BadLine):
+                unit = row.unit
+                reasons.note(place(row.number, row.unit, row.item), row.field, row.reason)
+                yield row.number, row.place, None, None, None, row.field, row.reason
+            else:
+                thoughts += row.thoughts
+                yield row.number, row.key, row.text, row.clean, row.summary, None, None
+
+    with transaction() as connection:
+        connection.execute(text(_INCOMING_CURATED))
+        copy_rows(connection, "COPY incoming_curated FROM STDIN", imported())
+        remarks = strip(connection) if strip else []
+        read, refused = connection.execute(text(_COUNT)).one()
+        inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount
+        connection.execute(text(_INSERT_REFUSED), {"origin": str(path)})
+    if read == refused:
+        raise UserError(_nothing_usable(path, what, f"{refused:,} {unit}s" if refused else None, reasons))
+    if thoughts:
+        remarks.append(f"A model's thoughts were taken off {thoughts:,} {'answer' if thoughts == 1 else 'answers'}.")
+    if on_done is not None:
+        counts = Counts(read=read, inserted=inserted, duplicates=read - refused - inserted, rejected=refused, reasons=reasons)
+        on_done(replace(counts, remarks=tuple(remarks)))
+    return collection
+
+
+def _nothing_usable(path: Path, what: str, refused: str | None, reasons: Reasons) -> str:
+    if refused is None:
+        return f"{path}: the file is empty, it holds no {what}"
+    return f"{path}: none of {refused} can be used as {what}. {reasons.commonest()}"
