@@ -1,4 +1,4 @@
-"""What several families of tests share: real servers in a folder that is thrown away."""
+"""Fixtures that several packages of tests share: real servers in a folder that is removed afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fault tests share: a mill of their own a module, because they stop its servers."""
+"""Fixtures of the fault tests: a mill for each module, because the tests stop its servers."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from tests.support.mill import LEASE, Mill, family, is_alive, seconds_until, send
+from tests.support.mill import LEASE, Mill, is_alive, process_tree, seconds_until, send
 from tests.support.work import Work, enqueue
 from tests.support.worker_process import wait_for
 
@@ -22,7 +22,7 @@ def test_a_job_whose_worker_is_killed_goes_on_elsewhere(mill: Mill, measured):
     mill.workers(2)
     [job] = enqueue([Work(rows=8, pause=0.2)])
     assert wait_for(lambda: started(mill, job, rows=3)), mill.log()
-    pool = family(mill.owner(job))[1:]
+    pool = process_tree(mill.owner(job))[1:]
     mill.owner(job).signal(signal.SIGKILL)
     recovered = seconds_until(lambda: mill.row(job).attempt == 2, 30)
 
@@ -83,7 +83,7 @@ def test_a_worker_that_wakes_up_after_its_lease_writes_nothing_more(mill: Mill, 
     [job] = enqueue([Work(rows=12, pause=0.25)])
     assert wait_for(lambda: started(mill, job, rows=3)), mill.log()
     zombie = mill.owner(job)
-    frozen = family(zombie)
+    frozen = process_tree(zombie)
     send(frozen, signal.SIGSTOP)
     try:
         before = mill.attempts_of_rows(job)

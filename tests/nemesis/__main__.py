@@ -1,4 +1,4 @@
-"""`python -m tests.nemesis --seed 1 --minutes 10`: a storm, and one line of JSON at its end."""
+"""Run a storm and print one line of JSON: `python -m tests.nemesis --seed 1 --minutes 10`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.nemesis import faults, storm
 from tests.nemesis.schedule import as_lines, plan
 
-FAMILIES = ("work", "summaries", "training")
+KINDS_OF_WORK = ("work", "summaries", "training")
 _EXAMPLES = """examples:
   python -m tests.nemesis --seed 1 --minutes 10
   python -m tests.nemesis --seed 1 --minutes 10 --plan          what would strike when
@@ -25,7 +25,7 @@ _EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rage, print, and return 1 where anything was violated."""
+    """Run the storm, print its outcome, and return 1 where a rule was violated."""
     faults.load_all()
     asked = _asked(arguments)
     seconds = asked.minutes * 60
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _again(asked: argparse.Namespace) -> str:
     command = f"python -m tests.nemesis --seed {asked.seed} --minutes {asked.minutes:g}"
     command += f" --faults {','.join(asked.faults)}" if set(asked.faults) != set(faults.KINDS) else ""
-    return command + (f" --work {','.join(asked.work)}" if tuple(asked.work) != FAMILIES else "")
+    return command + (f" --work {','.join(asked.work)}" if tuple(asked.work) != KINDS_OF_WORK else "")
 
 
 def _readable(summary: dict[str, object]) -> str:
@@ -88,7 +88,9 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=1.0, help="how long faults strike (default 1); healing takes up to 4 more")
     some = _some_of(sorted(faults.KINDS), "fault")
     parser.add_argument("--faults", type=some, default=sorted(faults.KINDS), metavar="A,B", help="only these (default: all)")
-    parser.add_argument("--work", type=_some_of(FAMILIES, "work"), default=list(FAMILIES), metavar="A,B", help=", ".join(FAMILIES))
+    parser.add_argument(
+        "--work", type=_some_of(KINDS_OF_WORK, "work"), default=list(KINDS_OF_WORK), metavar="A,B", help=", ".join(KINDS_OF_WORK)
+    )
     parser.add_argument("--keep", metavar="FOLDER", help="keep history, logs and data there")
     parser.add_argument("--plan", action="store_true", help="print the schedule and end")
     parser.add_argument("--json", action="store_true", help="print the line of JSON alone")

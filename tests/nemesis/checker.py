@@ -1,6 +1,6 @@
-"""Judges a storm: pure functions of its record, each of which names what is not as it must be.
+"""Check the record of a storm: pure functions, each of which yields the violations of one rule.
 
-A rule is entered in `RULES`; it yields subject and detail of each violation. What the rules stand on: a claim is an event whose commit
+A rule is entered in `RULES`; it yields subject and detail of each violation. The rules assume: a claim is an event whose commit
 has a stamp, so is every row; a process that a sample names lived at the same moment as all others of that sample.
 """
 
@@ -21,7 +21,7 @@ ENDS = FINAL | {"released", "failure", "lease expired"}
 
 @dataclass(frozen=True)
 class Violation:
-    """Something that must never be."""
+    """A rule that was broken."""
 
     rule: str
     subject: str

@@ -1,4 +1,4 @@
-"""What the storm rages over: real servers behind lines that fail, real workers, and a producer, in a folder of their own."""
+"""Run what a storm disturbs: real servers behind lines that fail, real workers, and a producer, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Cluster:
     postgres_line: Proxy
     engine: Engine
 
-    def __init__(self, folder: Path, seed: int, history: History, family: Sequence[str]) -> None:
+    def __init__(self, folder: Path, seed: int, history: History, work: Sequence[str]) -> None:
         self.folder = folder
         self.home = Home(folder / "home")
         self.history = history
@@ -49,7 +49,7 @@ class Cluster:
         self.model = folder / "tiny"
         self.census = Census(self.name)
         self.valkey, self.postgres = Valkey(self.home), Postgres(self.home)
-        self.keeper = Keeper(self.name, folder, history, self.environment, [str(history.path), str(seed), str(self.model), *family])
+        self.keeper = Keeper(self.name, folder, history, self.environment, [str(history.path), str(seed), str(self.model), *work])
         self.small_disk = False
         self._lines = contextlib.ExitStack()
 

@@ -1,4 +1,4 @@
-"""The faults of a storm, and how to make each of them.
+"""Inject the faults of a storm, and heal them.
 
 A fault is a function under `@fault`: it strikes, and returns whom it hit and how that is healed, or None when there is nobody to hit just
 now. `docs/nemesis.md` says how to add one.

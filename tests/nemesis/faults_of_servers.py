@@ -169,7 +169,7 @@ def _refuse(line: Proxy) -> Struck:
     return Struck("the line", line.forward)
 
 
-# Messages and orders
+# Messages and requests
 
 _SOME_JOBS = (
     "SELECT id, kind, queue, state FROM job WHERE remaining IS NULL AND state = ANY(:states) ORDER BY md5(id || :draw) LIMIT :limit"

@@ -1,4 +1,4 @@
-"""Who starts the workers and the producer of a storm again when they die, as the product's supervisor does."""
+"""Restart the workers and the producer of a storm when they die, as the supervisor of a stack does."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Seat:
 
 
 class Keeper:
-    """Keeps three workers and, while it is told to, a producer."""
+    """Keeps three workers running and, between `produce` and `stop_producing`, a producer."""
 
     def __init__(
         self, name: str, folder: Path, history: History, environment: Callable[[], dict[str, str]], producer: Sequence[str]

@@ -1,4 +1,4 @@
-"""The producer of a storm: `python -m tests.nemesis.load HISTORY SEED MODEL [work] [summaries] [training]`.
+"""Run the producer of a storm: `python -m tests.nemesis.load HISTORY SEED MODEL [work] [summaries] [training]`.
 
 It asks for work until SIGTERM, batch after batch. What is in a batch follows from seed and number, and so do the idempotency keys: a
 producer that is killed between two of its transactions is started again and asks for the same batch. SIGUSR1 asks for a large one.
@@ -48,11 +48,11 @@ _WORDS = ("bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "me
 class Producer:
     """Asks for work, and writes what it asks for into the history before and after."""
 
-    def __init__(self, history: Path, seed: int, model: Path, family: Sequence[str]) -> None:
+    def __init__(self, history: Path, seed: int, model: Path, work: Sequence[str]) -> None:
         self._history = History(history)
         self._seed = seed
         self._model = model
-        self._family = frozenset(family)
+        self._work = frozenset(work)
         committed = [event["batch"] for event in read(history) if event["event"] == "committed"]
         self._next = max(committed, default=-1) + 1
         self._told = threading.Event()
@@ -82,13 +82,13 @@ class Producer:
             return int(connection.execute(text("SELECT count(*) FROM job WHERE state IN ('queued', 'running')")).scalar_one())
 
     def _batch(self, number: int) -> None:
-        if "work" in self._family:
+        if "work" in self._work:
             self._ask_for_work(number, f"{self._seed}/{number}/work", list(_work_of(self._seed, number)))
         if self._large:
             self._ask_for_work(number, f"{self._seed}/{number}/large", [Work()] * LARGE)
-        if "summaries" in self._family and number % 8 == 0:
+        if "summaries" in self._work and number % 8 == 0:
             self._ask_for_summaries(number)
-        if "training" in self._family:
+        if "training" in self._work:
             self._ask_for_training(number)
         self._history.write("committed", batch=number)
         self._large = False
@@ -184,8 +184,8 @@ def prepare(model: Path) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Produce."""
-    history, seed, model, *family = arguments
-    Producer(Path(history), int(seed), Path(model), family).run()
+    history, seed, model, *work = arguments
+    Producer(Path(history), int(seed), Path(model), work).run()
 
 
 if __name__ == "__main__":

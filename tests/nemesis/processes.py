@@ -1,4 +1,4 @@
-"""Who lives below the workers of a storm: found by a mark in the environment, which children inherit whatever session they are in."""
+"""Find the processes below the workers of a storm by a mark in the environment, which children inherit in any session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the checker looks at: the history, and the tables as they stand when the storm is over."""
+"""Collect what the checker reads: the history, and the tables as they are after the storm."""
 
 from __future__ import annotations
 

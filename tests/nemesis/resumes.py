@@ -1,4 +1,4 @@
-"""One training, killed again and again: `python -m tests.nemesis.resumes --kills 50 --seed 1`.
+"""Kill one training again and again: `python -m tests.nemesis.resumes --kills 50 --seed 1`.
 
 A real worker trains with two real ranks. At random moments, some of them in the middle of a checkpoint, one of its processes or all of them
 get SIGKILL. The job must go on from its newest checkpoint each time, lose no more than an interval, leave no process behind, and in
@@ -43,7 +43,7 @@ _TAKE_UP = "UPDATE job SET failures = 0, run_after = now() WHERE id = :job AND s
 
 
 class Violated(Exception):
-    """Something that must never be."""
+    """A rule that was broken."""
 
 
 class Hunt:
@@ -266,7 +266,7 @@ def _say(line: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Hunt, print, and return 1 where anything was violated."""
+    """Run all kills, print the outcome, and return 1 where anything was violated."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Looks at processes, locks and leases while the storm rages, and writes what changed into the history."""
+"""Sample processes, locks and leases during the storm, and write what changed into the history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When which fault strikes: a pure function of the seed, so that a storm can be repeated."""
+"""Plan when which fault strikes: a pure function of the seed, so that a storm can be repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One storm from beginning to end: start all, strike as planned, heal, wait until it is quiet, and judge."""
+"""Run one storm: start all, inject faults as planned, heal them, wait until it is quiet, and check."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Storm:
         self._made: Counter[str] = Counter()
         self._nobody: Counter[str] = Counter()
 
-    def rage(self) -> Outcome:
+    def run(self) -> Outcome:
         """All of it."""
         if not self._cluster.model.exists():
             build_tiny_model(self._cluster.model)
@@ -204,10 +204,10 @@ def slowest_recovery(record: Record) -> float | None:
     return round(max((wait for wait in waits if wait is not None), default=0.0), 1) if healings else None
 
 
-def run(seed: int, seconds: float, kinds: Sequence[str], family: Sequence[str], folder: Path) -> Outcome:
+def run(seed: int, seconds: float, kinds: Sequence[str], work: Sequence[str], folder: Path) -> Outcome:
     """A storm in `folder`, with everything ended when it returns or raises."""
-    cluster = Cluster(folder, seed, History(folder / "history.jsonl"), family)
+    cluster = Cluster(folder, seed, History(folder / "history.jsonl"), work)
     try:
-        return Storm(cluster, seed, seconds, kinds).rage()
+        return Storm(cluster, seed, seconds, kinds).run()
     finally:
         cluster.close()

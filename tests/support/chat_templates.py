@@ -1,4 +1,4 @@
-"""Chat templates in the manner of the families of open models, each with a small tokenizer that knows its marks."""
+"""Chat templates as the families of open models have them, each with a small tokenizer that knows its control tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs for tests: put into the ledger, moved by hand, looked at."""
+"""Put jobs into the ledger for tests, move them by hand, and look at them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small tweetmill for fault tests: servers of its own, which a test may stop, and workers that do `tests.support.work`."""
+"""Run a small tweetmill for fault tests: servers of its own, which a test may stop, and workers that do `tests.support.work`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Mill:
     # Workers
 
     def start(self, count: int = 1, app: str = "tests.support.work:app", queue: Queue = QUEUE, **environment: str) -> list[WorkerProcess]:
-        """New workers, ready to work."""
+        """Start new workers, and wait until they are ready."""
         started = [self._begin(app, queue, **environment) for _ in range(count)]
         for worker in started:
             assert wait_for(worker.is_ready), worker.log
@@ -141,7 +141,7 @@ class Mill:
 
     @contextmanager
     def without(self, server: Server, number: signal.Signals = signal.SIGKILL) -> Iterator[None]:
-        """The server ends at once; it is back after the block."""
+        """Kill the server at once, and start it again after the block."""
         process = server.process()
         assert process is not None
         process.send_signal(number)
@@ -154,12 +154,12 @@ class Mill:
     # The ledger
 
     def row(self, job: uuid.UUID) -> Any:
-        """How a job stands."""
+        """Return the row of a job."""
         with self.engine.connect() as connection:
             return connection.execute(text("SELECT * FROM job WHERE id = :job"), {"job": job}).one()
 
     def rows(self, jobs: Sequence[uuid.UUID]) -> Sequence[Any]:
-        """How jobs stand."""
+        """Return the rows of jobs."""
         with self.engine.connect() as connection:
             return connection.execute(text("SELECT * FROM job WHERE id = ANY(:jobs)"), {"jobs": list(jobs)}).all()
 
@@ -175,7 +175,7 @@ class Mill:
             return connection.execute(text("SELECT count(*) FROM job_event WHERE event = :event"), {"event": event}).scalar_one()
 
     def tally(self, jobs: Sequence[uuid.UUID]) -> Tally:
-        """What became of `jobs`."""
+        """Count what became of `jobs`."""
         with self.engine.connect() as connection:
             row = connection.execute(text(_TALLY), {"jobs": list(jobs)}).one()
         return Tally(len(jobs), row.done, row.starts, row.rows, row.failures, row.preemptions)
@@ -186,7 +186,7 @@ class Mill:
         return self.tally(jobs)
 
     def forget(self) -> None:
-        """Take all jobs and messages away; workers stay."""
+        """Remove all jobs and messages; workers stay."""
         with self.engine.begin() as connection:
             for table in ("summary", "job", "worker"):
                 connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608
@@ -212,8 +212,8 @@ def is_alive(worker: WorkerProcess) -> bool:
     return worker.process.poll() is None
 
 
-def family(worker: WorkerProcess) -> list[psutil.Process]:
-    """A worker's main process and all below it."""
+def process_tree(worker: WorkerProcess) -> list[psutil.Process]:
+    """Return a worker's main process and its descendants."""
     main = psutil.Process(worker.process.pid)
     return [main, *main.children(recursive=True)]
 

@@ -1,4 +1,4 @@
-"""A chat server of our own on loopback: a real HTTP server that is busy, broken, slow and talks nonsense as it is told.
+"""A chat server on loopback: a real HTTP server that is busy, broken or slow, or answers nonsense, as its script says.
 
 with serving(always(Answer(429, headers={"retry-after": "1"}))) as server: ...
 """

@@ -1,4 +1,4 @@
-"""A door in front of Postgres that treats start-up options as poolers do: refuses them, swallows them, or refuses every session."""
+"""Listen in front of Postgres and treat start-up options as poolers do: refuse them, swallow them, or refuse every session."""
 
 from __future__ import annotations
 

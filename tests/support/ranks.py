@@ -1,4 +1,4 @@
-"""A training on real ranks with a tiny model, watched from outside and shot at."""
+"""A training on real ranks with a tiny model, watched from outside, and whose processes are killed."""
 
 from __future__ import annotations
 

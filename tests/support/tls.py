@@ -1,4 +1,4 @@
-"""Certificates made on the spot, and a door that speaks TLS in front of a server that does not."""
+"""Make certificates, and terminate TLS in front of a server that does not speak it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _openssl(folder: Path, *arguments: str) -> None:
 
 
 @contextmanager
-def door(context: ssl.SSLContext, socket: Path, *, postgres: bool = False) -> Iterator[int]:
+def tls_listener(context: ssl.SSLContext, socket: Path, *, postgres: bool = False) -> Iterator[int]:
     """Listen with TLS in front of a Unix socket; yields the port on 127.0.0.1. Postgres's clients ask before they speak TLS."""
 
     async def opened(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

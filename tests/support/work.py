@@ -1,4 +1,4 @@
-"""A craft for tests of the ledger: it writes rows under its attempt's fence, and misbehaves as it is told.
+"""Work for tests of the ledger: it writes rows under its attempt's fence, and fails in the way that its payload says.
 
     celery -A tests.support.work:app worker -Q upkeep
 

@@ -1,4 +1,4 @@
-"""The engine behind a door, against a real HTTP server that is busy, broken, slow and talks nonsense."""
+"""The remote engine against a real HTTP server that is busy, broken, slow and talks nonsense."""
 
 from __future__ import annotations
 

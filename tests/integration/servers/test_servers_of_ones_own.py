@@ -20,7 +20,7 @@ from deploy.migrate import grant, migrate
 from schemas.migrations import head
 from tests.conftest import Servers
 from tests.support.pooler import REFUSES, REFUSES_ALL, SWALLOWS, pooler
-from tests.support.tls import Authority, door
+from tests.support.tls import Authority, tls_listener
 from tests.support.valkey import free_port, valkey
 from workers.database import connect, transaction
 from workers.database_sessions import parse_options
@@ -291,7 +291,7 @@ def test_why_redis_does_not_answer_is_told_in_our_words(servers: Servers, tmp_pa
         port = stack.enter_context(valkey(tmp_path, {"requirepass": "right", "unixsocket": tmp_path / "s"}))
         tls = 0
         if "{tls}" in address:
-            tls = stack.enter_context(door(Authority.create(tmp_path / "ca").context_for("127.0.0.1"), tmp_path / "s"))
+            tls = stack.enter_context(tls_listener(Authority.create(tmp_path / "ca").context_for("127.0.0.1"), tmp_path / "s"))
         error = refused(changed(broker_url=address.format(port=port, tls=tls, free=free_port())))
     assert told in str(error)
     assert "CELERY_BROKER_URL" in str(error)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from deploy.health import broker_reading
 from tests.conftest import Servers
 from tests.support import work
-from tests.support.tls import Authority, door
+from tests.support.tls import Authority, tls_listener
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.app import configuration
 from workers.broker import broker_client
@@ -31,7 +31,7 @@ Environment = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Doors:
+class Listeners:
     """The servers behind TLS, under the name localhost."""
 
     redis: int
@@ -59,22 +59,22 @@ class Doors:
 
 
 @pytest.fixture(scope="module")
-def doors(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+def listeners(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
     folder = tmp_path_factory.mktemp("tls")
     right, wrong = Authority.create(folder / "right"), Authority.create(folder / "wrong")
     context = right.context_for("localhost")
     redis = Path(unquote(urlsplit(servers.broker_url).path))
     postgres = Path(parse_qs(urlsplit(servers.database_url).query)["host"][0]) / ".s.PGSQL.5432"
-    with door(context, redis) as redis_port, door(context, postgres, postgres=True) as postgres_port:
-        yield Doors(redis_port, postgres_port, right.certificate, wrong.certificate)
+    with tls_listener(context, redis) as redis_port, tls_listener(context, postgres, postgres=True) as postgres_port:
+        yield Listeners(redis_port, postgres_port, right.certificate, wrong.certificate)
 
 
-def test_a_worker_does_its_work_through_tls_alone(doors: Doors, clean_database: Engine, tmp_path: Path):
-    worker = WorkerProcess("sealed", "upkeep", tmp_path, app="tests.support.work", **doors.environment())
+def test_a_worker_does_its_work_through_tls_alone(listeners: Listeners, clean_database: Engine, tmp_path: Path):
+    worker = WorkerProcess("sealed", "upkeep", tmp_path, app="tests.support.work", **listeners.environment())
     try:
         assert wait_for(worker.is_ready), worker.log
-        ask = "from tests import work; work.enqueue([work.Work(rows=3)])"
-        told = {**os.environ, **doors.environment()}
+        ask = "from tests.support import work; work.enqueue([work.Work(rows=3)])"
+        told = {**os.environ, **listeners.environment()}
         root = Path(__file__).resolve().parents[3]
         subprocess.run([sys.executable, "-c", ask], env=told, cwd=root, check=True, timeout=60)
         assert wait_for(lambda: counted(clean_database, "SELECT count(*) FROM job WHERE state = 'done'") == 1), worker.log
@@ -91,10 +91,10 @@ def counted(engine: Engine, query: str) -> int:
         return int(connection.execute(text(query)).scalar_one())
 
 
-def test_both_servers_are_read_through_tls(doors: Doors):
-    reading = broker_reading(doors.settings())
+def test_both_servers_are_read_through_tls(listeners: Listeners):
+    reading = broker_reading(listeners.settings())
     assert reading["append_only"] is True
-    engine = connect(doors.settings().database())
+    engine = connect(listeners.settings().database())
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     engine.dispose()
@@ -104,9 +104,11 @@ WRONG_ENDS = ["the broker's authority", "the database's authority"]
 
 
 @pytest.mark.parametrize("wrong", WRONG_ENDS)
-def test_a_certificate_of_another_authority_is_refused_and_the_worker_ends_with_a_sentence(doors: Doors, tmp_path: Path, wrong: str):
+def test_a_certificate_of_another_authority_is_refused_and_the_worker_ends_with_a_sentence(
+    listeners: Listeners, tmp_path: Path, wrong: str
+):
     name = "TWEETMILL_BROKER_CA_FILE" if wrong == WRONG_ENDS[0] else "TWEETMILL_DATABASE_CA_FILE"
-    worker = WorkerProcess("deceived", "upkeep", tmp_path, **{**doors.environment(), name: str(doors.other_authority)})
+    worker = WorkerProcess("deceived", "upkeep", tmp_path, **{**listeners.environment(), name: str(listeners.other_authority)})
     try:
         assert worker.exit_code(30) == 1
     finally:
@@ -116,8 +118,8 @@ def test_a_certificate_of_another_authority_is_refused_and_the_worker_ends_with_
     assert "ready." not in worker.log
 
 
-def test_a_certificate_for_another_host_is_refused(doors: Doors):
-    elsewhere = doors.settings("127.0.0.1")
+def test_a_certificate_for_another_host_is_refused(listeners: Listeners):
+    elsewhere = listeners.settings("127.0.0.1")
     with broker_client(elsewhere) as client, pytest.raises(RedisConnectionError, match=r"certificate is not valid for '127\.0\.0\.1'"):
         client.ping()
     engine = connect(elsewhere.database())
@@ -125,8 +127,8 @@ def test_a_certificate_for_another_host_is_refused(doors: Doors):
         engine.connect()
 
 
-def test_without_a_file_only_what_the_system_trusts_is_trusted_by_celery_too(doors: Doors):
-    told = Settings(broker_url=doors.environment()["CELERY_BROKER_URL"])
+def test_without_a_file_only_what_the_system_trusts_is_trusted_by_celery_too(listeners: Listeners):
+    told = Settings(broker_url=listeners.environment()["CELERY_BROKER_URL"])
     with broker_client(told) as client, pytest.raises(RedisConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
         client.ping()
     app = Celery("sealed", set_as_current=False)

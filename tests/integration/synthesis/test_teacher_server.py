@@ -1,4 +1,4 @@
-"""A teacher behind a door: a real HTTP server that lacks what others have, says nonsense, hangs, and is busy."""
+"""A teacher on a real HTTP server that lacks what others have, says nonsense, hangs, and is busy."""
 
 from __future__ import annotations
 
