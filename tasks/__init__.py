@@ -1,4 +1,4 @@
-"""What can be asked: the Celery tasks, one family a file.
+"""The Celery tasks, one kind of job a file.
 
-A family has two doors: `enqueue(spec)` for whoever asks, and the task for the worker that answers. A body is one call of a craft.
+Each has `enqueue(spec)` for producers and the task for workers, whose body is one call of a domain package.
 """

@@ -1,6 +1,6 @@
-"""Enqueueing, as every family does it: insert the row, commit, then publish the hint.
+"""Enqueues jobs of every kind: inserts the row, commits, then publishes the message.
 
-When Redis is down the row stands all the same, and upkeep publishes it later.
+When Redis is down the row is inserted all the same, and maintenance publishes it later.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Submitted:
-    """The job, and whether it is new: False when an equal one stood in the ledger already."""
+    """A job, and whether it is new: False if an equal one existed already."""
 
     job: uuid.UUID
     new: bool
 
 
 def fingerprint(kind: str, payload: Payload, *inputs: str) -> str:
-    """The idempotency key of a deterministic job: the same work on the same inputs is one job."""
+    """Return the idempotency key of a deterministic job: the same work on the same inputs is one job."""
     body = json.dumps([kind, payload.model_dump(mode="json"), *inputs], sort_keys=True)
     return sha256(body)
 
 
 def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> Submitted:
-    """Insert one job and publish it."""
+    """Insert one job and publish it; return the existing job if there is an equal one."""
     job = ledger.NewJob(kind=kind, queue=queue.value, payload=payload, idempotency_key=idempotency_key)
     with transaction() as connection:
         new = ledger.insert(connection, [job])
@@ -51,12 +51,12 @@ def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> S
 
 
 def publish_now(queue: Queue) -> int:
-    """Publish what waits in a queue, the oldest first, as far as Redis has room for it; upkeep does the rest. Returns how many.
+    """Publish queued jobs, the oldest first, as far as the queue's share of Redis allows; return how many. Maintenance does the rest.
 
-    This is a turn of the relay, so that new jobs neither overtake old ones nor pile up in Redis.
+    This is a round of the relay, so that new jobs neither overtake old ones nor pile up in Redis.
     """
     try:
         return maintenance.supply(queue.value, pending, publish)
     except (OperationalError, RedisError, OSError, Unavailable, DBAPIError) as error:
-        logger.warning("not published now (%s): the job waits in Postgres, and the workers' upkeep publishes it", type(error).__name__)
+        logger.warning("not published now (%s): the job waits in Postgres, and the workers' maintenance publishes it", type(error).__name__)
         return 0

@@ -13,7 +13,7 @@ EVALUATE = "evaluation.evaluate"
 
 
 def enqueue(spec: EvaluationSpec) -> Submitted:
-    """Ask for an evaluation. The same model on the same set with the same prompts is one job."""
+    """Enqueue an evaluation. The same model on the same set with the same prompts is one job."""
     from workers.text.instructions import PROMPT_VERSION
 
     return submit(EVALUATE, Queue.EVALUATION, spec, fingerprint(EVALUATE, spec, PROMPT_VERSION))
@@ -21,7 +21,7 @@ def enqueue(spec: EvaluationSpec) -> Submitted:
 
 @app.task(name=EVALUATE, bind=True)  # type: ignore[untyped-decorator]
 def evaluate(task: Any, job_id: str) -> None:
-    """Score as job `job_id` says."""
+    """Evaluate as job `job_id` says."""
     from workers.evaluation import job as run
 
     attempt.run(job_id, task.request.hostname, EvaluationSpec, run.evaluate, EVALUATE)

@@ -1,4 +1,4 @@
-"""Upkeep: a task that proves that a worker answers."""
+"""Maintenance: a task that shows that a worker answers."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from workers.app import app
 
 @app.task(name="upkeep.ping")  # type: ignore[untyped-decorator]
 def ping() -> None:
-    """Do nothing: that the message was taken is the answer."""
+    """Do nothing: that it ran is the answer."""

@@ -1,4 +1,4 @@
-"""Review: make a dataset wait for it, judge a text as it is typed, and build the dataset that comes of it."""
+"""Review: open a dataset for review, check a text as it is typed, and build the reviewed dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APPLY = "review.apply"
 
 
 def open_review(dataset: int, on_progress: Callable[[int, int], None]) -> Opened:
-    """Rank a dataset's examples and let them wait for review, unless they do: here and now, since a reviewer may have no worker.
+    """Rank a dataset's examples for review, unless they are ranked. Runs in the caller: a reviewer may have no worker.
 
     Args:
         dataset: its id.
@@ -33,14 +33,14 @@ def open_review(dataset: int, on_progress: Callable[[int, int], None]) -> Opened
 
 
 def objections(prompt: str, target: str, stage: str) -> tuple[str, ...]:
-    """What the checks say against a target, in words."""
+    """Return what the checks find wrong with a target, in words."""
     from workers.review import ranking
 
     return ranking.objections(prompt, target, Stage(stage))
 
 
 def enqueue_apply(name: str, new_name: str) -> Submitted:
-    """Ask for the dataset that the review of `name` makes; the same verdicts are one job.
+    """Enqueue the build of the reviewed dataset of `name`; the same verdicts are one job.
 
     Raises:
         NotFound: there is no dataset of this name.

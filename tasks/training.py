@@ -13,7 +13,7 @@ TRAIN = "training.train"
 
 
 def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
-    """Ask for a training run. The same spec on the same examples is one job."""
+    """Enqueue a training. The same spec on the same examples is one job."""
     return submit(TRAIN, Queue.TRAINING, spec, fingerprint(TRAIN, spec, dataset_fingerprint))
 
 

@@ -28,7 +28,7 @@ from workers.redaction import redact
 from workers.settings import Settings, get_settings
 
 # However the broker's URL is written, and by whatever tool.
-TRANSPORT_ALIASES.update(redis="workers.jobs.message_guard:CarefulTransport", rediss="workers.jobs.message_guard:CarefulTransport")
+TRANSPORT_ALIASES.update(redis="workers.jobs.message_guard:GuardedTransport", rediss="workers.jobs.message_guard:GuardedTransport")
 
 # The one place where `workers` names the layer above it, as strings: Celery imports them when a worker starts.
 TASK_MODULES = (
@@ -96,7 +96,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_proc_alive_timeout": 120.0,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
-        "worker_consumer": "workers.jobs.message_guard:CarefulConsumer",
+        "worker_consumer": "workers.jobs.message_guard:GuardedConsumer",
     }
 
 

@@ -1,7 +1,7 @@
-"""What is believed of a message: the name of a task, and a job's id. Everything else that Celery reads is written anew.
+"""Rebuilds messages: takes the task's name and the job's id from one, and makes everything else that Celery reads anew.
 
 Whoever can write to Redis can put anything into a queue, and Celery and kombu trust what they find there: a header of the wrong type stops
-a worker or ends it. So none of it reaches them. `rebuild` takes the raw text of a message and returns an envelope of our own making.
+or crashes a worker. So none of it reaches them. `rebuild` takes the raw text of a message and returns an envelope of our own making.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import uuid
 from collections.abc import Callable, Container
 from typing import Any
 
-# Ours are below 1 KiB. Who commands the workers may have to name many ids.
+# Ours are below 1 KiB. A command to the workers may name many ids.
 LONGEST = 16 * 1024
 LONGEST_COMMAND = 1024 * 1024
 
-# A task of Celery's own would run other tasks, or none of ours.
+# Celery's own tasks, which could run other tasks.
 _FOREIGN = "celery."
-# The one task without a job: it proves that a worker answers.
+# The one task without a job: it shows that a worker answers.
 PING = "upkeep.ping"
 
 _LARGEST_CLOCK = 2**53
@@ -28,49 +28,49 @@ _NOTHING_MORE = {"callbacks": None, "errbacks": None, "chain": None, "chord": No
 Envelope = dict[str, Any]
 
 
-class Unusable(Exception):
-    """The message is none of ours. The text says why, in words of our own: a message may quote anything."""
+class InvalidMessage(Exception):
+    """The message is invalid. The text gives the reason in words of our own, since a message may contain anything."""
 
 
 def read_json(raw: object, longest: int) -> Any:
-    """The value of JSON text.
+    """Parse JSON.
 
     Raises:
-        Unusable: it is too long, too deep, or no JSON.
+        InvalidMessage: it is too long, too deep, or no JSON.
     """
     if not isinstance(raw, bytes | str):
-        raise Unusable("it is no text")
+        raise InvalidMessage("it is no text")
     if len(raw) > longest:
-        raise Unusable(f"it is longer than {longest} bytes")
+        raise InvalidMessage(f"it is longer than {longest} bytes")
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
-        raise Unusable("it is no JSON") from None
+        raise InvalidMessage("it is no JSON") from None
 
 
 def rebuild(raw: object, queue: str, tasks: Container[str]) -> Envelope:
-    """The message of `queue` that asks for the same task of the same job, and holds nothing else of the one that came.
+    """Return a message of `queue` for the same task and job, which contains nothing else of the one received.
 
     Args:
-        raw: JSON text as it lies in Redis, or what it was decoded to.
-        queue: where it lay. What the message says of its way is not believed.
-        tasks: names of the tasks that there are.
+        raw: JSON text as it is in Redis, or what it was decoded to.
+        queue: where it was found; the message's own routing is ignored.
+        tasks: names of the registered tasks.
 
     Raises:
-        Unusable: it names no task of ours, or no job.
+        InvalidMessage: it names no known task, or no job.
     """
     message = raw if isinstance(raw, dict) else read_json(raw, LONGEST)
     headers = _part(message, "headers")
     task = headers.get("task")
     if not isinstance(task, str) or task.startswith(_FOREIGN) or task not in tasks:
-        raise Unusable("it names no task of ours")
+        raise InvalidMessage("it names an unknown task")
     return envelope(task, _arguments(_body(message)), queue, _id_or_new(headers.get("id")))
 
 
 def envelope(task: str, arguments: list[str], queue: str, message_id: str) -> Envelope:
-    """A message as Celery writes it, with no more in it than our tasks need."""
+    """Return a message as Celery writes it, with no more in it than our tasks need."""
     body = json.dumps([arguments, {}, _NOTHING_MORE]).encode()
-    told = f"({', '.join(map(repr, arguments))}{',' * (len(arguments) == 1)})"
+    shown = f"({', '.join(map(repr, arguments))}{',' * (len(arguments) == 1)})"
     headers: dict[str, Any] = {
         "lang": "py",
         "task": task,
@@ -85,35 +85,35 @@ def envelope(task: str, arguments: list[str], queue: str, message_id: str) -> En
         "expires": None,
         "retries": 0,
         "timelimit": [None, None],
-        "argsrepr": told,
+        "argsrepr": shown,
         "kwargsrepr": "{}",
         "ignore_result": True,
         "replaced_task_nesting": 0,
         "stamped_headers": None,
         "stamps": {},
     }
-    way = {"exchange": queue, "routing_key": queue}
-    return _enclosed(body, headers, way) | {"properties": _properties(way) | {"correlation_id": message_id}}
+    routing = {"exchange": queue, "routing_key": queue}
+    return _enclosed(body, headers, routing) | {"properties": _properties(routing) | {"correlation_id": message_id}}
 
 
 def rebuild_command(raw: object, commands: Container[str]) -> Envelope:
-    """A command to workers, as Flower and `celery control` send it, with each of its parts of the type that Celery takes it for.
+    """Return a command to workers, as Flower and `celery control` send it, with each part of the type that Celery expects.
 
     Raises:
-        Unusable: it is no command, or a part has another type.
+        InvalidMessage: it is no command, or a part has another type.
     """
     message = read_json(raw, LONGEST_COMMAND)
     body = _body(message, LONGEST_COMMAND)
     method = body.get("method") if isinstance(body, dict) else None
     if not isinstance(method, str) or method not in commands:
-        raise Unusable("it is no command that there is")
+        raise InvalidMessage("it is an unknown command")
     command = {name: _checked(name, body.get(name), fits) for name, fits in _COMMAND.items()}
     clock = _part(message, "headers").get("clock")
     headers = {"clock": clock if type(clock) is int and 0 <= clock < _LARGEST_CLOCK else 0}
-    way = _part(_part(message, "properties"), "delivery_info")
-    exchange, key = way.get("exchange"), way.get("routing_key")
-    told = {"exchange": exchange if isinstance(exchange, str) else "", "routing_key": key if isinstance(key, str) else ""}
-    return _enclosed(json.dumps({"method": method, **command}).encode(), headers, told)
+    given = _part(_part(message, "properties"), "delivery_info")
+    exchange, key = given.get("exchange"), given.get("routing_key")
+    routing = {"exchange": exchange if isinstance(exchange, str) else "", "routing_key": key if isinstance(key, str) else ""}
+    return _enclosed(json.dumps({"method": method, **command}).encode(), headers, routing)
 
 
 def _is_text(value: object) -> bool:
@@ -140,7 +140,7 @@ _COMMAND: dict[str, Callable[[object], bool]] = {
 
 def _checked(name: str, value: object, fits: Callable[[object], bool]) -> object:
     if not fits(value):
-        raise Unusable(f"its {name} is not as it must be")
+        raise InvalidMessage(f"its {name} has the wrong type")
     return value
 
 
@@ -151,41 +151,41 @@ def _part(message: object, name: str) -> dict[str, Any]:
 
 def _body(message: object, longest: int = LONGEST) -> Any:
     if not isinstance(message, dict) or message.get("content-type") != "application/json":
-        raise Unusable("its body is no JSON")
+        raise InvalidMessage("its body is no JSON")
     body = message.get("body")
     if not isinstance(body, str) or len(body) > longest:
-        raise Unusable("its body is no text, or too long")
+        raise InvalidMessage("its body is no text, or too long")
     try:
         return read_json(base64.b64decode(body, validate=True), longest)
     except (binascii.Error, ValueError):
-        raise Unusable("its body is not in base64") from None
+        raise InvalidMessage("its body is not in base64") from None
 
 
 def _arguments(body: object) -> list[str]:
-    """A job's id alone, or nothing."""
+    """Return the arguments: a job's id alone, or nothing."""
     if not isinstance(body, list) or len(body) != 3 or not isinstance(body[0], list) or body[1] != {}:
-        raise Unusable("it carries something else than a job's id")
+        raise InvalidMessage("it carries more than a job's id")
     if not body[0]:
         return []
     try:
         (job,) = body[0]
         return [str(uuid.UUID(job))]
     except (ValueError, TypeError, AttributeError):
-        raise Unusable("it carries no job's id") from None
+        raise InvalidMessage("it carries no job's id") from None
 
 
 def _id_or_new(given: object) -> str:
-    """The message's own id, by which Flower knows it, if it is one."""
+    """Return the message's own id, by which Flower knows it, or a new one if it is invalid."""
     try:
         return str(uuid.UUID(given))  # type: ignore[arg-type]
     except (ValueError, TypeError, AttributeError):
         return str(uuid.uuid4())
 
 
-def _properties(way: dict[str, str]) -> dict[str, Any]:
+def _properties(routing: dict[str, str]) -> dict[str, Any]:
     return {
         "delivery_tag": str(uuid.uuid4()),
-        "delivery_info": way,
+        "delivery_info": routing,
         "delivery_mode": 2,
         "priority": 0,
         "body_encoding": "base64",
@@ -193,11 +193,11 @@ def _properties(way: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _enclosed(body: bytes, headers: dict[str, Any], way: dict[str, str]) -> Envelope:
+def _enclosed(body: bytes, headers: dict[str, Any], routing: dict[str, str]) -> Envelope:
     return {
         "body": base64.b64encode(body).decode(),
         "content-type": "application/json",
         "content-encoding": "utf-8",
         "headers": headers,
-        "properties": _properties(way),
+        "properties": _properties(routing),
     }

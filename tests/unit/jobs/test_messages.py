@@ -1,4 +1,4 @@
-"""What of a message is believed: whatever came, Celery reads an envelope of our own making or none."""
+"""Rebuilding messages: whatever came, Celery reads an envelope of our own making or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.utils.json import loads
 
-from workers.jobs.messages import LONGEST, Unusable, envelope, rebuild, rebuild_command
+from workers.jobs.messages import LONGEST, InvalidMessage, envelope, rebuild, rebuild_command
 
 JOB = "0b2f5a52-7a3e-4a53-9a8f-0b6f3f6f1c11"
 TASKS = {"training.train", "upkeep.ping"}
@@ -57,12 +57,12 @@ def test_whatever_a_header_says_the_message_is_one_of_ours_or_none(name: str, va
     message = one()
     message["headers"][name] = value
     try:
-        believed = rebuild(json.dumps(message).encode(), "training", TASKS)
-    except Unusable:
+        rebuilt = rebuild(json.dumps(message).encode(), "training", TASKS)
+    except InvalidMessage:
         assert name == "task"
         return
-    assert_is_ours(believed, "training")
-    assert job_of(believed) == [JOB]
+    assert_is_ours(rebuilt, "training")
+    assert job_of(rebuilt) == [JOB]
 
 
 @settings(max_examples=200)
@@ -70,19 +70,19 @@ def test_whatever_a_header_says_the_message_is_one_of_ours_or_none(name: str, va
 def test_whatever_a_property_says_the_message_goes_its_own_way(name: str, value: Any):
     message = one()
     message["properties"][name] = value
-    believed = rebuild(json.dumps(message).encode(), "upkeep", TASKS)
-    assert_is_ours(believed, "upkeep")
-    assert job_of(believed) == [JOB]
+    rebuilt = rebuild(json.dumps(message).encode(), "upkeep", TASKS)
+    assert_is_ours(rebuilt, "upkeep")
+    assert job_of(rebuilt) == [JOB]
 
 
 @settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=200), anything.map(json.dumps), anything.map(lambda body: json.dumps(one(body=packed(body))))))
 def test_whatever_lies_in_a_queue_it_is_read_or_refused(raw: bytes | str):
     for read in (lambda: rebuild(raw, "training", TASKS), lambda: rebuild_command(raw, COMMANDS)):
-        believed = None
-        with contextlib.suppress(Unusable):
-            believed = read()
-        assert believed is None or loads(json.dumps(believed)) == believed, "kombu reads another message than was written"
+        rebuilt = None
+        with contextlib.suppress(InvalidMessage):
+            rebuilt = read()
+        assert rebuilt is None or loads(json.dumps(rebuilt)) == rebuilt, "kombu reads another message than was written"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_whatever_lies_in_a_queue_it_is_read_or_refused(raw: bytes | str):
     ],
 )
 def test_what_names_no_task_and_no_job_of_ours_is_none(raw: bytes | str):
-    with pytest.raises(Unusable):
+    with pytest.raises(InvalidMessage):
         rebuild(raw, "training", {*TASKS, "celery.chord_unlock"})
 
 
@@ -112,8 +112,8 @@ def test_a_chain_of_calls_that_rides_along_is_left_behind():
         "chord": {"task": "x"},
         "errbacks": [1],
     }
-    believed = rebuild(json.dumps(one(body=packed([[JOB], {}, riders]))), "training", TASKS)
-    assert json.loads(base64.b64decode(believed["body"])) == [[JOB], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
+    rebuilt = rebuild(json.dumps(one(body=packed([[JOB], {}, riders]))), "training", TASKS)
+    assert json.loads(base64.b64decode(rebuilt["body"])) == [[JOB], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
 
 
 def test_flower_finds_a_message_by_the_id_that_it_was_sent_with():
@@ -127,10 +127,10 @@ def command(**parts: Any) -> bytes:
 
 def test_a_command_keeps_what_it_says():
     reply_to = {"exchange": "reply.celery.pidbox", "routing_key": "me"}
-    believed = rebuild_command(command(destination=["worker1@here"], reply_to=reply_to, ticket="t"), COMMANDS)
-    body = json.loads(base64.b64decode(believed["body"]))
+    rebuilt = rebuild_command(command(destination=["worker1@here"], reply_to=reply_to, ticket="t"), COMMANDS)
+    body = json.loads(base64.b64decode(rebuilt["body"]))
     assert (body["method"], body["destination"], body["reply_to"], body["ticket"]) == ("ping", ["worker1@here"], reply_to, "t")
-    assert believed["headers"] == {"clock": 7}
+    assert rebuilt["headers"] == {"clock": 7}
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_a_command_keeps_what_it_says():
     ],
 )
 def test_a_command_with_a_wrong_type_is_none(parts: dict[str, Any]):
-    with pytest.raises(Unusable):
+    with pytest.raises(InvalidMessage):
         rebuild_command(command(**parts), COMMANDS)
 
 
 @pytest.mark.parametrize("clock", [-1, 2**60, 1.5, "x", None, True, [1], float("inf")])
-def test_a_clock_that_is_no_count_is_not_believed(clock: Any):
+def test_a_clock_that_is_no_count_is_replaced(clock: Any):
     raw = json.loads(command())
     raw["headers"]["clock"] = clock
     assert rebuild_command(json.dumps(raw), COMMANDS)["headers"] == {"clock": 0}
