@@ -1,4 +1,4 @@
-"""An evaluation job: held-back examples in, a table with intervals out, beside the baselines."""
+"""Runs an evaluation job: scores a model and its baselines on held-back examples or references, with intervals."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, text
+from sqlmodel import Session
 
 from schemas.payloads import EvaluationSpec, Stage
 from schemas.tables.models import Model
 from workers.catalog import models
-from workers.database import session_on, transaction
+from workers.database import session
 from workers.errors import UserError
-from workers.evaluation import metrics
+from workers.evaluation import metrics, queries
 from workers.evaluation.bootstrap import difference
-from workers.evaluation.lexnorm import job as cleaning
+from workers.evaluation.lexnorm import job as lexnorm
 from workers.evaluation.metrics import Scores
 from workers.evaluation.store import store
 from workers.evaluation.systems import Row, Written, write
@@ -23,40 +23,41 @@ from workers.inference.engines import get_engine
 from workers.jobs.context import JobContext, Outcome
 
 LONG_TWEET_WORDS = 20
-"""Tweets of more words than this are where summarising means choosing: they get a table of their own."""
+"""Tweets of more words than this get a table of their own: there a summary has to choose."""
 
 
-def evaluate(attempt: JobContext, spec: EvaluationSpec) -> Outcome:
-    """Score the model of `spec` and everything that it must beat; on references of words, by ERR."""
-    with transaction() as connection, session_on(connection) as session:
-        model = models.by_id(session, spec.model_id)
-        of_words = spec.references is not None and cleaning.holds_gold(connection, spec.references)
-    return cleaning.evaluate(attempt, spec, model) if of_words else _evaluate_texts(attempt, spec, model)
+def evaluate(context: JobContext, spec: EvaluationSpec) -> Outcome:
+    """Score the model of `spec` beside its baselines: by SARI, or by ERR where the references are normalised words."""
+    with session() as opened:
+        model = models.by_id(opened, spec.model_id)
+        of_words = spec.references is not None and lexnorm.holds_gold(opened, spec.references)
+    return lexnorm.evaluate(context, spec, model) if of_words else _evaluate_texts(context, spec, model)
 
 
-def _evaluate_texts(attempt: JobContext, spec: EvaluationSpec, model: Model) -> Outcome:
-    with transaction() as connection:
-        rows = _references(connection, spec.references) if spec.references else _held_back(connection, model)
-        shots = _shots(connection, model, spec)
+def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> Outcome:
+    with session() as opened:
+        rows = _references(opened, spec.references) if spec.references else _held_back(opened, model)
+        examples = queries.shots(opened, model.dataset, model.stage, spec.few_shot, spec.seed)
+    shots = [(example.prompt_text, example.target_text) for example in examples]
     rows = rows[: spec.limit] if spec.limit else rows
     if not rows:
         raise UserError(f"model {model.name}: its dataset has no test examples; give --references FILE.jsonl")
 
     def on_step(system: str) -> None:
-        attempt.progress(system=system, rows=len(rows))
-        attempt.check()
+        context.progress(system=system, rows=len(rows))
+        context.check()
 
     written = write(get_engine(model.base, all_cores=True), model.adapter, rows, shots, Stage(model.stage), on_step)
     result = report(rows, written, spec.resamples, spec.seed)
     reference_set = spec.references or "test split"
     return Outcome(
         result=result | {"model": model.name, "references": reference_set},
-        writes=lambda connection: store(connection, attempt, model.id, reference_set, result, tuple(written.outputs)),
+        writes=lambda connection: store(connection, context, model.id, reference_set, result, tuple(written.outputs)),
     )
 
 
 def report(rows: Sequence[Row], written: Written, resamples: int, seed: int) -> dict[str, Any]:
-    """The table as JSON: one entry a system, the same for long tweets under `long`, what the guard costs, and paired differences."""
+    """Return the table as JSON: one entry for each system, the same for long tweets under `long`, the guard's cost, paired differences."""
     tweets, references = [row.tweet for row in rows], [row.reference for row in rows]
     scores = {system: metrics.score(tweets, outputs, references) for system, outputs in written.outputs.items()}
     is_long = np.array([len(tweet.split()) > LONG_TWEET_WORDS for tweet in tweets])
@@ -77,7 +78,7 @@ def _table(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[str,
 
 
 def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[str, Any]:
-    """By how much the tuned model's SARI beats each other system on the same rows: below 0 it loses."""
+    """Return by how much the tuned model's SARI is above each other system's on the same rows."""
     tuned = scores["tuned"]["sari"]
     return {
         system: {"sari": difference(tuned, of_system["sari"], resamples, seed).as_dict()}
@@ -86,41 +87,18 @@ def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[st
     }
 
 
-def _held_back(connection: Connection, model: Model) -> list[Row]:
-    """The test split of the dataset that the model learnt from.
+def _held_back(session: Session, model: Model) -> list[Row]:
+    """Return the test split of the dataset that the model was trained on.
 
     Raises:
-        UserError: the dataset was rebuilt since, so what is held back now may be what the model learnt.
+        UserError: the dataset was rebuilt since, so that its test split may hold what the model was trained on.
     """
-    now = connection.execute(text("SELECT fingerprint FROM dataset WHERE id = :dataset"), {"dataset": model.dataset}).scalar()
-    if model.dataset_fingerprint is not None and now != model.dataset_fingerprint:
+    if model.dataset_fingerprint is not None and queries.fingerprint(session, model.dataset) != model.dataset_fingerprint:
         raise UserError(f"model {model.name}: its dataset was rebuilt after it was trained; train again, or give --references FILE.jsonl")
-    rows = connection.execute(
-        text(
-            "SELECT key, prompt_text, target_text FROM example "
-            "WHERE dataset = :dataset AND split = 'test' AND stage = :stage AND origin IN ('human', 'import') ORDER BY key"
-        ),
-        {"dataset": model.dataset, "stage": model.stage},
-    )
+    rows = queries.held_back(session, model.dataset, model.stage)
     return [Row(id=row.key, tweet=row.prompt_text, reference=row.target_text) for row in rows]
 
 
-def _references(connection: Connection, collection: str) -> list[Row]:
-    rows = connection.execute(
-        text("SELECT key, text, summary FROM curated WHERE collection = :collection AND text IS NOT NULL ORDER BY position"),
-        {"collection": collection},
-    )
-    return [Row(id=row.key, tweet=row.text, reference=row.summary) for row in rows]
-
-
-def _shots(connection: Connection, model: Model, spec: EvaluationSpec) -> list[tuple[str, str]]:
-    """Examples for the few-shot prompt: curated ones that the model learnt from, else imported ones, drawn by the seed."""
-    rows = connection.execute(
-        text(
-            "SELECT prompt_text, target_text FROM example "
-            "WHERE dataset = :dataset AND split = 'train' AND stage = :stage AND origin IN ('human', 'import') "
-            "ORDER BY origin = 'human' DESC, md5(:seed || key) LIMIT :limit"
-        ),
-        {"dataset": model.dataset, "stage": model.stage, "seed": str(spec.seed), "limit": spec.few_shot},
-    )
-    return [(row.prompt_text, row.target_text) for row in rows]
+def _references(session: Session, collection: str) -> list[Row]:
+    rows = queries.references(session, collection)
+    return [Row(id=row.key, tweet=row.text or "", reference=row.summary or "") for row in rows]

@@ -1,4 +1,4 @@
-"""A training job: write the examples to a file, launch the ranks, go on from the newest checkpoint, register the model."""
+"""Runs a training job: writes the examples to a file, launches the ranks from the newest checkpoint, and registers the model."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select
 
 from schemas.payloads import Stage, TrainingSpec
+from schemas.tables.datasets import Dataset, Example
+from schemas.tables.models import Model
+from schemas.tables.tweets import RejectedRow
 from workers import files
-from workers.base_models import files as bases
+from workers.base_models.files import check, digest
 from workers.catalog import models
-from workers.database import transaction
+from workers.database import session, session_on
 from workers.errors import LeaseLost, NotFound, UserError
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.permissions import make_private
@@ -28,10 +33,11 @@ from workers.training.recorder import Recorder, attempt_folder
 
 CHECKPOINTS = "checkpoints"
 TRAIN_FILE = "train.jsonl"
+ROWS_AT_ONCE = 2000
 
 
 def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
-    """Fine-tune as `spec` says; the adapter's files are complete before the `model` row is written."""
+    """Fine-tune a base model as `spec` says; the files of the adapter are complete before the row of the model is written."""
     runs = get_settings().runs_folder / str(attempt.job)
     folder = runs / attempt_folder(attempt.number)
     make_private(folder)
@@ -66,19 +72,19 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
 
 
 def _base_sha256(base: Path) -> str:
-    """The digest of a base that lies here, after a look at its files; one of the hub is looked at when the ranks have fetched it.
+    """Return the digest of a base model in a folder, after a check of its files; empty for a hub id, which the ranks fetch and check.
 
     Raises:
-        UserError: it can't be used; no rank need start to find out.
+        UserError: it can't be used.
     """
     if not base.is_dir():
         return ""
-    bases.check(base)
-    return bases.digest(base, get_settings().models_folder)
+    check(base)
+    return digest(base, get_settings().models_folder)
 
 
 def _train_within_memory(attempt: JobContext, run: RunPayload, recorder: Recorder) -> TrainingResult:
-    """Train; when that takes too much memory, go on from the newest checkpoint in smaller bites, once."""
+    """Train; when memory runs out, resume once from the newest checkpoint with smaller micro-batches."""
     sizes = [run.spec.per_device_train_batch_size]
     try:
         return _launch(attempt, run, recorder)
@@ -99,7 +105,7 @@ _CURE = "lower max_length or lora_r, use more ranks, or take a smaller base"
 
 
 def halved(spec: TrainingSpec) -> TrainingSpec | None:
-    """The same training in smaller micro-batches, half as large where that divides; None when they can't be smaller."""
+    """Return the same training with smaller micro-batches, half as large where that divides; None when they can't be smaller."""
     size = spec.per_device_train_batch_size
     smaller = max((part for part in range(1, size // 2 + 1) if size % part == 0), default=None)
     if smaller is None:
@@ -109,7 +115,7 @@ def halved(spec: TrainingSpec) -> TrainingSpec | None:
 
 
 def _launch(attempt: JobContext, run: RunPayload, recorder: Recorder) -> TrainingResult:
-    """One start of the ranks, from the newest checkpoint on; what they end with becomes an error that the ledger understands."""
+    """Start the ranks once, from the newest checkpoint; turn what they end with into an error that the ledger understands."""
     stored = recorder.choose(checkpoints.identity(run.spec, run.train_file, run.base_sha256))
     if stored is not None:
         checkpoints.check_batch(stored.manifest, run.spec)
@@ -139,43 +145,39 @@ def _resumption(manifest: Manifest, spec: TrainingSpec) -> str:
 
 
 def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, str, int]:
-    """Render the train split to JSONL; return the dataset's id, its fingerprint, and the number of lines."""
+    """Write the training split as JSONL, ordered by key; return the dataset's id, its fingerprint, and the number of lines.
+
+    Raises:
+        NotFound: there is no such dataset.
+    """
     stage = Stage(spec.stage)
-    with transaction() as connection, train_file.open("w", encoding="utf-8") as out:
-        dataset = connection.execute(text("SELECT id, fingerprint FROM dataset WHERE name = :name"), {"name": spec.dataset}).one_or_none()
+    with session() as opened, train_file.open("w", encoding="utf-8") as out:
+        dataset = opened.exec(select(Dataset).where(Dataset.name == spec.dataset)).one_or_none()
         if dataset is None:
             raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill synthesize` builds one")
-        rows = connection.execution_options(yield_per=2000).execute(
-            text(
-                "SELECT prompt_text, target_text, origin FROM example "
-                "WHERE dataset = :dataset AND split = 'train' AND stage = :stage ORDER BY key"
-            ),
-            {"dataset": dataset.id, "stage": stage.value},
+        examples = (
+            select(Example.prompt_text, Example.target_text, Example.origin)
+            .where(Example.dataset == dataset.id, Example.split == "train", Example.stage == stage.value)
+            .order_by(col(Example.key))
+            .execution_options(yield_per=ROWS_AT_ONCE)  # a cursor of the server: the dataset may not fit into memory
         )
         count = 0
-        for row in rows:
-            prompt = [{"role": message.role, "content": message.content} for message in prompts.tuned(row.prompt_text, stage)]
-            line = json.dumps({"prompt": prompt, "completion": row.target_text}, ensure_ascii=False) + "\n"
-            repeats = spec.human_repeats if row.origin == "human" else 1
+        for prompt_text, target_text, origin in opened.exec(examples):
+            prompt = [{"role": message.role, "content": message.content} for message in prompts.tuned(prompt_text, stage)]
+            line = json.dumps({"prompt": prompt, "completion": target_text}, ensure_ascii=False) + "\n"
+            repeats = spec.human_repeats if origin == "human" else 1
             out.write(line * repeats)
             count += repeats
-    return int(dataset.id), str(dataset.fingerprint), count
+    return dataset.id, dataset.fingerprint, count
 
 
 def _keep_adapter(attempt: JobContext, spec: TrainingSpec, result: TrainingResult) -> Path:
-    """Copy the adapter to its lasting place, named by its content."""
+    """Copy the adapter to the models folder, under a name with the beginning of its digest."""
     target = get_settings().models_folder / "adapters" / f"{spec.name}-{result.sha256[:12]}"
     if not target.exists():
         with files.atomic_folder(target, target.with_name(f".{target.name}.{attempt.number}"), sync=True) as aside:
             shutil.copytree(result.adapter, aside)
     return target
-
-
-_INSERT_MODEL = """
-INSERT INTO model (name, base, method, stage, adapter_uri, adapter_sha256, dataset, job, details)
-SELECT CASE WHEN EXISTS (SELECT 1 FROM model WHERE name = :name) THEN :name || '-' || left(cast(:job AS text), 8) ELSE :name END,
-       :base, :method, :stage, :uri, :sha256, :dataset, cast(:job AS uuid), cast(:details AS jsonb)
-"""
 
 
 def _register(
@@ -187,32 +189,32 @@ def _register(
     result: TrainingResult,
     summary: dict[str, Any],
 ) -> None:
-    connection.execute(
-        text(_INSERT_MODEL),
-        {
-            "name": spec.name,
-            "base": spec.base,
-            "method": spec.method,
-            "stage": Stage(spec.stage).value,
-            "uri": str(adapter),
-            "sha256": result.sha256,
-            "dataset": dataset,
-            "job": str(attempt.job),
-            "details": json.dumps(summary | {"spec": spec.model_dump(mode="json")}),
-        },
-    )
-    rejected = [{"line": str(row.line), "field": row.field, "reason": row.reason} for row in result.rejected]
-    connection.execute(
-        text(
-            "INSERT INTO rejected_row (job, origin, row_key, field, reason) SELECT :job, :origin, row.line, row.field, row.reason "
-            "FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(line text, field text, reason text) ON CONFLICT DO NOTHING"
-        ),
-        {"job": attempt.job, "origin": spec.dataset, "rows": json.dumps(rejected)},
-    )
+    """Write the row of the model, and a row for each line that was rejected. A name that is taken gets the beginning of the job's id."""
+    rejected = [
+        {"job": attempt.job, "origin": spec.dataset, "row_key": str(row.line), "field": row.field, "reason": row.reason}
+        for row in result.rejected
+    ]
+    with session_on(connection) as opened:
+        is_taken = opened.exec(select(Model.id).where(Model.name == spec.name)).first() is not None
+        opened.execute(
+            insert(Model).values(
+                name=f"{spec.name}-{str(attempt.job)[:8]}" if is_taken else spec.name,
+                base=spec.base,
+                method=spec.method,
+                stage=Stage(spec.stage).value,
+                adapter_uri=str(adapter),
+                adapter_sha256=result.sha256,
+                dataset=dataset,
+                job=attempt.job,
+                details=summary | {"spec": spec.model_dump(mode="json")},
+            )
+        )
+        if rejected:
+            opened.execute(insert(RejectedRow).on_conflict_do_nothing(), rejected)
 
 
 def _tidy(runs: Path) -> None:
-    """Leave the logs and small files of a job that is done."""
+    """Remove checkpoints and large files of a job that is done; its logs stay."""
     shutil.rmtree(runs / CHECKPOINTS, ignore_errors=True)
     for folder in runs.glob("attempt-*"):
         launch.remove_large(folder)

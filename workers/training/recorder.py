@@ -1,4 +1,4 @@
-"""What a training leaves in Postgres while it runs: the numbers of each step, and which checkpoints there are."""
+"""Writes to Postgres what a training reports while it runs: the metrics of each step, and which checkpoints there are."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Update, func, text, update
 from sqlalchemy.exc import DBAPIError
+from sqlmodel import col, select
 
+from schemas.tables import models
 from workers import clock
-from workers.database import transaction
+from workers.database import session_on, transaction
 from workers.errors import Unavailable
 from workers.jobs.context import JobContext
 from workers.training.protocol import checkpoints
@@ -21,46 +23,47 @@ from workers.training.protocol.progress import Checkpoint, Event, ProgressReader
 
 logger = logging.getLogger(__name__)
 
-STEP_METRICS = ("loss", "tokens_per_second", "learning_rate")
+STEPUPSERT_METRICS = ("loss", "tokens_per_second", "learning_rate")
 CHECKPOINTS_KEPT = 2
 _ROWS_HELD_BACK = 30
 _AFTER_OUTAGE = 2.0  # seconds
 
-_METRICS = """
+UPSERT_METRICS = """
 INSERT INTO metric (job, step, name, value) SELECT :job, row.step, row.name, row.value
 FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(step int, name text, value float8)
 ON CONFLICT (job, step, name) DO UPDATE SET value = excluded.value
 """
-_CHECKPOINT = """
+UPSERT_CHECKPOINT = """
 INSERT INTO checkpoint (job, attempt, step, folder, manifest_sha256, world_size, zero_stage, bytes)
 VALUES (:job, :attempt, :step, :folder, :manifest_sha256, :world_size, :zero_stage, :bytes)
 ON CONFLICT (job, step) DO UPDATE SET attempt = excluded.attempt, folder = excluded.folder, manifest_sha256 = excluded.manifest_sha256,
     world_size = excluded.world_size, zero_stage = excluded.zero_stage, bytes = excluded.bytes, created_at = now(), removed_at = NULL
 """
 # By the time of the record and not by the step: what was refused at a resume may be ahead of what is made after it.
-_RETIRE = """
+RETIRE_OLD_CHECKPOINTS = """
 UPDATE checkpoint SET removed_at = now() WHERE job = :job AND removed_at IS NULL AND id NOT IN (
     SELECT id FROM checkpoint WHERE job = :job AND removed_at IS NULL ORDER BY created_at DESC, step DESC LIMIT :kept)
 """
-_KEPT = "SELECT folder, manifest_sha256 FROM checkpoint WHERE job = :job AND removed_at IS NULL"
-_REFUSE = "UPDATE checkpoint SET removed_at = now() WHERE job = :job AND folder = ANY(:folders) AND removed_at IS NULL"
-_REMOVE = "UPDATE checkpoint SET removed_at = now() WHERE job = :job AND removed_at IS NULL"
 
 
 def attempt_folder(attempt: int) -> str:
-    """Where an attempt keeps its files, in the folder of its job."""
+    """Return the name of the folder in which an attempt keeps its files, below that of its job."""
     return f"attempt-{attempt}"
 
 
 def _numbers(event: Step) -> list[dict[str, Any]]:
-    return [{"step": event.step, "name": name, "value": getattr(event, name)} for name in STEP_METRICS]
+    return [{"step": event.step, "name": name, "value": getattr(event, name)} for name in STEPUPSERT_METRICS]
 
 
 class Recorder:
-    """Records what the ranks say. While Postgres is away it holds back what it has: the lease decides for how long that may go on."""
+    """Records what the ranks report. While Postgres is away it holds the rows back: the lease decides for how long that may go on.
+
+    Args:
+        attempt: at the job.
+        folder: of the job's checkpoints.
+    """
 
     def __init__(self, attempt: JobContext, folder: Path) -> None:
-        """Args: the attempt at the job, and the folder of the job's checkpoints."""
         self._attempt = attempt
         self._folder = folder
         self._rows: list[dict[str, Any]] = []
@@ -68,7 +71,7 @@ class Recorder:
         self._not_before = 0.0
 
     def record(self, event: Event) -> None:
-        """Show an event to whoever looks at the job, store a checkpoint at once, and a step's numbers a little later.
+        """Show an event as the job's progress; store a checkpoint at once, and the metrics of steps in batches.
 
         Raises:
             LeaseLost: the job is held elsewhere.
@@ -100,17 +103,17 @@ class Recorder:
             checkpoints.prune(self._folder, kept, self._attempt.number, last)
 
     def write(self, connection: Connection) -> None:
-        """Store what is held back; a resumed run overwrites the steps that it repeats."""
+        """Store the rows that are held back; a resumed run overwrites the steps that it repeats."""
         self._store_numbers(connection, self._rows)
         for made in self._checkpoints:
-            connection.execute(text(_CHECKPOINT), self._row(made.folder, made.model_dump()))
+            connection.execute(text(UPSERT_CHECKPOINT), self._row(made.folder, made.model_dump()))
 
     def _store_numbers(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
-            connection.execute(text(_METRICS), {"job": self._attempt.job, "rows": json.dumps(rows)})
+            connection.execute(text(UPSERT_METRICS), {"job": self._attempt.job, "rows": json.dumps(rows)})
 
     def _numbers_up_to(self, manifest: Manifest) -> list[dict[str, Any]]:
-        """What the maker of a checkpoint wrote to its progress file; it may have died with some of it held back."""
+        """Return what the attempt that made a checkpoint wrote to its progress file: it may have died with rows held back."""
         said = ProgressReader(self._folder.parent / attempt_folder(manifest.attempt)).read()
         return [row for event in said if isinstance(event, Step) and event.step <= manifest.step for row in _numbers(event)]
 
@@ -119,15 +122,16 @@ class Recorder:
         return {"job": self._attempt.job, "folder": f"{self._folder.name}/{name}", **{column: made[column] for column in named}}
 
     def _retire(self, connection: Connection) -> set[str]:
-        connection.execute(text(_RETIRE), {"job": self._attempt.job, "kept": CHECKPOINTS_KEPT})
+        connection.execute(text(RETIRE_OLD_CHECKPOINTS), {"job": self._attempt.job, "kept": CHECKPOINTS_KEPT})
         return set(self._known(connection))
 
     def _known(self, connection: Connection) -> dict[str, str]:
-        rows = connection.execute(text(_KEPT), {"job": self._attempt.job})
-        return {Path(row.folder).name: row.manifest_sha256 for row in rows}
+        kept = select(models.Checkpoint).where(models.Checkpoint.job == self._attempt.job, col(models.Checkpoint.removed_at).is_(None))
+        with session_on(connection) as session:
+            return {Path(row.folder).name: row.manifest_sha256 for row in session.exec(kept)}
 
     def choose(self, identity: str) -> checkpoints.Stored | None:
-        """Where this attempt goes on from. The job's log tells why newer checkpoints were refused.
+        """Return the checkpoint from which this attempt resumes, if any. The job's log says why newer ones were refused.
 
         The chosen one is recorded, in case that its maker died before it could, and so are the numbers of the steps before it; the
         refused ones will be removed.
@@ -146,14 +150,18 @@ class Recorder:
             self._refuse(connection, [name for name, _ in choice.refused])
             if (stored := choice.checkpoint) is not None:
                 described = {**stored.manifest.model_dump(), "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes}
-                connection.execute(text(_CHECKPOINT), self._row(stored.folder.name, described))
+                connection.execute(text(UPSERT_CHECKPOINT), self._row(stored.folder.name, described))
                 self._store_numbers(connection, self._numbers_up_to(stored.manifest))
         return choice.checkpoint
 
     def _refuse(self, connection: Connection, names: Sequence[str]) -> None:
         folders = [f"{self._folder.name}/{name}" for name in names]
-        connection.execute(text(_REFUSE), {"job": self._attempt.job, "folders": folders})
+        connection.execute(self._removal().where(col(models.Checkpoint.folder).in_(folders)))
 
     def remove_all(self, connection: Connection) -> None:
-        """Say that the job's checkpoints are gone: it is done."""
-        connection.execute(text(_REMOVE), {"job": self._attempt.job})
+        """Record that the job's checkpoints are removed, once it is done."""
+        connection.execute(self._removal())
+
+    def _removal(self) -> Update:
+        mine = update(models.Checkpoint).where(col(models.Checkpoint.job) == self._attempt.job, col(models.Checkpoint.removed_at).is_(None))
+        return mine.values(removed_at=func.now())

@@ -1,4 +1,4 @@
-"""An evaluation job on references of words: the ERR of a model that cleans, beside leaving all as it is and replacing by dictionary."""
+"""Runs an evaluation job on normalised words: the ERR of a model that cleans, beside a dictionary and the tweets as they are."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlmodel import Session
 
 from schemas.payloads import EvaluationSpec, Stage
 from schemas.tables.models import Model
-from workers.database import transaction
+from workers.database import session
 from workers.errors import UserError
-from workers.evaluation import baselines
+from workers.evaluation import baselines, queries
 from workers.evaluation.lexnorm.error_reduction import (
     Counts,
     Dictionary,
@@ -38,22 +38,19 @@ class _Row:
     clean: str
 
 
-def holds_gold(connection: Connection, collection: str) -> bool:
-    """Whether a collection's references are `{id, messy, clean}`, for ERR, and not `{id, text, summary}`.
+def holds_gold(session: Session, collection: str) -> bool:
+    """Return whether a collection's references are `{id, messy, clean}`, for ERR, and not `{id, text, summary}`.
 
     Raises:
         UserError: it holds both.
     """
-    kinds = connection.execute(
-        text("SELECT DISTINCT summary IS NULL AS of_words FROM curated WHERE collection = :collection"), {"collection": collection}
-    )
-    found = set(kinds.scalars())
+    found = queries.kinds(session, collection)
     if len(found) > 1:
         raise UserError(f"{collection}: some lines are {{id, text, summary}}, others {{id, messy, clean}}: put them into two files")
     return found == {True}
 
 
-def evaluate(attempt: JobContext, spec: EvaluationSpec, model: Model) -> Outcome:
+def evaluate(context: JobContext, spec: EvaluationSpec, model: Model) -> Outcome:
     """Score the model of `spec` word by word.
 
     Raises:
@@ -62,25 +59,25 @@ def evaluate(attempt: JobContext, spec: EvaluationSpec, model: Model) -> Outcome
     assert spec.references is not None
     if model.stage != Stage.CLEAN:
         raise UserError(f"model {model.name} writes summaries: references of messy and clean are for a model of the stage clean")
-    with transaction() as connection:
-        rows = _gold_rows(connection, spec.references)
-        learnt_from = _gold_rows(connection, spec.train_references) if spec.train_references else []
-        pairs = _pairs_learnt(connection, model)
+    with session() as opened:
+        rows = _gold_rows(opened, spec.references)
+        learnt_from = _gold_rows(opened, spec.train_references) if spec.train_references else []
+        pairs = [_Row(row.prompt_text, row.target_text) for row in queries.learnt_from(opened, model.dataset, model.stage)]
     rows = rows[: spec.limit] if spec.limit else rows
-    attempt.progress(system="tuned", rows=len(rows))
-    attempt.check()
+    context.progress(system="tuned", rows=len(rows))
+    context.check()
     outputs, cost = write_tuned(get_engine(model.base, all_cores=True), model.adapter, [row.messy for row in rows], Stage.CLEAN)
-    attempt.progress(system="baselines", rows=len(rows))
-    attempt.check()
+    context.progress(system="baselines", rows=len(rows))
+    context.check()
     result = report(rows, outputs, learnt_from, pairs, spec)
     result |= {"guard": cost.as_dict(), "model": model.name, "references": spec.references}
-    return Outcome(result=result, writes=lambda connection: store(connection, attempt, model.id, spec.references or "", result, SYSTEMS))
+    return Outcome(result=result, writes=lambda connection: store(connection, context, model.id, spec.references or "", result, SYSTEMS))
 
 
 def report(
     rows: Sequence[_Row], outputs: dict[str, list[str]], learnt_from: Sequence[_Row], pairs: Sequence[_Row], spec: EvaluationSpec
 ) -> dict[str, Any]:
-    """The table as JSON: one entry a system, what the dictionary was learnt from, and by how much the model is above each baseline.
+    """Return the table as JSON: one entry for each system, what the dictionary was learnt from, and the model's margin over each.
 
     Args:
         rows: the references.
@@ -119,25 +116,12 @@ def _gold(rows: Sequence[_Row]) -> list[Gold]:
     return [Gold.of(row.messy, row.clean) for row in rows]
 
 
-def _gold_rows(connection: Connection, collection: str) -> list[_Row]:
-    """The rows of a collection.
+def _gold_rows(session: Session, collection: str) -> list[_Row]:
+    """Return the rows of a collection.
 
     Raises:
         UserError: they are no gold.
     """
-    if not holds_gold(connection, collection):
+    if not holds_gold(session, collection):
         raise UserError(f"{collection}: lines of id, messy, clean are needed here")
-    rows = connection.execute(text("SELECT text, clean FROM curated WHERE collection = :name ORDER BY position"), {"name": collection})
-    return [_Row(row.text, row.clean) for row in rows]
-
-
-def _pairs_learnt(connection: Connection, model: Model) -> list[_Row]:
-    """The curated and imported pairs that the model learnt from; made-up noise is no evidence of what people write."""
-    rows = connection.execute(
-        text(
-            "SELECT prompt_text, target_text FROM example "
-            "WHERE dataset = :dataset AND split = 'train' AND stage = :stage AND origin IN ('human', 'import') ORDER BY key"
-        ),
-        {"dataset": model.dataset, "stage": model.stage},
-    )
-    return [_Row(row.prompt_text, row.target_text) for row in rows]
+    return [_Row(row.text or "", row.clean or "") for row in queries.references(session, collection)]
