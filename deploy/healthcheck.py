@@ -9,13 +9,13 @@ import socket
 import sys
 
 from deploy.health import live_workers
-from workers.errors import tell_last_error
+from workers.errors import report_uncaught
 from workers.settings import get_settings
 
 
 def main() -> int:
     """Return 0 when a worker of this host was seen within half a minute, else 1."""
-    sys.excepthook = tell_last_error  # what is said here, Docker shows
+    sys.excepthook = report_uncaught  # what is said here, Docker shows
     host = socket.gethostname()
     return 0 if any(worker["name"].endswith(f"@{host}") for worker in live_workers(get_settings())) else 1
 

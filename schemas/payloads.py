@@ -63,7 +63,7 @@ class NoiseFitSpec(Payload):
 
 
 class NoiseGaugeSpec(Payload):
-    """Ask a classifier to tell noised clean texts from the tweets that they were written from."""
+    """Train a classifier to tell noised clean texts from the tweets that they were written from."""
 
     pairs: str | None = Field(default=None, description="collection of curated pairs; default: all that were imported")
     source: str | None = Field(default=None, description="the noise is fitted to tweets of this source; default: all")

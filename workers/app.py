@@ -22,7 +22,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from schemas.payloads import Queue
 from workers import logs
-from workers.errors import SettingsError, tell_last_error
+from workers.errors import SettingsError, report_uncaught
 from workers.permissions import UMASK
 from workers.redaction import redact
 from workers.settings import Settings, get_settings
@@ -124,7 +124,7 @@ class LazyCelery(Celery):  # type: ignore[misc]
             self._preconf.update(configuration(get_settings()))
         except SettingsError:
             # Celery's commands let it through, whose traceback says nothing that helps.
-            sys.excepthook = tell_last_error
+            sys.excepthook = report_uncaught
             raise
         return super()._load_config()
 
@@ -149,7 +149,7 @@ def pending(queue: str) -> int:
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _set_up_logging(**_: object) -> None:
-    sys.excepthook = tell_last_error
+    sys.excepthook = report_uncaught
     logs.set_up(get_settings().log_json)
 
 

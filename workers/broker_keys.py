@@ -43,7 +43,7 @@ def misplaced(client: Redis, among: Container[str] | None = None) -> list[str]:
     return [key for (key, _), answer in zip(keys, answers, strict=True) if "WRONGTYPE" in str(answer) and isinstance(answer, Exception)]
 
 
-def mend(client: Redis) -> list[str]:
+def remove_misplaced(client: Redis) -> list[str]:
     """Remove the misplaced keys, as far as our user of Redis may; return which."""
     return [key for key in misplaced(client) if _removed(client, key)]
 

@@ -46,8 +46,8 @@ class LeaseLost(TweetmillError):
     """Another attempt holds this job now, so this one stops and writes nothing."""
 
 
-def tell_last_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say in one line what ended the process, or show how it came to what nobody foresaw; for `sys.excepthook`."""
+def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the error that ends the process: one of ours in a line, another with its traceback; for `sys.excepthook`."""
     from workers.redaction import show_traceback
 
     if isinstance(error, TweetmillError):

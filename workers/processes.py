@@ -1,6 +1,6 @@
 """Identify processes for good, list those below one, and tie their lives together; on Linux by /proc and prctl.
 
-Process ids are used again, and so are ticks after the machine was started anew: the kernel's boot id tells its starts apart.
+Process ids are used again, and so are ticks after the machine was started anew: the kernel's boot id distinguishes its starts.
 
 torchrun puts each rank in a session of its own, so a signal to the launcher's process group misses it. What reaches all of them is
 PR_SET_PDEATHSIG, which asks the kernel for a signal when the parent dies, and PR_SET_CHILD_SUBREAPER, which makes orphans ours.

@@ -308,6 +308,6 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        told = error.errors(include_input=False, include_url=False, include_context=False)
-        wrong = ((one["loc"], one["msg"].removeprefix("Value error, ").replace("Input should", "it should")) for one in told)
+        errors = error.errors(include_input=False, include_url=False, include_context=False)
+        wrong = ((one["loc"], one["msg"].removeprefix("Value error, ").replace("Input should", "it should")) for one in errors)
         raise SettingsError("; ".join(f"{_as_typed(place)}: {message}" if place else message for place, message in wrong)) from None

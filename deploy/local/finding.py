@@ -65,7 +65,7 @@ def marked(home: Path) -> dict[str, psutil.Process]:
 
 
 def supervisor_of(home: Home) -> psutil.Process | None:
-    """Return the supervisor of this home: by its record or, where that tells nothing, by the lock that it holds."""
+    """Return the supervisor of this home: by its record or, without one, by the lock that it holds."""
     return find(home.supervisor_file) or next(iter(holders(home.lock_file)), None)
 
 

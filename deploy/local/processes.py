@@ -203,7 +203,7 @@ class Kept:
         """Note which process it is, for whoever looks after a crash.
 
         Raises:
-            OSError: it can't be written; the mark in the process's environment tells as much.
+            OSError: it can't be written; the mark in the process's environment serves instead.
         """
         if self.process is not None:
             note(self.record, self.process.pid)

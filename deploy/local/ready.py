@@ -1,4 +1,4 @@
-"""Tell which workers of a stack take jobs already."""
+"""Find out which workers of a stack take jobs already."""
 
 from __future__ import annotations
 

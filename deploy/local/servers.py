@@ -38,7 +38,7 @@ class Server(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
         ...
 
     @property
@@ -87,7 +87,7 @@ class Valkey:
         return self.home.run / "valkey.json"
 
     def process(self) -> psutil.Process | None:
-        """Return the running server, by its record or, where that tells nothing, by its socket and its folder."""
+        """Return the running server, by its record or, without one, by its socket and its folder."""
         return find(self.record) or listener(self.socket) or at_work_in(self.home.valkey, _VALKEY)
 
     def start(self) -> None:
@@ -179,7 +179,7 @@ class Postgres:
         return self.home.run / "postgres.json"
 
     def process(self) -> psutil.Process | None:
-        """Return the running server, by its record or, where that tells nothing, by its socket and its folder."""
+        """Return the running server, by its record or, without one, by its socket and its folder."""
         return find(self.record) or listener(self.sockets / postgres.SOCKET) or at_work_in(self.home.postgres, _POSTGRES)
 
     def start(self) -> None:

@@ -50,8 +50,8 @@ def _in_words(error: Exception) -> str:
 def undisturbed(report: Report) -> Report:
     """Return a report that never raises: on a full disk or without a terminal the work goes on all the same."""
 
-    def tell(message: str) -> None:
+    def safely(message: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             report(message)
 
-    return tell
+    return safely

@@ -31,7 +31,7 @@ from deploy.local.servers import Postgres, Server, Valkey, last_line
 from deploy.local.steps import Report, Steps, undisturbed
 from deploy.worker import worker_command
 from schemas.payloads import Queue
-from workers.errors import Unavailable, tell_last_error
+from workers.errors import Unavailable, report_uncaught
 from workers.permissions import UMASK, discard
 from workers.settings import Settings, get_settings
 
@@ -234,7 +234,7 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args(arguments)
-    sys.excepthook = tell_last_error
+    sys.excepthook = report_uncaught
     os.umask(UMASK)
     settings = get_settings()
     home = Home(settings.home)

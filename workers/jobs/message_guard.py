@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import DataError, ResponseError
 
 from schemas.payloads import Queue
-from workers.broker_keys import mend
+from workers.broker_keys import remove_misplaced
 from workers.jobs import messages
 from workers.jobs.messages import InvalidMessage
 
@@ -63,7 +63,7 @@ def _is_wrong_type(error: ResponseError) -> bool:
 
 def _has_removed(client: Redis) -> bool:
     """Delete our keys that hold a value of the wrong type; return whether there was any."""
-    removed = mend(client)
+    removed = remove_misplaced(client)
     for key in removed:
         dropped.add(f"{key} held a value of the wrong type")
     return bool(removed)

@@ -43,7 +43,7 @@ def redis_findings(reading: RedisReading, settings: Settings) -> list[Finding]:
         redis_checks.visibility(reading, settings),
         clock_of(reading.product, reading.clock_ahead),
     ]
-    if not settings.allow_old_redis and not redis_checks.may_be_mended(reading):
+    if not settings.allow_old_redis and not redis_checks.may_be_patched(reading):
         lasting.append(redis_checks.old_release(reading))
     passing = [redis_checks.disk_of_redis(reading), redis_checks.memory_of_redis(reading)]
     return _findings(lasting, passing)

@@ -49,10 +49,10 @@ def read_database(settings: Settings, clock: Clock = time.time) -> DatabaseReadi
     engine = connect(settings.database(), statement_timeout=5, pool_size=1)
     try:
         with engine.connect() as connection:
-            told = dict(connection.execute(text(_ASK_DATABASE)).mappings().one())
+            answer = dict(connection.execute(text(_ASK_DATABASE)).mappings().one())
             ahead = clock_ahead(lambda: float(connection.execute(text(_ASK_TIME)).scalar_one()), clock)
-        told["version"] = str(told["version"]).split()[0]
-        return DatabaseReading(**told, revision=current(engine), head=head(), clock_ahead=ahead)
+        answer["version"] = str(answer["version"]).split()[0]
+        return DatabaseReading(**answer, revision=current(engine), head=head(), clock_ahead=ahead)
     finally:
         engine.dispose()
 

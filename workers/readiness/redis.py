@@ -103,12 +103,12 @@ def old_release(reading: RedisReading) -> str | None:
     releases = ", ".join(f"{series[0]}.{series[1]}.{first}" for series, first in fixed.items())
     return (
         f"{reading.product} {reading.version} is open to CVE-2025-49844 (a script may run any code): bring it to {releases} or newer, "
-        "or set TWEETMILL_ALLOW_OLD_REDIS=true if your distribution has mended it under the old number"
+        "or set TWEETMILL_ALLOW_OLD_REDIS=true if your distribution has patched it under the old number"
     )
 
 
-def may_be_mended(reading: RedisReading) -> bool:
-    """Return whether a distribution or a service may have mended an old release under its number.
+def may_be_patched(reading: RedisReading) -> bool:
+    """Return whether a distribution or a service may have patched an old release under its number.
 
     Either runs it from where packages are installed, or does not say from where. What lies elsewhere somebody put there by hand.
     """

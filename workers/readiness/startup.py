@@ -66,8 +66,8 @@ def ask_redis(settings: Settings, clock: Clock = time.time, *, agreeing: bool = 
                 return reading
             return replace(reading, visibility_timeout=agree(client, settings.visibility_timeout))
     except NoPermissionError as error:
-        told = first_line(error)
-        raise NotReady(f"the Redis user may do too little ({told}): give it the rights of deploy/redis/users.acl.in") from None
+        reason = first_line(error)
+        raise NotReady(f"the Redis user may do too little ({reason}): give it the rights of deploy/redis/users.acl.in") from None
     except (RedisError, OSError, UnicodeError) as error:
         raise _no_answer("Redis", of_redis(error)) from None
 

@@ -35,7 +35,7 @@ def reading(**changes: object) -> RedisReading:
         ("Redis", "unstable"),
     ],
 )
-def test_a_mended_release_is_taken(product: str, version: str):
+def test_a_patched_release_is_taken(product: str, version: str):
     assert old_release(reading(product=product, version=version)) is None
 
 
