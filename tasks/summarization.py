@@ -44,6 +44,6 @@ def enqueue(spec: SummarizationSpec, idempotency_key: str | None = None) -> Subm
 @app.task(name=SUMMARIZE_SHARD, bind=True)  # type: ignore[untyped-decorator]
 def summarize_shard(task: Any, job_id: str) -> None:
     """Summarise the tweets of shard `job_id`."""
-    from workers.inference import job as shards
+    from workers.inference import job
 
-    attempt.run(job_id, task.request.hostname, ShardSpec, shards.summarize, SUMMARIZE_SHARD)
+    attempt.run(job_id, task.request.hostname, ShardSpec, job.summarize, SUMMARIZE_SHARD)

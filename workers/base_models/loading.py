@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workers.base_models import files as bases
-from workers.base_models.files import UnusableBase
+from workers.base_models.files import UnusableBase, check
 from workers.errors import NotFound, TweetmillError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def fetch(base: str) -> Path:
     folder = Path(base)
     if not folder.is_dir():
         folder = _from_hub(base)
-    bases.check(folder)
+    check(folder)
     return folder
 
 

@@ -16,7 +16,7 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import engines
-from workers.inference import job as shards
+from workers.inference.job import summarize
 from workers.ingest.tweets import copy_tweets
 from workers.jobs import attempt, maintenance
 from workers.jobs.context import JobContext, Outcome
@@ -138,7 +138,7 @@ def test_equal_tweets_are_computed_once_and_stored_for_each(clean_database: Engi
 
 
 def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "_FLUSH", 3)
+    monkeypatch.setattr("workers.inference.job._FLUSH", 3)
     job = ask(model)
     shard = rows(clean_database, "SELECT id FROM job WHERE parent = :job", job=job)[0].id
 
@@ -151,7 +151,7 @@ def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engi
                 raise Killed
 
         monkeypatch.setattr(running, "check", check)
-        return shards.summarize(running, spec)
+        return summarize(running, spec)
 
     with pytest.raises(Killed):
         attempt.run(str(shard), "first", ShardSpec, killed_after_two_flushes)
@@ -161,7 +161,7 @@ def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engi
     with clean_database.begin() as connection:
         connection.execute(text("UPDATE job SET lease_until = now() - interval '1 second' WHERE id = :shard"), {"shard": shard})
         assert maintenance.reap(connection) == [shard]
-    attempt.run(str(shard), "second", ShardSpec, shards.summarize)
+    attempt.run(str(shard), "second", ShardSpec, summarize)
 
     after = {row.tweet: row for row in summaries(clean_database)}
     assert len(after) == 10
@@ -171,7 +171,7 @@ def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engi
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing_more(clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "_FLUSH", 3)
+    monkeypatch.setattr("workers.inference.job._FLUSH", 3)
     job = ask(model)
     shard = rows(clean_database, "SELECT id FROM job WHERE parent = :job", job=job)[0].id
 
@@ -182,7 +182,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(clean_database: Engine
                     connection.execute(text("UPDATE job SET attempt = attempt + 1 WHERE id = :shard"), {"shard": shard})
 
         monkeypatch.setattr(running, "check", check)
-        return shards.summarize(running, spec)
+        return summarize(running, spec)
 
     attempt.run(str(shard), "zombie", ShardSpec, taken_over_after_the_first_flush)
 

@@ -214,10 +214,10 @@ def test_a_request_that_hangs_keeps_no_process_from_leaving() -> None:
     script = (
         "import sys, httpx\n"
         "from workers.inference.remote.worker_threads import as_they_come\n"
-        "from workers.inference.remote.concurrency import Gate\n"
+        "from workers.inference.remote.concurrency import ConcurrencyLimiter\n"
         "body = {'messages': [{'content': ''}]}\n"
         "def tick():\n    raise SystemExit(7)\n"
-        "list(as_they_come(lambda url: httpx.post(url, json=body, timeout=60), [sys.argv[1]], Gate(1), 1, tick))\n"
+        "list(as_they_come(lambda url: httpx.post(url, json=body, timeout=60), [sys.argv[1]], ConcurrencyLimiter(1), 1, tick))\n"
     )
     with serving(always(Answer(wait=20))) as server:
         began = time.monotonic()

@@ -19,8 +19,7 @@ from transformers import AutoTokenizer
 
 from schemas.payloads import Stage
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
-from workers.base_models import files as bases
-from workers.base_models import loading as base_model
+from workers.base_models import files, loading
 from workers.base_models.files import BaseRecord, UnusableAdapter, UnusableBase, check, digest
 from workers.errors import NotFound, UserError
 from workers.inference.engine import Sampling
@@ -176,7 +175,7 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no base model at"):
         check(tmp_path / "nowhere")
     with pytest.raises(NotFound, match="no base model at"):
-        base_model.fetch("not/a/hub/id")
+        loading.fetch("not/a/hub/id")
 
 
 def test_memory_that_is_short_is_nobodys_fault(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +184,7 @@ def test_memory_that_is_short_is_nobodys_fault(base: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", fails)
     with pytest.raises(torch.OutOfMemoryError):
-        base_model.load_model(base, AutoTokenizer.from_pretrained(base), torch.float32)
+        loading.load_model(base, AutoTokenizer.from_pretrained(base), torch.float32)
 
 
 def test_a_digest_is_of_the_weights_and_not_of_names_and_times(base: Path, tmp_path: Path) -> None:
@@ -256,6 +255,6 @@ def test_an_adapter_of_an_earlier_version_is_taken_with_a_warning(base: Path, ad
 
 
 def test_a_damaged_record_is_refused(base: Path, adapter: Path) -> None:
-    (adapter / bases.RECORD).write_text("{")
+    (adapter / files.RECORD).write_text("{")
     with pytest.raises(UnusableAdapter, match=r"base\.json can't be read"):
         TransformersEngine(str(base), device="cpu", dtype="float32").generate(PROMPTS, Sampling(8), adapter)

@@ -19,7 +19,7 @@ from workers.inference.engine import EngineError
 from workers.inference.remote import dialect
 from workers.inference.remote.client import Backoff, ChatServer, Meter, Request
 from workers.inference.remote.completions import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, Usage, read, sentence
-from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.error_reading import complaint
 from workers.inference.remote.errors import PromptError, refused
 from workers.inference.remote.transport import LedAway, Unreadable, decoded, onward
@@ -422,7 +422,7 @@ def test_whatever_comes_over_the_wire_is_a_completion_or_an_error_of_ours(explor
         answers[:] = [Answer(status, content, headers)]
         meter = Meter()
         try:
-            found = asking.complete(Request("model", (Message("user", "the tram"),), 20), Gate(1), meter)
+            found = asking.complete(Request("model", (Message("user", "the tram"),), 20), ConcurrencyLimiter(1), meter)
         except (PromptError, EngineError) as error:
             assert showable(str(error), one_line=True) == str(error)  # noqa: PT017 - both ways of ending are right
         else:

@@ -1,4 +1,4 @@
-"""The engine in this process: a Hugging Face model loaded once and kept warm, on CUDA where there is one, else on the CPU.
+"""Generates in this process: a Hugging Face model loaded once and kept warm, on CUDA where there is one, else on the CPU.
 
 torch and transformers are imported when an engine is built, never when this module is.
 """
@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.chat import Prompt
-from workers.base_models import files as bases
-from workers.base_models import loading as base_model
-from workers.base_models import precision
+from workers.base_models import files, loading, precision
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
 from workers.base_models.precision import AskedDtype
@@ -177,16 +175,16 @@ class TransformersEngine:
         return Generation(texts, tokens_in=len(prompt), tokens_out=sum(map(len, alternatives)))
 
     def _read_base(self) -> None:
-        self._folder = base_model.fetch(self._base)
-        self._tokenizer = base_model.load_tokenizer(self._folder)
+        self._folder = loading.fetch(self._base)
+        self._tokenizer = loading.load_tokenizer(self._folder)
         self._chat = chat_format(self._tokenizer)
         self._begins_word = None
         # Of the files that are loaded now: an adapter may come when they are others.
-        self._sha256 = bases.digest(self._folder, self._digests)
+        self._sha256 = files.digest(self._folder, self._digests)
         self._load_base()
 
     def _load_base(self) -> None:
-        model = base_model.load_model(self._folder, self._tokenizer, self._dtype)
+        model = loading.load_model(self._folder, self._tokenizer, self._dtype)
         self._model = model.to(self._device).eval()
         ends = model.generation_config.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
@@ -209,7 +207,7 @@ class TransformersEngine:
             except Exception as error:
                 # A half-merged model must never answer, so the base is read anew.
                 self._load_base()
-                if base_model.is_of_machine(error):
+                if loading.is_of_machine(error):
                     raise EngineError(f"the adapter {adapter.name!r} can't be merged here: {type(error).__name__}") from error
                 said = " ".join(str(error).split())[:300]
                 raise UnusableAdapter(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {said}") from error
@@ -217,11 +215,11 @@ class TransformersEngine:
 
     def _match_base(self, adapter: Path) -> None:
         """Make sure that the adapter goes on these weights; where the base's files are others by now, on those."""
-        record = bases.BaseRecord.read(adapter)
-        if record is not None and record.sha256 != self._sha256 != bases.digest(base_model.fetch(self._base), self._digests):
+        record = files.BaseRecord.read(adapter)
+        if record is not None and record.sha256 != self._sha256 != files.digest(loading.fetch(self._base), self._digests):
             logger.info("engine: the weights of the base %s are others by now: reading them", self._base)
             self._read_base()
-        bases.check_record(adapter, record, self._base, self._sha256)
+        files.check_record(adapter, record, self._base, self._sha256)
 
     def _merge(self, adapter: Path) -> None:
         from peft import PeftModel

@@ -1,4 +1,4 @@
-"""A server that speaks the OpenAI chat API, seen as one that is busy, slow, restarted and wrong: requests, tries and refusals."""
+"""Sends chat completions to a server with the OpenAI chat API, which may be busy, slow, restarted or wrong: retries and refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from workers.inference.engine import EngineError
 from workers.inference.remote.completions import MOST_TOKENS, Completion, ErrorBody, Nonsense, Usage, read
-from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Dialect, Request, Talk, dialect_of
 from workers.inference.remote.error_reading import Complaint, complaint
 from workers.inference.remote.errors import AccountEmpty, PromptError, Refusal, refused
@@ -40,7 +40,7 @@ class Backoff:
     hangs: int = 6
 
     def delay(self, attempt: int) -> float:
-        """The wait after try `attempt` (from 0) where the server names none."""
+        """Return the wait in seconds after try `attempt` (from 0) where the server names none."""
         return min(self.first * 2.0**attempt, LONGEST_WAIT) * random.uniform(0.75, 1.25)
 
 
@@ -126,11 +126,11 @@ class ChatServer:
 
     @property
     def authorization(self) -> str | None:
-        """What it is told of the key."""
+        """Return the header that carries the key, if any."""
         return self._transport.authorization
 
     def dialect(self, model: str) -> Dialect:
-        """What is known of how a model wants to be asked."""
+        """Return what is known of the requests that a model takes."""
         return dialect_of(self._base_url, model)
 
     def close(self) -> None:
@@ -138,49 +138,49 @@ class ChatServer:
         self._transport.close()
 
     def is_there(self) -> bool:
-        """Whether it tells its models, or at least that it will not: the question costs nothing."""
+        """Return whether the server answers a request for its list of models, if only by refusing it: the request costs nothing."""
         try:
             return self._transport.send("models").status < 500
         except (Hung, Unreachable, Unreadable, LedAway):
             return False
 
-    def complete(self, request: Request, gate: Gate, meter: Meter) -> Completion:
-        """One chat completion, paid for in `meter` even where nothing of it can be used.
+    def complete(self, request: Request, limiter: ConcurrencyLimiter, meter: Meter) -> Completion:
+        """Return one chat completion; count its tokens in `meter` even where nothing of it can be used.
 
         Raises:
             PromptError: the server refuses this prompt, or its answers are no completions.
             Passing: only this request fails.
             Refusal: the server refuses the key, the model or the address, or the account is used up.
             EngineError: it can't be reached, or stays overloaded or broken.
-            Closed: the gate was closed in between.
+            Closed: the limiter was closed in between.
         """
-        tries = _Tries(self._backoff, gate.passed, gate.passed)
+        tries = _Tries(self._backoff, limiter.passed, limiter.passed)
         talk = Talk(self.dialect(request.model), request)
         while True:
             body, structured = talk.body()
-            with gate.entered() as began:
+            with limiter.slot() as began:
                 version = self._version
                 reply = self._sent(f"{version}chat/completions", body, tries, meter)
             answer = None if reply is None else self._read(reply, request)
             rest = None
             if isinstance(answer, Completion):
-                gate.went_through()
+                limiter.record_success()
                 meter.add(answer.usage, body, answer.written)
                 talk.taken()
                 return replace(answer, structured=structured)
             if isinstance(answer, Complaint):
                 if talk.adapts(answer) or self._finds_version(answer, version):
                     continue
-                rest = self._pushed_back(answer, _retry_after(reply, answer.rest), request.model, began, tries, gate)
+                rest = self._pushed_back(answer, _retry_after(reply, answer.rest), request.model, began, tries, limiter)
             elif isinstance(answer, Nonsense):
-                gate.went_through()
+                limiter.record_success()
                 if answer.paid:
                     meter.add(answer.usage, body, 0)
                 tries.misread(answer.why, ever=bool(talk.dialect.proven), chat=answer.chat)
             if tries.spent:
-                raise self._given_up(tries, gate)
+                raise self._given_up(tries, limiter)
             if rest is None:
-                gate.sleep(self._backoff.delay(max(0, tries.failed - 1)))
+                limiter.sleep(self._backoff.delay(max(0, tries.failed - 1)))
 
     def _read(self, reply: Reply, request: Request) -> Completion | Complaint | Nonsense:
         if reply.status >= 300:
@@ -224,8 +224,10 @@ class ChatServer:
         self._version = "v1/"
         return True
 
-    def _pushed_back(self, found: Complaint, rest: float | None, model: str, began: float, tries: _Tries, gate: Gate) -> float | None:
-        """Note a refusal that may pass; the seconds of its Retry-After, which the gate makes every thread wait."""
+    def _pushed_back(
+        self, found: Complaint, rest: float | None, model: str, began: float, tries: _Tries, limiter: ConcurrencyLimiter
+    ) -> float | None:
+        """Note a refusal that may pass; the seconds of its Retry-After, which the limiter makes every thread wait."""
         status = found.status
         if found.is_account or (status not in _MAY_PASS | _BUSY and status < 500):
             raise refused(found, model, self._tried)
@@ -236,12 +238,12 @@ class ChatServer:
                 raise EngineError(f"the server at {self.host} wants to be left alone for {rest / 60:.0f} minutes: try again after that")
             rest = self._backoff.longest
         if status in _BUSY:
-            gate.pushed_back(began, rest)
+            limiter.back_off(began, rest)
         elif rest is not None:
-            gate.sleep(rest)
+            limiter.sleep(rest)
         # While others go through, waiting for one's turn is no failure.
-        busy_with_others = status in _BUSY and gate.passed != tries.passed
-        tries.passed = gate.passed
+        busy_with_others = status in _BUSY and limiter.passed != tries.passed
+        tries.passed = limiter.passed
         tries.failed -= 1 if busy_with_others else 0
         return rest
 
@@ -252,13 +254,13 @@ class ChatServer:
         also = f" and before at {self.host}/chat/completions" if self._version else ""
         return f"tried at {self.host}/{path + '/' if path else ''}{self._version}chat/completions{also}"
 
-    def _given_up(self, tries: _Tries, gate: Gate) -> Exception:
+    def _given_up(self, tries: _Tries, limiter: ConcurrencyLimiter) -> Exception:
         if tries.nonsense:
             where = f"check that OPENAI_BASE_URL or teacher.base_url ends in its API version, such as /v1 ({self._tried})"
             advice = "look at the server's log, or name another model" if tries.chat else where
             return PromptError(f"the server's answer {tries.nonsense}, and no chat completion: {advice}")
         told = f"the server at {self.host} {tries.problem} (after {tries.failed} tries)"
-        return Passing(told) if gate.passed != tries.before else EngineError(told)
+        return Passing(told) if limiter.passed != tries.before else EngineError(told)
 
 
 def _retry_after(reply: Reply | None, said: float | None) -> float | None:

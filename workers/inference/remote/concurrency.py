@@ -1,4 +1,7 @@
-"""How many requests a server gets at once: as many as are allowed, fewer after it said that it is busy, and slowly more again."""
+"""Limits how many requests are open at a server: half as many each time that it is overloaded, one more after each full round.
+
+This is additive increase, multiplicative decrease (Chiu and Jain, 1989), as in TCP's congestion control.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from workers import clock
 
 
 class Closed(Exception):
-    """Nothing is sent any more."""
+    """The limiter is closed: no request is sent any more."""
 
 
-class Gate:
-    """What all threads pass through before they send.
+class ConcurrencyLimiter:
+    """Gives out slots for requests to all threads that ask one server.
 
     Args:
         most: requests open at once, at most.
@@ -32,20 +35,20 @@ class Gate:
 
     @property
     def limit(self) -> int:
-        """How many may be open now; at least one."""
+        """Return how many requests may be open now; at least one."""
         return max(1, int(self._limit))
 
     @property
     def passed(self) -> int:
-        """How many went through so far: while it grows, the server is busy and not broken."""
+        """Return how many requests succeeded so far: while the number grows, the server is busy and not broken."""
         return self._passed
 
     @contextmanager
-    def entered(self) -> Iterator[float]:
-        """Wait for one's turn; the moment of `clock.now` at which it came.
+    def slot(self) -> Iterator[float]:
+        """Wait for a slot and hold it for the block; yield the moment of `clock.now` at which it was given.
 
         Raises:
-            Closed: nothing is sent any more.
+            Closed: the limiter was closed.
         """
         with self._changed:
             while self._closed or self._open >= self.limit or clock.now() < self._not_before:
@@ -61,20 +64,20 @@ class Gate:
                 self._open -= 1
                 self._changed.notify_all()
 
-    def went_through(self) -> None:
-        """The server took a request: one more may be open after as many as are open now."""
+    def record_success(self) -> None:
+        """Note that the server took a request. After as many as may be open now, one more may be."""
         with self._changed:
             self._passed += 1
             self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
             self._changed.notify_all()
 
-    def pushed_back(self, began: float, rest: float | None) -> None:
-        """The server is busy: half as many from now on, and none at all for `rest` seconds, if it says so.
+    def back_off(self, began: float, rest: float | None) -> None:
+        """Halve the limit, since the server is overloaded, and send nothing for `rest` seconds if it says so.
 
-        What was sent before the last halving tells nothing new, so that a volley of refusals halves once.
+        A request that was sent before the last halving changes nothing, so that many refusals at once halve the limit once.
 
         Args:
-            began: when the refused request was sent, as `entered` told.
+            began: when the refused request was sent, as `slot` yielded.
             rest: seconds.
         """
         with self._changed:
@@ -86,10 +89,10 @@ class Gate:
             self._changed.notify_all()
 
     def sleep(self, seconds: float) -> None:
-        """Wait, unless the gate is closed before.
+        """Wait.
 
         Raises:
-            Closed: it was.
+            Closed: the limiter was closed meanwhile.
         """
         until = clock.now() + seconds
         with self._changed:
@@ -99,7 +102,7 @@ class Gate:
                 raise Closed
 
     def close(self) -> None:
-        """Let nothing through any more; who waits, stops waiting."""
+        """Give out no more slots, and wake the threads that wait for one."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The engine behind a door: any server that speaks the OpenAI chat API (vLLM, SGLang, llama.cpp, Ollama, a hosted one)."""
+"""The engine that asks a server with the OpenAI chat API: vLLM, SGLang, llama.cpp, Ollama, or a hosted one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.base_models.control_tokens import neutralise_common
 from workers.inference.engine import Generation, Sampling
 from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
 from workers.inference.remote.completions import Completion, Problem, sentence
-from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Feature
 from workers.inference.remote.worker_threads import as_they_come
 
@@ -78,14 +78,14 @@ class OpenAIEngine:
         """
         model = self._model if adapter is None else self._adapters.get(adapter, adapter.name)
         results: list[Generation | None] = [None] * len(prompts)
-        gate = Gate(self._concurrency)
+        limiter = ConcurrencyLimiter(self._concurrency)
 
         def answered(prompt: Prompt) -> Generation:
-            return self._answer(prompt, sampling, model, gate)
+            return self._answer(prompt, sampling, model, limiter)
 
         # Whoever hears of the progress may stop it by what it raises, also while an answer is slow.
         tick = (lambda: on_progress(0)) if on_progress else (lambda: None)
-        for done in as_they_come(answered, prompts, gate, self._concurrency, tick):
+        for done in as_they_come(answered, prompts, limiter, self._concurrency, tick):
             for place, generation in done:
                 results[place] = generation
                 if on_progress:
@@ -94,16 +94,16 @@ class OpenAIEngine:
             raise self._failures[model][1]
         return [result for result in results if result is not None]
 
-    def _answer(self, prompt: Prompt, sampling: Sampling, model: str, gate: Gate) -> Generation:
+    def _answer(self, prompt: Prompt, sampling: Sampling, model: str, limiter: ConcurrencyLimiter) -> Generation:
         meter = Meter()
         # A tweet is data: what it quotes of a template ends no turn at the server either.
         safe = tuple(Message(turn.role, turn.content if turn.role == "system" else neutralise_common(turn.content)) for turn in prompt)
         greedy = Request(model, safe, sampling.max_new_tokens)
         try:
-            completions = [self._server.complete(greedy, gate, meter)]
+            completions = [self._server.complete(greedy, limiter, meter)]
             more = sampling.num_return_sequences - 1
             if more:
-                completions += self._more(replace(greedy, temperature=ALTERNATIVES_TEMPERATURE), more, gate, meter)
+                completions += self._more(replace(greedy, temperature=ALTERNATIVES_TEMPERATURE), more, limiter, meter)
         except PromptError as error:
             if not error.about_prompt:
                 self._fail(model, Refusal(f"the model {model!r} has answered nothing: {error}"), _MOST_FAILURES)
@@ -125,14 +125,14 @@ class OpenAIEngine:
             error=None if texts else sentence(problem or Problem.EMPTY, sampling.max_new_tokens, _SERVE_WITHOUT),
         )
 
-    def _more(self, request: Request, number: int, gate: Gate, meter: Meter) -> list[Completion]:
+    def _more(self, request: Request, number: int, limiter: ConcurrencyLimiter, meter: Meter) -> list[Completion]:
         """Further completions: by one request, or one by one where the server gives no more at a time."""
         dialect = self._server.dialect(request.model)
         found: list[Completion] = []
         got = 0
         while got < number:
             several = 1 if Feature.SEVERAL in dialect.lacks else number - got
-            completion = self._server.complete(replace(request, number=several), gate, meter)
+            completion = self._server.complete(replace(request, number=several), limiter, meter)
             if len(completion.choices) < several:
                 dialect.drop(Feature.SEVERAL)
             found.append(completion)

@@ -1,4 +1,4 @@
-"""One HTTP request to a chat server, bounded in time, in bytes and in where it may lead.
+"""Sends HTTP requests to a chat server, bounded in time, in bytes and in where redirects may lead.
 
 Requests run on an event loop of their own, so that a deadline ends them wherever they are: in the headers as well as in the body, and
 however steadily they drip. Content encodings are undone here, since a few kilobytes may become gigabytes.
@@ -92,9 +92,9 @@ class Transport:
 
     @property
     def authorization(self) -> str | None:
-        """What every request tells of the key."""
-        told = self._client.headers.get("authorization")
-        return None if told is None else str(told)
+        """Return the header that carries the key, if any."""
+        header = self._client.headers.get("authorization")
+        return None if header is None else str(header)
 
     def send(self, path: str, body: Mapping[str, object] | None = None) -> Reply:
         """Post `body` to a path below the base, or get the path without one.
@@ -175,7 +175,7 @@ def is_stream(headers: Mapping[str, str]) -> bool:
 
 
 def onward(url: httpx.URL, location: str) -> httpx.URL:
-    """Where a redirect leads, if that is the same server: its host and port, or its own encrypted door.
+    """Where a redirect leads, if that is the same server: its host and port, or its own HTTPS port.
 
     Raises:
         LedAway: it is another server, which gets neither the key nor a tweet.

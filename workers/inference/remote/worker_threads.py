@@ -1,4 +1,4 @@
-"""Work for threads, drawn one piece at a time and handed back as it comes, so that memory does not grow with the work."""
+"""Runs work in threads: draws one piece at a time and yields results as they come, so that memory does not grow with the work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from workers import clock
-from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.concurrency import ConcurrencyLimiter
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,7 +18,7 @@ _LOOK_EVERY = 0.25  # seconds
 
 
 class _Threads(Generic[T, R]):
-    """Threads that end with the process: one that hangs in a request must not keep a worker from leaving, as an executor's would."""
+    """Daemon threads: one that hangs in a request must not keep a worker from exiting, as one of an executor would."""
 
     def __init__(self, work: Callable[[T], R], most: int) -> None:
         self._work = work
@@ -29,7 +29,7 @@ class _Threads(Generic[T, R]):
         self.pending = 0
 
     def give(self, place: int, item: T) -> None:
-        """Have a piece worked on."""
+        """Queue a piece of work."""
         self.pending += 1
         self._pieces.put((place, item))
         if self._started < min(self._most, self.pending):
@@ -37,7 +37,7 @@ class _Threads(Generic[T, R]):
             threading.Thread(target=self._run, name=f"asking-{self._started}", daemon=True).start()
 
     def take(self) -> Iterator[tuple[int, R | BaseException]]:
-        """What is done; waits a moment for the first."""
+        """Yield what is done; wait a moment for the first."""
         try:
             yield self._ended.get(timeout=_LOOK_EVERY)
             self.pending -= 1
@@ -47,8 +47,8 @@ class _Threads(Generic[T, R]):
         except Empty:
             return
 
-    def let_go(self) -> None:
-        """Begin nothing more."""
+    def finish(self) -> None:
+        """Let the threads end after the pieces that they are at."""
         for _ in range(self._started):
             self._pieces.put(None)
 
@@ -62,16 +62,21 @@ class _Threads(Generic[T, R]):
 
 
 def as_they_come(
-    work: Callable[[T], R], items: Iterable[T], gate: Gate, most: int, tick: Callable[[], None] = lambda: None, grace: float = 0.0
+    work: Callable[[T], R],
+    items: Iterable[T],
+    limiter: ConcurrencyLimiter,
+    most: int,
+    tick: Callable[[], None] = lambda: None,
+    grace: float = 0.0,
 ) -> Iterator[list[tuple[int, R]]]:
-    """What `work` makes of each item, with its place, in the order in which the pieces get done; those done together come together.
+    """Yield what `work` returns for each item, with its place, in the order of completion; those done together come together.
 
-    Nothing is drawn from `items` before there is room for it: as many as the gate lets through are under way.
+    An item is drawn when there is room for it: as many are under way as the limiter allows.
 
     Args:
         work: runs in threads.
         items: drawn in the caller's thread, which may stop them at any time.
-        gate: closed once the work fails or the caller leaves.
+        limiter: closed once the work fails or the caller leaves.
         most: threads.
         tick: called a few times a second; what it raises ends the work.
         grace: seconds that what is under way is still waited for after a failure, and handed back.
@@ -86,7 +91,7 @@ def as_they_come(
     try:
         more = True
         while True:
-            while more and failure is None and threads.pending < gate.limit:
+            while more and failure is None and threads.pending < limiter.limit:
                 following = next(numbered, None)
                 if following is None:
                     more = False
@@ -105,13 +110,13 @@ def as_they_come(
             if failure is None:
                 failure = _raised(tick)
             if failure is not None and until == math.inf:
-                gate.close()
+                limiter.close()
                 until = clock.now() + grace
         if failure is not None:
             raise failure
     finally:
-        gate.close()
-        threads.let_go()
+        limiter.close()
+        threads.finish()
 
 
 def _raised(tick: Callable[[], None]) -> BaseException | None:

@@ -15,7 +15,7 @@ from workers.inference.engines import get_engine
 from workers.inference.guard import MAX_NEW_TOKENS
 from workers.inference.remote.client import Backoff, ChatServer, Meter, Passing, PromptError, Request
 from workers.inference.remote.completions import Completion, Problem, sentence
-from workers.inference.remote.concurrency import Gate
+from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Feature
 from workers.inference.remote.worker_threads import as_they_come
 from workers.synthesis.teacher.parsing import REPEATED, holds_json, text_of
@@ -131,7 +131,7 @@ class ServerTeacher:
         Raises:
             EngineError: the server can't be reached, stays overloaded, refuses the key or the model, or the account is used up.
         """
-        gate = Gate(self._source.concurrency)
+        limiter = ConcurrencyLimiter(self._source.concurrency)
         under_way: dict[int, Asked] = {}
 
         def drawn() -> Iterator[Asked]:
@@ -140,9 +140,9 @@ class ServerTeacher:
                 yield question
 
         def answered(question: Asked) -> Answer:
-            return self._answer(question, gate)
+            return self._answer(question, limiter)
 
-        for done in as_they_come(answered, drawn(), gate, self._source.concurrency, tick, GRACE):
+        for done in as_they_come(answered, drawn(), limiter, self._source.concurrency, tick, GRACE):
             yield [(under_way.pop(place), answer) for place, answer in done]
 
     def is_there(self) -> bool:
@@ -153,12 +153,12 @@ class ServerTeacher:
         """Close the connections."""
         self._server.close()
 
-    def _answer(self, question: Asked, gate: Gate) -> Answer:
+    def _answer(self, question: Asked, limiter: ConcurrencyLimiter) -> Answer:
         began, meter = clock.now(), Meter()
         error, reason, lasting = None, None, True
         texts: list[str] = []
         try:
-            texts, problem = self._candidates(question, meter, gate)
+            texts, problem = self._candidates(question, meter, limiter)
             if not texts and problem is not None:
                 error, reason = sentence(problem, self._source.answer_tokens, RAISE), problem.value
         except PromptError as refusal:
@@ -168,21 +168,21 @@ class ServerTeacher:
         took = clock.now() - began
         return Answer(tuple(texts), error, lasting, meter.tokens_in, meter.tokens_out, took, reason, meter.estimated)
 
-    def _candidates(self, question: Asked, meter: Meter, gate: Gate) -> tuple[list[str], Problem | None]:
+    def _candidates(self, question: Asked, meter: Meter, limiter: ConcurrencyLimiter) -> tuple[list[str], Problem | None]:
         """The greedy answer, and sampled ones: by one request, or one by one where the server gives no more at a time."""
-        texts, problem = self._well_formed(question, 1, 0.0, 0, meter, gate)
+        texts, problem = self._well_formed(question, 1, 0.0, 0, meter, limiter)
         if not texts:
             return texts, problem
         asked, wanted = 0, self._source.candidates - 1
         while asked < wanted:
             number = 1 if Feature.SEVERAL in self._dialect.lacks else wanted - asked
-            more, _ = self._well_formed(question, number, self._source.temperature, asked + 1, meter, gate)
+            more, _ = self._well_formed(question, number, self._source.temperature, asked + 1, meter, limiter)
             texts += more
             asked += number if Feature.SEVERAL not in self._dialect.lacks else max(1, len(more))
         return texts, None
 
     def _well_formed(
-        self, question: Asked, number: int, temperature: float, seed: int, meter: Meter, gate: Gate
+        self, question: Asked, number: int, temperature: float, seed: int, meter: Meter, limiter: ConcurrencyLimiter
     ) -> tuple[list[str], Problem | None]:
         """The well-formed ones of `number` candidates; when there is none, others are asked for a few times, if that may help."""
         problem: Problem | None = None
@@ -190,12 +190,12 @@ class ServerTeacher:
             # The same greedy request would be answered the same.
             warmth = temperature if again == 0 else max(temperature, 0.5)
             asked = self._request(question, number, warmth, 1000 * again + seed)
-            completion = self._server.complete(asked, gate, meter)
+            completion = self._server.complete(asked, limiter, meter)
             if number > 1 and len(completion.choices) < number:
                 self._dialect.drop(Feature.SEVERAL)
             if completion.structured and not self._structured_before and _ignores_schemas(completion):
                 self._dialect.drop(Feature.SCHEMA)  # it ignores what it does not know
-                completion = self._server.complete(asked, gate, meter)
+                completion = self._server.complete(asked, limiter, meter)
             read = [text_of(choice, structured=completion.structured) for choice in completion.choices]
             texts = [text for text in read if not isinstance(text, Problem)]
             self._structured_before = self._structured_before or (completion.structured and bool(texts))
