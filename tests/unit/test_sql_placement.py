@@ -18,9 +18,6 @@ PENDING = {
     "workers/evaluation/job.py",
     "workers/evaluation/lexnorm/job.py",
     "workers/evaluation/store.py",
-    "workers/ingest/bookmark.py",
-    "workers/ingest/copy.py",
-    "workers/synthesis/store.py",
     "workers/training/job.py",
 }
 

@@ -26,6 +26,7 @@ _INCOMING_CURATED = (
     "CREATE TEMPORARY TABLE incoming_curated (position int, key text, text text, clean text, summary text, field text, reason text) "
     "ON COMMIT DROP"
 )
+_COPY_CURATED = "COPY incoming_curated FROM STDIN"
 _INSERT_CURATED = """
 INSERT INTO curated (collection, position, key, text, clean, summary)
 SELECT :collection, position, key, text, clean, summary FROM incoming_curated WHERE reason IS NULL
@@ -100,7 +101,7 @@ def _import(
 
     with transaction() as connection:
         connection.execute(text(_INCOMING_CURATED))
-        copy_rows(connection, "COPY incoming_curated FROM STDIN", imported())
+        copy_rows(connection, _COPY_CURATED, imported())
         remarks = strip(connection) if strip else []
         read, refused = connection.execute(text(_COUNT)).one()
         inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount

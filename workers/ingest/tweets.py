@@ -29,6 +29,7 @@ _INCOMING = (
     "CREATE TEMPORARY TABLE incoming (ordinal int, id text, source text, text text, author text, lang text, "
     "created_at timestamptz, conversation text, text_hash text) ON COMMIT DROP"
 )
+_COPY_TWEETS = "COPY incoming FROM STDIN"
 # Sorted, so that two ingests of the same tweets wait for each other instead of dying of a deadlock. What is selected in the end sees the
 # table as it was before: a text is the same as another's if it was there under another id, or comes a second time.
 _INSERT_TWEETS = """
@@ -142,7 +143,7 @@ def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> tuple[int
         (ordinal, each.id, each.source, each.text, each.author, each.lang, each.created_at, each.conversation, sha256(each.text))
         for ordinal, each in enumerate(tweets)
     )
-    copy_rows(connection, "COPY incoming FROM STDIN", rows)
+    copy_rows(connection, _COPY_TWEETS, rows)
     stored = connection.execute(text(_INSERT_TWEETS)).one()
     if stored.inserted == len(tweets):
         return stored.inserted, stored.same_text, ()

@@ -28,6 +28,9 @@ CREATE TEMPORARY TABLE {name} (part int, key text, stage text, prompt_text text,
     split text, cluster int, reasons jsonb) ON COMMIT DROP;
 CREATE INDEX ON {name} (part)
 """
+_EXAMPLES, _DROPPED = "incoming_example", "incoming_dropped"
+_CREATE = {name: _INCOMING.format(name=name) for name in (_EXAMPLES, _DROPPED)}
+_COPY = {name: f"COPY {name} FROM STDIN" for name in (_EXAMPLES, _DROPPED)}
 _INSERT_EXAMPLES = f"""
 INSERT INTO example (dataset, {_COLUMNS}, split, cluster) SELECT :dataset, {_COLUMNS}, split, cluster FROM incoming_example
 WHERE part = :part ON CONFLICT DO NOTHING
@@ -43,7 +46,7 @@ def store(
 ) -> None:
     """The dataset with its examples, and what did not become one. Rows that are there already stay as they are."""
     dataset = claim_name(connection, spec.dataset, spec.model_dump(mode="json"), fingerprint)
-    for part in _brought_in(connection, "incoming_example", ((*_cells(row), row.split, row.cluster, None) for row in gathered.kept())):
+    for part in _brought_in(connection, _EXAMPLES, ((*_cells(row), row.split, row.cluster, None) for row in gathered.kept())):
         connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "part": part})
     keep_refused(connection, job, spec, gathered.dropped, rejected)
 
@@ -53,16 +56,16 @@ def keep_refused(
 ) -> None:
     """What filters dropped and what could not be used: it is kept whether or not there will be a dataset."""
     rows = ((*_cells(each.row), None, None, json.dumps(each.reasons)) for each in dropped)
-    for part in _brought_in(connection, "incoming_dropped", rows):
+    for part in _brought_in(connection, _DROPPED, rows):
         connection.execute(text(_INSERT_DROPPED), {"job": job, "dataset": spec.dataset, "part": part})
     rejected_rows.keep(connection, spec.dataset, ((row.key, row.field, row.reason) for row in rejected), job)
 
 
 def _brought_in(connection: Connection, name: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:
     """Copy the rows into a new temporary table of that name; each part's number comes when it is there."""
-    connection.execute(text(_INCOMING.format(name=name)))
+    connection.execute(text(_CREATE[name]))
     for part, some in enumerate(_parts(rows)):
-        copy_rows(connection, f"COPY {name} FROM STDIN", ((part, *cells) for cells in some))
+        copy_rows(connection, _COPY[name], ((part, *cells) for cells in some))
         yield part
 
 
