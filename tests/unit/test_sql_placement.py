@@ -13,13 +13,6 @@ ROOT = Path(__file__).parents[2]
 WITHOUT_SQL = ("producers", "tasks", "deploy")
 # They create databases and roles, or say how; `deploy/health.py` times the smallest statement there is.
 EXCEPTIONS = {"deploy/logins.py", "deploy/migrate.py", "deploy/local/postgres.py", "deploy/health.py"}
-# Not moved yet.
-PENDING = {
-    "workers/evaluation/job.py",
-    "workers/evaluation/lexnorm/job.py",
-    "workers/evaluation/store.py",
-    "workers/training/job.py",
-}
 
 _VERBS = "SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP|TRUNCATE|COPY|GRANT|REVOKE|VACUUM|ANALYZE|LOCK|SET LOCAL|EXPLAIN"
 _SQL = re.compile(rf"\s*({_VERBS})\s")
@@ -46,7 +39,7 @@ def test_an_exception_is_one() -> None:
 
 
 def test_sql_in_workers_is_a_constant_of_its_module() -> None:
-    paths = [path for path in modules("workers") if str(path.relative_to(ROOT)) not in PENDING]
+    paths = modules("workers")
     assert len(paths) > 100
     found = [f"{path.relative_to(ROOT)}:{line}: {what}" for path in paths for line, what in unnamed(path.read_text())]
     assert found == [], "raw SQL is a constant at the top of its module, upper case, and a plain statement is select(…)"
