@@ -24,6 +24,17 @@ from workers.text.near_duplicates import clusters
 
 FEWEST_PAIRS = 50
 
+# Raw: one clean text a tweet, sampled by hash.
+_PAIRS = """
+SELECT id, text, clean FROM (
+  SELECT DISTINCT ON (tweet.id) tweet.id, tweet.text, curated.clean
+  FROM curated JOIN tweet ON tweet.id = curated.key
+  WHERE curated.text IS NULL AND curated.clean IS NOT NULL AND curated.summary IS NOT NULL
+    AND (cast(:pairs AS text) IS NULL OR curated.collection = :pairs)
+  ORDER BY tweet.id, curated.collection, curated.position
+) AS pair ORDER BY md5(:seed || id) LIMIT :limit
+"""
+
 
 def fit(attempt: JobContext, spec: NoiseFitSpec) -> Outcome:
     """Learn the profile of `spec`; it is the job's result."""
@@ -98,17 +109,6 @@ def _groups(pairs: Sequence[tuple[str, str, str]]) -> list[int]:
 def _tell(attempt: JobContext, noise: str) -> None:
     attempt.progress(phase=f"comparing {noise}")
     attempt.check()
-
-
-_PAIRS = """
-SELECT id, text, clean FROM (
-  SELECT DISTINCT ON (tweet.id) tweet.id, tweet.text, curated.clean
-  FROM curated JOIN tweet ON tweet.id = curated.key
-  WHERE curated.text IS NULL AND curated.clean IS NOT NULL AND curated.summary IS NOT NULL
-    AND (cast(:pairs AS text) IS NULL OR curated.collection = :pairs)
-  ORDER BY tweet.id, curated.collection, curated.position
-) AS pair ORDER BY md5(:seed || id) LIMIT :limit
-"""
 
 
 def _pairs(connection: Connection, spec: NoiseGaugeSpec) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""What a dataset is made of, read from Postgres. Long collections go to disk as they come."""
+"""Reads what a dataset is made of from Postgres; long collections are written to disk as they arrive."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from workers.synthesis.split.threads import Ingested
 
 _ROWS_AT_ONCE = 2000
 
+# Raw: a server-side cursor over as many rows as a file has.
 _CURATED = "SELECT key, text, clean, summary FROM curated WHERE collection = :collection ORDER BY position"
-# From answer to answer up to the first tweet of the conversation, as far as they are ingested.
+# Raw: recursive, from answer to answer up to the first tweet of the conversation, as far as they are ingested.
 _THREADS = """
 WITH RECURSIVE up (id, thread, steps) AS (
     SELECT id, coalesce(conversation, id), 0 FROM tweet WHERE id = ANY(:ids)
@@ -32,6 +33,7 @@ SELECT DISTINCT ON (up.id) up.id, up.thread, tweet.text, tweet.author,
     CASE WHEN tweet.created_at BETWEEN '0002-01-01 00:00+00' AND '9998-12-31 00:00+00' THEN tweet.created_at END AS created_at
 FROM up JOIN tweet ON tweet.id = up.id ORDER BY up.id, up.steps DESC
 """
+# Raw: one tweet a text, sampled.
 _UNPAIRED = """
 SELECT id FROM (
     SELECT DISTINCT ON (text_hash) id FROM tweet
@@ -43,7 +45,7 @@ ORDER BY md5(:seed || id), id LIMIT :limit
 
 
 def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None) -> Inputs:
-    """What the recipe names.
+    """Read what the recipe names.
 
     Raises:
         NotFound: a collection is not there.
@@ -57,7 +59,7 @@ def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None
         imports.extend(_imports(connection, spec.imports.file))
     return Inputs(
         pairs=pairs,
-        tweets={tweet.id: tweet for tweet in tweets(connection, ids)},
+        tweets={tweet.id: tweet for tweet in tweets_with_threads(connection, ids)},
         sentences=sentences,
         imports=imports,
         unpaired=_unpaired(connection, spec.teacher, ids) if spec.teacher else (),
@@ -65,14 +67,14 @@ def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None
 
 
 def to_imitate(connection: Connection, spec: SynthesisSpec, noise: NoiseSource, paired: list[str]) -> list[str]:
-    """Tweets that the noise is learnt from; `paired` are the ids of those that pairs were written from."""
+    """Return the tweets that noise is fitted to; `paired` are the ids of those that pairs were written from."""
     if noise.profile == "fixed":
         return corpus.tweets(connection, source=noise.source, apart=None, seed=spec.seed)
     return corpus.beside(connection, paired, source=noise.source, seed=spec.seed)
 
 
 def paired(connection: Connection, spec: SynthesisSpec) -> list[str]:
-    """The ids of the tweets that the recipe's pairs were written from."""
+    """Return the ids of the tweets that the recipe's pairs were written from."""
     return [str(row.key) for row in _curated(connection, spec.pairs)] if spec.pairs else []
 
 
@@ -101,11 +103,11 @@ def _curated(connection: Connection, collection: str) -> Iterator[Any]:
 def _unpaired(connection: Connection, teacher: TeacherSource, paired: list[str]) -> Sequence[Ingested]:
     values = {"source": teacher.source, "paired": paired, "seed": str(teacher.seed), "limit": teacher.limit}
     ids = [str(found) for found in connection.execute(text(_UNPAIRED), values).scalars()]
-    known = {tweet.id: tweet for tweet in tweets(connection, ids)}
+    known = {tweet.id: tweet for tweet in tweets_with_threads(connection, ids)}
     return [known[each] for each in ids]
 
 
-def tweets(connection: Connection, ids: list[str]) -> Iterator[Ingested]:
-    """Those of these tweets that are ingested, in the order of their ids, each with its thread."""
+def tweets_with_threads(connection: Connection, ids: list[str]) -> Iterator[Ingested]:
+    """Yield those of these tweets that are ingested, in the order of their ids, each with its thread."""
     for row in connection.execute(text(_THREADS), {"ids": ids}):
         yield Ingested(row.id, row.text, row.author, row.created_at, row.thread)

@@ -15,9 +15,7 @@ from workers.jobs.context import JobContext, Outcome
 from workers.noise.methods import Noising, learn
 from workers.permissions import make_private
 from workers.settings import get_settings
-from workers.synthesis import expectations
-from workers.synthesis import inputs as reading
-from workers.synthesis import store as storing
+from workers.synthesis import expectations, inputs, store
 from workers.synthesis.build import gather
 from workers.synthesis.plan import Impossible, Inputs, Plan, answer, plan
 from workers.synthesis.preflight import Preflight
@@ -35,15 +33,15 @@ def synthesize(attempt: JobContext, spec: SynthesisSpec) -> Outcome:
     """
     folder = _scratch()
     with transaction() as connection:
-        inputs = reading.read(connection, spec, folder)
-    attempt.progress(pairs=len(inputs.pairs), imports=len(inputs.imports), sentences=len(inputs.sentences))
-    attempt.log(f"read: {len(inputs.pairs)} pairs, {len(inputs.imports)} imports, {len(inputs.sentences)} sentences")
+        sources = inputs.read(connection, spec, folder)
+    attempt.progress(pairs=len(sources.pairs), imports=len(sources.imports), sentences=len(sources.sentences))
+    attempt.log(f"read: {len(sources.pairs)} pairs, {len(sources.imports)} imports, {len(sources.sentences)} sentences")
     attempt.check()
-    noising, imitated = _noising(spec, spec.noise, inputs) if spec.noise else (None, 0)
+    noising, imitated = _noising(spec, spec.noise, sources) if spec.noise else (None, 0)
     if noising:
         attempt.log(f"learnt: {noising.name} noise of {imitated} tweets")
     attempt.check()
-    planned = _planned(attempt, spec, inputs, folder)
+    planned = _planned(attempt, spec, sources, folder)
     attempt.log(f"planned: {planned.clusters.count} clusters, {int(planned.held.sum())} of them held back for the test")
     attempt.check()
     answers = _ask_teacher(attempt, planned)
@@ -65,16 +63,16 @@ def synthesize(attempt: JobContext, spec: SynthesisSpec) -> Outcome:
         result["teacher"] = answers.statistics
     return Outcome(
         result=result,
-        writes=lambda connection: storing.store(connection, attempt.job, spec, fingerprint, gathered, planned.rejected),
+        writes=lambda connection: store.store(connection, attempt.job, spec, fingerprint, gathered, planned.rejected),
     )
 
 
-def _planned(attempt: JobContext, spec: SynthesisSpec, inputs: Inputs, folder: Path) -> Plan:
+def _planned(attempt: JobContext, spec: SynthesisSpec, sources: Inputs, folder: Path) -> Plan:
     try:
-        return plan(spec, inputs, folder, _looking(attempt, "texts"))
+        return plan(spec, sources, folder, _looking(attempt, "texts"))
     except Impossible as error:
         with attempt.flush() as connection:
-            storing.keep_refused(connection, attempt.job, spec, (), error.rejected)
+            store.keep_refused(connection, attempt.job, spec, (), error.rejected)
         raise
 
 
@@ -85,10 +83,10 @@ def _scratch() -> Path:
     return folder
 
 
-def _noising(spec: SynthesisSpec, noise: NoiseSource, inputs: Inputs) -> tuple[Noising, int]:
+def _noising(spec: SynthesisSpec, noise: NoiseSource, sources: Inputs) -> tuple[Noising, int]:
     """The noise, and how many tweets it was learnt from. A corpus of a few gets the fixed one, whatever the recipe says."""
     with transaction() as connection:
-        tweets = reading.to_imitate(connection, spec, noise, [pair.tweet_id for pair in inputs.pairs])
+        tweets = inputs.to_imitate(connection, spec, noise, [pair.tweet_id for pair in sources.pairs])
     return learn(noise.profile, tweets), len(tweets)
 
 
@@ -125,7 +123,7 @@ def _check_answers(attempt: JobContext, planned: Plan, gathered: Gathered, answe
     if answers.statistics.get("accepted") or not answers.statistics.get("refused"):
         return
     with attempt.flush() as connection:
-        storing.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
+        store.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
     counts = ", ".join(f"{reason} {number}" for reason, number in answers.statistics["refused"].items())
     raise UserError(
         f"none of the teacher's answers can be learnt from ({counts}; {answers.usage.bill()}), and the dataset was not stored."
@@ -140,7 +138,7 @@ def _check(attempt: JobContext, planned: Plan, gathered: Gathered, statistics: e
     if statistics.train and not unmet:
         return
     with attempt.flush() as connection:
-        storing.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
+        store.keep_refused(connection, attempt.job, planned.spec, gathered.dropped, planned.rejected)
     if unmet:
         raise UserError(f"dataset {name} is not what the recipe expects, and was not stored. {'; '.join(unmet)}")
     why = f"`tweetmill dataset dropped {name}` shows what filters kept out, `tweetmill rejected --origin {name}` what was refused"

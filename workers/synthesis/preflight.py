@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, text
+from sqlmodel import select
 
 from schemas.payloads import Stage
 from schemas.synthesis import Expectations, SynthesisSpec
+from schemas.tables.datasets import Curated
+from schemas.tables.tweets import Tweet
+from workers.database import session_on
 from workers.errors import UserError
-from workers.synthesis.split import ratios as mixing
 from workers.synthesis.split.holdout import size_of_test
+from workers.synthesis.split.ratios import shares
+
+# Raw: three counts by one pass. Pairs of equal tweets are one in the end; which other ones fall away is seen when all is read.
+_COUNT_PAIRS = """
+SELECT count(*) AS read, count(*) FILTER (WHERE tweet.id IS NULL) AS without_tweet, count(DISTINCT tweet.text_hash) AS pairs
+FROM curated LEFT JOIN tweet ON tweet.id = curated.key WHERE collection = :collection
+"""
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ class Preflight:
     def _given(self, there: dict[str, int]) -> int:
         """How many examples the ratios leave."""
         try:
-            return sum((mixing.shares(there, self.spec.ratios) if self.spec.ratios is not None else there).values())
+            return sum((shares(there, self.spec.ratios) if self.spec.ratios is not None else there).values())
         except UserError:
             return sum(there.values())
 
@@ -143,7 +153,7 @@ class Preflight:
     def _of_ratios(self) -> Iterator[str]:
         if self.spec.ratios is not None:
             try:
-                mixing.shares(self._most(), self.spec.ratios)
+                shares(self._most(), self.spec.ratios)
             except UserError as error:
                 yield str(error)
 
@@ -177,39 +187,39 @@ class Preflight:
             )
 
 
-# Pairs of equal tweets are one in the end; which other ones fall away is seen when all is read.
-_PAIRS = """
-SELECT count(*) AS read, count(*) FILTER (WHERE tweet.id IS NULL) AS without_tweet, count(DISTINCT tweet.text_hash) AS pairs
-FROM curated LEFT JOIN tweet ON tweet.id = curated.key WHERE collection = :collection
-"""
-_ROWS = "SELECT count(*) FROM curated WHERE collection = :collection"
-_TWEETS = "SELECT count(*) FROM tweet WHERE cast(:source AS text) IS NULL OR source = :source"
-_SOURCES = "SELECT DISTINCT source FROM tweet ORDER BY source LIMIT 10"
-
-
 def supply(connection: Connection, spec: SynthesisSpec) -> Supply:
     """What is there for the recipe, counted in Postgres; its files are brought in."""
     known: dict[str, int] = {}
     if spec.pairs is not None:
-        known |= connection.execute(text(_PAIRS), {"collection": spec.pairs}).one()._mapping
+        known |= connection.execute(text(_COUNT_PAIRS), {"collection": spec.pairs}).one()._mapping
     if spec.sentences is not None:
-        known["sentences"] = _count(connection, _ROWS, collection=spec.sentences) * len(spec.stages)
+        known["sentences"] = count_curated(connection, spec.sentences) * len(spec.stages)
     if spec.imports is not None:
-        known["imports"] = _count(connection, _ROWS, collection=spec.imports.file)
+        known["imports"] = count_curated(connection, spec.imports.file)
     if spec.teacher is not None:
-        known["unpaired"] = _count(connection, _TWEETS, source=spec.teacher.source)
+        known["unpaired"] = _count_tweets(connection, spec.teacher.source)
     return Supply(**known)
 
 
-def _count(connection: Connection, query: str, **values: str | None) -> int:
-    return int(connection.execute(text(query), values).scalar_one())
+def count_curated(connection: Connection, collection: str) -> int:
+    """Return how many rows a collection has."""
+    with session_on(connection) as session:
+        return session.exec(select(func.count()).select_from(Curated).where(Curated.collection == collection)).one()
+
+
+def _count_tweets(connection: Connection, source: str | None) -> int:
+    """Return how many tweets are ingested, of all sources or of one."""
+    statement = select(func.count()).select_from(Tweet)
+    with session_on(connection) as session:
+        return session.exec(statement if source is None else statement.where(Tweet.source == source)).one()
 
 
 def unknown_source(connection: Connection, key: str, source: str | None) -> list[str]:
     """That no tweet was ingested under the name that the recipe gives to `key`, and which there are; nothing where some was."""
-    if source is None or _count(connection, _TWEETS, source=source):
+    if source is None or _count_tweets(connection, source):
         return []
-    there = ", ".join(connection.execute(text(_SOURCES)).scalars())
+    with session_on(connection) as session:
+        there = ", ".join(session.exec(select(Tweet.source).distinct().order_by(Tweet.source).limit(10)))
     return [f"{key}: no tweet of a source {source} is ingested. There are {there or 'none'}"]
 
 

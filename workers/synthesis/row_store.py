@@ -17,7 +17,7 @@ from workers.catalog.fingerprints import dataset_fingerprint
 from workers.synthesis.expectations import Statistics
 from workers.synthesis.filters import by_hand
 from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool, flags_of
-from workers.synthesis.split import ratios as mixing
+from workers.synthesis.split.ratios import drawn, shares
 
 _ORIGINS = ("human", "noise", "teacher", "import")
 _SPLITS = ("test", "train")
@@ -74,10 +74,10 @@ class Gathered:
             return
         before = len(self)
         places = {origin: np.flatnonzero(self._learnt() & (self._origins == code)) for code, origin in enumerate(_ORIGINS)}
-        for origin, number in mixing.shares({origin: len(there) for origin, there in places.items() if len(there)}, ratios).items():
+        for origin, number in shares({origin: len(there) for origin, there in places.items() if len(there)}, ratios).items():
             there = places[origin]
             self._kept[there] = False
-            self._kept[there[mixing.drawn(self._keys[there], number, seed)]] = True
+            self._kept[there[drawn(self._keys[there], number, seed)]] = True
         counts["left_out_by_ratio"] = before - len(self)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The tweets that a noise is fitted to: ingested ones, without those that curated pairs were written from."""
+"""Reads the tweets that noise is fitted to: a sample of the ingested ones, without those that curated pairs were written from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ LARGEST = 50_000
 # Fewer tweets without a pair than this, and the pairs' own are read too: counts of 50 tweets say little.
 FEWEST_APART = 500
 
+# Raw: a sample by hash, without the texts of some tweets.
 _TWEETS = """
 SELECT tweet.text FROM tweet
 WHERE (cast(:source AS text) IS NULL OR tweet.source = :source)
@@ -18,7 +19,7 @@ ORDER BY md5(:seed || tweet.id) LIMIT :limit
 
 
 def tweets(connection: Connection, *, source: str | None, apart: list[str] | None, seed: int) -> list[str]:
-    """The texts of at most `LARGEST` tweets, drawn by the seed.
+    """Return the texts of at most `LARGEST` tweets, drawn by the seed.
 
     Args:
         connection: an open one.
@@ -31,6 +32,6 @@ def tweets(connection: Connection, *, source: str | None, apart: list[str] | Non
 
 
 def beside(connection: Connection, pairs: list[str], *, source: str | None, seed: int) -> list[str]:
-    """The tweets beside those of `pairs`, so that no style is learnt from what a model is tested on; all, where too few are left."""
+    """Return the texts of tweets other than those of `pairs`, so that no style is learnt from the test; of all where too few are left."""
     left = tweets(connection, source=source, apart=pairs, seed=seed) if pairs else []
     return left if len(left) >= FEWEST_APART else tweets(connection, source=source, apart=None, seed=seed)

@@ -17,8 +17,7 @@ from workers.synthesis.build import gather
 from workers.synthesis.expectations import Statistics, unmet
 from workers.synthesis.plan import plan
 from workers.synthesis.preflight import Preflight
-from workers.synthesis.preview import sample as sampling
-from workers.synthesis.preview.sample import Part, Sample
+from workers.synthesis.preview.sample import Part, Sample, draw_sample
 from workers.synthesis.preview.teacher import TeacherSample, ask_sample
 from workers.synthesis.row_store import Gathered
 from workers.synthesis.rows import DroppedRow, ExampleRow, flags_of
@@ -44,7 +43,7 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
         UserError: the recipe can't be built; says why.
     """
     with transaction() as connection:
-        sample = sampling.sample(connection, spec, max(SOURCE_ROWS, 10 * number))
+        sample = draw_sample(connection, spec, max(SOURCE_ROWS, 10 * number))
         checked, impossible, notes = preflight.checked(connection, spec)
     noising, imitated, there = _noising(spec, spec.noise) if spec.noise else (None, 0, 0)
     gathered = gather(plan(_for_sample(spec, sample, checked), sample.inputs), noising)

@@ -1,4 +1,4 @@
-"""A part of what a recipe names, drawn by its seed: enough to see what it would give, however much there is."""
+"""Draws a sample of the sources that a recipe names, for a preview whose cost does not grow with them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from sqlalchemy import Connection, text
 
 from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
-from workers.synthesis import inputs as reading
 from workers.synthesis.imported_rows import Imported
+from workers.synthesis.inputs import tweets_with_threads
 from workers.synthesis.plan import Inputs
+from workers.synthesis.preflight import count_curated
 
-_COUNT = "SELECT count(*) FROM curated WHERE collection = :collection"
+# Raw: a sample by hash.
 _DRAWN = """
 SELECT key, text, clean, summary FROM (
     SELECT * FROM curated WHERE collection = :collection ORDER BY md5(cast(:seed AS text) || position) LIMIT :limit) AS drawn
@@ -47,8 +48,8 @@ class Sample:
         return all(part.there == part.looked_at for part in self.parts.values())
 
 
-def sample(connection: Connection, spec: SynthesisSpec, size: int) -> Sample:
-    """At most `size` rows of each source. A teacher's tweets are not among them.
+def draw_sample(connection: Connection, spec: SynthesisSpec, size: int) -> Sample:
+    """Read at most `size` rows of each source, drawn by the recipe's seed. A teacher's tweets are not among them.
 
     Args:
         connection: to the database.
@@ -57,11 +58,11 @@ def sample(connection: Connection, spec: SynthesisSpec, size: int) -> Sample:
     """
     named = {"pairs": spec.pairs, "sentences": spec.sentences, "imports": spec.imports.file if spec.imports else None}
     drawn = {kind: _drawn(connection, collection, spec.seed, size) for kind, collection in named.items() if collection}
-    parts = {kind: Part(_count(connection, str(named[kind])), len(rows)) for kind, rows in drawn.items()}
+    parts = {kind: Part(count_curated(connection, str(named[kind])), len(rows)) for kind, rows in drawn.items()}
     pairs = [Pair(tweet_id=row.key, clean=row.clean, summary=row.summary) for row in drawn.get("pairs", [])]
     inputs = Inputs(
         pairs=pairs,
-        tweets={tweet.id: tweet for tweet in reading.tweets(connection, [pair.tweet_id for pair in pairs])},
+        tweets={tweet.id: tweet for tweet in tweets_with_threads(connection, [pair.tweet_id for pair in pairs])},
         sentences=[row.clean for row in drawn.get("sentences", [])],
         imports=[Imported(place=row.key, prompt=row.text, completion=row.summary) for row in drawn.get("imports", [])],
     )
@@ -70,7 +71,3 @@ def sample(connection: Connection, spec: SynthesisSpec, size: int) -> Sample:
 
 def _drawn(connection: Connection, collection: str, seed: int, size: int) -> list[Any]:
     return list(connection.execute(text(_DRAWN), {"collection": collection, "seed": str(seed), "limit": size}))
-
-
-def _count(connection: Connection, collection: str) -> int:
-    return int(connection.execute(text(_COUNT), {"collection": collection}).scalar_one())

@@ -14,7 +14,7 @@ from workers import clock
 from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.inference.engine import EngineError
-from workers.synthesis import inputs as reading
+from workers.synthesis import inputs
 from workers.synthesis.filters import Hygiene
 from workers.synthesis.job import questions, shown
 from workers.synthesis.plan import plan
@@ -60,8 +60,8 @@ def ask_sample(spec: SynthesisSpec, number: int) -> TeacherSample:
     """
     assert spec.teacher is not None
     with transaction() as connection:
-        inputs = reading.read(connection, spec)
-    planned = plan(spec, inputs)
+        read = inputs.read(connection, spec)
+    planned = plan(spec, read)
     asked = questions(planned)
     few = asked[: number * len(spec.stages)]
     began = clock.now()

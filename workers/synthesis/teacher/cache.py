@@ -1,4 +1,4 @@
-"""What teachers answered, in the table `teaching`: an answer that stands there is never asked for again."""
+"""Reads and stores what teachers answered, in the table `teaching`: a stored answer is never asked for again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+from sqlmodel import Session, col, select
 
+from schemas.tables.datasets import Teaching
+from schemas.tables.tweets import Tweet
 from workers.synthesis.teacher.clients import Answer, Asked
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a job has asked so far, its earlier attempts included. `seconds` leaves out the time in which nobody asked."""
+    """Tokens and seconds of a job's answers, its earlier attempts included. `seconds` leaves out the time in which nothing was asked."""
 
     asked: int = 0
     tokens_in: int = 0
@@ -22,7 +25,7 @@ class Spent:
     seconds: float = 0.0
 
     def __add__(self, other: Spent) -> Spent:
-        """Both together."""
+        """Return the sum."""
         return Spent(
             self.asked + other.asked,
             self.tokens_in + other.tokens_in,
@@ -31,19 +34,6 @@ class Spent:
         )
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A row of `teaching`; `job` asked for it, None for a preview."""
-
-    answers: tuple[str, ...]
-    error: str | None
-    tokens_in: int
-    tokens_out: int
-    job: UUID | None = None
-
-
-_KNOWN = "SELECT fingerprint, answers, error, tokens_in, tokens_out, job FROM teaching WHERE fingerprint = ANY(:fingerprints)"
-_UNKNOWN_TEXTS = "SELECT id, text FROM tweet WHERE id = ANY(:ids)"
 # A tweet that was deleted since has no row to belong to. An answer that stands is never replaced, a refusal is: somebody asked again.
 _STORE = """
 INSERT INTO teaching (fingerprint, tweet, model, prompt_sha256, answers, error, tokens_in, tokens_out, seconds, job)
@@ -69,29 +59,29 @@ FROM (
 """
 
 
-_MOST_TOKENS = 2**31 - 1  # what the column holds
+_MAX_TOKENS = 2**31 - 1  # what the column holds
 
 
-def texts(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """The texts of tweets by id; one that is gone is left out."""
-    return {row.id: row.text for row in connection.execute(text(_UNKNOWN_TEXTS), {"ids": list(ids)})}
+def texts(session: Session, ids: Sequence[str]) -> dict[str, str]:
+    """Return the texts of tweets by id; one that is gone is left out."""
+    return dict(session.exec(select(Tweet.id, Tweet.text).where(col(Tweet.id).in_(ids))).all())
 
 
-def known(connection: Connection, fingerprints: Sequence[str]) -> dict[str, Stored]:
-    """What is stored of these."""
-    rows = connection.execute(text(_KNOWN), {"fingerprints": list(fingerprints)})
-    return {row.fingerprint: Stored(tuple(row.answers), row.error, row.tokens_in, row.tokens_out, row.job) for row in rows}
+def known(session: Session, fingerprints: Sequence[str]) -> dict[str, Teaching]:
+    """Return the stored answers by fingerprint; one that is not stored is left out."""
+    rows = session.exec(select(Teaching).where(col(Teaching.fingerprint).in_(fingerprints)))
+    return {row.fingerprint: row for row in rows}
 
 
 def store(connection: Connection, job: UUID | None, model: str, answered: Sequence[tuple[Asked, Answer]]) -> None:
-    """Store answers, and errors that will stay. What another job stored meanwhile stands."""
+    """Store answers and lasting errors. An answer that another job stored meanwhile is kept."""
     # One prompt may have been asked twice, in two jobs or by an order to ask again: a statement can't update a row twice.
     rows = {asked.fingerprint: _row(asked, answer) | {"model": model} for asked, answer in answered}
     connection.execute(text(_STORE), {"job": job, "rows": json.dumps(list(rows.values()))})
 
 
 def spent(connection: Connection, job: UUID | None, first: int | None = None) -> Spent:
-    """What a job has asked, or what its first answers took."""
+    """Return the sums of a job's answers, or of its first `first` ones."""
     row = connection.execute(text(_SPENT), {"job": job, "first": first}).one()
     return Spent(int(row.asked), int(row.tokens_in), int(row.tokens_out), float(row.seconds))
 
@@ -104,7 +94,7 @@ def _row(asked: Asked, answer: Answer) -> dict[str, object]:
         # Postgres's JSON knows no NUL, which a model of ours may write.
         "answers": [candidate.replace("\0", "") for candidate in answer.texts],
         "error": answer.error,
-        "tokens_in": min(answer.tokens_in, _MOST_TOKENS),
-        "tokens_out": min(answer.tokens_out, _MOST_TOKENS),
+        "tokens_in": min(answer.tokens_in, _MAX_TOKENS),
+        "tokens_out": min(answer.tokens_out, _MAX_TOKENS),
         "seconds": answer.seconds,
     }

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlmodel import Session
 
 from schemas.payloads import Stage
 from schemas.synthesis import SynthesisSpec, TeacherSource
-from workers.database import transaction
+from schemas.tables.datasets import Teaching
+from workers.database import session, transaction
 from workers.inference.engine import EngineError
 from workers.inference.remote.client import Refusal
 from workers.jobs.context import Context
@@ -114,8 +115,8 @@ class TeacherAnswers:
         """
         counts, refused = Counter[str](), Counter[str]()
         for batch in self._batches():
-            with transaction() as connection:
-                stored = cache.known(connection, [asked.fingerprint for asked, _ in batch])
+            with session() as database:
+                stored = cache.known(database, [asked.fingerprint for asked, _ in batch])
             for asked, question in batch:
                 row, reasons = self._row(asked, question, stored.get(asked.fingerprint))
                 if row is not None:
@@ -136,8 +137,8 @@ class TeacherAnswers:
         for batch in self._batches():
             new = {asked.fingerprint for asked, _ in batch if is_wordy(asked.text)} - seen
             seen |= new
-            with transaction() as connection:
-                answered += len(self._standing(connection, list(new)))
+            with session() as database:
+                answered += len(self._standing(database, list(new)))
         return len(seen), answered
 
     def _unknown(self) -> Iterator[Asked]:
@@ -146,8 +147,8 @@ class TeacherAnswers:
         for batch in self._batches():
             new = {asked.fingerprint: asked for asked, _ in batch if is_wordy(asked.text) and asked.fingerprint not in seen}
             seen |= new.keys()
-            with transaction() as connection:
-                stored = self._standing(connection, list(new))
+            with session() as database:
+                stored = self._standing(database, list(new))
             for fingerprint, asked in new.items():
                 if fingerprint in stored:
                     continue
@@ -155,9 +156,9 @@ class TeacherAnswers:
                     return
                 yield asked
 
-    def _standing(self, connection: Connection, fingerprints: Sequence[str]) -> dict[str, cache.Stored]:
+    def _standing(self, database: Session, fingerprints: Sequence[str]) -> dict[str, Teaching]:
         """Return the stored answers that are not to be asked for again: this job asks for nothing twice."""
-        known = cache.known(connection, fingerprints)
+        known = cache.known(database, fingerprints)
         if self._source.ask_again is None:
             return known
         return {name: stored for name, stored in known.items() if stored.answers or stored.job == self._attempt.job}
@@ -166,8 +167,8 @@ class TeacherAnswers:
         for start in range(0, len(self._questions), _TWEETS_A_QUERY):
             self._attempt.check()
             questions = self._questions[start : start + _TWEETS_A_QUERY]
-            with transaction() as connection:
-                texts = cache.texts(connection, [question.tweet_id for question in questions])
+            with session() as database:
+                texts = cache.texts(database, [question.tweet_id for question in questions])
             yield [(self._asked(question, texts[question.tweet_id]), question) for question in questions if question.tweet_id in texts]
 
     def _asked(self, question: Question, text: str) -> Asked:
@@ -188,7 +189,7 @@ class TeacherAnswers:
             **self.usage.finish(spent, at_half, len(self._unanswered) if self._failure is None else self.usage.left),
         }
 
-    def _row(self, asked: Asked, question: Question, stored: cache.Stored | None) -> tuple[ExampleRow | None, tuple[str, ...]]:
+    def _row(self, asked: Asked, question: Question, stored: Teaching | None) -> tuple[ExampleRow | None, tuple[str, ...]]:
         lineage: dict[str, object] = {
             "tweet_id": asked.tweet_id,
             "teacher": {"model": self._source.model, "engine": self._source.engine, "host": self._host},
