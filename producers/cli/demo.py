@@ -41,12 +41,12 @@ def demo(
     if picture is not None and os.path.realpath(report) == os.path.realpath(picture):
         raise typer.BadParameter("--report and --picture are two files: name another one")
     folder = Path(__file__).resolve().parents[2] / "recipes"
-    told = story.run(get_settings(), folder)
-    told.figures["sample"] = story.sample(told.figures["summaries"]["job"], told.figures["model"])
-    told.write(report)
+    done = story.run(get_settings(), folder)
+    done.figures["sample"] = story.sample(done.figures["summaries"]["job"], done.figures["model"])
+    done.write(report)
     if picture is not None:
-        _draw(told.figures["evaluation"], picture)
-    output.emit({**told.figures, "seconds": told.seconds, "reused": told.reused}, as_json, _render)
+        _draw(done.figures["evaluation"], picture)
+    output.emit({**done.figures, "seconds": done.seconds, "reused": done.reused}, as_json, _render)
     output.say(f"Report: {report}. The stack is still up: `tweetmill status` looks at it, `tweetmill down` stops it.")
 
 

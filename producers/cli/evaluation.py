@@ -1,4 +1,4 @@
-"""The verb that says what a model is worth: evaluate."""
+"""The verb that scores a model: evaluate."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _COLUMNS = {"err": "ERR %", "sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
 _SHARES = ("err", "promise", "faithful")
+_CHECKS = {
+    "promise": "answers that meet the output constraints",
+    "faithful": "answers without a number, name or link that the tweet lacks, a check of words, not of truth",
+}
 _SYSTEMS = {
     "tuned": "what you get, guard included",
     "unguarded": "the model's first answer",
@@ -56,7 +60,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE.jsonl", help="Lines of id, messy, clean: the dictionary to beat learns of them.", show_default=False),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Score only the first so many.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Score only the first N.", show_default=False)] = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -87,7 +91,7 @@ def evaluate(
 
 
 def tables(result: dict[str, Any]) -> RenderableType:
-    """An evaluation's result for people: a table for all tweets, one for long ones, and a sentence that says what they mean."""
+    """Return an evaluation's result as people read it: a table of all tweets, one of long ones, and a sentence with the verdict."""
     from rich.console import Group
 
     parts: list[RenderableType] = [_table(result, "All tweets")]
@@ -95,6 +99,9 @@ def tables(result: dict[str, Any]) -> RenderableType:
         parts.append(_table(result["long"], "Tweets of more than 20 words"))
     legend = "; ".join(f"{system}: {_meaning(system, result)}" for system in _SYSTEMS if system in result)
     parts.append(styled(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
+    checks = "; ".join(f"{_COLUMNS[metric]}: {meaning}" for metric, meaning in _CHECKS.items() if metric in result["tuned"])
+    if checks:
+        parts.append(styled(f"{checks}.", style="dim"))
     if "words" in result:
         words = result["words"]
         parts.append(styled(f"{words['needing']:,} of {words['scored']:,} words need normalisation."))
@@ -116,7 +123,7 @@ def _meaning(system: str, result: dict[str, Any]) -> str:
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """Whether the tuned model lies above what needs no model, by SARI or ERR, in one sentence. Only intervals that do not touch count."""
+    """Say in one sentence whether the tuned model beats what needs no model, by SARI or ERR. Only intervals that do not touch count."""
     metric = next(name for name in _TO_BEAT if name in result["tuned"])
     to_beat = _TO_BEAT[metric]
     tuned = result["tuned"][metric]
@@ -125,11 +132,11 @@ def verdict(result: dict[str, Any]) -> str:
     open_ = [system for system in to_beat if system not in beaten and system not in lost]
     if len(beaten) == len(to_beat):
         return f"The tuned model beats {_listed(to_beat)}: the intervals of their {metric.upper()} do not touch its own."
-    told = [f"loses to {_listed(lost)}"] * bool(lost) + [
+    parts = [f"loses to {_listed(lost)}"] * bool(lost) + [
         f"is not proven better than {_listed(open_)}, whose intervals touch its own"
     ] * bool(open_)
-    told += [f"beats {_listed(beaten)}"] * bool(beaten)
-    return f"The tuned model {', and '.join(told)} ({metric.upper()})."
+    parts += [f"beats {_listed(beaten)}"] * bool(beaten)
+    return f"The tuned model {', and '.join(parts)} ({metric.upper()})."
 
 
 def _listed(systems: Iterable[str]) -> str:
@@ -161,6 +168,6 @@ def _cell(figure: dict[str, Any], metric: str, best: float) -> Text:
 
 
 def _shown(figure: dict[str, Any], metric: str) -> tuple[float, float]:
-    """Value and half of the interval, from 0 to 100, rounded as they are shown: what looks equal is equally good."""
+    """Return the value and half of its interval, from 0 to 100, rounded as they are shown: what looks equal is equally good."""
     scale = 100 if metric in _SHARES else 1
     return round(scale * figure["value"], 1), round(scale * (figure["high"] - figure["low"]) / 2, 1)

@@ -48,10 +48,10 @@ def ingest(
 
     An interrupted ingest goes on where it stood when the same command is given again.
     """
-    from producers.cli.submitting import say_rejected, told_names
+    from producers.cli.submitting import parse_map, say_rejected
     from producers.sources.names import FIELDS, Names
 
-    names = Names(told_names(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))
+    names = Names(parse_map(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))
     answer, counts = store(file, source, names, encoding)
     emit(answer, as_json, ingest_line)
     say_rejected(file, counts)

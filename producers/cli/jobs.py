@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def jobs(
     state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as training or summarization.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most N.")] = 20,
     every: Annotated[bool, typer.Option("--all", help="Show the shards of summarization jobs too.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -196,7 +196,7 @@ def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Tex
     facts: list[tuple[str, str | Text]] = [
         ("job", str(found.id)),
         ("kind", found.kind),
-        ("state", state + styled(f" (told to {found.orders})") if found.orders else state),
+        ("state", state + styled(f" ({found.orders} requested)") if found.orders else state),
         ("progress", _standing(found) if not found.error else ""),
         ("tries", f"{found.attempt}, {found.failures} of {found.max_failures} failures, {found.preemptions} times given back"),
         ("worker", found.owner or "none yet"),
@@ -212,9 +212,9 @@ def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Tex
 
 
 def _one_line(name: str, value: str | Text) -> Text:
-    told = styled(name, "bold") + (styled(line(value)) if isinstance(value, str) else value)
-    told.no_wrap, told.overflow = True, "ellipsis"
-    return told
+    text = styled(name, "bold") + (styled(line(value)) if isinstance(value, str) else value)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _wrapped(name: str, value: str, style: str = "") -> RenderableType:
@@ -242,5 +242,5 @@ def _event_line(event: JobEvent, asked: uuid.UUID) -> str:
 
 def _event_row(event: dict[str, Any], asked: uuid.UUID) -> str:
     shard = "" if event["job"] == asked else f"{str(event['job'])[:8]} "
-    told = f"{event['at']:%Y-%m-%d %H:%M:%S} {shard}attempt {event['attempt']}: {event['event']}"
-    return f"{told}: {event['detail']}" if event["detail"] else told
+    row = f"{event['at']:%Y-%m-%d %H:%M:%S} {shard}attempt {event['attempt']}: {event['event']}"
+    return f"{row}: {event['detail']}" if event["detail"] else row

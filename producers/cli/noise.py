@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NOISES = {"none": "the clean text", "fixed": "operations at mean rates", "fitted": "observed styles"}
 _PAIRS_OF_THE_DEMO = Path(__file__).resolve().parents[2] / "samples" / "pairs.jsonl"
-_TOLD_TOGETHER = 5
+_CORRELATIONS_SHOWN = 5
 
 Source = Annotated[str | None, typer.Option(metavar="NAME", help="Only tweets of this source; default: all.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_OF_32, help="The same seed gives the same result.")]
@@ -74,7 +74,7 @@ def apply(
     copies: Annotated[int, typer.Option(min=1, max=50, help="Noisy versions of each sentence.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The answer is JSON Lines, with or without this.")] = False,
 ) -> None:
-    """Mess up clean sentences. One JSON object a line: the noisy text, the clean one, and each operation with the word it was done at."""
+    """Add noise to clean sentences. One JSON object a line: the noisy text, the clean one, and each operation with its word."""
     del as_json
     from tasks import noise
     from workers.ingest import curated_files
@@ -102,7 +102,7 @@ def _clean(lines: Iterable[Any], refused: list[BadLine]) -> Iterator[str]:
 
 def gauge(
     pairs: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Curated pairs to compare; default: all that were brought in.")
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Curated pairs to compare; default: all that were imported.")
     ] = None,
     source: Source = None,
     limit: Annotated[int, typer.Option(min=50, max=LARGEST, help="Texts a side at most.")] = 2000,
@@ -111,7 +111,10 @@ def gauge(
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a classifier to tell noise from real tweets by style: 0.5 is as good as real, 1 is plain to see. Says what gives it away."""
+    """Train a classifier to distinguish noise from real tweets by style: AUC 0.5 is as good as real, 1 is plain to see.
+
+    It names the features that distinguish them best.
+    """
     from producers.cli.submitting import asked, ended, job_line
     from schemas.payloads import NoiseGaugeSpec
     from tasks import noise
@@ -150,7 +153,7 @@ def _curated_rows() -> int:
 
 
 def _collection(pairs: Path | None) -> str | None:
-    """The pairs' collection; None for all. Before any was brought in, those of the demo stand in."""
+    """Return the collection of the pairs; None for all. Before any was imported, those of the demo are taken."""
     from producers.cli.submitting import say_rejected
     from workers import database
     from workers.catalog import curated
@@ -163,9 +166,9 @@ def _collection(pairs: Path | None) -> str | None:
         if known:
             return None
         if not _PAIRS_OF_THE_DEMO.is_file():
-            raise UserError("no pairs were brought in yet: name a file with --pairs FILE.jsonl")
+            raise UserError("no pairs were imported yet: name a file with --pairs FILE.jsonl")
         pairs = _PAIRS_OF_THE_DEMO
-        say(f"No pairs were brought in yet: comparing with those of the demo, {pairs.name}.")
+        say(f"No pairs were imported yet: comparing with those of the demo, {pairs.name}.")
     return import_collection(pairs, "pairs", lambda counts: say_rejected(str(pairs), counts))
 
 
@@ -181,8 +184,8 @@ def _profile_page(profile: dict[str, Any]) -> RenderableType:
     for name, spread in sorted(profile["operations"].items(), key=lambda item: -item[1]["share"]):
         quantiles = (f"{value:g}" for value in spread["quantiles"])
         table.add_row(name, f"{100 * spread['share']:.1f}", f"{spread['mean']:.3f}", f"{spread['deviation']:.3f}", *quantiles)
-    told = [f"{each['one']} and {each['other']} {each['correlation']:+.2f}" for each in profile["together"][:_TOLD_TOGETHER]]
-    return Group(table, styled(f"Together more often than by chance, or less: {'; '.join(told)}." if told else ""))
+    pairs = [f"{each['one']} and {each['other']} {each['correlation']:+.2f}" for each in profile["together"][:_CORRELATIONS_SHOWN]]
+    return Group(table, styled(f"Together more often than by chance, or less: {'; '.join(pairs)}." if pairs else ""))
 
 
 def _gauge_page(result: dict[str, Any]) -> RenderableType:

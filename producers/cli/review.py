@@ -32,8 +32,8 @@ def register(app: typer.Typer) -> None:
 
 def review(
     name: Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's name.")],
-    status: Annotated[bool, typer.Option("--status", help="Tell how far the review is.")] = False,
-    decisions: Annotated[bool, typer.Option("--decisions", help="Tell every verdict with its row.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show how far the review is.")] = False,
+    decisions: Annotated[bool, typer.Option("--decisions", help="Show every verdict with its row.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Build the dataset that the review makes; this one stays.")] = False,
     new_name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Its name; default: DATASET-reviewed.", show_default=False)

@@ -1,4 +1,4 @@
-"""What the verbs that ask for a job share: their options, the wait for its end, and what is said about it."""
+"""What the verbs that enqueue a job share: their options, the wait for its end, and the messages about it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", metavar="FILE", help="The recipe, a YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What shall differ from the recipe, such as seed=3.", show_default=False)
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What to change of the recipe, such as seed=3.", show_default=False)
 ]
 _ENDED = {JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled", JobState.QUARANTINED: "failed too often"}
 
@@ -45,10 +45,10 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the job unti
 
 
 def ended(submitted: Submitted) -> Job:
-    """Watch a job to its end.
+    """Watch a job until it has ended.
 
     Raises:
-        UserError: it did not end well; says why and what to do.
+        UserError: it did not succeed; the message says why and what to do.
     """
     from producers.cli.render.progress import watch
     from workers.errors import UserError
@@ -59,26 +59,27 @@ def ended(submitted: Submitted) -> Job:
         short = str(submitted.job)[:8]
         reason = str(job.error["message"]) if job.error else "no reason was noted"
         advice = "" if "tweetmill retry" in reason else f", `tweetmill retry {short}` runs it again"
-        raise UserError(f"job {short} is {job.state.value}: {reason}. `tweetmill job {short}` tells more{advice}")
+        raise UserError(f"job {short} is {job.state.value}: {reason}. `tweetmill job {short}` shows more{advice}")
     return job
 
 
 def asked(submitted: Submitted) -> dict[str, Any]:
-    """The answer of a verb that does not wait."""
+    """Return the result of a verb that does not wait."""
     take_up(submitted)
     return {"job": str(submitted.job), "new": submitted.new}
 
 
 def job_line(answer: dict[str, Any]) -> str:
-    """The same for people."""
+    """Return that result as people read it."""
     short = str(answer["job"])[:8]
     return f"Job {short}. `tweetmill logs {short} -f` watches it, `tweetmill job {short}` shows it."
 
 
 def take_up(submitted: Submitted) -> JobState | None:
-    """Say how an equal request of before stands, and queue it again where it ended without a result; None where there was none.
+    """Say how the job of an equal earlier request stands, and queue it again where it failed or was cancelled.
 
-    Whoever asks once more for what was cancelled or failed wants it done.
+    Returns:
+        The state in which it was; None where there was no such job.
     """
     from workers import database
     from workers.jobs import fanout, queries
@@ -96,27 +97,27 @@ def take_up(submitted: Submitted) -> JobState | None:
     return state
 
 
-def told_names(told: str | None, known: Collection[str], example: str) -> dict[str, str]:
-    """What `--map` says: of each field the path of the column or key that holds it.
+def parse_map(option: str | None, known: Collection[str], example: str) -> dict[str, str]:
+    """Return, of each field that `--map` names, the path of the column or key that holds it.
 
     Raises:
-        BadParameter: it is not written so, or names a field that there is not; says which there are.
+        BadParameter: it is malformed, or names an unknown field; the message lists the known ones.
     """
-    if told is None:
+    if option is None:
         return {}
-    named = [(field.strip(), path.strip()) for field, _, path in (part.partition("=") for part in told.split(","))]
+    named = [(field.strip(), path.strip()) for field, _, path in (part.partition("=") for part in option.split(","))]
     if not all(path for _, path in named) or not {field for field, _ in named} <= set(known) or len(dict(named)) < len(named):
         raise typer.BadParameter(f"write {example}; the fields are {', '.join(known)}, each once", param_hint="--map")
     return dict(named)
 
 
 def say_rejected(origin: str, counts: Counts) -> None:
-    """Tell what should be known of the lines of a file, of those that could not be used, and where they are kept."""
+    """Print the remarks about a file, how many of its lines were rejected, and the command that shows them."""
     from shlex import quote
 
     for remark in counts.remarks:
         say(f"{line(origin)}: {line(remark)}")
     unused = counts.rejected + counts.collisions
     if unused:
-        told = f"{unused} {'line' if unused == 1 else 'lines'} of {line(origin)} could not be used."
-        say(f"{told} `tweetmill rejected --origin {line(quote(origin))}` says why.", "yellow")
+        message = f"{unused} {'line' if unused == 1 else 'lines'} of {line(origin)} could not be used."
+        say(f"{message} `tweetmill rejected --origin {line(quote(origin))}` says why.", "yellow")

@@ -44,7 +44,7 @@ def summarize(
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="A file of tweets, or the name of an ingested source; default: all tweets.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, max=LARGEST, help="At most so many tweets, drawn by --seed.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, max=LARGEST, help="At most N tweets, drawn by --seed.")] = None,
     exclude_dataset: Annotated[
         str | None, typer.Option(metavar="DATASET", help="Leave out tweets that this dataset learnt from or tests on.")
     ] = None,
@@ -114,7 +114,7 @@ def _check_known(source: str | None, dataset: str | None) -> None:
 def summaries(
     job: Annotated[str | None, typer.Option(help="Only this job's tweets: its id, the beginning of it, or latest.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model's: its name, its id, or latest.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, max=LARGEST, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, max=LARGEST, help="At most N.")] = None,
     form: Annotated[Format, typer.Option("--format", "-f", help="One JSON object a line, or CSV with a header.")] = Format.JSONL,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of to standard output, which is -.")

@@ -1,4 +1,4 @@
-"""How long the demo will take on this machine, from how fast it multiplies matrices."""
+"""Estimate how long the demo takes on this machine, from how fast it multiplies matrices."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from workers.errors import SettingsError
 
 RATE, SECONDS = 277.0, 1350.0
-"""GFLOP/s in float32, as `workers.base_models.precision` tells them, of two cores of a server CPU with AVX-512; and what the demo takes
+"""GFLOP/s in float32, as `workers.base_models.precision` measures it, of two cores of a server CPU with AVX-512; and what the demo takes
 there from the stack to the last summary: half of it training, measured by CPU time, the rest in the proportion of an earlier run."""
 
 
 def measure() -> dict[str, Any]:
-    """What this machine does with matrices, by a process of its own because that needs torch.
+    """Measure how fast this machine multiplies matrices, in a process of its own because that needs torch.
 
     Raises:
         SettingsError: torch is not installed, or can't be used here.
@@ -28,11 +28,11 @@ def measure() -> dict[str, Any]:
 
 
 def seconds(machine: dict[str, Any]) -> float:
-    """How long the demo will take in float32, should nothing else run: in proportion to the rates."""
+    """Return how long the demo takes in float32 when nothing else runs: in proportion to the rates."""
     return SECONDS * RATE / float(machine["float32"])
 
 
-def told(machine: dict[str, Any]) -> str:
-    """One sentence for who waits. Bfloat16 is only taken where it is faster, or nearly as fast."""
+def sentence(machine: dict[str, Any]) -> str:
+    """Return the estimate in one sentence. Bfloat16 is only used where it is faster, or nearly as fast."""
     about = "About" if machine["dtype"] == "float32" else "At most about"
     return f"{about} {seconds(machine) / 60:.0f} minutes from here: this machine multiplies at {machine['float32']:.0f} GFLOP/s in float32"

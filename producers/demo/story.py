@@ -1,4 +1,4 @@
-"""The demo, phase by phase: each is what a user would type, timed, and its figures go into the report."""
+"""Run the demo, phase by phase: each is what a user would type, timed, and its figures go into the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.local import stack as local
+from deploy.local import stack
 from producers import recipes
 from producers.cli.render import output
 from producers.cli.render.progress import watch
@@ -63,10 +63,10 @@ class Report:
 
 
 def run(settings: Settings, recipes_folder: Path) -> Report:
-    """The whole way; returns its report. Run again, it reuses each finished job.
+    """Run every phase and return the report. Run again, it reuses each finished job.
 
     Raises:
-        TweetmillError: a phase failed; its message says which and what to do.
+        TweetmillError: a phase failed; the message says which and what to do.
     """
     report = Report()
     downloads = settings.home / "downloads"
@@ -74,9 +74,9 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
         tweets = fetching.tweets_file(downloads, settings.home / "demo" / "tweets.jsonl")
         base = fetching.base_model(downloads, settings.models_folder / "smollm2-135m-instruct")
     report.figures["machine"] = machine = estimate.measure()
-    output.say(f"   {estimate.told(machine)}")
+    output.say(f"   {estimate.sentence(machine)}")
     with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
-        local.up(settings, local.Plan(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
+        stack.up(settings, stack.Plan(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
         get_settings.cache_clear()
     with report.phase("ingest", "Ingest the tweets"):
         report.figures["tweets"] = _ingest(tweets)
@@ -89,7 +89,7 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
         _evaluate(report, model)
     with report.phase("summaries", f"Summarise {SUMMARIES} other tweets on {WORKERS} workers"):
         _summarize(report, model, dataset)
-    report.figures["flower"] = local.status(settings).get("flower")
+    report.figures["flower"] = stack.status(settings).get("flower")
     return report
 
 
@@ -106,7 +106,7 @@ def _finish(report: Report, what: str, submitted: Submitted) -> dict[str, Any]:
     job = watch(submitted.job)
     if job.state is not JobState.DONE:
         reason = (job.error or {}).get("message", job.state.value)
-        raise TweetmillError(f"{what}: {reason}. `tweetmill logs {submitted.job}` tells more")
+        raise TweetmillError(f"{what}: {reason}. `tweetmill logs {submitted.job}` shows more")
     return {**(job.result or {}), "job": str(submitted.job)}
 
 

@@ -48,15 +48,13 @@ def import_(
         str, typer.Option(metavar="summary|clean", help="What the answers are: summaries, or the whole message in standard English.")
     ] = "summary",
     test_size: Annotated[
-        int, typer.Option(min=0, max=LARGEST, help="Hold so many rows back for the test; only right where a person wrote the answers.")
+        int, typer.Option(min=0, max=LARGEST, help="Hold N rows back for the test; only right where a person wrote the answers.")
     ] = 0,
-    limit: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST, help="At most so many rows, drawn by the seed.", show_default=False)
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="At most N rows, drawn by the seed.", show_default=False)] = None,
     strip_instruction: Annotated[
         bool, typer.Option("--strip-instruction", help="Take off what every prompt begins with and ends in, such as an instruction.")
     ] = False,
-    licence: Annotated[str | None, typer.Option(help="Under which the rows came; `why` tells it.", show_default=False)] = None,
+    licence: Annotated[str | None, typer.Option(help="Under which the rows came; `why` shows it.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Draws the test and the limit.")] = 0,
     encoding: Encoding = None,
     wait: Wait = True,
@@ -100,14 +98,14 @@ def _spec(values: dict[str, Any]) -> SynthesisSpec:
         raise typer.BadParameter(first["msg"].removeprefix("Value error, "), param_hint=option) from None
 
 
-def _columns(told: str | None) -> dict[str, str] | None:
-    from producers.cli.submitting import told_names
+def _columns(option: str | None) -> dict[str, str] | None:
+    from producers.cli.submitting import parse_map
 
-    return told_names(told, ("prompt", "completion"), "prompt=COLUMN,completion=COLUMN, or one of them") or None
+    return parse_map(option, ("prompt", "completion"), "prompt=COLUMN,completion=COLUMN, or one of them") or None
 
 
 def built(submitted: Submitted, wait: bool, as_json: bool, before: dict[str, Any] | None = None) -> None:
-    """What a verb says that asked for a dataset: what came before the job, the job, or, once it has ended, what was built."""
+    """Print the result of a verb that builds a dataset: its job, or, once that has ended, what was built; and what came before it."""
     from producers.cli.submitting import asked, ended, job_line
 
     if not wait:
@@ -121,9 +119,9 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     counts_of = answer["counts"]
     counts = ", ".join(f"{name} {count:,}" for name, count in counts_of.items() if not name.startswith("dropped_"))
     noise = answer.get("noise")
-    told = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
-    told += _taught_line(answer.get("teacher"))
-    told += dropped_sentence(answer.get("dropped") or {}) + flagged_sentence(answer.get("flagged") or {}, counts_of.get("flagged", 0))
+    sources = f" Its noise: {noise['profile']}, learnt from {noise['tweets']:,} tweets." if noise else ""
+    sources += _teacher_line(answer.get("teacher"))
+    sources += dropped_sentence(answer.get("dropped") or {}) + flagged_sentence(answer.get("flagged") or {}, counts_of.get("flagged", 0))
     name = answer["dataset"]
     then = f"`tweetmill dataset show {name}` shows some examples"
     then += f", `tweetmill review {name}` the flagged ones first." if answer.get("flagged") else "."
@@ -134,22 +132,22 @@ def _built_line(answer: dict[str, Any]) -> RenderableType:
     if rows:
         new, known, refused = rows["inserted"], rows["duplicates"], rows["rejected"]
         came = f"The file: {new:,} new rows, {known:,} known already, {refused:,} rejected.\n"
-    return styled(f"{came}Dataset {name}: {counts}.{told}\n{then}")
+    return styled(f"{came}Dataset {name}: {counts}.{sources}\n{then}")
 
 
-def _taught_line(teacher: dict[str, Any] | None) -> str:
+def _teacher_line(teacher: dict[str, Any] | None) -> str:
     if not teacher:
         return ""
-    told = f" Its teacher {teacher['model']}: {teacher['asked']:,} tweets asked, {teacher['cached']:,} known before"
-    told += f", {teacher['accepted']:,} answers learnt from, {teacher['rejected']:,} dropped" if "accepted" in teacher else ""
-    told += "".join(f", {number:,} not asked because of {budget}" for budget, number in teacher["not_asked"].items())
-    told += f", {teacher['unanswered']:,} without an answer" if teacher["unanswered"] else ""
-    told += f"; {teacher['usd']:.4g} USD and {teacher['seconds']:,.0f} s"
+    text = f" Its teacher {teacher['model']}: {teacher['asked']:,} tweets asked, {teacher['cached']:,} known before"
+    text += f", {teacher['accepted']:,} answers learnt from, {teacher['rejected']:,} dropped" if "accepted" in teacher else ""
+    text += "".join(f", {number:,} not asked because of {budget}" for budget, number in teacher["not_asked"].items())
+    text += f", {teacher['unanswered']:,} without an answer" if teacher["unanswered"] else ""
+    text += f"; {teacher['usd']:.4g} USD and {teacher['seconds']:,.0f} s"
     if estimated := teacher.get("tokens_estimated"):
-        told += f", with the tokens of {estimated:,} requests estimated, since the server told no usable figure"
+        text += f", with the tokens of {estimated:,} requests estimated, since the server returned no usable count"
     if without := teacher.get("asked_without"):
-        told += f". The server takes no {', '.join(without)}: it was asked without"
-    return f"{told}."
+        text += f". The server takes no {', '.join(without)}: it was asked without"
+    return f"{text}."
 
 
 def export(

@@ -8,7 +8,6 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.dataset import diff, dropped, exchange
-from producers.cli.render import preview as preview_page
 from producers.cli.render.output import DATA, AsJson, brief, emit, example, say, styled
 from producers.cli.submitting import Overrides, RecipeFile, Wait
 
@@ -70,7 +69,7 @@ def synthesize(
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
-    """Build a dataset of a recipe: curated pairs, imports, a teacher's answers, and texts messed up in the fashion of the ingested tweets.
+    """Build a dataset of a recipe: curated pairs, imports, a teacher's answers, and texts with the noise of the ingested tweets.
 
     A preview stores no dataset. A teacher is asked about N tweets for it, which the run does not ask again.
     """
@@ -83,7 +82,9 @@ def synthesize(
     again = [] if ask_again is None else [f"teacher.ask_again={ask_again}"]
     spec = read_synthesis(recipe, [*(overrides or []), *again], lambda path, counts: say_rejected(str(path), counts))
     if preview is not None:
-        emit(synthesis.previewed(spec, preview), as_json, preview_page.page)
+        from producers.cli.render.preview import page
+
+        emit(synthesis.previewed(spec, preview), as_json, page)
         return
     for note in synthesis.check(spec):
         say(f"Note: {note}.", "yellow")

@@ -1,4 +1,4 @@
-"""The verb that says where an example came from: why."""
+"""The verb that shows where an example came from: why."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FACTS = {
     "reviewer": "reviewer",
     "licence": "licence",
 }
-_TOLD = {"review", "source", "kind", "operations", "tweet_id", "file", "file_sha256", "place", "form", "human", *_FACTS}
+_SHOWN = {"review", "source", "kind", "operations", "tweet_id", "file", "file_sha256", "place", "form", "human", *_FACTS}
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def why(
     reference: Annotated[str, typer.Argument(metavar="EXAMPLE", help="An example's key, or the beginning of it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say where an example came from: its source, what was done to it with which seed, who wrote and checked it, and its licence.
+    """Show where an example came from: its source, what was done to it with which seed, who wrote and checked it, and its licence.
 
     `tweetmill dataset show` and `tweetmill dataset diff --json` name examples by their keys.
     """
@@ -60,37 +60,37 @@ def _page(seen: dict[str, Any]) -> RenderableType:
     rows |= {title: _plain(seen[name]) for name, title in _FACTS.items() if seen[name] is not None or name in ("reviewer", "licence")}
     if seen["review"]:
         rows["review"] = _review(seen["review"])
-    rows |= {name: _plain(value) for name, value in seen["lineage"].items() if name not in _TOLD}
+    rows |= {name: _plain(value) for name, value in seen["lineage"].items() if name not in _SHOWN}
     for name, value in rows.items():
         facts.add_row(name, styled(value))
     return facts
 
 
 def _source(source: dict[str, Any]) -> str:
-    told = [str(source["kind"])]
+    lines = [str(source["kind"])]
     if source.get("file"):
-        told.append(f"{source['place']} of {source['file']}, form {source['form']}, sha256 {source['file_sha256']}…")
-        told.append("a person wrote the answer" if source["human"] else "nobody said that a person wrote the answer")
+        lines.append(f"{source['place']} of {source['file']}, form {source['form']}, sha256 {source['file_sha256']}…")
+        lines.append("a person wrote the answer" if source["human"] else "nobody said that a person wrote the answer")
     if source.get("tweet"):
-        told.append(
+        lines.append(
             f"tweet {source['tweet']} of {source['tweet_source']}" + (f" by {source['tweet_author']}" * bool(source["tweet_author"]))
         )
     if source.get("pair"):
-        told.append(f"curated pair {source['pair'][:8]}")
+        lines.append(f"curated pair {source['pair'][:8]}")
     if source.get("text_sha256"):
-        told.append(f"text's sha256 {source['text_sha256'][:12]}…")
-    return "\n".join(told)
+        lines.append(f"text's sha256 {source['text_sha256'][:12]}…")
+    return "\n".join(lines)
 
 
 def _review(said: dict[str, Any]) -> str:
-    """`edited on 2026-11-02; before: …`, or what it shall become where the review is not applied yet."""
+    """`edited on 2026-11-02; before: …`, or what it will become where the review is not applied yet."""
     rule = said.get("rule")
-    told = [
+    parts = [
         f"{said['verdict']} on {str(said['at'])[:10]}"
         + (f" by a rule: replace {rule['replace']} by {rule['by'] or 'nothing'}" if rule else "")
     ]
-    told += [f"{title}: {said[name]}" for name, title in (("before", "before"), ("edited", "shall be")) if said.get(name)]
-    return "\n".join(told)
+    parts += [f"{title}: {said[name]}" for name, title in (("before", "before"), ("edited", "to become")) if said.get(name)]
+    return "\n".join(parts)
 
 
 def _operation(operation: Any) -> str:

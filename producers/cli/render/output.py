@@ -1,7 +1,7 @@
 """What every verb says and how it ends.
 
 Messages for people go to standard error; a result goes to standard output, as text or, with `--json`, as JSON and nothing else.
-Text is never markup here: a string is shown as it stands, made showable, and what shall have a style says so with `styled`.
+Text is never markup here: a string is shown as it stands, made showable, and what has a style says so with `styled`.
 """
 
 from __future__ import annotations
@@ -47,33 +47,33 @@ _COMMAND = r"`tweetmill [^`]*`"
 
 
 def console() -> Console:
-    """Where messages for people go: standard error."""
+    """Return the console of messages for people: standard error."""
     from producers.cli.render.screen import Screen
 
     return Screen(stderr=True, soft_wrap=True)
 
 
 def say(message: str, style: str = "") -> None:
-    """Tell the person one thing. A command of ours in backticks stands out; nothing else in the message has a meaning."""
-    console().print(_told(message, style))
+    """Print one message to standard error. A `tweetmill` command in backticks stands out; nothing else in it is markup."""
+    console().print(_message(message, style))
 
 
 def styled(text: str, style: str = "") -> Text:
-    """Text in a style of Rich's, with what others wrote in it made showable."""
+    """Return a text in a style of Rich's, escaped so that a terminal shows it and does not obey it."""
     from rich.text import Text
 
     return Text(showable(text), style=style)
 
 
 def line(text: str) -> str:
-    """The text in one line, for a place that holds one."""
+    """Return the text in one line, for a place that holds one."""
     return showable(text, one_line=True)
 
 
-def _told(message: str, style: str = "") -> Text:
-    told = styled(message, style)
-    told.highlight_regex(_COMMAND, "bold")
-    return told
+def _message(message: str, style: str = "") -> Text:
+    text = styled(message, style)
+    text.highlight_regex(_COMMAND, "bold")
+    return text
 
 
 def emit(data: T, as_json: bool, render: Callable[[T], RenderableType]) -> None:
@@ -93,11 +93,11 @@ def emit(data: T, as_json: bool, render: Callable[[T], RenderableType]) -> None:
     screen = Screen()
     screen.make_room(getattr(shown, "natural_width", 0))
     text = isinstance(shown, str) or type(shown).__name__ == "Text"
-    screen.print(_told(shown) if isinstance(shown, str) else shown, soft_wrap=text)
+    screen.print(_message(shown) if isinstance(shown, str) else shown, soft_wrap=text)
 
 
 def json_text(data: object, indent: int | None = None) -> str:
-    """JSON that a terminal shows and does not obey, and that any program reads as the same values."""
+    """Return JSON that a terminal shows and does not obey, and that any program reads as the same values."""
     document = json.dumps(data, default=_plain, ensure_ascii=not streams.speaks_unicode(), indent=indent)
     return showable_json(document)
 
@@ -112,7 +112,7 @@ def brief(value: Any) -> str:
 
 
 def example(*lines: str) -> str:
-    """The epilog of a verb's help: commands that work when pasted."""
+    """Return the epilog of a verb's help: commands that work when pasted."""
     return "[bold]Example[/bold]\n\n" + "\n\n".join(f"[cyan]{line}[/cyan]" for line in lines)
 
 
@@ -121,7 +121,7 @@ class UsageError(Exception):
 
 
 def is_text(given: str) -> bool:
-    """Whether a string can be written in UTF-8, as every server and file wants it."""
+    """Return whether a string can be encoded in UTF-8, as every server and file needs it."""
     return not any("\ud800" <= character <= "\udfff" for character in given)
 
 
@@ -156,7 +156,7 @@ def _code_of(command: Callable[[], object]) -> int:
 
 
 def explain(error: Exception) -> tuple[int, str]:
-    """The exit code and the line that `error` deserves."""
+    """Return the exit code and the one-line message of an error."""
     # Only a failure pays for these imports; an exception of theirs implies that they are loaded.
     if "workers.errors" in sys.modules:
         from workers.errors import SettingsError, TweetmillError
@@ -185,7 +185,7 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def _details_of(error: Exception) -> str:
-    """Where to read on: the calls that led to an error nobody foresaw are kept in the home, without a word of its message."""
+    """Write the traceback of an unexpected error to the home, without its message, and return where it is."""
     import traceback
 
     try:
@@ -210,8 +210,8 @@ def _server_of(package: str) -> str | None:
 
 def _wrong_fields(error: Any) -> str:
     wrong = error.errors(include_url=False, include_input=False, include_context=False)
-    told = (f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in wrong)
-    return redact("; ".join(told))
+    fields = (f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in wrong)
+    return redact("; ".join(fields))
 
 
 def _complain(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Curves in a terminal, and pictures where matplotlib is there."""
+"""Curves in a terminal, and images where matplotlib is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Point = tuple[int, float]
 
 
 def curve(points: Sequence[Point], width: int = 60, height: int = 8) -> str:
-    """The values over the steps as `height` lines, two or more, of block characters; many steps are averaged into one column.
+    """Return the values over the steps as `height` lines, two or more, of block characters; many steps are averaged into one column.
 
     Raises:
         ValueError: there are no points.
@@ -39,7 +39,7 @@ def curve(points: Sequence[Point], width: int = 60, height: int = 8) -> str:
 
 
 def _averaged(values: Sequence[float], width: int) -> list[float]:
-    """At most `width` values: means of runs that are as equal in length as they can be."""
+    """Return at most `width` values: means of runs that are as equal in length as they can be."""
     if not values:
         raise ValueError("a curve needs at least one point")
     columns = min(width, len(values))
@@ -81,7 +81,7 @@ def save_shares(measures: dict[str, dict[str, Any]], sides: Sequence[str], title
         sides: the kinds, in the order of the legend.
         title: of the picture.
         path: its ending names the form of image.
-        shown: at most so many measures, those first in which the kinds lie farthest from real.
+        shown: at most this many measures, those first in which the kinds lie farthest from real.
 
     Raises:
         ImportError: matplotlib is not installed.

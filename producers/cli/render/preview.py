@@ -1,4 +1,4 @@
-"""What a preview of a recipe looks like to people."""
+"""The preview of a recipe as people read it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def page(found: dict[str, Any]) -> RenderableType:
-    """Some examples of each origin, then the figures, which stay in sight below them."""
+    """Return some examples of each origin, then the figures, which stay on the screen below them."""
     from rich.console import Group
 
     parts: list[RenderableType] = []
@@ -62,11 +62,11 @@ def _facts(found: dict[str, Any]) -> Table:
 def _teacher(teacher: dict[str, Any]) -> str:
     if "error" in teacher:
         return f"{teacher['model']} would be asked {teacher['of']:,} times, but: {teacher['error']}"
-    told = f"{teacher['model']}: {teacher['looked_at']:,} of {teacher['of']:,} questions looked at, {teacher['refused']:,} answers refused"
+    text = f"{teacher['model']}: {teacher['looked_at']:,} of {teacher['of']:,} questions looked at, {teacher['refused']:,} answers refused"
     if ahead := teacher.get("projected"):
         seconds = "" if ahead["seconds"] is None else f", {_duration(ahead['seconds'])}"
-        told += f". All of them: about {ahead['tokens']:,} tokens, {ahead['usd']:.2f} dollars{seconds}"
-    return told + ". What was asked is not asked again."
+        text += f". All of them: about {ahead['tokens']:,} tokens, {ahead['usd']:.2f} dollars{seconds}"
+    return text + ". What was asked is not asked again."
 
 
 def _duration(seconds: float) -> str:

@@ -108,7 +108,7 @@ class TestApply:
         assert told["reviewer"] == "ann"
         assert (told["review"]["verdict"], told["review"]["before"], told["review"]["key"]) == ("edited", HUMAN.target, HUMAN.key)
         assert "before: The tram are late." in said(capsys, "why", edited)
-        assert "shall be: The tram is late." in said(capsys, "why", HUMAN.key)
+        assert "to become: The tram is late." in said(capsys, "why", HUMAN.key)
         assert answer(capsys, "why", plain_rows(2)[1].key, "--json")["reviewer"] == "ann"
 
     def test_the_same_verdicts_are_one_job_and_a_review_of_the_result_knows_them(
