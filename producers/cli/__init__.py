@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli.render import output, streams
+from producers.cli.render import exit_codes, streams
 from workers.redaction import show_traceback
 from workers.showable import showable
 
@@ -50,7 +50,7 @@ def _options(
 ) -> None:
     """Turn a stream of messy tweets into short clean summaries, with a language model that you fine-tuned yourself."""
     del version
-    output.debug = debug
+    exit_codes.debug = debug
     if debug:
         sys.excepthook = show_traceback
 
@@ -111,15 +111,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; default: the process's own.
     """
-    output.debug = False
+    exit_codes.debug = False
     streams.prepare()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    return output.exit_code_of(lambda: app(args=_of_text(given), prog_name="tweetmill"))
+    return exit_codes.exit_code_of(lambda: app(args=_of_text(given), prog_name="tweetmill"))
 
 
 def _of_text(arguments: list[str]) -> list[str]:
     """The arguments, none of which holds bytes that are no text: neither Postgres nor JSON could keep them."""
     for argument in arguments:
-        if not output.is_text(argument):
-            raise output.UsageError(f"{argument}: this is not valid in the encoding of this system. If it names a file, rename the file")
+        if not exit_codes.is_text(argument):
+            raise exit_codes.UsageError(
+                f"{argument}: this is not valid in the encoding of this system. If it names a file, rename the file"
+            )
     return arguments

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import BAD_USAGE, DATA, AsJson, emit, example, say, styled
+from producers.cli.render.exit_codes import BAD_USAGE
+from producers.cli.render.output import DATA, AsJson, emit, example, say, styled
 from schemas.numbers import LARGEST
 
 if TYPE_CHECKING:

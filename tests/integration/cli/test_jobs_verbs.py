@@ -285,7 +285,9 @@ def test_ctrl_c_stops_the_watching_and_not_the_job(engine, servers):
     command = f"lambda: progress.watch(uuid.UUID('{held.job}'))"
     # A shell that runs the tests in the background has its children ignore Ctrl-C: this one must not.
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heeding}; import sys, uuid; from producers.cli.render import output, progress; sys.exit(output.exit_code_of({command}))"
+    code = (
+        f"{heeding}; import sys, uuid; from producers.cli.render import exit_codes, progress; sys.exit(exit_codes.exit_code_of({command}))"
+    )
     watching = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert watching.stderr is not None
     assert "running" in watching.stderr.readline()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
 from producers.cli import app, main
-from producers.cli.render import output
+from producers.cli.render import exit_codes, output
 from workers.errors import NotFound, SettingsError, Unavailable
 
 
@@ -45,23 +45,23 @@ def failing_with(error: BaseException):
     ],
 )
 def test_each_kind_of_failure_has_its_exit_code(error, code):
-    assert output.exit_code_of(failing_with(error)) == code
+    assert exit_codes.exit_code_of(failing_with(error)) == code
 
 
 def test_a_failure_is_one_line_on_standard_error_without_a_traceback(capsys):
-    output.exit_code_of(failing_with(NotFound("job 7: there is none. `tweetmill jobs` lists them")))
+    exit_codes.exit_code_of(failing_with(NotFound("job 7: there is none. `tweetmill jobs` lists them")))
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.strip() == "Error: job 7: there is none. `tweetmill jobs` lists them"
 
 
 def test_brackets_in_a_message_are_shown_and_not_taken_for_markup(capsys):
-    output.exit_code_of(failing_with(SettingsError("needs `pip install 'tweetmill[local]'`")))
+    exit_codes.exit_code_of(failing_with(SettingsError("needs `pip install 'tweetmill[local]'`")))
     assert "tweetmill[local]" in capsys.readouterr().err
 
 
 def test_a_database_that_is_away_is_named_and_its_statement_is_not_shown(capsys):
-    output.exit_code_of(failing_with(OperationalError("SELECT tweet", {}, psycopg.OperationalError("refused"))))
+    exit_codes.exit_code_of(failing_with(OperationalError("SELECT tweet", {}, psycopg.OperationalError("refused"))))
     said = capsys.readouterr().err
     assert "Postgres does not answer" in said
     assert "tweetmill status" in said
@@ -69,9 +69,9 @@ def test_a_database_that_is_away_is_named_and_its_statement_is_not_shown(capsys)
 
 
 def test_debug_lets_the_error_through(monkeypatch):
-    monkeypatch.setattr(output, "debug", True)
+    monkeypatch.setattr(exit_codes, "debug", True)
     with pytest.raises(RuntimeError, match="unforeseen"):
-        output.exit_code_of(failing_with(RuntimeError("unforeseen")))
+        exit_codes.exit_code_of(failing_with(RuntimeError("unforeseen")))
 
 
 def test_json_is_all_that_standard_output_gets(capsys):

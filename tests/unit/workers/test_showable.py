@@ -12,7 +12,7 @@ import pytest
 from rich.table import Table
 
 from producers.cli import app, main
-from producers.cli.render import output
+from producers.cli.render import exit_codes, output
 from workers.showable import restored, showable, showable_json
 
 HOSTILE = {
@@ -101,7 +101,7 @@ def test_no_way_of_saying_something_lets_it_through(text, capsys):
     output.emit({}, False, lambda _: text)
     output.emit({}, False, lambda _: table)
     output.emit({text: text}, True, str)
-    output.exit_code_of(lambda: fail(text))
+    exit_codes.exit_code_of(lambda: fail(text))
     main([text])
     main(["jobs", "--limit", text])
     said = capsys.readouterr()
@@ -109,7 +109,7 @@ def test_no_way_of_saying_something_lets_it_through(text, capsys):
 
 
 def fail(text: str) -> None:
-    raise output.UsageError(text)
+    raise exit_codes.UsageError(text)
 
 
 @pytest.mark.parametrize(
