@@ -1,4 +1,4 @@
-"""Recipes as YAML, read the way that people mean it.
+"""Parses recipes as YAML the way that people mean it.
 
 What YAML 1.1 makes of plain words is left out: `no` and `on` are words, `010` and `1:30` are no numbers of another base, a day is no
 date. A field of text takes what stands there. Keys that stand twice, and files that grow when they are read, are refused by line.
@@ -32,7 +32,7 @@ class RecipeError(SettingsError):
 
 @dataclass(frozen=True)
 class Document:
-    """What a recipe says. `lines` tells where each key stands, nested ones under their dotted names."""
+    """What a recipe says. `lines` has the line of each key, nested ones under their dotted names."""
 
     values: Values
     lines: dict[str, int] = field(default_factory=dict)

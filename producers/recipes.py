@@ -1,4 +1,4 @@
-"""Recipes: YAML files that say what a job shall do, and `key=value` on the command line, which wins over them."""
+"""Reads recipes: YAML files that describe a job, and `key=value` on the command line, which wins over them."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def read(path: Path | str, overrides: Sequence[str], spec: type[P]) -> P:
 
 
 def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Callable[[Path, Counts], None] | None = None) -> SynthesisSpec:
-    """The spec of a dataset, with the files that it names brought into Postgres.
+    """Return the spec of a dataset, with the files that it names imported into Postgres.
 
     Args:
         path: the recipe; `pairs`, `sentences`, `imports.file` and `teacher.prompt` are paths, from its folder or the current one.
         overrides: as in `read`.
-        on_file: hears what became of each file's lines.
+        on_file: called with each file and what became of its lines.
 
     Raises:
         RecipeError: as in `read`.
@@ -62,37 +62,37 @@ def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Cal
         named = getattr(spec, kind)
         if named is not None:
             file = _find(named, path.parent)
-            told = (lambda counts, file=file: on_file(file, counts)) if on_file else None
-            collections[kind] = import_collection(file, kind, told)
-    brought = spec.model_copy(update=collections)
+            on_done = (lambda counts, file=file: on_file(file, counts)) if on_file else None
+            collections[kind] = import_collection(file, kind, on_done)
+    imported = spec.model_copy(update=collections)
     if spec.teacher is not None:
-        brought = brought.model_copy(update={"teacher": _import_of_teacher(spec.teacher, path.parent)})
+        imported = imported.model_copy(update={"teacher": _import_of_teacher(spec.teacher, path.parent)})
     if spec.imports is None:
-        return brought
-    return brought.model_copy(update={"imports": import_source(spec.imports, path.parent, on_file)})
+        return imported
+    return imported.model_copy(update={"imports": import_source(spec.imports, path.parent, on_file)})
 
 
 def _import_of_teacher(teacher: TeacherSource, folder: Path) -> TeacherSource:
     """The teacher with its prompt's text, checked, in place of the file's name, and with the folder of a model that a worker loads."""
-    brought: dict[str, str] = {}
+    imported: dict[str, str] = {}
     if teacher.prompt is not None:
-        brought["prompt"] = prompt_templates.read(_find(teacher.prompt, folder))
+        imported["prompt"] = prompt_templates.read(_find(teacher.prompt, folder))
     if teacher.engine == "local":
-        brought["model"] = resolve_base(teacher.model)
-    return teacher.model_copy(update=brought)
+        imported["model"] = resolve_base(teacher.model)
+    return teacher.model_copy(update=imported)
 
 
 def import_source(source: ImportSource, folder: Path, on_file: Callable[[Path, Counts], None] | None = None) -> ImportSource:
-    """The source with its file, a path that starts at `folder` or at the current one, brought into Postgres.
+    """Import the file of a source, whose path starts at `folder` or at the current one; return the source with its collection.
 
     Raises:
         UserError: the file is missing or holds nothing that can be used.
     """
     file = _find(source.file, folder)
-    told = (lambda counts: on_file(file, counts)) if on_file else None
+    on_done = (lambda counts: on_file(file, counts)) if on_file else None
     columns = source.map or Columns()
-    brought = import_pairs(file, source.form, columns, told, source.encoding, strip_instruction=source.strip_instruction)
-    return source.model_copy(update={"file": brought})
+    imported = import_pairs(file, source.form, columns, on_done, source.encoding, strip_instruction=source.strip_instruction)
+    return source.model_copy(update={"file": imported})
 
 
 def read_training(path: Path | str, overrides: Sequence[str] = ()) -> TrainingSpec:

@@ -97,9 +97,9 @@ def _sit_down(name: str, reviewer: str, row_filter: RowFilter, limit: int | None
         with database.session() as session:
             say(f"{claims.requeue_skipped(session, dataset.id):,} rows that were skipped wait again.")
     from producers.review.app import ReviewPage
-    from producers.review.session import Desk
+    from producers.review.session import ReviewSession
 
-    tally = ReviewPage(Desk(dataset.id, name, reviewer, row_filter), limit).run()
+    tally = ReviewPage(ReviewSession(dataset.id, name, reviewer, row_filter), limit).run()
     if tally is None:
         return
     say(f"{tally}. `tweetmill review {name}` goes on, `--apply` builds the dataset of it.")

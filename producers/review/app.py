@@ -1,4 +1,4 @@
-"""The page of a review: a full-screen terminal application. It is imported by the verb alone, when there is a terminal.
+"""Runs the page of a review, a full-screen terminal application. Only the verb imports it, when there is a terminal.
 
 A key shows the next row at once, since two more are claimed ahead. What was said is stored behind it, one thing after the other.
 """
@@ -18,10 +18,10 @@ from textual.widgets import Footer, Static, TextArea
 
 from producers.cli.render.output import line
 from producers.review.keys import KEYS
-from producers.review.patience import Patience
+from producers.review.retrying import Retrying
 from producers.review.row import Editor, RowView
 from producers.review.screens import STYLE, HelpScreen, RuleScreen
-from producers.review.session import Desk
+from producers.review.session import ReviewSession
 from producers.review.text import head
 from producers.review.timing import Stopwatch, Tally
 from tasks.review import objections
@@ -41,12 +41,12 @@ class ReviewPage(App[Tally]):
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = list(KEYS)
 
-    def __init__(self, desk: Desk, limit: int | None = None, watch: Stopwatch | None = None) -> None:
+    def __init__(self, review: ReviewSession, limit: int | None = None, watch: Stopwatch | None = None) -> None:
         super().__init__()
         self.row: Claim | None = None
         self.tally = Tally()
-        self._desk, self._limit, self._watch = desk, limit, watch or Stopwatch()
-        self._ask = Patience(self._tell_of_silence)
+        self._review, self._limit, self._watch = review, limit, watch or Stopwatch()
+        self._ask = Retrying(self._say_unavailable)
         self._ahead: deque[Claim] = deque()
         self._held: dict[str, Claim] = {}
         self._turn = asyncio.Lock()  # first come, first served: what is said is stored in its order
@@ -61,7 +61,7 @@ class ReviewPage(App[Tally]):
 
     def on_mount(self) -> None:
         """Claim the first rows."""
-        self.title = line(f"review of {self._desk.name}")
+        self.title = line(f"review of {self._review.name}")
         self._show(None)
         self.set_interval(_RENEW_EVERY, self._renew)
         self.run_worker(self._begin())
@@ -159,7 +159,7 @@ class ReviewPage(App[Tally]):
     async def _store(self, row: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
         async with self._turn:
             try:
-                await self._ask(self._desk.decide, self._held.pop(row.key, row), verdict, seconds, target)
+                await self._ask(self._review.decide, self._held.pop(row.key, row), verdict, seconds, target)
             except ClaimLost as lost:
                 self.tally.verdicts.remove((verdict.value, seconds))
                 self.tally.lost += 1
@@ -173,7 +173,7 @@ class ReviewPage(App[Tally]):
     async def _fill(self) -> None:
         """Claim ahead, and show the first row if none is shown."""
         while len(self._ahead) < _AHEAD and self._may_claim():
-            claim = await self._ask(self._desk.claim)
+            claim = await self._ask(self._review.claim)
             if claim is None:
                 break
             self._held[claim.key] = claim
@@ -189,26 +189,26 @@ class ReviewPage(App[Tally]):
         return not self._leaving and (self._limit is None or len(self.tally.verdicts) + shown < self._limit)
 
     async def _offer(self, rule: Rule) -> None:
-        """Ask whether an edit shall be made in all rows, and do it."""
-        found, changes = await self._ask(self._desk.preview, rule)
+        """Ask whether to make an edit in all rows, and do it."""
+        found, changes = await self._ask(self._review.preview, rule)
         if not found or not await self.push_screen_wait(RuleScreen(rule, found, changes)):
             return
         async with self._turn:
-            changed = await self._ask(self._desk.apply, rule)
+            changed = await self._ask(self._review.apply, rule)
             self.tally.by_rules += changed
             # Some of the rows that were claimed ahead are settled by the rule.
             if self.row is not None and rule.apply(self.row.target) != self.row.target:
                 self._held.pop(self.row.key, None)
                 self.row = None
             ahead, self._ahead = list(self._ahead), deque()
-            await self._ask(self._desk.release, [self._held.pop(claim.key, claim) for claim in ahead])
+            await self._ask(self._review.release, [self._held.pop(claim.key, claim) for claim in ahead])
             await self._count()
             await self._fill()
         self.notify(f"{rule}: {changed:,} rows edited. u takes all of it back.")
 
     async def _undo(self, standing: Claim | None) -> None:
         async with self._turn:
-            undone = await self._ask(self._desk.undo)
+            undone = await self._ask(self._review.undo)
             self._show(standing)
             if undone is None:
                 self.notify("There is nothing to take back.")
@@ -232,7 +232,7 @@ class ReviewPage(App[Tally]):
             return
         async with self._turn:
             for key, claim in list(self._held.items()):
-                until = await self._ask(self._desk.renew, claim)
+                until = await self._ask(self._review.renew, claim)
                 if until is not None and key in self._held:
                     self._held[key] = replace(claim, until=until)
             await self._count()
@@ -240,12 +240,12 @@ class ReviewPage(App[Tally]):
 
     async def _count(self) -> None:
         """Look at how far the review is; while it is this one's turn, nothing that was said is stored."""
-        counts = await self._ask(self._desk.counts)
+        counts = await self._ask(self._review.counts)
         self._counts = {**counts, "left": counts["left"] - self._unstored}
 
     async def _leave(self) -> None:
         async with self._turn:
-            await self._ask(self._desk.release, list(self._held.values()))
+            await self._ask(self._review.release, list(self._held.values()))
         self.exit(self.tally)
 
     # What is seen
@@ -263,7 +263,7 @@ class ReviewPage(App[Tally]):
         del markup
         super().notify(showable(message), title=title, severity=severity, timeout=timeout, markup=False)
 
-    def _tell_of_silence(self) -> None:
+    def _say_unavailable(self) -> None:
         self.notify("Postgres does not answer. What you said is kept here and stored when it is back.", severity="warning")
 
     @property
@@ -288,9 +288,9 @@ class ReviewPage(App[Tally]):
     def _why_nothing(self) -> str:
         if self._limit is not None and len(self.tally.verdicts) >= self._limit:
             return f"That was your sitting of {self._limit} rows. q quits, u takes back."
-        build = f"`tweetmill review {self._desk.name} --apply` builds the dataset that this review makes."
+        build = f"`tweetmill review {self._review.name} --apply` builds the dataset that this review makes."
         return f"No row waits: each has its verdict, or somebody else has it before them. q quits.\n{build}"
 
     def _show_head(self) -> None:
-        told = head(self._desk.name, self._desk.reviewer, self._counts["rows"], self._counts["left"], self.tally.seconds_a_row)
-        self.query_one("#head", Static).update(told)
+        shown = head(self._review.name, self._review.reviewer, self._counts["rows"], self._counts["left"], self.tally.seconds_a_row)
+        self.query_one("#head", Static).update(shown)

@@ -1,4 +1,4 @@
-"""Say what each key of a review's page does: for the page, and for the people who read its help."""
+"""The keys of the review page, and its help."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = (
 
 HELP = """\
  a   accept: the target is right as it is
- e   edit: change the target; Enter keeps the change, Escape drops it
+ e   edit: change the target; Enter keeps the change, Escape discards it
  r   reject: nothing should be learnt from this row
  s   skip: not now; `tweetmill review --skipped` shows it again
  u   undo: take back what you said last, step by step

@@ -17,17 +17,17 @@ from workers.showable import restored, showable
 
 
 class Editor(TextArea):
-    """A target to be changed: Enter keeps, Escape drops."""
+    """A target to be changed: Enter keeps, Escape discards."""
 
     class Kept(Message):
-        """The text is as it shall be."""
+        """The edit is to be kept."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
 
     class Dropped(Message):
-        """The text shall stay as it was."""
+        """The edit is to be discarded."""
 
     original = ""
     """The target as it is stored."""
@@ -67,7 +67,7 @@ class RowView(VerticalScroll):
             yield card
             if name == "target":
                 editor = Editor(id="editor", classes="card", soft_wrap=True)
-                editor.border_title = "target: Enter keeps it, Escape drops the change"
+                editor.border_title = "target: Enter keeps it, Escape discards the change"
                 editor.display = False
                 yield editor
         yield Static(id="facts", markup=False)

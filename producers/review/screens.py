@@ -46,7 +46,7 @@ class HelpScreen(ModalScreen[None]):
 
 
 class RuleScreen(ModalScreen[bool]):
-    """What a rule would change; dismissed with whether it shall."""
+    """What a rule would change; dismissed with whether to apply it."""
 
     AUTO_FOCUS = "#box"  # so that arrows scroll
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,9 +68,9 @@ class RuleScreen(ModalScreen[bool]):
         box.border_subtitle = "y applies it, n leaves the others as they are, arrows scroll"
 
     def _list(self) -> Text:
-        told = styled("")
+        page = styled("")
         for change in self._changes:
-            told.append_text(styled(f"\n- {change.before}\n", "red")).append_text(styled(f"+ {change.after}\n", "green"))
+            page.append_text(styled(f"\n- {change.before}\n", "red")).append_text(styled(f"+ {change.after}\n", "green"))
         if self._found > len(self._changes):
-            told.append(f"\nand {self._found - len(self._changes):,} more", "dim")
-        return told
+            page.append(f"\nand {self._found - len(self._changes):,} more", "dim")
+        return page

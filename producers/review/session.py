@@ -1,4 +1,4 @@
-"""What a reviewer's page asks of Postgres: each call is a transaction of its own."""
+"""The calls of a review page to Postgres, each a transaction of its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from workers.review.claims import Claim, RowFilter, Undone, Verdict
 
 
 @dataclass(frozen=True)
-class Desk:
-    """One reviewer before one dataset."""
+class ReviewSession:
+    """The review of one dataset by one person."""
 
     dataset: int
     name: str
@@ -23,12 +23,12 @@ class Desk:
     row_filter: RowFilter
 
     def counts(self) -> dict[str, Any]:
-        """How many rows there are, and how many are left."""
+        """Return how many rows there are, and how many are left."""
         with database.session() as session:
             return queries.counts(session, self.dataset, self.row_filter)
 
     def claim(self) -> Claim | None:
-        """The next row; None: none waits."""
+        """Claim the next row; None when none waits."""
         with database.session() as session:
             return claims.claim(session, self.dataset, self.reviewer, self.row_filter)
 
@@ -42,7 +42,7 @@ class Desk:
             claims.decide(session, claim, verdict, seconds, target)
 
     def renew(self, claim: Claim) -> datetime | None:
-        """Keep a row for longer; None: it is lost."""
+        """Renew a claim; return its new end, or None when it is lost."""
         with database.session() as session:
             return claims.renew(session, claim)
 
@@ -57,7 +57,7 @@ class Desk:
             return claims.undo(session, self.dataset, self.reviewer)
 
     def preview(self, rule: Rule) -> tuple[int, list[Change]]:
-        """How many rows a rule would change, and some of them."""
+        """Return how many rows a rule would change, and some of them."""
         with database.session() as session:
             return bulk_edits.preview(session, self.dataset, self.reviewer, rule)
 

@@ -17,19 +17,19 @@ _BAR = 24
 
 def head(name: str, reviewer: str, rows: int, left: int, pace: float | None) -> Text:
     """Dataset, reviewer, progress, and what the pace makes of the rest; without rows nobody has counted them yet."""
-    told = styled(line(name), "bold") + styled(f"  {line(reviewer)}  ")
+    shown = styled(line(name), "bold") + styled(f"  {line(reviewer)}  ")
     if not rows:
-        return told
+        return shown
     left = max(0, left)
     filled = round(_BAR * (rows - left) / rows)
-    told.append("━" * filled, "green").append("━" * (_BAR - filled), "dim").append(f"  {left:,} of {rows:,} left")
-    return told if pace is None else told.append(f"  {pace:.1f} s a row, {span(pace * left)} to go")
+    shown.append("━" * filled, "green").append("━" * (_BAR - filled), "dim").append(f"  {left:,} of {rows:,} left")
+    return shown if pace is None else shown.append(f"  {pace:.1f} s a row, {span(pace * left)} to go")
 
 
-def reasons(told: Iterable[str]) -> Text:
+def reasons(shown: Iterable[str]) -> Text:
     """Why a row is shown, a line a reason."""
     lines = styled("")
-    for each in told:
+    for each in shown:
         source, _, what = each.partition(": ")
         colour = "yellow" if source == "checks" else "cyan"
         lines.append("\n" if lines else "").append_text(styled(f"{line(source):<8}", colour)).append_text(styled(line(what)))
@@ -38,10 +38,10 @@ def reasons(told: Iterable[str]) -> Text:
 
 def came_from(row: Claim) -> Text:
     """Origin, split, stage, source and key."""
-    told = [f"{row.origin}, {row.split}, stage {row.stage}", _source(row)]
+    shown = [f"{row.origin}, {row.split}, stage {row.stage}", _source(row)]
     if row.lineage.get("licence"):
-        told.append(f"licence {row.lineage['licence']}")
-    return styled("\n".join([" · ".join(filter(None, told)), f"tweetmill why {row.key[:12]}"]))
+        shown.append(f"licence {row.lineage['licence']}")
+    return styled("\n".join([" · ".join(filter(None, shown)), f"tweetmill why {row.key[:12]}"]))
 
 
 def _source(row: Claim) -> str:

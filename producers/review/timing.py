@@ -55,8 +55,8 @@ class Tally:
 
     def __str__(self) -> str:
         kinds = list(dict.fromkeys(verdict for verdict, _ in self.verdicts))
-        told = ", ".join(f"{sum(verdict == kind for verdict, _ in self.verdicts)} {kind}" for kind in kinds)
-        rows = f"{len(self.verdicts)} {'row' if len(self.verdicts) == 1 else 'rows'}" + f": {told}" * bool(told)
+        counted = ", ".join(f"{sum(verdict == kind for verdict, _ in self.verdicts)} {kind}" for kind in kinds)
+        rows = f"{len(self.verdicts)} {'row' if len(self.verdicts) == 1 else 'rows'}" + f": {counted}" * bool(counted)
         rules = f", {self.by_rules} more by rules" if self.by_rules else ""
         pace = self.seconds_a_row
         return rows + rules + (f"; {pace:.1f} s a row" if pace is not None else "")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 EARLIEST, LATEST = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
 # Postgres's own bound for offsets.
 FURTHEST_OFFSET = timedelta(hours=15, minutes=59, seconds=59)
-# An epoch is told by its size: seconds, milliseconds, microseconds or nanoseconds that name a moment of these years.
+# An epoch shows in its size: seconds, milliseconds, microseconds or nanoseconds that name a moment of these years.
 EPOCH_UNITS = (1, 1e3, 1e6, 1e9)
 EPOCH_EARLIEST, EPOCH_LATEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 LONGEST = 60  # characters

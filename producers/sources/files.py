@@ -66,7 +66,7 @@ def read(
     names: Names | None = None,
     encoding: str | None = None,
 ) -> Iterator[Line]:
-    """Stream the tweets of a file, or of standard input for `-`, in constant memory.
+    """Yield the tweets of a file, or of standard input for `-`, in constant memory.
 
     Args:
         path: JSON, a table with a header, or Parquet; also packed. The ending decides; without a known one the first line does.
@@ -132,7 +132,7 @@ def _lines(row: Row, source: str, names: Names) -> Iterator[Line]:
 def _check(header: Sequence[str], number: int, names: Names) -> None:
     check_header(header, number, names)
     for name in header:
-        if name in names.told.values() or Names().fields_of({name: name}):
+        if name in names.mapped.values() or Names().fields_of({name: name}):
             column_of(name, header, number)
 
 

@@ -16,7 +16,7 @@ Fields = dict[str, object]
 
 @dataclass(frozen=True)
 class Rejected:
-    """A tweet that was refused. `reason` never quotes the tweet; its place is told as that of a `Line`."""
+    """A tweet that was rejected. `reason` never quotes the tweet; its place is given as that of a `Line`."""
 
     line: int
     field: str | None

@@ -64,15 +64,15 @@ Plan = Mapping[str, tuple[Place, ...]]
 
 @dataclass
 class Names:
-    """How the fields of a tweet are called in one file: by the table, or as its reader was told.
+    """How the fields of a tweet are called in one file: by the table, or as `--map` says.
 
     Attributes:
-        told: the paths that were told, by field; they win over the table.
-        found: the fields whose told path led to something in a row at least.
+        mapped: the paths of `--map`, by field; they win over the table.
+        found: the fields whose mapped path led to something in a row at least.
         seen: the keys of the first row, for complaints.
     """
 
-    told: Mapping[str, str] = field(default_factory=dict)
+    mapped: Mapping[str, str] = field(default_factory=dict)
     found: set[str] = field(default_factory=set)
     seen: str | None = None
 
@@ -80,12 +80,12 @@ class Names:
         """The values of the fields that a row has, nothing checked yet. A field without a key is left out.
 
         Raises:
-            RefusalError: the text or the id is not where it was told to be.
+            RefusalError: the text or the id is not where `--map` says.
         """
         if self.seen is None:
             self.seen = names_in(row)
-        fields = {name: _chosen(name, row, places) for name, places in _plan_of(row).items() if name not in self.told}
-        for name, path in self.told.items():
+        fields = {name: _chosen(name, row, places) for name, places in _plan_of(row).items() if name not in self.mapped}
+        for name, path in self.mapped.items():
             value = value_at(row, path)
             if value is not None:
                 self.found.add(name)
@@ -97,8 +97,8 @@ class Names:
         return fields
 
     def holds_text(self, row: Mapping[str, object]) -> bool:
-        """Whether the text is where it was told to be. Without a told place nothing is."""
-        return "text" in self.told and value_at(row, self.told["text"]) is not None
+        """Whether the text is where `--map` says; False where it says nothing of it."""
+        return "text" in self.mapped and value_at(row, self.mapped["text"]) is not None
 
     def text_in(self, row: object) -> object:
         """What the row has by a name of the text, whatever it is."""
@@ -106,27 +106,27 @@ class Names:
         return _chosen("text", row, places) if places and isinstance(row, Mapping) else None
 
     def not_found(self) -> Mapping[str, str]:
-        """The told paths that led nowhere in any row, by field."""
-        return {name: path for name, path in self.told.items() if name not in self.found}
+        """Return the mapped paths that led nowhere in any row, by field."""
+        return {name: path for name, path in self.mapped.items() if name not in self.found}
 
 
 def names_a_text(header: Sequence[str], names: Names) -> bool:
     """Whether one of these columns holds the tweets' text."""
-    if "text" in names.told:
-        return names.told["text"] in header
+    if "text" in names.mapped:
+        return names.mapped["text"] in header
     return "text" in _planned(tuple(header))
 
 
 def check_header(header: Sequence[str], number: int, names: Names) -> None:
-    """Raise `SourceError` for columns none of which is the text's, or not those that were told. Capitals make no difference."""
+    """Raise `SourceError` for columns none of which is the text's, or not those that were mapped. Capitals make no difference."""
     shown = columns_shown(header)
     columns: dict[str, str] = {}
-    for name, path in names.told.items():
+    for name, path in names.mapped.items():
         column = column_of(path, header, number)
         if column is None:
             raise SourceError(f"line {number} names no column {path}, which --map says is the {name}: its columns are {shown}")
         columns[name] = column
-    names.told = columns
+    names.mapped = columns
     if not names_a_text(header, names):
         advice = "add such a header line, or say with `--map text=COLUMN` which column holds it"
         advice += f". {HYDRATE}" if len(header) < 4 and "id" in _planned(tuple(header)) else ""

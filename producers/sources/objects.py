@@ -50,7 +50,7 @@ _FOREIGN = {
 
 
 def lines_of(document: object, number: int, source: str, names: Names) -> Iterator[Line]:
-    """What line `number` holds, whose JSON is `document`: each of several tweets bears its place among them."""
+    """What line `number` holds, whose JSON is `document`: each of several tweets has its place among them."""
     found = tweets_of(document, names)
     first, second = next(found, None), next(found, None)
     if first is None:
@@ -111,7 +111,7 @@ def _inside(document: Fields, names: Names, included: Mapping[str, Fields], deep
     elif (inner := _held(document, names)) is not None:
         yield from _rows(inner, names, included, deepest)
     else:
-        notice, results = x.notice(document), [] if names.told else list(x.results_in(document))
+        notice, results = x.notice(document), [] if names.mapped else list(x.results_in(document))
         yield from _rows(results, names, included, deepest) if results and not notice else iter(((notice or document, included),))
 
 
@@ -177,9 +177,9 @@ def _fields(row: Fields, names: Names, included: Mapping[str, Fields]) -> Found:
         fields = x.with_whole_retweet(names.fields_of(row), row, included)
     except RefusalError as refusal:
         return refusal
-    # An object to which the text was told to lie is told of as such.
-    untold = "text" not in names.told and isinstance(fields.get("text"), dict)
-    return _without_text(row) if "text" not in fields or untold else fields
+    # A mapped text that is an object is reported as one.
+    unmapped = "text" not in names.mapped and isinstance(fields.get("text"), dict)
+    return _without_text(row) if "text" not in fields or unmapped else fields
 
 
 def _without_text(row: Fields) -> RefusalError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from producers.review.app import ReviewPage
-from producers.review.session import Desk
+from producers.review.session import ReviewSession
 from workers.review.claims import Claim, RowFilter, Verdict
 
 ROW = Claim(
@@ -37,8 +37,8 @@ ROW = Claim(
 )
 
 
-class Still(Desk):
-    """A desk with one row on it, for ever."""
+class Still(ReviewSession):
+    """A review with one row on it, for ever."""
 
     def counts(self) -> dict[str, Any]:
         return {"rows": 1156, "left": 843}

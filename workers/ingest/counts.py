@@ -1,4 +1,4 @@
-"""What became of the rows that were read: every one is counted once, and a refusal by its reason."""
+"""Counts what became of the rows that were read: every row once, and a rejected one by its reason."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 _MOST_REASONS = 200
-_TOLD_REASONS = 3
+_SHOWN_REASONS = 3
 
 
 class Reasons:
-    """The reasons of refusals, each with how often it was given and where first; of very many different ones the first 200."""
+    """The reasons of rejected rows, each with how often it was given and where first; of very many different ones the first 200."""
 
     def __init__(self, refused: Iterable[tuple[str, str | None, str]] = ()) -> None:
         """Of rows given as place, field and reason."""
@@ -20,7 +20,7 @@ class Reasons:
             self.note(place, at, said)
 
     def note(self, place: str, at: str | None, said: str, rows: int = 1) -> None:
-        """Count a refusal."""
+        """Count a rejected row."""
         known = self._found.get((at, said))
         if known or len(self._found) < _MOST_REASONS:
             self._found[at, said] = (known[0] + rows, known[1]) if known else (rows, place)
@@ -33,8 +33,8 @@ class Reasons:
         return both
 
     def commonest(self) -> str:
-        """The reasons that were given most, where first and how often: `line 7, text: the text is missing (12 rows)`."""
-        most = sorted(self._found.items(), key=lambda found: -found[1][0])[:_TOLD_REASONS]
+        """Return the reasons that were given most, where first and how often: `line 7, text: the text is missing (12 rows)`."""
+        most = sorted(self._found.items(), key=lambda found: -found[1][0])[:_SHOWN_REASONS]
         return "; ".join(
             f"{place}{f', {at}' if at else ''}: {said}" + (f" ({rows:,} rows)" if rows > 1 else "") for (at, said), (rows, place) in most
         )

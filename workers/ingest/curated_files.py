@@ -1,4 +1,4 @@
-"""Files that a person wrote, line by line: curated pairs, references, clean sentences.
+"""Reads files that a person wrote, line by line: curated pairs, references, clean sentences.
 
 A line that can't be used costs that line alone: it comes back as a `BadLine` with its field and reason, which never quote it.
 """
@@ -71,7 +71,7 @@ class BadLine:
 
 
 def collection_name(path: Path) -> str:
-    """The file's name and the beginning of its content's sha256: another content is another collection.
+    """Return the file's name and the beginning of its content's sha256: another content is another collection.
 
     Raises:
         NotFound: there is no such file.
@@ -85,7 +85,7 @@ def collection_name(path: Path) -> str:
 
 
 def read(path: Path, kind: Kind) -> Iterator[CuratedLine | BadLine]:
-    """Every line of the file that is not blank, in constant memory.
+    """Yield every line of the file that is not blank, in constant memory.
 
     Pairs and references are JSON, or tables with columns of the same names; sentences are plain text, one a line, or a table with a column
     of `SENTENCE_COLUMNS`.

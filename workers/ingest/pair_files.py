@@ -1,4 +1,4 @@
-"""Pairs that other tools made, read row by row in constant memory from files in the forms of `schemas.forms`.
+"""Reads pairs that other tools made, row by row in constant memory, from files in the forms of `schemas.forms`.
 
 A row that can't be used costs that row alone: it comes back as a `BadLine` with its place, field and reason, which never quote it.
 """
@@ -24,7 +24,7 @@ from workers.text.spreadsheets import cell_of
 from workers.text.thoughts import split_thoughts
 
 _READING = 2
-"""Counts up whenever the same file comes to other rows, so that it is brought in anew."""
+"""Increased whenever the same file comes to other rows, so that it is imported anew."""
 
 _OWN_KEYS = ("messages", "conversations", "instruction", "output")
 _LISTS = ("data", "rows", "train", "examples", "instances", "samples", "items")
@@ -32,7 +32,7 @@ _LISTS = ("data", "rows", "train", "examples", "instances", "samples", "items")
 
 
 def collection(path: Path, form: Form, columns: Columns, encoding: str | None = None, *, strip_instruction: bool = False) -> str:
-    """The name of the rows of a file: another content, form, mapping, encoding or reading is another collection.
+    """Return the name of the collection of a file's rows: another content, form, mapping, encoding or reading is another collection.
 
     Raises:
         NotFound: there is no such file.
@@ -43,19 +43,19 @@ def collection(path: Path, form: Form, columns: Columns, encoding: str | None = 
             encoding = checked_encoding(encoding)
         except ValueError as error:
             raise UserError(f"encoding {encoding!r}: {error}") from None
-    told = f"{form} {columns.model_dump_json()} {encoding or ''} {'bare' if strip_instruction else ''} {_READING}"
-    how = sha256(told)[:8]
+    described = f"{form} {columns.model_dump_json()} {encoding or ''} {'bare' if strip_instruction else ''} {_READING}"
+    how = sha256(described)[:8]
     return f"{collection_name(path)}+{how}"
 
 
 def file_of(collection: str) -> tuple[str, str]:
-    """The name of the file that a collection came from, and the beginning of its content's sha256."""
+    """Return the name of the file that a collection came from, and the beginning of its content's sha256."""
     name, _, digest = collection.rpartition(":")
     return name, digest.partition("+")[0]
 
 
 def read(path: Path, form: Form, columns: Columns, encoding: str | None = None) -> Iterator[CuratedLine | BadLine]:
-    """Every row of the file: the prompt as `text`, its answer as `summary`, exactly as they stand there.
+    """Yield every row of the file: the prompt as `text`, its answer as `summary`, exactly as they stand there.
 
     JSON in any way that `workers.ingest` reads, for the form csv a table with a header, or Parquet. `key` is the row's place: `line 7` of
     a file of lines, where a row of a table begins, or `item 7` of an array.

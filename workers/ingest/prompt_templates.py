@@ -45,12 +45,12 @@ class Template:
 
 
 def own(stage: Stage) -> str:
-    """The text of the stage's own template."""
+    """Return the text of the stage's own template."""
     return (_OWN / f"{stage.value}.txt").read_text(encoding="utf-8")
 
 
 def read(path: Path) -> str:
-    """The text of a template's file, which was checked.
+    """Return the text of a template's file, checked.
 
     Raises:
         NotFound: there is no such file.
@@ -69,11 +69,11 @@ def read(path: Path) -> str:
 
 
 def parsed(text: str, name: str) -> Template:
-    """The template that a text is.
+    """Parse the text of a template.
 
     Args:
         text: of the file.
-        name: the file's, for complaints.
+        name: the file's, for error messages.
 
     Raises:
         UserError: it is none, with file and line.

@@ -1,4 +1,4 @@
-"""Rows that could not be used: kept with their place, field and reason, never their text, and found by the name that people typed."""
+"""Rejected rows: stored with their place, field and reason, never their text, and found by the name that people typed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SELECT :job, :origin, row.key, row.field, row.reason
 FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row(key text, field text, reason text)
 ON CONFLICT DO NOTHING
 """
-# Rows bear the path that was typed, or the dataset of the job that refused them. A file is found by its name, by another path to it, and
-# among the rows of the jobs that it was brought in for: of an import by the beginning of the key, of pairs by being none of those.
+# Rows have the path that was typed, or the dataset of the job that rejected them. A file is found by its name, by another path to it, and
+# among the rows of the jobs that it was imported for: of an import by the beginning of the key, of pairs by being none of those.
 _NAMED = """
 FROM rejected_row LEFT JOIN job ON job.id = rejected_row.job
-CROSS JOIN (SELECT cast(:typed AS text) AS typed, cast(:name AS text) AS name) AS told
+CROSS JOIN (SELECT cast(:typed AS text) AS typed, cast(:name AS text) AS name) AS wanted
 WHERE typed IS NULL OR job.payload->>'dataset' = typed
    OR right('/' || origin, length(typed) + 1) = '/' || typed OR right('/' || typed, length(origin) + 1) = '/' || origin
    OR (starts_with(row_key, name || ' ') AND starts_with(job.payload#>>'{imports,file}', name || ':'))
@@ -49,7 +49,7 @@ class Found:
 
 
 def keep(connection: Connection, origin: str, rows: Iterable[tuple[str, str | None, str]], job: UUID | None = None) -> None:
-    """Keep rows that can't be used, given as key, field and reason; one that is kept already is not kept twice."""
+    """Store rows that can't be used, given as key, field and reason; one that is there already is not stored twice."""
     stream = iter(rows)
     while part := list(islice(stream, _ROWS_AT_ONCE)):
         rejected = [{"key": key, "field": field, "reason": reason} for key, field, reason in part]
@@ -57,7 +57,7 @@ def keep(connection: Connection, origin: str, rows: Iterable[tuple[str, str | No
 
 
 def of(connection: Connection, typed: str | None, limit: int) -> Found:
-    """The newest rejected rows of a file or dataset, in the order in which they came.
+    """Return the newest rejected rows of a file or dataset, in the order in which they came.
 
     Args:
         connection: to the database.

@@ -1,4 +1,4 @@
-"""What all rows of an import have in common at their ends: marks of older training formats, and an instruction in every prompt.
+"""Strips what all rows of an import have in common at their ends: separators of older training formats, and an instruction.
 
 Rows stand in the table `incoming_curated`. The smallest and the largest of all texts share what all of them share, so one pass tells.
 """
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 # OpenAI's older fine-tuning wanted each prompt to end in a separator and each completion to begin with a space and end in a stop.
 _SEPARATOR = re.compile(r"\s*(?:#{3,}|-{3,}|=+>|->|\|\|)\s*\Z")
 _STOP = re.compile(r"(?:\s+END|\s*(?:#{3,}|<\|(?:endoftext|im_end|eot_id|end)\|>|</s>|<eos>|<end_of_turn>|\[END\]|<\|end_of_text\|>))\s*\Z")
-# What a tool is told to do, before a colon. One row alone can only be known by this.
+# An instruction before a colon. One row alone can only be known by this.
 _INSTRUCTION = re.compile(
     r"(?:please )?(?:summari[sz]e|shorten|rewrite|rephrase|normali[sz]e|clean|translate|tl;?dr)\b[^\n:]{0,80}:\s*", re.I
 )
@@ -54,7 +54,7 @@ class Shared:
 
 
 def strip(connection: Connection, *, strip_instruction: bool) -> list[str]:
-    """Take the marks off that every row bears, and an instruction where that is asked for; say what was done and what should be known."""
+    """Strip the separators that every row has, and an instruction where that is asked for; return remarks on what was done."""
     shared = _shared(connection)
     remarks = []
     instruction, closing = (shared.instruction, shared.closing) if strip_instruction else (0, 0)
@@ -69,7 +69,7 @@ def strip(connection: Connection, *, strip_instruction: bool) -> list[str]:
             ([f"a separator of {shared.separator} characters after the prompt"] if shared.separator else [])
             + ([f"a stop of {shared.stop} characters after the answer"] if shared.stop else [])
         )
-        remarks.append(f"Every row bears {where}, as older training formats want it: it was taken off.")
+        remarks.append(f"Every row has {where}, as older training formats want it: it was taken off.")
     if shared.instruction or shared.closing:
         remarks.append(_of_instruction(shared, stripped=strip_instruction))
     return remarks
@@ -100,9 +100,9 @@ def _shared(connection: Connection) -> Shared:
 
 def _beginning(shared: str, rows: int, *, alike: bool) -> int:
     """How much of a shared beginning looks like an instruction: up to the last colon or line's end, of many rows up to the last space."""
-    told = _INSTRUCTION.match(shared)
+    instruction = _INSTRUCTION.match(shared)
     if alike:
-        return told.end() if told else 0
+        return instruction.end() if instruction else 0
     marked = re.match(r"(?s).*[:\n>]\s*", shared)
     if marked and _WORD.search(marked.group()):
         return marked.end()

@@ -37,7 +37,7 @@ WHERE review.dataset = :dataset AND review.key = row.key
 
 @dataclass(frozen=True)
 class Rule:
-    """Replace `replace` by `by`, letter for letter and at word boundaries; an empty `by` drops it."""
+    """Replace `replace` by `by`, letter for letter and at word boundaries; an empty `by` deletes it."""
 
     replace: str
     by: str

@@ -36,7 +36,7 @@ class Opened:
     carried: int
 
 
-# What people wrote once is looked at once: noise has a person's text as its target, and the pair that it was made of stands for it.
+# A person's text is reviewed once: noise has a person's text as its target, and the pair that it was made of stands for it.
 GROUP = "CASE WHEN origin IN ('human', 'noise') THEN md5(jsonb_build_array(stage, tweet, target_text)::text) ELSE key END"
 _CANDIDATES = f"""
 SELECT DISTINCT ON ({GROUP}) key, stage, prompt_text AS prompt, target_text AS target, lineage->'scores' AS scores, cluster,

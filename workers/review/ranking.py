@@ -1,4 +1,4 @@
-"""How much a person's look at an example tells, in the price of the checks: what they seldom find, where teachers differ, what is new."""
+"""Ranks the examples of a dataset for review: first where rare checks find fault, teachers disagree, or words are new."""
 
 from __future__ import annotations
 
@@ -110,21 +110,21 @@ class Known:
 
 
 def objections(prompt: str, target: str, stage: Stage) -> tuple[str, ...]:
-    """What the checks say against a target, in words."""
-    return tuple(_told(name, stage) for name in findings(prompt, target, stage))
+    """Return what the checks find wrong with a target, in words."""
+    return tuple(_in_words(name, stage) for name in findings(prompt, target, stage))
 
 
-def _told(name: str, stage: Stage) -> str:
+def _in_words(name: str, stage: Stage) -> str:
     return _LEFT_NOISE if name == "promise" and stage is Stage.CLEAN else FINDINGS[name]
 
 
 def rank(row: Candidate, known: Known) -> Ranked:
-    """What a look at `row` tells."""
+    """Return the value of a look at `row`, and the reasons in words."""
     stage = Stage(row.stage)
     found = {name: cost * known.findings.weight(name) for name, cost in findings(row.prompt, row.target, stage).items()}
     value = sum(found.values()) + (_FLAGGED if row.flagged else 0.0)
     reasons = [f"filters: {meaning(name)}; kept, since a person wrote it" for name in row.flagged or ()]
-    reasons += [f"checks: the target {_told(name, stage)}" for name in sorted(found, key=lambda name: -found[name])]
+    reasons += [f"checks: the target {_in_words(name, stage)}" for name in sorted(found, key=lambda name: -found[name])]
     agreement = _agreement(row.scores)
     if agreement is not None and agreement < 1:
         value += _DISAGREEMENT * (1 - agreement)

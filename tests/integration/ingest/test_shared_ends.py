@@ -125,7 +125,7 @@ def test_a_person_is_told(clean_database: Engine, tmp_path: Path, capsys: pytest
 
     assert main(asked) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "Every row bears a stop of 4 characters after the answer, as older training formats want it: it was taken off." in said
+    assert "Every row has a stop of 4 characters after the answer, as older training formats want it: it was taken off." in said
     assert "Every prompt (of 4) begins with the same 19 characters. Where that is an instruction" in said
     assert main([*asked, "--strip-instruction"]) == 0
     assert "begins with the same 19 characters: they were taken off." in " ".join(capsys.readouterr().err.split())

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from producers.review.app import ReviewPage
 from producers.review.screens import HelpScreen, RuleScreen
-from producers.review.session import Desk
+from producers.review.session import ReviewSession
 from producers.review.timing import Tally
 from tests.support.reviews import Row, add_dataset, plain_rows, reviewed
 from workers import database
@@ -27,7 +27,7 @@ def sit(dataset: int, story: Story, limit: int | None = None) -> Tally | None:
     """A sitting at which `story` happens and which ends with q."""
 
     async def told() -> Tally | None:
-        page = ReviewPage(Desk(dataset, "buses", "ann", RowFilter()), limit)
+        page = ReviewPage(ReviewSession(dataset, "buses", "ann", RowFilter()), limit)
         async with page.run_test(size=(100, 32)) as pilot:
             await until(pilot, lambda: page.row is not None)
             await story(page, pilot)

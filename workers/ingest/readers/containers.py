@@ -1,4 +1,4 @@
-"""Opening: the bytes of a file or of standard input, out of whatever they are packed in, told by how they begin.
+"""Opens a file or standard input and unpacks it, as many times as it is packed. What it is shows in how its bytes begin.
 
 Nothing is unpacked to disk or held in memory. What can't be read as text is named, with what to do about it.
 """
@@ -52,9 +52,9 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05][\x00-\x1f\x80-\xff\]}(cNKX]")
 
 @contextmanager
 def opened(path: str | Path, on_open: Callable[[BinaryIO], None] | None = None) -> Iterator[BinaryIO]:
-    """The bytes of `path`, or of standard input for `-`, unpacked.
+    """Open `path`, or standard input for `-`, and yield its bytes, unpacked.
 
-    `on_open` gets the file as it lies on disk, whose `tell()` says how far it is read.
+    `on_open` is called with the file as it lies on disk, whose `tell()` says how far it is read.
 
     Raises:
         SourceError: there is no such file, it is a folder, it may not be read, or it holds what is no text.
@@ -166,7 +166,7 @@ def _guarded(inner: IO[bytes], name: str, stack: ExitStack) -> BinaryIO:
 
 
 class _Guarded(io.RawIOBase):
-    """An archive's content, whose damage is told as a user's error."""
+    """An archive's content, whose damage is raised as a user's error."""
 
     def __init__(self, inner: IO[bytes], name: str) -> None:
         self._inner, self._name = inner, name

@@ -23,7 +23,7 @@ _BETWEEN_OF_A_SCRIPT = re.compile("[\\s,;\x1e\ufeff]*")
 _ASSIGNMENT = re.compile(r"(?:(?:var|let|const)\s+)?[A-Za-z_$][\w.$]*(?:\[[^\]\s]{0,100}\])?\s*=\s*(?=[\[{]|$)")
 _LINE: Unit = "line"
 _LONGEST_TOKEN = 12  # characters: `-Infinity`, or an escape that the end of a piece cut
-# Reading on for the end of a document may be in vain: so many characters more than so many times what was read, and no more.
+# Reading on for the end of a document may be in vain: it stops after _FREE_AHEAD characters and _AHEAD_FACTOR times what was read.
 _FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
 _TOO_LONG = f"it is longer than {LONGEST_LINE} characters: write its rows one a line, with jq -c"
 # What people take for JSON, by how it begins where JSON ends.
@@ -156,7 +156,7 @@ class _Scanner:
         return self._numbers[self._piece_of(place)]
 
     def _row(self) -> Row:
-        """The document at this place, or why it can't be told; goes on behind it."""
+        """Return the document at this place, or why it can't be read; go on behind it."""
         line = self._line_of(self._place)
         refused: RowError | None = None
         value: object = None

@@ -1,4 +1,4 @@
-"""A row of a file: its place, and what it says or why it can't be told."""
+"""A row of a file: its place, and its value or why it can't be read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Row(NamedTuple):
     Attributes:
         number: of the line on which it begins; of the item, for the elements of an array; of the row in a Parquet file. From 1.
         value: a JSON document, or the cells of a table by the names of its columns. It means nothing where the row is refused.
-        refused: why the row can't be told.
+        refused: why the row can't be read.
         unit: what `number` counts.
         item: the row's place among several that begin on one line, from 1; None for one that has its line alone.
         is_table: the value is a row of a table, whose cells are all text.

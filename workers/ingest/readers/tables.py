@@ -1,4 +1,4 @@
-"""CSV and its kin, read strictly: a row that can't be told apart costs itself, whatever a quote in it would swallow.
+"""Reads CSV and its kin strictly: a row whose cells are not certain is refused alone, whatever a quote in it would swallow.
 
 The delimiter is the header's: comma, semicolon, tab or pipe. Cost is linear in the bytes: what was read ahead in vain is bounded by what
 was read.
@@ -22,7 +22,7 @@ DELIMITERS = ",;\t|"
 CheckHeader = Callable[[Sequence[str], int], None]
 """Raises `SourceError` for names of columns, and the number of their line, that are not what is needed."""
 
-# Reading ahead for the end of a quoted cell may be in vain: so many characters more than so many times what was read, and no more.
+# Reading ahead for the end of a quoted cell may be in vain: it stops after a number of characters and a multiple of what was read.
 _FREE_AHEAD, _AHEAD_FACTOR = 2**20, 16
 # How far below a quote that was left open its other end may be taken for one.
 _NEAR = 25
@@ -113,18 +113,18 @@ class _Header:
     @classmethod
     def read(cls, pending: _Pushback, check: CheckHeader) -> _Header | None:
         """The header, below a line `sep=;` where there is one; None for a table without any line."""
-        told: str | None = None
+        declared: str | None = None
         while (line := pending.take()) is not None:
             number, text = line
             if text is not None and not text.strip():
                 continue
             if text is None or len(text) > LONGEST_RECORD:
                 raise SourceError(f"line {number} must name the columns: it is longer than {LONGEST_RECORD} characters")
-            if told is None and (said := _SEP_LINE.fullmatch(text.rstrip("\r\n"))):
-                told = said["delimiter"]
+            if declared is None and (said := _SEP_LINE.fullmatch(text.rstrip("\r\n"))):
+                declared = said["delimiter"]
                 continue
             try:
-                return cls(*_accepted(text, number, check, told))
+                return cls(*_accepted(text, number, check, declared))
             except SourceError as refused:
                 raise SourceError(f"{refused}{_header_below(pending, check)}") from None
         return None
@@ -142,10 +142,10 @@ def _header_below(pending: _Pushback, check: CheckHeader) -> str:
     return ""
 
 
-def _accepted(line: str, number: int, check: CheckHeader, told: str | None = None) -> tuple[list[str], str]:
+def _accepted(line: str, number: int, check: CheckHeader, declared: str | None = None) -> tuple[list[str], str]:
     """The names of the columns, split where that gives what is needed, else where it gives most."""
     refused: SourceError | None = None
-    for names, delimiter in _splits(line, told):
+    for names, delimiter in _splits(line, declared):
         try:
             check(names, number)
         except SourceError as error:
@@ -155,9 +155,9 @@ def _accepted(line: str, number: int, check: CheckHeader, told: str | None = Non
     raise refused or SourceError(f"line {number} must name the columns: a quote in it is left open or closed in mid-cell")
 
 
-def _splits(line: str, told: str | None) -> list[tuple[list[str], str]]:
+def _splits(line: str, declared: str | None) -> list[tuple[list[str], str]]:
     found: list[tuple[list[str], str]] = []
-    for delimiter in told or DELIMITERS:
+    for delimiter in declared or DELIMITERS:
         try:
             cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
         except (csv.Error, TypeError, ValueError):  # it is no character that can separate

@@ -1,4 +1,4 @@
-"""From bytes to numbered lines: the encoding by its mark or as it was told, the line ends of every system, a bound on what is held.
+"""Decodes bytes into numbered lines: the encoding by its mark or as it was given, the line ends of every system, a bound on what is held.
 
 A byte that the encoding doesn't know becomes a mark that no text has, so that it costs its row and not the file.
 """
@@ -131,23 +131,23 @@ def not_valid(encoding: str) -> RowError:
     return RowError(None, f"the row is not valid {encoding.removesuffix('-sig').upper()}: {advice}")
 
 
-def encoding_of(head: bytes, told: str | None) -> str:
-    """The encoding of a text: by its mark, as it was told, or UTF-8.
+def encoding_of(head: bytes, given: str | None) -> str:
+    """Return the encoding of a text: by its mark, as it was given, or UTF-8.
 
     Raises:
-        SourceError: the bytes are no text, or the mark contradicts what was told.
+        SourceError: the bytes are no text, or the mark contradicts the one that was given.
     """
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if marked is not None:
-        if told is not None and not told.replace("_", "-").startswith(marked.removesuffix("-sig")):
+        if given is not None and not given.replace("_", "-").startswith(marked.removesuffix("-sig")):
             raise SourceError(
-                f"it begins with the mark of {marked.removesuffix('-sig').upper()}, so it is not {told}: leave --encoding out"
+                f"it begins with the mark of {marked.removesuffix('-sig').upper()}, so it is not {given}: leave --encoding out"
             )
         return marked
     unmarked = next((name for pattern, name in _UNMARKED if pattern.match(head)), None)
-    if told is not None:
+    if given is not None:
         # Of an encoding whose mark would tell the order of bytes, the bytes themselves tell it.
-        return unmarked if unmarked is not None and unmarked.startswith(told) else told
+        return unmarked if unmarked is not None and unmarked.startswith(given) else given
     first = _LINE_END.split(head, maxsplit=1)[0]
     if unmarked is not None:
         raise SourceError(f"it looks like {unmarked.upper()} without the mark that says so: give --encoding {unmarked}")
