@@ -31,6 +31,7 @@ from workers.settings_sources import (
     engine_names,
     is_empty,
     is_set,
+    read_password,
     remember_secrets,
 )
 
@@ -262,30 +263,6 @@ def _with_password(address: Address, setting: str, file: Path | None) -> Address
     if file is None:
         return address
     return address.having(user=address.user or "", password=read_password(setting, file))
-
-
-def read_password(setting: str, file: Path) -> str:
-    """Return the password that a file holds, without spaces and line ends around it; it is a secret from now on.
-
-    Args:
-        setting: what named the file: the file's name is left out of errors, for it may be the password itself.
-        file: where it is.
-
-    Raises:
-        SettingsError: it can't be read, is empty, or holds more than a password.
-    """
-    try:
-        password = file.read_text(encoding="utf-8-sig").strip()
-    except OSError as error:
-        raise SettingsError(f"{setting}: the password can't be read ({error.strerror})") from None
-    except ValueError:
-        raise SettingsError(f"{setting}: the password is not UTF-8") from None
-    if not password:
-        raise SettingsError(f"{setting}: the password is empty")
-    if len(password) > 4096 or not password.isprintable():
-        raise SettingsError(f"{setting}: its file holds more than one line or a control character")
-    remember(password)
-    return password
 
 
 def _as_typed(place: tuple[int | str, ...]) -> str:

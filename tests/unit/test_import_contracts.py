@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +138,14 @@ def test_the_import_contracts_are_kept():
     ended = subprocess.run([*command, "--no-cache"], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "0 broken" in ended.stdout
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = grimp.build_graph("schemas", "workers", "tasks", "producers", "deploy", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imports) > 300
+    order = graphlib.TopologicalSorter(imports)
+    order.prepare()  # raises CycleError, which names the modules
 
 
 def test_only_the_settings_read_the_environment():

@@ -12,8 +12,8 @@ from producers.cli import main
 from schemas.synthesis import TeacherSource
 from workers.errors import SettingsError
 from workers.inference import engines
-from workers.settings import Settings, get_settings, read_password
-from workers.settings_sources import check_proxies
+from workers.settings import Settings, get_settings
+from workers.settings_sources import check_proxies, read_password
 from workers.synthesis.teacher.factory import teacher_of
 
 SECRET = "xyzzy7plugh"
