@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """A node, counted with all that hangs on it, once more for each alias."""
+        """Return a node, counted with all that hangs on it, once more for each alias."""
         before, mark = self._nodes, self.peek_event().start_mark  # type: ignore[no-untyped-call]
         alias = self.check_event(yaml.AliasEvent)
         node = super().compose_node(parent, index)
@@ -73,7 +73,7 @@ for _tag, _pattern, _first in (
 
 
 def read(path: Path, is_text: Callable[[str], bool]) -> Document:
-    """The recipe in a file.
+    """Return the recipe in a file.
 
     Args:
         path: of the file.
@@ -99,7 +99,7 @@ def read(path: Path, is_text: Callable[[str], bool]) -> Document:
 
 
 def value_of(written: str) -> object:
-    """A value as a recipe would read it; what is no YAML is text."""
+    """Return a value as a recipe would read it; what is no YAML is text."""
     try:
         return _loaded(written, lambda _: False, {})
     except (yaml.YAMLError, RecursionError, ValueError):

@@ -27,7 +27,7 @@ _NOTHING = ("null", "none", "~")
 
 
 def read(path: Path | str, overrides: Sequence[str], spec: type[P]) -> P:
-    """The spec that a recipe describes, checked.
+    """Return the spec that a recipe describes, checked.
 
     Args:
         path: a YAML file, a mapping of the spec's fields.
@@ -73,7 +73,7 @@ def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Cal
 
 
 def _import_of_teacher(teacher: TeacherSource, folder: Path) -> TeacherSource:
-    """The teacher with its prompt's text, checked, in place of the file's name, and with the folder of a model that a worker loads."""
+    """Return the teacher with its prompt's checked text in place of the file's name, and with the folder of a local model."""
     imported: dict[str, str] = {}
     if teacher.prompt is not None:
         imported["prompt"] = prompt_templates.read(_find(teacher.prompt, folder))
@@ -96,7 +96,7 @@ def import_source(source: ImportSource, folder: Path, on_file: Callable[[Path, C
 
 
 def read_training(path: Path | str, overrides: Sequence[str] = ()) -> TrainingSpec:
-    """The spec of a training run, with its base resolved to an absolute folder where there is one.
+    """Return the spec of a training run, with its base resolved to an absolute folder where there is one.
 
     Raises:
         RecipeError: as in `read`.
@@ -107,7 +107,7 @@ def read_training(path: Path | str, overrides: Sequence[str] = ()) -> TrainingSp
 
 
 def resolve_base(base: str) -> str:
-    """The folder of a base model: in the models folder or at that path; else, unchanged, what may be a hub id.
+    """Return the folder of a base model: in the models folder or at that path; else, unchanged, what may be a hub id.
 
     Raises:
         NotFound: it can be no hub id, and there is no such folder.
@@ -151,7 +151,7 @@ def _with(values: Values, keys: Sequence[str], value: object) -> Values:
 
 
 def _annotations(spec: type[BaseModel], prefix: str = "") -> dict[str, Any]:
-    """The types of all fields, nested ones under their dotted names."""
+    """Return the types of all fields, nested ones under their dotted names."""
     found: dict[str, Any] = {}
     for name, field in spec.model_fields.items():
         found[prefix + name] = field.annotation
@@ -166,7 +166,7 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def _typed(value: str, annotation: Any) -> object:
-    """The value as YAML would read it, except that text stays text: `name=007` is a name."""
+    """Return the value as YAML would read it, except that text stays text: `name=007` is a name."""
     choices = _choices(annotation)
     if type(None) in choices and value.lower() in _NOTHING:
         return None
@@ -190,7 +190,7 @@ def _checked(path: Path, document: Document, values: Values, overrides: Sequence
 
 
 def _where(location: tuple[int | str, ...], lines: dict[str, int]) -> str:
-    """The line of a key, or of what it stands in; nothing for what came from the command line or is missing."""
+    """Return the line of a key, or of what it stands in; nothing for what came from the command line or is missing."""
     line = lines.get(".".join(map(str, location)))
     return f" (line {line})" if line else ""
 

@@ -54,7 +54,7 @@ class ReviewPage(App[Tally]):
         self._leaving, self._editing, self._unstored = False, False, 0
 
     def compose(self) -> ComposeResult:
-        """Where one stands, the row, and the keys."""
+        """Yield the head, the row, and the keys."""
         yield Static(id="head", markup=False)
         yield RowView(id="body", can_focus=False)
         yield Footer()

@@ -1,4 +1,4 @@
-"""One row on the page of a review: the tweet, its target or the line in which it is edited, why it is shown, and where it came from."""
+"""Shows one row on the review page: the tweet, its target or the line in which it is edited, why it is shown, and where it came from."""
 
 from __future__ import annotations
 

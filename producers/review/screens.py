@@ -1,4 +1,4 @@
-"""What lies over the page of a review for a while: the help, and a rule's preview. And how all of it looks."""
+"""Screens over the review page, the help and the preview of a rule, and the style of all of it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RuleScreen(ModalScreen[bool]):
         self._rule, self._found, self._changes = rule, found, changes
 
     def compose(self) -> ComposeResult:
-        """The rule, how many rows it changes, and the first of them."""
+        """Yield the rule, how many rows it changes, and the first of them."""
         rows = "1 more row" if self._found == 1 else f"{self._found:,} more rows"
         with VerticalScroll(id="box") as box:
             yield Static(styled(str(self._rule), "bold") + styled(f" in {rows}?"))

@@ -1,4 +1,4 @@
-"""A review in words: how far it is, why a row is shown, and where that came from."""
+"""Texts of the review page: how far the review is, why a row is shown, and where it came from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def head(name: str, reviewer: str, rows: int, left: int, pace: float | None) -> 
 
 
 def reasons(shown: Iterable[str]) -> Text:
-    """Why a row is shown, a line a reason."""
+    """Return why a row is shown, a line a reason."""
     lines = styled("")
     for each in shown:
         source, _, what = each.partition(": ")

@@ -1,4 +1,4 @@
-"""How long a reviewer works at a row, and what that says of the rest."""
+"""Measures how long a reviewer works at a row, and estimates the rest."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Tally:
 
 
 def span(seconds: float) -> str:
-    """A duration as people say it: `40 s`, `12 min`, `3 h 5 min`."""
+    """Return a duration as people say it: `40 s`, `12 min`, `3 h 5 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

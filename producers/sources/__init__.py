@@ -1,6 +1,6 @@
-"""Tweets as they arrive: JSON Lines, X API pages, dumps of many tools, tables, plain or packed, from a file or standard input.
+"""Sources of tweets: JSON Lines, X API pages, dumps of many tools, tables, plain or packed, from a file or standard input.
 
-`read` streams: one line in memory at a time, whatever the size of the file.
+`read` yields the tweets of a file with one line in memory at a time; `registry` has the kinds of sources.
 """
 
 from __future__ import annotations

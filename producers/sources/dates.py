@@ -1,4 +1,4 @@
-"""When a tweet was written, in the forms that dumps have; always in UTC, and only what Python and Postgres can both hold."""
+"""Parses the dates of tweets in the forms that dumps have, to UTC; only dates that Python and Postgres can both hold."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _COMPACT = re.compile(r"(?:19|20)\d{12}")
 
 
 def parsed(value: object) -> datetime | None:
-    """The moment that a value tells, None where it tells none or one that cannot be kept. Ambiguous dates (2/3/2015) tell none."""
+    """Return the moment that a value means; None where it means none, one that can't be stored, or is ambiguous (2/3/2015)."""
     try:
         moment = _moment(value)
         if moment is None or abs(moment.utcoffset() or timedelta()) > FURTHEST_OFFSET:
@@ -91,7 +91,7 @@ def _of_words(said: re.Match[str]) -> datetime:
 
 
 def _as_written(said: re.Match[str]) -> datetime:
-    """A date with its month in letters, or with its year in front.
+    """Return a date with its month in letters, or with its year in front.
 
     Raises:
         ValueError: there is no such day, month or hour.

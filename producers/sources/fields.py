@@ -1,4 +1,4 @@
-"""One value at a time: what an id, a text and a date must be before a tweet is made of them."""
+"""Checks the fields of a row, and makes a tweet of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHOLE_MARKUP = re.compile(r"\s*<(?:p|div|span|html)\b[^<>]*>", re.IGNORECASE)
 
 
 def line_of(number: int, fields: Fields, source: str) -> Line:
-    """What line `number` holds: a tweet without the optional fields that can't be used, or the reason why its text or id can't be."""
+    """Return line `number` as a tweet without optional fields that can't be used, or the reason why text or id can't be."""
     try:
         tweet, unusable = make_tweet(fields, source)
     except RowError as refused:
@@ -30,7 +30,7 @@ def line_of(number: int, fields: Fields, source: str) -> Line:
 
 
 def make_tweet(fields: Fields, source: str) -> tuple[Tweet, tuple[str, ...]]:
-    """A tweet from `id`, `text` and, where given, `author`, `lang`, `created_at` and `conversation`; and which of those can't be used.
+    """Make a tweet of `id`, `text` and what there is of `author`, `lang`, `created_at`, `conversation`; return it and the unusable fields.
 
     Without a key `id` the id is made from the text, so that the same text read twice is the same tweet.
     Raises `RefusalError` where the text or the id can't be used: nothing needs the others.
@@ -49,7 +49,7 @@ def make_tweet(fields: Fields, source: str) -> tuple[Tweet, tuple[str, ...]]:
 
 
 def checked_text(value: object) -> str:
-    """The text of a tweet as it stands, HTML made plain, or a `RefusalError`."""
+    """Return the text of a tweet as it stands, HTML made plain, or a `RefusalError`."""
     if value is None:
         raise RefusalError("text", "the text is missing")
     if not isinstance(value, str):
@@ -64,7 +64,7 @@ def checked_text(value: object) -> str:
 
 
 def _without_markup(value: str) -> str:
-    """The text of a post that is HTML from end to end, or of one into which tags came; any other as it stands."""
+    """Return the text of a post that is HTML from end to end, or of one into which tags came; any other as it stands."""
     if WHOLE_MARKUP.match(value) and value.rstrip().endswith(">"):
         return to_text(value).strip()
     text = without_tags(value)
@@ -72,7 +72,7 @@ def _without_markup(value: str) -> str:
 
 
 def id_of_text(text: str) -> str:
-    """A stable id for a text that came without one."""
+    """Return a stable id for a text that came without one."""
     return f"sha256-{sha256(text)[:32]}"
 
 
@@ -91,7 +91,7 @@ def _usable_string(longest: int) -> Callable[[object], str | None]:
 
 
 def _usable_id(value: object) -> str | None:
-    """The id of an author or of another tweet, or None for what can be none: nothing of the tweet itself is lost without it."""
+    """Return the id of an author or of another tweet, or None for what can be none: nothing of the tweet itself is lost without it."""
     try:
         return checked_id(_single(value))
     except RowError:
@@ -99,7 +99,7 @@ def _usable_id(value: object) -> str | None:
 
 
 def _single(value: object) -> object:
-    """A list of one is that one."""
+    """Return the only item of a list of one, anything else as it is."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 

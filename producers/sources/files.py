@@ -1,4 +1,4 @@
-"""Files of tweets: the rows that `workers.ingest.readers` reads, each asked what it holds."""
+"""Reads files of tweets: yields what each row holds that `workers.ingest.readers` reads."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def read(
 
 
 def name_of(path: str | Path) -> str:
-    """The source's name when none is given: `tweets.csv.gz` is `tweets`, `-` is `stdin`."""
+    """Return the source's name when none is given: `tweets.csv.gz` is `tweets`, `-` is `stdin`."""
     if str(path) == STDIN:
         return "stdin"
     name = rows.without_packing(path)
@@ -104,7 +104,7 @@ def _read(
 
 
 def _placed(row: Row, last: Line, found: Iterator[Line]) -> Iterator[Line]:
-    """Lines at the place of their row. Of several documents on one line, the tweets are counted through."""
+    """Yield lines at the place of their row. Of several documents on one line, the tweets are counted through."""
     if row.unit == "line" and row.item is None:
         yield from found
         return

@@ -1,4 +1,4 @@
-"""What reading a source yields: a tweet, the reason why a row holds none, or the name of what is no tweet."""
+"""Types of what a source yields: a tweet, the reason why a row holds none, or the name of what is no tweet."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Line:
     unit: Unit = "line"
 
     def at(self, item: int | None, unit: Unit = "line") -> Line:
-        """The same, at this place on its line, counted by this unit."""
+        """Return the same, at this place on its line, counted by this unit."""
         return replace(self, item=item, unit=unit, rejected=replace(self.rejected, item=item, unit=unit) if self.rejected else None)
 
 

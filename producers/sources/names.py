@@ -1,4 +1,4 @@
-"""The names under which tweets keep their fields: one table for the keys of JSON objects and the columns of CSV files.
+"""Finds the fields of a tweet by the names that dumps give them: one table for the keys of JSON objects and the columns of CSV files.
 
 Of several names that a row has, the first in the table that holds something wins. Ids: strings before numbers, which JavaScript and
 spreadsheets round. Texts: whole ones before those that an API cut. Authors: ids before handles, which change.
@@ -77,7 +77,7 @@ class Names:
     seen: str | None = None
 
     def fields_of(self, row: Mapping[str, object]) -> Fields:
-        """The values of the fields that a row has, nothing checked yet. A field without a key is left out.
+        """Return the values of the fields that a row has, nothing checked yet. A field without a key is left out.
 
         Raises:
             RefusalError: the text or the id is not where `--map` says.
@@ -101,7 +101,7 @@ class Names:
         return "text" in self.mapped and value_at(row, self.mapped["text"]) is not None
 
     def text_in(self, row: object) -> object:
-        """What the row has by a name of the text, whatever it is."""
+        """Return what the row has by a name of the text, whatever it is."""
         places = _plan_of(row).get("text") if isinstance(row, Mapping) else None
         return _chosen("text", row, places) if places and isinstance(row, Mapping) else None
 
@@ -134,7 +134,7 @@ def check_header(header: Sequence[str], number: int, names: Names) -> None:
 
 
 def plain_name(name: str) -> str:
-    """A name as names are compared. One that begins with an underscore is a database's own, such as `_id`."""
+    """Return a name as names are compared. One that begins with an underscore is a database's own, such as `_id`."""
     plain = name.translate(_SEPARATORS).lower().removesuffix("(utc)")
     return f"_{plain}" if name.startswith("_") else plain
 
@@ -175,7 +175,7 @@ def _planned(keys: tuple[str, ...]) -> Plan:
 
 
 def _chosen(name: str, row: Mapping[str, object], places: Sequence[Place]) -> object:
-    """The first value that is something: for a date one that can be read, else text or a number rather than an object."""
+    """Return the first value that is something: for a date one that can be read, else text or a number rather than an object."""
     empty: object = None
     other: object = None
     is_text = name != "created_at" or len(places) == 1  # with one place there is nothing to choose by what can be read
@@ -201,7 +201,7 @@ def _chosen(name: str, row: Mapping[str, object], places: Sequence[Place]) -> ob
 
 
 def _id_in_address(row: Mapping[str, object]) -> str | None:
-    """The id in the address of a tweet."""
+    """Return the id in the address of a tweet."""
     if len(row) > _WIDEST:
         return None
     by_name = {_cached_plain(key): value for key, value in row.items() if len(key) <= LONGEST_NAME}

@@ -1,4 +1,4 @@
-"""JSON documents that hold tweets: one tweet, a page, a table or a wrapper around them, in the forms of the dumps that people have."""
+"""Finds the tweets in a JSON document: one tweet, a page, a table or a wrapper around them, in the forms of the dumps that people have."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _FOREIGN = {
 
 
 def lines_of(document: object, number: int, source: str, names: Names) -> Iterator[Line]:
-    """What line `number` holds, whose JSON is `document`: each of several tweets has its place among them."""
+    """Yield what line `number` holds, whose JSON is `document`: each of several tweets has its place among them."""
     found = tweets_of(document, names)
     first, second = next(found, None), next(found, None)
     if first is None:
@@ -69,7 +69,7 @@ def _line(found: Found, number: int, source: str) -> Line:
 
 
 def tweets_of(document: object, names: Names | None = None) -> Iterator[Found]:
-    """The fields `id`, `text`, `author`, `lang`, `created_at`, `conversation` of every tweet in one JSON document, in its order."""
+    """Yield the fields `id`, `text`, `author`, `lang`, `created_at`, `conversation` of every tweet in one JSON document, in its order."""
     names = names or Names()
     for row, included in _rows(document, names, {}, DEEPEST):
         yield row if isinstance(row, (RefusalError, Notice)) else _fields(row, names, included)
@@ -79,7 +79,7 @@ Rows = Iterator[tuple[Found, Mapping[str, Fields]]]
 
 
 def _rows(document: object, names: Names, included: Mapping[str, Fields], deepest: int) -> Rows:
-    """Every object that may be a tweet, with the tweets that came beside it."""
+    """Yield every object that may be a tweet, with the tweets that came beside it."""
     document = unwrapped(document)
     if deepest == 0:
         yield RefusalError(None, f"the tweet lies more than {DEEPEST} levels deep"), included
@@ -99,7 +99,7 @@ def _rows(document: object, names: Names, included: Mapping[str, Fields], deepes
 
 
 def _inside(document: Fields, names: Names, included: Mapping[str, Fields], deepest: int) -> Rows:
-    """What an object without a text of its own holds."""
+    """Yield what an object without a text of its own holds."""
     known = bluesky.recognised(document) or fediverse.recognised(document)
     table = tables.rows_of(document, names.text_in(document)) if known is None else None
     if known is not None:
@@ -134,7 +134,7 @@ def _page(page: Fields, names: Names, deepest: int) -> Rows:
 
 
 def _held(document: Fields, names: Names) -> object:
-    """The object and the lists inside in which tweets may be; None where there are none."""
+    """Return the object and the lists inside in which tweets may be; None where there are none."""
     inside: list[object] = []
     empty = False
     wrapper = next((key for key in _WRAPPERS if isinstance(document.get(key), dict)), None)
@@ -167,7 +167,7 @@ def _of_index(key: str, value: object) -> object:
 
 
 def _fields(row: Fields, names: Names, included: Mapping[str, Fields]) -> Found:
-    """The fields of one row, or why they can't be had."""
+    """Return the fields of one row, or why they can't be had."""
     if not names.holds_text(row):
         known = fediverse.recognised(row)
         if isinstance(known, (Notice, RefusalError)):

@@ -1,1 +1,1 @@
-"""What there is, and out again: datasets and what was dropped of them, models, summaries, exports."""
+"""Queries about what is stored: datasets and their dropped examples, models, summaries, tweets; and the export of datasets."""

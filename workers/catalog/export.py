@@ -1,4 +1,4 @@
-"""A dataset as files that other tools train on, in the forms of `schemas.forms`, with an entry in LLaMA-Factory's `dataset_info.json`.
+"""Writes a dataset as files to train on, in the forms of `schemas.forms`, and enters it in LLaMA-Factory's `dataset_info.json`.
 
 The same examples give the same bytes, whatever they are called and wherever they came from: rows stand in the order of their content's
 MD5, which is as good as shuffled. They stream: memory does not grow with the dataset.
@@ -113,7 +113,7 @@ def _chained(first: Row, others: Iterator[Row]) -> Iterator[Row]:
 
 
 def _lines(form: Form, rows: Iterator[Row], raw: bool) -> Iterator[str]:
-    """The lines of a file; a CSV begins with its header. In a CSV every cell is quoted, so that white space and line ends stay."""
+    """Yield the lines of a file; a CSV begins with its header. In a CSV every cell is quoted, so that white space and line ends stay."""
     documents = (write_row(form, pair, instruction) for pair, instruction in rows)
     if form is not Form.CSV:
         yield from (json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
@@ -138,7 +138,7 @@ class _Line:
 
 
 def _index(file: Path) -> dict[str, Any]:
-    """The entries that a folder's `dataset_info.json` has already: other datasets may be there.
+    """Return the entries that a folder's `dataset_info.json` has already: other datasets may be there.
 
     Raises:
         UserError: it is no JSON object.

@@ -18,7 +18,7 @@ from workers.settings import get_settings
 
 
 def locate_base(base: str) -> str:
-    """Where this node finds a base model: in its models folder under that name, else what was named, a path or a hub id.
+    """Return where this node finds a base model: in its models folder under that name, else what was named, a path or a hub id.
 
     A producer may know a name alone: the folder lies on the nodes.
     """

@@ -1,4 +1,4 @@
-"""Summaries: read as a stream in constant memory, and counted by job."""
+"""Reads summaries as a stream in constant memory, and counts those of a job."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files in: tweets, pairs and references by COPY, with every row counted and every refusal kept with its reason."""
+"""Ingests tweets, pairs, references and sentences by COPY: every row is counted, and every rejected one stored with its reason."""

@@ -26,7 +26,7 @@ class Reasons:
             self._found[at, said] = (known[0] + rows, known[1]) if known else (rows, place)
 
     def __add__(self, other: Reasons) -> Reasons:
-        """Both together."""
+        """Add up both."""
         both = Reasons()
         for (at, said), (rows, place) in (*self._found.items(), *other._found.items()):
             both.note(place, at, said, rows)
@@ -69,7 +69,7 @@ class Counts:
     remarks: tuple[str, ...] = field(default=(), compare=False)
 
     def __add__(self, other: Counts) -> Counts:
-        """Both together."""
+        """Add up both."""
         return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property

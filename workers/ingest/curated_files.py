@@ -61,7 +61,7 @@ class BadLine:
 
     @classmethod
     def of(cls, row: Row, refused: RowError) -> BadLine:
-        """A row that was refused."""
+        """Make one of a row that was refused."""
         return cls(row.number, refused.field, refused.reason, row.unit, row.item)
 
     @property

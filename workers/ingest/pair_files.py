@@ -82,7 +82,7 @@ def read(path: Path, form: Form, columns: Columns, encoding: str | None = None) 
 
 
 def _inside(row: Row, columns: Columns) -> Iterator[Row]:
-    """The rows that one object holds, as some tools write a whole file and Hugging Face answers; the row itself where it holds none."""
+    """Yield the rows that one object holds, as some tools write a whole file; the row itself where it holds none."""
     value = row.value
     if not isinstance(value, dict) or row.is_table or not value.keys().isdisjoint((*_OWN_KEYS, columns.prompt.partition(".")[0])):
         yield row
@@ -101,7 +101,7 @@ def _check(names: Sequence[str], number: int, columns: Columns) -> None:
 
 
 def _pair(row: Row, form: Form, columns: Columns) -> tuple[PromptAndAnswer, bool]:
-    """What the row says, and whether thoughts were taken off its answer."""
+    """Return what the row says, and whether thoughts were taken off its answer."""
     if row.refused is not None:
         raise row.refused
     if not isinstance(row.value, dict):
@@ -123,7 +123,7 @@ def _pair(row: Row, form: Form, columns: Columns) -> tuple[PromptAndAnswer, bool
 
 
 def _named(row: Mapping[str, Any], form: Form, columns: Columns) -> tuple[str, str]:
-    """The columns as this row writes them."""
+    """Return the columns as this row writes them."""
     if form is not Form.CSV or (columns.prompt in row and columns.completion in row):
         return columns.prompt, columns.completion
     names = list(row)

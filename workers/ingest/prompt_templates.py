@@ -36,7 +36,7 @@ class Template:
     user: str
 
     def filled(self, **values: object) -> tuple[str, str]:
-        """Both parts with the placeholders replaced; a brace in a value stays a brace.
+        """Return both parts with the placeholders replaced; a brace in a value stays a brace.
 
         Args:
             values: by the names of the placeholders.
@@ -109,7 +109,7 @@ def _begun(parts: dict[str, list[str]], part: str, where: str) -> list[str]:
 
 
 def _tweets(line: str, where: str, in_user: bool) -> int:
-    """How many tweets a line holds, all its placeholders being known."""
+    """Return how many tweets a line holds, all its placeholders being known."""
     found = 0
     for match in _BRACES.finditer(line):
         name = match.group(1)

@@ -99,7 +99,7 @@ def _shared(connection: Connection) -> Shared:
 
 
 def _beginning(shared: str, rows: int, *, alike: bool) -> int:
-    """How much of a shared beginning looks like an instruction: up to the last colon or line's end, of many rows up to the last space."""
+    """Return the length of an instruction in a shared beginning: to the last colon or line's end, of many rows to the last space."""
     instruction = _INSTRUCTION.match(shared)
     if alike:
         return instruction.end() if instruction else 0
@@ -111,7 +111,7 @@ def _beginning(shared: str, rows: int, *, alike: bool) -> int:
 
 
 def _closing(shared: str, rows: int) -> int:
-    """The same of a shared end, such as `Summary:` on a line of its own."""
+    """Return the length of an instruction in a shared end, such as `Summary:` on a line of its own."""
     whole = re.search(r"(?s)\s*\n.*", shared)
     kept = whole.group() if whole else ""
     return len(kept) if _WORD.search(kept) and (kept.rstrip().endswith(":") or rows >= _FEWEST_ROWS) else 0

@@ -1,1 +1,1 @@
-"""Review by people: which rows they see, who has which, bulk edits, and the dataset that comes of it."""
+"""Review of datasets by people: ranking and queue of rows, claims and verdicts, bulk edits, and the dataset that is made of them."""

@@ -1,6 +1,6 @@
-"""Apply a review: build the dataset with edited targets, without what was rejected, with splits and clusters as they were.
+"""Applies a review: builds the dataset with edited targets, without what was rejected, with splits and clusters as they were.
 
-A person's text is looked at once (`queue.GROUP`), so that a verdict on a pair or a noised text holds for all that was made of it.
+A person's text is reviewed once (`queue.GROUP`), so that a verdict on a pair or a noised text holds for all that was made of it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def apply_review(attempt: JobContext, spec: ReviewedSpec) -> Outcome:
 
 
 def _as_json(verdicts: Iterable[dict[str, Any]]) -> str:
-    """The verdicts as one JSON text."""
+    """Return the verdicts as one JSON text."""
     names = {"target_text": "edited", "reviewed_at": "at"}
     rows = [{names.get(name, name): value for name, value in row.items()} for row in verdicts]
     return json.dumps(rows, default=lambda moment: moment.isoformat())

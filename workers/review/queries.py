@@ -1,4 +1,4 @@
-"""How far a review is, and what was decided."""
+"""Queries about a review: how far it is, and what was decided."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _ranking(known: Known, rows: int) -> Iterator[Callable[[Iterable[list[Candid
 
 
 def _in_order(pool: Executor, batches: Iterable[list[Candidate]], ahead: int) -> Iterator[list[Ranked]]:
-    """The ranked batches in their order, with no more than `ahead` of them in memory."""
+    """Yield the ranked batches in their order, with no more than `ahead` of them in memory."""
     waiting: deque[Future[list[Ranked]]] = deque()
     for batch in batches:
         waiting.append(pool.submit(_rank_all, batch))

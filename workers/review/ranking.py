@@ -76,7 +76,7 @@ class Words:
                 self._rows[bucket] += 1
 
     def only_here(self, target: str) -> tuple[int, int]:
-        """How many of the target's content words stand in no other one, and how many it has."""
+        """Return how many of the target's content words stand in no other one, and how many it has."""
         words = set(content_words(target))
         return sum(self._rows[_bucket(word)] <= 1 for word in words), len(words)
 

@@ -8,7 +8,7 @@ POST = "app.bsky.feed.post"
 
 
 def recognised(row: Fields) -> Fields | Notice | None:
-    """A post with its address and author beside its text, the name of what is no post, or None for what is not Bluesky's."""
+    """Return a post with its address and author beside its text, the name of what is no post, or None for what is not Bluesky's."""
     if isinstance(row.get("did"), str) and row.get("kind") in ("commit", "identity", "account"):
         return _of_jetstream(row)
     if isinstance(row.get("reason"), dict) and isinstance(row.get("post"), dict):

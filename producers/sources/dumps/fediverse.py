@@ -10,7 +10,7 @@ _ACTIVITIES = {"Announce": "boost", "Delete": "deletion", "Update": "update"}
 
 
 def recognised(row: Fields) -> Fields | Notice | RefusalError | None:
-    """A post, its text made plain, the name of what is no post, or None for what is not of these networks."""
+    """Return a post, its text made plain, the name of what is no post, or None for what is not of these networks."""
     if isinstance(row.get("account"), dict) and isinstance(row.get("content"), str):
         return Notice("boost") if isinstance(row.get("reblog"), dict) else {**row, "content": to_text(str(row["content"])).strip()}
     kind = row.get("type")

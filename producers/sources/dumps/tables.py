@@ -8,7 +8,7 @@ from producers.sources.lines import Fields, RefusalError
 
 
 def rows_of(document: Fields, text: object) -> Iterator[Fields | RefusalError] | None:
-    """The rows of a table by column, None where the document is none. `text` is what it has in place of a tweet's text."""
+    """Return the rows of a table by column, None where the document is none. `text` is what it has in place of a tweet's text."""
     columns, data = document.get("columns"), document.get("data")
     if isinstance(columns, list) and isinstance(data, list):
         return _split(columns, data)

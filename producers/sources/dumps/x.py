@@ -28,7 +28,7 @@ _TABLE = Names()
 
 
 def notice(row: Fields) -> Notice | None:
-    """What a row is that is no tweet and has no text; None for what may be one."""
+    """Return what a row is that is no tweet and has no text; None for what may be one."""
     if str(row.get("__typename")) in ("TweetTombstone", "TweetUnavailable"):
         return Notice("tombstone")
     if row.keys() <= {"meta", "noResults"}:  # the latter is Apify's
@@ -39,7 +39,7 @@ def notice(row: Fields) -> Notice | None:
 
 
 def of_graphql(row: Fields) -> Fields | None:
-    """A tweet of the web client as one of the older API; None for what is none."""
+    """Return a tweet of the web client as one of the older API; None for what is none."""
     legacy = row.get("legacy")
     if not isinstance(legacy, dict):
         return None
@@ -57,7 +57,7 @@ def _user_of(row: Fields) -> Fields:
 
 
 def results_in(response: object) -> Iterator[Fields]:
-    """Every tweet of a response of the web client, in its order. Those that others quote or repeat stay inside them."""
+    """Yield every tweet of a response of the web client, in its order. Those that others quote or repeat stay inside them."""
     waiting = [response]
     while waiting:
         found = waiting.pop()
@@ -72,13 +72,13 @@ def results_in(response: object) -> Iterator[Fields]:
 
 
 def included_in(page: Mapping[str, object]) -> Mapping[str, Fields]:
-    """The tweets that a page of the newer API has beside its own, by id."""
+    """Return the tweets that a page of the newer API has beside its own, by id."""
     tweets = _inner(page, "includes").get("tweets")
     return {str(tweet["id"]): tweet for tweet in _objects(tweets) if "id" in tweet}
 
 
 def with_whole_retweet(fields: Fields, row: Fields, included: Mapping[str, Fields]) -> Fields:
-    """The APIs cut a retweet's own text off; the whole one stands in the tweet that it repeats."""
+    """Return the fields with the whole text of a retweet: the APIs cut its own off, and the tweet that it repeats has it."""
     text = fields.get("text")
     prefix = RETWEET_PREFIX.match(text) if isinstance(text, str) else None
     original = _repeated(row, included) if prefix else None
@@ -99,7 +99,7 @@ def _repeated(row: Fields, included: Mapping[str, Fields]) -> Fields | None:
 
 
 def _inner(row: Mapping[str, object], *steps: str) -> Fields:
-    """The object at the end of these keys, an empty one where there is none."""
+    """Return the object at the end of these keys, an empty one where there is none."""
     found: object = row
     for step in steps:
         found = found.get(step) if isinstance(found, Mapping) else None

@@ -1,1 +1,1 @@
-"""From the bytes of a file, or of standard input, to numbered rows: one reader of each kind, for tweets, pairs and sentences alike."""
+"""Readers of files: from bytes to numbered rows, one reader for each kind of file, for tweets, pairs and sentences alike."""

@@ -91,7 +91,7 @@ def _opened_file(path: Path) -> BinaryIO:
 
 
 def _unpacked(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
-    """What is in the archives around it, if there are any."""
+    """Return what is in the archives around it, if there are any."""
     for _ in range(DEEPEST):
         head, stream = peeked(stream)
         inner = _inside(head, stream, stack)
@@ -135,7 +135,7 @@ def _refuse_foreign(head: bytes) -> None:
 
 
 def peeked(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
-    """The first bytes of a stream, and the stream as it was before them. A pipe that gives less at first is waited for."""
+    """Return the first bytes of a stream, and the stream as it was before them. A pipe that gives less at first is waited for."""
     buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), _BUFFER)
     head = buffered.peek(HEAD)[:HEAD]
     if len(head) >= _LONGEST_MAGIC or not head:

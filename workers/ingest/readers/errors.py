@@ -1,4 +1,4 @@
-"""Why a file, or one row of it, can't be used. The reasons never quote a row, and never need to: its place finds it."""
+"""Errors of a file, and of one row of it. Their messages never quote a row, and never need to: its place finds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids as they were before a spreadsheet, a floating-point number or a printer of numbers had them, or why that can't be known."""
+"""Checks ids, and restores those that a spreadsheet or a printer of numbers changed, where that can be done for certain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAGGED_ID = re.compile(r"(?:tag:search\.twitter\.com,\d{4}|id:twitter\.com):(\d+
 
 
 def checked_id(value: object, field: str = "id") -> str:
-    """The id as a string, or a `RowError`. Whole numbers become strings; those that went through a float may have lost digits."""
+    """Return the id as a string, or a `RowError`. Whole numbers become strings; those that went through a float may have lost digits."""
     if value is None or (isinstance(value, str) and value and value in NOTHING):
         raise RowError(field, "the id is missing")
     if isinstance(value, float) and value.is_integer():
@@ -43,7 +43,7 @@ def checked_id(value: object, field: str = "id") -> str:
 
 
 def _without_traces(text: str, field: str) -> str:
-    """An id as it was before a spreadsheet or a floating-point number had it, or a `RowError` where that cannot be known."""
+    """Return an id as it was before a spreadsheet or a floating-point number had it, or a `RowError` where that cannot be known."""
     if text.isdecimal() and text.isascii():
         return text  # nearly every one: no mark of what follows is in it
     if ROUNDED_ID.fullmatch(text):
@@ -59,6 +59,6 @@ def _without_traces(text: str, field: str) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, for a complaint that does not quote it."""
+    """Return what a value is, for an error message that does not quote it."""
     names = {bool: "true or false", int: "a number", float: "a number with a fraction", list: "a list", dict: "an object"}
     return names.get(type(value), "of an unknown type")

@@ -1,4 +1,4 @@
-"""How one JSON document is decoded: NaN is none, and a key that stands twice with different values is refused."""
+"""Decoders of one JSON document: NaN is none, and a key that is there twice with different values is refused."""
 
 from __future__ import annotations
 

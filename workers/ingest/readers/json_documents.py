@@ -1,4 +1,4 @@
-"""JSON in whatever way its documents stand in a file: one a line, one over many lines, one after the other, or as one array.
+"""Reads JSON in whatever way its documents are laid out in a file: one a line, one over many lines, one after the other, or as one array.
 
 Byte order marks, record separators (RFC 7464), commas between documents, and the assignment around a document that is a script
 (`window.YTD.tweets.part0 = […]`) are passed over. A document that is not valid costs itself. Memory is constant: an array's elements come
@@ -40,7 +40,7 @@ def begins_like_json(line: str) -> bool:
 
 
 def rows(pieces: Iterable[Piece], encoding: str = UTF8) -> Iterator[Row]:
-    """Every document as a row. A file that begins with an array is counted by its elements, any other by its lines."""
+    """Return every document as a row. A file that begins with an array is counted by its elements, any other by its lines."""
     return _Scanner(pieces, encoding).rows()
 
 
@@ -67,7 +67,7 @@ class _Scanner:
         self._recovered = False
 
     def rows(self) -> Iterator[Row]:
-        """Every document or its refusal."""
+        """Yield every document or its refusal."""
         if not self._begin():
             return
         while True:
@@ -89,7 +89,7 @@ class _Scanner:
                 yield self._row()
 
     def _whole_lines(self) -> Iterator[Row]:
-        """Lines that hold one object each, as most do; stops at the first that doesn't."""
+        """Yield lines that hold one object each, as most do; stops at the first that doesn't."""
         if self._unit != "line" or self._text[self._place :] not in _WHOLE:
             return
         self._place = len(self._text)
@@ -196,7 +196,7 @@ class _Scanner:
         return value
 
     def _decoded(self) -> tuple[object, int]:
-        """The document and where it ends; reads on as long as it is only incomplete."""
+        """Return the document and where it ends; reads on as long as it is only incomplete."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._place)
@@ -245,7 +245,7 @@ class _Scanner:
         return len(parts) > 1
 
     def _told(self, error: json.JSONDecodeError) -> str:
-        """What is wrong and where, as an editor counts."""
+        """Return what is wrong and where, as an editor counts."""
         at = min(error.pos, max(len(self._text) - 1, 0))
         start = self._starts[self._piece_of(at)]
         line, begun = self._line_of(at), self._line_of(self._place)

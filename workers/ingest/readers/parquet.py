@@ -1,4 +1,4 @@
-"""Parquet files, by pyarrow, which is installed with the extra `parquet`."""
+"""Reads Parquet files by pyarrow, which is installed with the extra `parquet`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BATCH = 1_000  # rows
 
 
 def rows(stream: BinaryIO) -> Iterator[Row]:
-    """Every row, as the JSON object that says the same.
+    """Yield every row, as the JSON object that says the same.
 
     Raises:
         SourceError: pyarrow is not installed, the file comes through a pipe or an archive, or it is damaged.
@@ -40,7 +40,7 @@ def rows(stream: BinaryIO) -> Iterator[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it; NaN is none, what JSON has no type for is text, bytes are their text."""
+    """Return a value as JSON has it; NaN is none, what JSON has no type for is text, bytes are their text."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

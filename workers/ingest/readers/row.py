@@ -35,10 +35,10 @@ class Row(NamedTuple):
 
 
 def place(number: int, unit: Unit, item: int | None) -> str:
-    """Where a row stands: `line 7`, `item 7` of an array, `line 7 item 2` of several on one line."""
+    """Return where a row stands: `line 7`, `item 7` of an array, `line 7 item 2` of several on one line."""
     return f"{unit} {number}" + (f" item {item}" if item is not None else "")
 
 
 def key(number: int, unit: Unit, item: int | None) -> str:
-    """The same as the key of a rejected row, where lines are what is counted if nothing is said."""
+    """Return the key of a rejected row: as `place`, but a line is its number alone."""
     return place(number, unit, item).removeprefix("line ")

@@ -1,4 +1,4 @@
-"""The one door to every kind of file: open it, find out what it is, stream its rows in constant memory."""
+"""Reads the rows of any kind of file: opens it, finds out what it is, and yields its rows in constant memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Reading:
 
 
 def read(path: str | Path, reading: Reading) -> Iterator[Row]:
-    """Every row of a file, or of standard input for `-`.
+    """Yield every row of a file, or of standard input for `-`.
 
     Raises:
         SourceError: it can't be read as a whole.
@@ -68,7 +68,7 @@ def read(path: str | Path, reading: Reading) -> Iterator[Row]:
 
 
 def read_lines(path: str | Path) -> Iterator[Row]:
-    """Every line of a plain text that is not blank, without the white space around it.
+    """Yield every line of a plain text that is not blank, without the white space around it.
 
     Raises:
         SourceError: it can't be read as a whole.
@@ -87,12 +87,12 @@ def read_lines(path: str | Path) -> Iterator[Row]:
 
 
 def ending(path: str | Path) -> str:
-    """The ending of a file's name in lower case, without that of an archive."""
+    """Return the ending of a file's name in lower case, without that of an archive."""
     return Path(without_packing(path)).suffix.lower()
 
 
 def without_packing(path: str | Path) -> str:
-    """A file's name without the endings of the archives that it is packed in."""
+    """Return a file's name without the endings of the archives that it is packed in."""
     name = Path(path).name
     while name.lower().endswith(PACKED) and Path(name).stem:
         name = Path(name).stem
@@ -100,7 +100,7 @@ def without_packing(path: str | Path) -> str:
 
 
 def _kind_by_name(path: str | Path, line: str, reading: Reading) -> Kind | None:
-    """What the ending of a name says, unless the first line surely says otherwise."""
+    """Return what the ending of a name says, unless the first line surely says otherwise."""
     named = KINDS.get(ending(path))
     if named is None or json_documents.begins_like_json(line) == (named == "json"):
         return named

@@ -33,7 +33,7 @@ _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 
 
 def rows(lines: Iterable[tuple[int, str | None]], check: CheckHeader, encoding: str = UTF8) -> Iterator[Row]:
-    """Every row below the header, its cells by the names of their columns.
+    """Yield every row below the header, its cells by the names of their columns.
 
     Raises:
         SourceError: the first line that is not blank names no columns that `check` accepts.
@@ -50,7 +50,7 @@ def rows(lines: Iterable[tuple[int, str | None]], check: CheckHeader, encoding: 
 
 
 def column_of(wanted: str, names: Sequence[str], number: int) -> str | None:
-    """The column of that name, or of that name in other capitals; None where there is none.
+    """Return the column of that name, or of that name in other capitals; None where there is none.
 
     Raises:
         SourceError: two columns have it.
@@ -62,7 +62,7 @@ def column_of(wanted: str, names: Sequence[str], number: int) -> str | None:
 
 
 def columns_shown(header: Sequence[str]) -> str:
-    """The names of columns, for a complaint: without a header they are a row, which no message may show."""
+    """Return the names of columns, for an error message: without a header they are a row, which no message may show."""
     if not all(map(_may_be_a_name, header)):
         return "what does not look like names"
     names = [name for name in dict.fromkeys(header) if name]
@@ -112,7 +112,7 @@ class _Header:
 
     @classmethod
     def read(cls, pending: _Pushback, check: CheckHeader) -> _Header | None:
-        """The header, below a line `sep=;` where there is one; None for a table without any line."""
+        """Return the header, below a line `sep=;` where there is one; None for a table without any line."""
         declared: str | None = None
         while (line := pending.take()) is not None:
             number, text = line
@@ -131,7 +131,7 @@ class _Header:
 
 
 def _header_below(pending: _Pushback, check: CheckHeader) -> str:
-    """What to do where a line a little further down names the columns; nothing where none does."""
+    """Return what to do where a line a little further down names the columns; nothing where none does."""
     for number, text in islice(iter(pending.take, None), _PREAMBLE):
         try:
             names, _ = _accepted(text or "", number, check)
@@ -143,7 +143,7 @@ def _header_below(pending: _Pushback, check: CheckHeader) -> str:
 
 
 def _accepted(line: str, number: int, check: CheckHeader, declared: str | None = None) -> tuple[list[str], str]:
-    """The names of the columns, split where that gives what is needed, else where it gives most."""
+    """Return the names of the columns, split where that gives what is needed, else where it gives most."""
     refused: SourceError | None = None
     for names, delimiter in _splits(line, declared):
         try:
@@ -175,7 +175,7 @@ class _Reader:
         self._open_since: int | None = None
 
     def row(self, number: int, line: str | None) -> Row | None:
-        """What begins on this line; None where that is nothing."""
+        """Return what begins on this line; None where that is nothing."""
         if line is None or len(line) > LONGEST_RECORD:
             return Row(number, refused=RowError(None, f"the row is longer than {LONGEST_RECORD} characters"))
         if not line.strip():
@@ -216,13 +216,13 @@ class _Reader:
         return self._counted(cells)
 
     def _unquoted(self, line: str) -> list[str] | None:
-        """The cells of a line between tabs whose quotes are characters like others, as many tools write them; None where they can't be."""
+        """Return the cells of a line between tabs whose quotes are plain characters, as many tools write them; None where they can't be."""
         cells = line.rstrip("\r\n").split(self._header.delimiter)
         plain = self._header.delimiter == "\t" and len(cells) == self._header.columns and '\\"' not in line
         return cells if plain else None
 
     def _from(self, line: str, taken: list[tuple[int, str | None]]) -> Iterator[str]:
-        """The line, and those after it as long as its last cell is open."""
+        """Yield the line, and those after it as long as its last cell is open."""
         yield line
         size = len(line)
         while (following := self._pending.take()) is not None:

@@ -54,7 +54,7 @@ codecs.register_error(_ERRORS, _marked)
 
 
 def checked_encoding(name: str) -> str:
-    """The name of an encoding of text, as Python has it.
+    """Return the name of an encoding of text, as Python has it.
 
     Raises:
         ValueError: there is none of that name.
@@ -69,7 +69,7 @@ def checked_encoding(name: str) -> str:
 
 
 def lines(stream: BinaryIO, encoding: str = UTF8) -> Iterator[Piece]:
-    """Every line of `stream` with its end, blank ones included, so that numbers are those an editor shows.
+    """Yield every line of `stream` with its end, blank ones included, so that numbers are those an editor shows.
 
     LF, CRLF and a lone CR each end a line. A byte order mark is left out.
 
@@ -98,7 +98,7 @@ def lines(stream: BinaryIO, encoding: str = UTF8) -> Iterator[Piece]:
 
 
 def whole_lines(pieces: Iterable[Piece]) -> Iterator[tuple[int, str | None]]:
-    """Lines, each in one: None for one that is longer than `LONGEST_LINE`."""
+    """Yield lines, each in one: None for one that is longer than `LONGEST_LINE`."""
     parts: list[str] = []
     size = 0
     number = 1
@@ -122,7 +122,7 @@ def is_lost(text: str) -> bool:
 
 
 def not_valid(encoding: str) -> RowError:
-    """Why a row with such bytes is refused."""
+    """Return why a row with such bytes is refused."""
     advice = (
         "save the file as UTF-8, or name its encoding where --encoding is taken: --encoding latin-1, which is Windows-1252 too"
         if encoding.startswith(UTF8)
@@ -157,7 +157,7 @@ def encoding_of(head: bytes, given: str | None) -> str:
 
 
 def field_name(location: tuple[int | str, ...]) -> str | None:
-    """The name of a field that a file chose, as Postgres can store it."""
+    """Return the name of a field that a file chose, as Postgres can store it."""
     name = ".".join(map(str, location))
     return "".join(character for character in name if character.isprintable())[:100] or None
 

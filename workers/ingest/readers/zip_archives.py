@@ -1,4 +1,4 @@
-"""Zip archives: the one file of data in them, or a sentence that says which there are."""
+"""Opens the one file of data in a zip archive, or says which there are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 5
 
 
 def member(stream: BinaryIO, stack: ExitStack) -> IO[bytes]:
-    """The content of the only file in the archive that looks like data; of X's archives the parts that hold tweets, one after the other.
+    """Open the only file in the archive that looks like data; of X's archives the parts that hold tweets, one after the other.
 
     Raises:
         SourceError: there is none, there are several, or it is another kind of file that a zip archive carries.
@@ -90,7 +90,7 @@ def _chosen(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _of_x(files: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """The files of tweets where these are an account's archive."""
+    """Return the files of tweets where these are an account's archive."""
     if any(_MONTH_OF_X.search(info.filename) for info in files):
         return [info for info in files if _TABLE_OF_X.search(info.filename)][:1]
     scripts = all(info.filename.endswith(".js") for info in files)
