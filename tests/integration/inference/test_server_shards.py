@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
-from tests.integration.ingest.test_copy import Line
 
 from schemas.payloads import SummarizationSpec
 from schemas.records import Tweet
 from schemas.states import RETRIABLE
 from tasks import summarization
 from tests.integration.in_process import work_off
+from tests.integration.ingest.test_ingest import Line
 from tests.support.openai_server import Answer, Server, always, serving
 from workers.inference import engines
 from workers.ingest.tweets import copy_tweets

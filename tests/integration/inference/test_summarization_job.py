@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, Row, text
-from tests.integration.ingest.test_copy import Line
 
 from schemas.payloads import ShardSpec, SummarizationSpec
 from schemas.records import Tweet
 from tasks import summarization
 from tests.integration.in_process import work_off
+from tests.integration.ingest.test_ingest import Line
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import engines
 from workers.inference.job import summarize
