@@ -1,8 +1,8 @@
-"""What the ledger adds to a job that does nothing: claim, lease, events and fenced end in Postgres, against a bare message.
+"""Measures what the ledger adds to a job that does nothing: claim, lease, events and fenced end in Postgres, against a bare message.
 
-Three ways, a worker with one process each. In the second all messages are published before the worker may stop for want of one; in the
-third 2,000 jobs are enqueued in one go, as tweetmill's families do it, and the relay hands them out as the worker takes them.
-Beside the ratio, each step of a job is timed by itself, in this process.
+Three ways, each with a worker of one process. In the second all messages are published before the worker may run out of them; in the
+third 2,000 jobs are enqueued at once, as tweetmill's fan-out does, and the relay publishes them as the worker takes them.
+Besides the ratio, each step of a job is timed by itself, in this process.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _new(count: int, queue: str) -> list[ledger.NewJob]:
 
 
 def _all_done() -> int:
-    wait_for(lambda: _open_jobs() == 0, "the last job", pause=0.05)  # more often, and the looks would slow what they look at
+    wait_for(lambda: _open_jobs() == 0, "the last job", pause=0.05)  # polling more often would slow what it measures
     with transaction() as connection:
         return int(connection.execute(text("SELECT count(*) FROM job WHERE state = 'done'")).scalar_one())
 

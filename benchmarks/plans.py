@@ -35,7 +35,7 @@ _QUEUE = Queue.SUMMARIZATION.value
 class Explained:
     """One statement: who sent it, how each large table is read, the quickest of three executions, and the rows read in vain.
 
-    A scan of a whole index has another name than a sequential one, and takes no less: it shows in the rows that a filter threw away.
+    A scan of a whole index takes as long as a sequential scan, but has another name: it shows in the rows that a filter removed.
     """
 
     sender: str
@@ -64,8 +64,8 @@ class Plans:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        told = [{"sender": one.sender, "reads": one.reads, "milliseconds": one.milliseconds} for one in self.explained]
-        return {"jobs": self.jobs, "sequential_scans": sum(one.scans_a_whole_table for one in self.explained), "statements": told}
+        statements = [{"sender": one.sender, "reads": one.reads, "milliseconds": one.milliseconds} for one in self.explained]
+        return {"jobs": self.jobs, "sequential_scans": sum(one.scans_a_whole_table for one in self.explained), "statements": statements}
 
     def lines(self) -> list[str]:
         """For people: Markdown."""
@@ -114,7 +114,7 @@ _HAPPENED = "INSERT INTO job_event (job, attempt, event) SELECT id, attempt, 'cl
 
 
 def fill(engine: Engine, jobs: int) -> None:
-    """Put so many jobs, with an event each, into the empty tables, and let Postgres count them."""
+    """Fill the empty tables with this many jobs, with an event each, and have Postgres analyze them."""
     parents = jobs // 300
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -129,9 +129,9 @@ def fill(engine: Engine, jobs: int) -> None:
 
 
 def explain(engine: Engine, jobs: int) -> Plans:
-    """Do with the jobs in `engine` whatever the ledger does, explain it, and roll it back."""
+    """Call every step on the jobs in `engine`, explain its statements, and roll it back."""
     plans = Plans(jobs)
-    for sender, step in _steps(engine).items():
+    for sender, step in steps(engine).items():
         with explaining(engine, sender, plans.explained), engine.connect() as connection:
             step(connection)
             connection.rollback()
@@ -184,8 +184,8 @@ def _reads(node: dict[str, Any]) -> bool:
 Step = Callable[[Connection], object]
 
 
-def _steps(engine: Engine) -> dict[str, Step]:
-    """Each function that speaks to the ledger, on a job that it is meant for."""
+def steps(engine: Engine) -> dict[str, Step]:
+    """Return each function that reads or writes jobs, applied to a job that it is meant for, by its name."""
     waits = _one(engine, "state = 'queued' AND published_at IS NULL AND parent IS NULL")
     whole = _one(engine, "state = 'running' AND remaining IS NOT NULL")
     return _attempts(engine, waits, whole) | _maintenance() | _fanout(engine, waits, whole) | _queries(waits, whole)
@@ -195,7 +195,7 @@ def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
     shard = _one(engine, "state = 'queued' AND parent IS NOT NULL")
     expired = _one(engine, "state = 'running' AND lease_until < now()")
     fresh = [ledger.NewJob("upkeep.work", _QUEUE, Nothing(), uuid.uuid4().hex, parent=whole) for _ in range(256)]
-    error = {"class": "Error", "message": "as told"}
+    error = {"class": "Error", "message": "an error"}
     return {
         "ledger.insert": lambda c: ledger.insert(c, fresh),
         "ledger.find_by_key": lambda c: ledger.find_by_key(c, "job77"),
@@ -207,6 +207,7 @@ def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
         "ledger.finish, of the last shard": lambda c: _finish_last(c, _claimed(c, shard)),
         "ledger.fail": lambda c: ledger.fail(c, _claimed(c, waits), error),
         "ledger.release": lambda c: ledger.release(c, _claimed(c, waits)),
+        "ledger.log": lambda c: ledger.log(c, _claimed(c, waits), "a line"),
         "ledger.has_ended": lambda c: ledger.has_ended(c, _claimed(c, waits)),
         "ledger.resolve, latest": lambda c: ledger.resolve(c, "latest"),
         "ledger.resolve, beginning": lambda c: ledger.resolve(c, str(waits)[:18]),

@@ -53,13 +53,13 @@ def finish(engine: Engine, held: ledger.Claim, state: JobState = JobState.DONE) 
 
 
 def row(engine: Engine, job: uuid.UUID) -> Row[Any]:
-    """How a job stands."""
+    """Return a job's row."""
     with engine.connect() as connection:
         return connection.execute(text("SELECT * FROM job WHERE id = :job"), {"job": job}).one()
 
 
 def state(engine: Engine, job: uuid.UUID) -> str:
-    """Where a job stands."""
+    """Return a job's state."""
     return str(row(engine, job).state)
 
 

@@ -1,4 +1,4 @@
-"""The interface between a job and whoever runs it: what the code of a domain package gets, what it returns, and how it is stopped.
+"""Defines the interface between a job's code and its runner: what the code gets, what it returns, and how it is stopped.
 
 `workers.jobs.attempt` implements `JobContext` for a job in the queue. Code that needs no job, such as a preview, takes a `Context`.
 """
@@ -23,7 +23,7 @@ class Stopped(TweetmillError):
     """The attempt stopped as it was asked to: `reason` is `cancel` or `drain`."""
 
     def __init__(self, reason: Signal) -> None:
-        super().__init__(f"told to stop: {reason}")
+        super().__init__(f"asked to stop: {reason}")
         self.reason = reason
 
 
@@ -43,7 +43,7 @@ class Outcome:
 
 
 class Context(Protocol):
-    """What long work needs from whoever runs it, with a job or without one."""
+    """What long work needs from its runner, with a job or without one."""
 
     @property
     def job(self) -> uuid.UUID | None:

@@ -1,4 +1,4 @@
-"""One attempt at a job: what a craft returns or raises becomes the job's next state."""
+"""One attempt at a job: what a job's code returns or raises becomes the job's next state."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def unreachable(_: JobContext, __: Work) -> Outcome:
 
 
 def obedient(at: JobContext, _: Work) -> Outcome:
-    """Works until it is told to stop."""
+    """Works until it must stop."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         at.check()

@@ -84,11 +84,11 @@ ENDS = {
 @pytest.mark.parametrize("where", [REQUEST, ANSWER], ids=["before the commit", "after the commit"])
 @pytest.mark.parametrize("end", ENDS)
 def test_an_end_is_written_once_wherever_the_connection_breaks(engine, line, caplog, end, where):
-    craft, state, failures, preemptions = ENDS[end]
+    end_with, state, failures, preemptions = ENDS[end]
 
     def body(at: JobContext, _: Work) -> Outcome:
         line.breaks_at = where
-        return craft(at)
+        return end_with(at)
 
     job = add(engine)
     with caplog.at_level(logging.INFO):

@@ -164,7 +164,7 @@ def test_a_done_job_is_never_retried(engine):
 
 @pytest.fixture
 def moves(engine: Engine) -> Iterator[Callable[..., set[tuple[str, str]]]]:
-    """Has Postgres write down every change of a state, whoever makes it."""
+    """Record every change of a state in Postgres by a trigger."""
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -188,8 +188,8 @@ def moves(engine: Engine) -> Iterator[Callable[..., set[tuple[str, str]]]]:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_under_everything_at_once_nothing_waits_for_ever_every_move_is_legal_and_the_counts_are_right(engine, moves, seed):
     """Finishes, failures, cancels, retries and reapers in eight threads, then whatever is left is finished one by one."""
-    families = [add_parent(engine, 6) for _ in range(3)]
-    everyone = [job for parent, shards in families for job in (parent, *shards)]
+    parents = [add_parent(engine, 6) for _ in range(3)]
+    everyone = [job for parent, shards in parents for job in (parent, *shards)]
     deadlocks: list[Exception] = []
 
     def wreak(number: int) -> None:
@@ -207,7 +207,7 @@ def test_under_everything_at_once_nothing_waits_for_ever_every_move_is_legal_and
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(wreak, range(8)))
     assert deadlocks == []
-    for parent, shards in families:
+    for parent, shards in parents:
         retry(engine, parent)
         for shard in shards:
             # The last permitted failure would be quarantine: here each shard gets its turn.

@@ -26,10 +26,10 @@ def engine(clean_database: Engine) -> Engine:
 
 def test_equal_idempotency_keys_are_one_job(engine):
     job = ledger.NewJob(kind="upkeep.work", queue="upkeep", payload=jobs.Work(), idempotency_key="same")
-    twin = ledger.NewJob(kind="upkeep.work", queue="upkeep", payload=jobs.Work(name="other"), idempotency_key="same")
+    duplicate = ledger.NewJob(kind="upkeep.work", queue="upkeep", payload=jobs.Work(name="other"), idempotency_key="same")
     with engine.begin() as connection:
         assert ledger.insert(connection, [job]) == [job.id]
-        assert ledger.insert(connection, [twin]) == []
+        assert ledger.insert(connection, [duplicate]) == []
         assert ledger.find_by_key(connection, "same") == job.id
 
 

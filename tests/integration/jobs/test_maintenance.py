@@ -343,13 +343,13 @@ def test_a_worker_that_begins_again_is_no_longer_asked_to_leave(engine):
 
 
 def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_maintenance):
-    told: list[str] = []
-    thread = make_maintenance(terminate=lambda: told.append("end"))
+    ended: list[str] = []
+    thread = make_maintenance(terminate=lambda: ended.append("end"))
     thread.watch()
     with engine.begin() as connection:
         assert [asked.name for asked in worker_registry.drain(connection, ["worker"])] == ["worker@here"]
     thread.watch()
-    assert told == ["end"]
+    assert ended == ["end"]
 
 
 def test_a_message_taken_makes_room_for_another_at_once(engine, mailbox, make_maintenance):

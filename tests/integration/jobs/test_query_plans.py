@@ -46,6 +46,16 @@ def test_no_statement_reads_all_jobs(explained: plans.Plans, measured: Any) -> N
         assert left_out == [], f"statements of {module.__name__} that benchmarks/plans.py never calls"
 
 
+def test_every_function_of_the_ledger_and_of_the_queries_is_explained(clean_database: Engine) -> None:
+    """A statement that SQLAlchemy builds is no string, so that its function must be among the steps."""
+    plans.fill(clean_database, 20_000)
+    explained = {name.partition(",")[0] for name in plans.steps(clean_database)}
+    for module in (ledger, queries):
+        own = [name for name, function in inspect.getmembers(module, inspect.isfunction) if function.__module__ == module.__name__]
+        names = {f"{module.__name__.rpartition('.')[2]}.{name}" for name in own if not name.startswith("_")}
+        assert names - explained == set(), "benchmarks/plans.py never calls them"
+
+
 def as_written(statement: str) -> str:
     """A statement as its module has it: named parameters with a colon, one space between words."""
     return " ".join(re.sub(r"%\((\w+)\)s(::\w+)?", r":\1", statement).split())

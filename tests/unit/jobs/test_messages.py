@@ -42,12 +42,12 @@ def job_of(message: dict[str, Any]) -> Any:
 
 def assert_is_ours(message: dict[str, Any], queue: str) -> None:
     """Each part has the value, or at least the type, that Celery takes it for."""
-    told = message["headers"]
-    expected = envelope(told["task"], job_of(message), queue, told["id"])
+    headers = message["headers"]
+    expected = envelope(headers["task"], job_of(message), queue, headers["id"])
     tag = str(uuid.UUID(message["properties"]["delivery_tag"]))
     assert message == expected | {"properties": expected["properties"] | {"delivery_tag": tag}}
-    assert told["id"] == str(uuid.UUID(told["id"]))
-    assert told["task"] in TASKS
+    assert headers["id"] == str(uuid.UUID(headers["id"]))
+    assert headers["task"] in TASKS
     assert loads(json.dumps(message)) == message, "kombu reads another message than was written"
 
 
