@@ -11,11 +11,12 @@ from rich.cells import cell_len
 from sqlalchemy import Engine, text
 
 from producers.cli import main
+from schemas.payloads import Queue
 from schemas.states import JobState
 from tests.integration.verbs import answer
 from tests.support.jobs import add, claimed
 from tests.support.reviews import add_dataset, plain_rows
-from workers.jobs import fanout, ledger
+from workers.jobs import fanout, ledger, worker_registry
 
 WIDTHS = (80, 140)
 LONG = "edited-by-the-support-team-in-november-2026-second-round"
@@ -136,3 +137,45 @@ def test_json_is_the_same_at_every_width(jobs: Engine, width: int, capsys: Any, 
     listed = answer(capsys, "jobs", "--json")
     assert [row["progress"] for row in listed if row["state"] == "running"] == [TRAINING]
     assert [row["error"]["message"].count("no line") for row in listed if row["state"] == "failed"] == [40]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_status_is_a_line_a_worker_and_a_warning_is_whole(clean_database: Engine, width: int, capsys: Any, monkeypatch: Any) -> None:
+    with clean_database.begin() as connection:
+        worker_registry.register(connection, "worker1@host", list(Queue), 1)
+        worker_registry.register(connection, f"worker2@{LONG}.example.org", ["training", "evaluation", "summarization"], 2)
+    monkeypatch.setenv("COLUMNS", str(width))
+    capsys.readouterr()
+    main(["status"])
+    printed = capsys.readouterr().out.rstrip("\n").split("\n")
+    assert max(map(cell_len, printed)) <= width
+    workers = [row for row in printed if row.startswith("worker")]
+    assert len(workers) == 2
+    assert workers[0].split()[1:5] == ["worker1@host", "·", "idle", "·"]
+    assert workers[0].rstrip().endswith(" s ago · all queues")
+    assert LONG in workers[1]
+    assert ("evaluation, summarization" in workers[1]) == (width == 140)
+    reading = json.loads(_printed(capsys, "status", "--json"))
+    whole = " ".join(" ".join(printed).split())
+    assert all(" ".join(text.split()) in whole for text in (*reading["problems"], *reading["warnings"]))
+
+
+def _printed(capsys: pytest.CaptureFixture[str], *verb: str) -> str:
+    capsys.readouterr()
+    main(verb)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_review_has_a_line_for_each_reviewer(clean_database: Engine, width: int, capsys: Any, monkeypatch: Any) -> None:
+    rows = plain_rows(3)
+    dataset = add_dataset(clean_database, rows)
+    judged = "UPDATE review SET verdict = 'accepted', reviewer = :who, reviewed_at = now() WHERE dataset = :dataset AND key = :key"
+    with clean_database.begin() as connection:
+        for who, row in zip(("ann", "a-reviewer-with-a-login-of-many-letters@example.org", "林さんと友達の評価者"), rows, strict=True):
+            connection.execute(text(judged), {"who": who, "dataset": dataset, "key": row.key})
+    printed = lines(capsys, monkeypatch, width, "review", "buses", "--status")
+    assert "0 of 3 rows are left" in printed[0]
+    head = next(number for number, row in enumerate(printed) if row.startswith("reviewer"))
+    assert printed[head].split() == ["reviewer", "rows", "by", "rules", "s", "a", "row", "last"]
+    assert len(printed[head + 1 :]) == 3

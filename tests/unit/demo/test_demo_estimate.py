@@ -15,7 +15,7 @@ def test_a_machine_like_the_one_that_was_timed_takes_as_long() -> None:
     assert estimate.seconds(a_machine(estimate.RATE)) == pytest.approx(estimate.SECONDS)
 
 
-def test_a_machine_of_half_the_speed_takes_twice_as_long_and_is_told_so() -> None:
+def test_a_machine_of_half_the_speed_takes_twice_as_long_and_the_sentence_says_so() -> None:
     slow = a_machine(estimate.RATE / 2)
     assert estimate.seconds(slow) == pytest.approx(2 * estimate.SECONDS)
     assert estimate.sentence(slow).startswith(f"About {2 * estimate.SECONDS / 60:.0f} minutes from here: ")

@@ -98,7 +98,7 @@ def test_a_download_with_another_sha256_is_refused_too(wheel: Path, local_index:
     assert not (tmp_path / "downloads" / wheel.name).exists()
 
 
-def test_what_pip_says_is_told_when_it_fails(tmp_path: Path) -> None:
+def test_the_message_of_pip_is_shown_when_it_fails(tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match=f"pip could not download {NO_REQUIREMENT}: .*Invalid requirement.*index reachable"):
         Package(NO_REQUIREMENT, "x.whl", "0" * 64).fetch(tmp_path)
 

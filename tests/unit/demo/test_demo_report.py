@@ -39,10 +39,10 @@ def test_each_phase_is_announced_and_timed(report: Report, capsys: pytest.Captur
     assert list(report.seconds) == ["fetch", "stack"]
     assert 0.2 <= report.seconds["fetch"] < 5
     assert report.seconds["stack"] < 0.2
-    told = capsys.readouterr()
-    assert "1. Fetch the tweets" in told.err
-    assert "2. Start the stack" in told.err
-    assert told.out == "", "standard output is for the result"
+    printed = capsys.readouterr()
+    assert "1. Fetch the tweets" in printed.err
+    assert "2. Start the stack" in printed.err
+    assert printed.out == "", "standard output is for the result"
 
 
 def test_a_phase_that_failed_has_no_seconds(report: Report) -> None:
