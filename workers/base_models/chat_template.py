@@ -1,8 +1,8 @@
-"""From a conversation to token ids by the tokenizer's own chat template: the one way there is, for training and for inference.
+"""Encodes conversations as token ids by the tokenizer's own chat template, for training and for inference alike.
 
 Templates differ in what they take and what they write. Each is tried once with a conversation that is known, which tells whether it has a
 system role, what closes an answer, and what it writes before one. `workers/inference/` and `workers/training/` both encode by it, so that
-a model is asked as it was taught.
+a model is prompted as it was trained.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ChatFormat:
         self._scaffolds: dict[tuple[str, ...], int] = {}
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The token ids of `prompt` up to where the answer begins."""
+        """Return the token ids of `prompt` up to where the answer begins."""
         ids = self._ids(self._prompt_text(self._neutralised(prompt)))
         if self._control.count(ids) != self._controls_of_scaffold(prompt):
             # The tokenizer normalises what it reads, and a string that is no control token became one.
@@ -73,7 +73,7 @@ class ChatFormat:
         return ids
 
     def answer_ids(self, answer: str) -> list[int]:
-        """The token ids of an answer as it is taught: with what closes its turn."""
+        """Return the token ids of an answer as it is learnt: with what closes its turn."""
         text = self._control.neutralise(answer.strip())
         ids = self._ids(self._lead + text + self._closing)
         if self._control.count(ids) != self._controls_in_closing:
@@ -103,7 +103,7 @@ class ChatFormat:
         return self._scaffolds[roles]
 
     def _render(self, messages: Sequence[Message], *, for_answer: bool = False) -> str:
-        """What the template makes of a conversation, in the form that it takes.
+        """Render a conversation by the template, in the form that it takes.
 
         Raises:
             UnusableTemplate: it refuses.
@@ -191,7 +191,7 @@ _formats: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[object, ChatFormat]] 
 
 
 def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
-    """The format of `tokenizer`, whose template is tried once.
+    """Return the format of `tokenizer`, whose template is tried once.
 
     Raises:
         UnusableTemplate: there is no chat template, or it can't be used.
@@ -203,7 +203,7 @@ def chat_format(tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    """The token ids of `prompt` up to where the answer begins.
+    """Return the token ids of `prompt` up to where the answer begins.
 
     Raises:
         UnusableTemplate: the tokenizer has no chat template, or one that can't be used.

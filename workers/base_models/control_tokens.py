@@ -1,4 +1,4 @@
-"""Strings that are more than text to a model, and how a tweet that quotes one keeps it as text.
+"""Finds the strings that are control tokens to a model, and breaks them up in texts that quote them.
 
 Control is what the tokenizer calls special, what it added in the shape of a mark (`<think>`, `[INST]`, `<|tool|>`), and what the chat
 template writes around a message, whether or not that is one token. A word that somebody added to a vocabulary (`lol`) is a word.
@@ -49,7 +49,7 @@ class ControlTokens:
         self._pattern = _any_of(strings)
 
     def neutralise(self, text: str) -> str:
-        """`text` with a space inside each control string, so that a tweet which quotes `<|im_end|>` ends nothing."""
+        """Return `text` with a space inside each control string, so that a tweet which quotes `<|im_end|>` ends nothing."""
         for _ in range(_ROUNDS):  # once, but for one quoted inside another
             broken = self._pattern.sub(lambda match: f"{match.group()[0]} {match.group()[1:]}", text)
             if broken == text:
@@ -58,17 +58,17 @@ class ControlTokens:
         return text
 
     def count(self, ids: Iterable[int]) -> int:
-        """How many of these tokens are control tokens."""
+        """Return how many of these tokens are control tokens."""
         return sum(number in self._telling for number in ids)
 
     def first_end(self, text: str) -> int | None:
-        """Where the first control token in `text` ends, or None."""
+        """Return where the first control token in `text` ends, or None."""
         found = self._tokens.search(text)
         return found.end() if found else None
 
 
 def neutralise_common(text: str, instead: str | None = None) -> str:
-    """`text` without a control string of the common families, for a server whose tokenizer nobody here has.
+    """Return `text` without a control string of the common families, for a server whose tokenizer nobody here has.
 
     Args:
         text: a tweet, or an answer that is shown.
@@ -83,7 +83,7 @@ def neutralise_common(text: str, instead: str | None = None) -> str:
 
 
 def break_openers(text: str) -> str:
-    """`text` with a space after each character that may begin a mark: for tokenizers that see one where no string tells of it."""
+    """Return `text` with a space after each character that may begin a mark: for tokenizers that see one where no string tells of it."""
     return _OPENERS.sub(r"\1 ", text)
 
 

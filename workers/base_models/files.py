@@ -1,4 +1,4 @@
-"""Base models as files: what a folder must hold before anything of it is loaded, and a digest by which its weights are known again.
+"""Checks the files of a base model before anything of it is loaded, and computes a digest that identifies its weights.
 
 Nothing here needs torch, so that a job is refused before ranks are started for it.
 """
@@ -45,7 +45,7 @@ class BaseRecord(BaseModel):
     Attributes:
         base: as the recipe named it.
         sha256: see `digest`.
-        end_of_turn: what closes an answer, as it was taught.
+        end_of_turn: what closes an answer, as the adapter learnt it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +55,7 @@ class BaseRecord(BaseModel):
     end_of_turn: str = ""
 
     def write(self, adapter: Path) -> None:
-        """Keep it in an adapter's folder."""
+        """Write the record to an adapter's folder."""
         (adapter / RECORD).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -115,7 +115,7 @@ def check(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a base model's weights, in the order of their names.
+    """Return the files of a base model's weights, in the order of their names.
 
     Raises:
         UnusableBase: there are none in safetensors, or the index names another file.
@@ -135,7 +135,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def digest(folder: Path, cache_folder: Path | None = None) -> str:
-    """The SHA-256 by which a base is known again: of its weights' files and of what its config says of their use.
+    """Return the SHA-256 that identifies a base: of its weights' files and of what its config says of their use.
 
     It proves that the bytes are the same; the same tensors in other shards give another one. A file is read again when its size, its
     time or its place on the disk is another than in the cache.

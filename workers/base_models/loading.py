@@ -25,7 +25,7 @@ _MACHINE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, e
 
 
 def fetch(base: str) -> Path:
-    """The folder of a base model, checked: the folder that is named, or a copy of the hub's.
+    """Return the folder of a base model, checked: the folder that is named, or a copy of the hub's.
 
     Raises:
         NotFound: there is no such folder, and the hub gave none.
@@ -49,12 +49,12 @@ def _from_hub(base: str) -> Path:
     except (OSError, ValueError, HfHubHTTPError) as error:
         if isinstance(error, OSError) and error.errno in _MACHINE:
             raise
-        told = f"no base model at {base}: there is no such folder, and the hub has none or can't be reached ({type(error).__name__})"
-        raise NotFound(f"{told}. Give a folder with config.json and model.safetensors, or a hub id") from None
+        reason = f"no base model at {base}: there is no such folder, and the hub has none or can't be reached ({type(error).__name__})"
+        raise NotFound(f"{reason}. Give a folder with config.json and model.safetensors, or a hub id") from None
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a base model.
+    """Load the tokenizer of a base model.
 
     Raises:
         UnusableBase: it can't be loaded.
@@ -66,7 +66,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_model(folder: Path, tokenizer: Any, dtype: torch.dtype, **options: Any) -> Any:
-    """The weights of a base model.
+    """Load the weights of a base model.
 
     Args:
         folder: of the model, checked.
@@ -117,7 +117,7 @@ def _explained(folder: Path, what: str) -> Iterator[None]:
 
 
 def is_of_machine(error: Exception) -> bool:
-    """Whether memory or disk failed, and not what was to be loaded: it may work later, or elsewhere."""
+    """Return whether memory or disk failed, and not the files: loading may work later, or elsewhere."""
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error)
     return out_of_memory or "out of memory" in str(error) or (isinstance(error, OSError) and error.errno in _MACHINE)
 

@@ -62,7 +62,7 @@ class Rates:
 
 
 def choose(asked: AskedDtype, device: str) -> Precision:
-    """The type to load weights in.
+    """Choose the type to load weights in.
 
     Args:
         asked: what a recipe or setting says.
@@ -76,8 +76,8 @@ def choose(asked: AskedDtype, device: str) -> Precision:
     if asked != "auto":
         return Precision(asked, "asked for")
     slower = measured().slower
-    told = f"on this CPU a product takes {slower:.1f} times as long in bfloat16 as in float32"
-    return Precision("float32" if slower > SLOWER_AT_MOST else "bfloat16", told)
+    reason = f"on this CPU a product takes {slower:.1f} times as long in bfloat16 as in float32"
+    return Precision("float32" if slower > SLOWER_AT_MOST else "bfloat16", reason)
 
 
 def _on_gpu(asked: AskedDtype) -> Precision:

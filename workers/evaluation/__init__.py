@@ -1,1 +1,1 @@
-"""How good a summary is: SARI, ROUGE-L, chrF, the promise, faithfulness, and the baselines to beat."""
+"""Scores summaries: SARI, ROUGE-L, chrF, output constraints, faithfulness, and the baselines to beat."""

@@ -1,4 +1,4 @@
-"""What a fine-tuned model must beat: cleaning by rules, and the first words of that."""
+"""The baselines that a fine-tuned model must beat: cleaning by rules, and the first words of that."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["lead", "rules"]
 
 
 def lead(text: str) -> str:
-    """The first 15 words of `rules` as one sentence: marks between sentences become commas, a cut is closed with a period."""
+    """Return the first 15 words of `rules` as one sentence: marks between sentences become commas, a cut is closed with a period."""
     return one_sentence(rules(text), min(MAX_WORDS, count_words(text)))

@@ -1,4 +1,4 @@
-"""Score outputs row by row, and sum the rows up with intervals. The headline is SARI; ROUGE and chrF flatter copying."""
+"""Scores outputs row by row, and averages the rows with intervals. The headline is SARI; ROUGE and chrF flatter copying."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def table(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """The mean of each metric with its 95% interval.
+    """Return the mean of each metric with its 95% interval.
 
     Raises:
         ValueError: there are no rows, or as in `score`.
@@ -52,7 +52,7 @@ def table(
 
 
 def summarize(scores: Scores, resamples: int = 2000, seed: int = 0) -> dict[str, Figure]:
-    """The table of rows that were scored before. The same seed draws the same rows for every system."""
+    """Return the table of rows that were scored before. The same seed draws the same rows for every system."""
     return {metric: interval(values, resamples, seed) for metric, values in scores.items()}
 
 

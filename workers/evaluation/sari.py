@@ -1,4 +1,4 @@
-"""SARI: how well a system keeps, deletes and adds what the references keep, delete and add.
+"""Computes SARI: how well a system keeps, deletes and adds what the references keep, delete and add.
 
 Wei Xu, Courtney Napoles, Ellie Pavlick, Quanze Chen, Chris Callison-Burch. Optimizing Statistical Machine Translation for Text
 Simplification. TACL 4, 2016. The paper leaves 0/0 open: here an operation that nobody asked for and nobody did scores 1, so that an
@@ -19,7 +19,7 @@ Ngrams = Counter[tuple[str, ...]]
 
 
 def sentence_sari(source: str, output: str, references: Sequence[str]) -> float:
-    """SARI of one output, 0 to 100: the mean over n = 1..4 of keep F1, delete precision and add F1. Case is ignored.
+    """Return the SARI of one output, 0 to 100: the mean over n = 1..4 of keep F1, delete precision and add F1. Case is ignored.
 
     Raises:
         ValueError: there is no reference.

@@ -1,4 +1,4 @@
-"""The systems that are scored beside each other, and how each writes its outputs.
+"""Writes the outputs of the systems that are scored beside each other.
 
 `tuned` is what a user gets, guard included; `unguarded` is the same model's first answer. `zero_shot` and `few_shot` are its base with
 the full instruction. `rules`, `lead` and `as_is` need no model: a tuned model that does not beat them is not worth anyone's weeks.
@@ -85,7 +85,7 @@ def write(
 
 
 def write_tuned(engine: Engine, adapter: Path | None, tweets: Sequence[str], stage: Stage) -> tuple[dict[str, list[str]], GuardCost]:
-    """What the tuned model writes with the guard, `tuned`, and without it, `unguarded`; and what the guard cost."""
+    """Return what the tuned model writes with the guard, `tuned`, and without it, `unguarded`; and what the guard cost."""
     # Weights are merged and kernels chosen at the first call: that is start-up, not what the guard costs.
     engine.generate([prompts.tuned(tweets[0], stage)], Sampling(max_new_tokens=2), adapter)
     started = time.monotonic()

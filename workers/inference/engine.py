@@ -1,4 +1,4 @@
-"""The port through which everything that writes text is reached: the teacher, the summariser and the evaluator."""
+"""Defines the interface of engines, which write text: for the teacher, the summariser and the evaluator."""
 
 from __future__ import annotations
 

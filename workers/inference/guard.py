@@ -1,8 +1,8 @@
-"""Generation under guard: every output is checked against its tweet before anybody stores it.
+"""Generates under guard: every output is checked against its tweet before it is stored.
 
-Greedy first, since most rows need no second look. What speaks against a row makes it be written again with six beams, of which the
-cheapest is taken; where even that one is poor, the opening of the tweet itself stands in. Nothing is mended silently: flags say what
-was found on the text that was taken.
+Greedy first, since most rows need no second look. A row that fails the checks is generated again with six beams, of which the
+cheapest is taken; where even that one is poor, the opening of the tweet itself stands in. Nothing is corrected silently: flags say what
+the checks found on the text that was taken.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def guarded(
     prompt: PromptOf = tuned,
     first: Sequence[Guarded] | None = None,
 ) -> list[Guarded]:
-    """Write one text for every tweet, in order; `on_progress` gets the number of tweets newly finished.
+    """Generate one text for every tweet, in order; `on_progress` gets the number of tweets newly finished.
 
     `first` are the answers of `unguarded` to the same tweets, where they are known already.
 
@@ -89,7 +89,7 @@ def unguarded(
     on_progress: Callable[[int], None] | None = None,
     prompt: PromptOf = tuned,
 ) -> list[Guarded]:
-    """The greedy answer to every tweet with its flags, and nothing done about them.
+    """Return the greedy answer to every tweet with its flags, whatever they say.
 
     Raises:
         EngineError: nothing can be generated.
@@ -108,7 +108,7 @@ def unguarded(
 
 
 def fallback(tweet: str, stage: Stage) -> str:
-    """What stands in for a model's text: the cleaned tweet, for a summary its opening up to the end of a clause."""
+    """Return what stands in for a model's text: the cleaned tweet, for a summary its opening up to the end of a clause."""
     cleaned = rules(tweet)
     return cleaned if stage is Stage.CLEAN else opening(cleaned, min(MAX_WORDS, count_words(tweet)))
 

@@ -22,8 +22,8 @@ class TestErr:
         assert err(*MESSY) == 0
         assert err(*CLEAN) == 1
 
-    def test_is_what_is_mended_less_what_is_spoiled_over_what_needs_it(self) -> None:
-        # u, r, im, gonna and lol need it: two are mended, one word that was right is spoiled.
+    def test_is_what_is_corrected_less_what_is_spoiled_over_what_needs_it(self) -> None:
+        # u, r, im, gonna and lol need it: two are corrected, one word that was right is spoiled.
         assert err("you are here", MESSY[1], MESSY[2]) == pytest.approx((2 - 1) / 5)
 
     def test_a_wrong_replacement_of_a_word_that_needed_one_is_only_missed(self) -> None:
@@ -39,7 +39,7 @@ class TestErr:
         counted = counts(GOLD, outputs)
         needing = counted.needing.sum()
         as_is = (words - needing) / words
-        accuracy = (counted.mended.sum() + words - needing - counted.spoiled.sum()) / words
+        accuracy = (counted.corrected.sum() + words - needing - counted.spoiled.sum()) / words
 
         assert counted.err(resamples=100).value == pytest.approx((accuracy - as_is) / (1 - as_is))
 
@@ -67,10 +67,10 @@ class TestErr:
     def test_the_gold_is_never_wrong_and_the_tweet_never_spoiled(self, rows: list[tuple[str, str]]) -> None:
         gold = [Gold.of(messy, clean) for messy, clean in rows]
         perfect, untouched = counts(gold, [clean for _, clean in rows]), counts(gold, [messy for messy, _ in rows])
-        assert (perfect.mended == perfect.needing).all()
+        assert (perfect.corrected == perfect.needing).all()
         assert not perfect.spoiled.any()
         assert not untouched.spoiled.any()
-        assert not untouched.mended.any()
+        assert not untouched.corrected.any()
 
 
 class TestMostFrequent:
@@ -86,7 +86,7 @@ class TestMostFrequent:
 
     def test_replaces_word_by_word(self) -> None:
         counted = counts_of_dictionaries(GOLD, [{"u": ("you",), "bus": ("coach",)}] * 3)
-        assert (list(counted.mended), list(counted.spoiled)) == ([1, 0, 0], [0, 0, 1])
+        assert (list(counted.corrected), list(counted.spoiled)) == ([1, 0, 0], [0, 0, 1])
 
     def test_no_tweet_teaches_its_own_dictionary_not_even_through_its_equal(self) -> None:
         gold = [Gold.of(f"w{number} u", f"word{number} you") for number in range(60)] * 2

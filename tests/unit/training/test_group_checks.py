@@ -6,7 +6,7 @@ import pytest
 
 from workers.errors import UserError
 from workers.training.rank.data import micro_batches, plan_batches
-from workers.training.rank.group_checks import WrongWorld, check_group, check_slices, fingerprint
+from workers.training.rank.group_checks import WrongProcessGroup, check_group, check_slices, fingerprint
 
 PLAN = plan_batches([9] * 64, steps=8, global_batch=8, seed=0)
 
@@ -20,7 +20,7 @@ def test_ranks_with_slices_of_their_own_may_train() -> None:
 
 
 def test_ranks_with_equal_data_are_refused_by_name() -> None:
-    with pytest.raises(WrongWorld, match="ranks 0 and 2 hold the same data"):
+    with pytest.raises(WrongProcessGroup, match="ranks 0 and 2 hold the same data"):
         check_slices([mark_of(0, 3), mark_of(1, 3), mark_of(0, 3)])
 
 
@@ -36,7 +36,7 @@ def test_a_fingerprint_fits_a_signed_64_bit_tensor() -> None:
 
 @pytest.mark.parametrize(("asked", "started", "joined"), [(2, 2, 1), (4, 2, 2), (2, 1, 1)])
 def test_a_group_of_another_size_is_refused(asked: int, started: int, joined: int) -> None:
-    with pytest.raises(WrongWorld, match="train a copy"):
+    with pytest.raises(WrongProcessGroup, match="train a copy"):
         check_group(asked=asked, started=started, joined=joined, distributed_type="DEEPSPEED")
 
 

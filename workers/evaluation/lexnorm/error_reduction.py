@@ -1,8 +1,8 @@
-"""ERR, the error reduction rate: how many of the words that need it a cleaner normalises, less the words that it spoils.
+"""Computes ERR, the error reduction rate: how many of the words that need it a cleaner normalises, less the words that it spoils.
 
 R. van der Goot, MoNoise: A Multi-lingual and Easy-to-use Lexical Normalization Model (ACL 2019, demonstrations); the metric of the
 shared task MultiLexNorm (van der Goot et al., W-NUT 2021). It is the accuracy over words, scaled so that leaving all as it is gives 0
-and a perfect cleaner 1; spoiling more words than one mends gives less than 0.
+and a perfect cleaner 1; spoiling more words than one corrects gives less than 0.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Gold:
 class Counts:
     """What a cleaner did to each tweet, arrays of shape (tweets,).
 
-    `mended` is TP, words that needed it and are as in the gold; `spoiled` is FP, words that were right and are not any more; `needing`
+    `corrected` is TP, words that needed it and are as in the gold; `spoiled` is FP, words that were right and are not any more; `needing`
     is TP + FN. A wrong replacement of a word that needed one is a FN alone.
     """
 
-    mended: NDArray[np.float64]
+    corrected: NDArray[np.float64]
     spoiled: NDArray[np.float64]
     needing: NDArray[np.float64]
 
@@ -61,11 +61,11 @@ class Counts:
         Raises:
             ValueError: no word needs normalisation.
         """
-        return ratio(self.mended - self.spoiled, self.needing, resamples, seed)
+        return ratio(self.corrected - self.spoiled, self.needing, resamples, seed)
 
     def err_above(self, other: Counts, resamples: int = 2000, seed: int = 0) -> Figure:
         """By how much the ERR is above another cleaner's on the same tweets, paired."""
-        return ratio(self.mended - self.spoiled - other.mended + other.spoiled, self.needing, resamples, seed)
+        return ratio(self.corrected - self.spoiled - other.corrected + other.spoiled, self.needing, resamples, seed)
 
 
 def counts(gold: Sequence[Gold], outputs: Sequence[str]) -> Counts:
@@ -84,12 +84,12 @@ def counts_of_dictionaries(gold: Sequence[Gold], dictionaries: Sequence[Dictiona
 
 
 def most_frequent(gold: Iterable[Gold]) -> Dictionary:
-    """For each word what it most often became; of equally frequent ones the word itself, else the first by the alphabet."""
+    """Return for each word what it most often became; of equally frequent ones the word itself, else the first by the alphabet."""
     return _best(_tally(gold))
 
 
 def most_frequent_of_the_others(gold: Sequence[Gold], seed: int = 0) -> list[Dictionary]:
-    """For each tweet a dictionary learnt from the other tweets: from the nine tenths in which neither it nor its equal lies.
+    """Return for each tweet a dictionary learnt from the other tweets: from the nine tenths in which neither it nor its equal lies.
 
     The tenths are drawn by the seed and the tweet's words, so that the order of the file changes nothing.
     """
@@ -109,13 +109,13 @@ def _compared(gold: Gold, output: Sequence[str]) -> tuple[int, int]:
 
 
 def _judged(gold: Gold, written: Sequence[Span]) -> tuple[int, int]:
-    mended = spoiled = 0
+    corrected = spoiled = 0
     for word, should, is_now in zip(gold.words, gold.spans, written, strict=True):
         if word.scored and should == (word.text,):
             spoiled += is_now != should
         elif word.scored:
-            mended += is_now == should
-    return mended, spoiled
+            corrected += is_now == should
+    return corrected, spoiled
 
 
 def _as_counts(gold: Sequence[Gold], rows: Sequence[tuple[int, int]]) -> Counts:

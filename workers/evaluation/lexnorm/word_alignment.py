@@ -1,4 +1,4 @@
-"""Which words of a rewritten tweet stand for which word of the tweet.
+"""Aligns the words of a rewritten tweet with the words of the tweet that they stand for.
 
 A rewriting may have more words than the tweet (`idk` becomes `I don't know`) or fewer (`may be` becomes `maybe`), so that counting
 along is no use. The words are aligned by the cheapest edit of S. Needleman and C. Wunsch (A General Method Applicable to the Search
@@ -36,7 +36,7 @@ class Word:
 
 
 def words(text: str) -> list[Word]:
-    """The words of a text: without links, emoji, emoticons and marks, and with `&` as `and`."""
+    """Return the words of a text: without links, emoji, emoticons and marks, and with `&` as `and`."""
     body = plain(text)
     for pattern in (LINK, EMOTICON, EMOJI):
         body = pattern.sub(" ", body)
@@ -45,7 +45,7 @@ def words(text: str) -> list[Word]:
 
 
 def spans(before: Sequence[str], after: Sequence[str]) -> list[Span]:
-    """For each word of `before` the words of `after` that stand for it; in order, each word of `after` in exactly one span.
+    """Return for each word of `before` the words of `after` that stand for it; in order, each word of `after` in exactly one span.
 
     The same two texts always give the same spans. Without words before, there are no spans.
     """

@@ -1,4 +1,4 @@
-"""Greedy decoding for many short prompts: what they share is computed once, and a finished row leaves the batch.
+"""Decodes many short prompts greedily: what they share is computed once, and a finished row leaves the batch.
 
 The prefix that all prompts share (system turn and instruction) runs through the model once; its key/value cache is expanded over
 every batch. Each batch is then prefilled with its own tokens alone, padded on the left, and decoded until its last row ends.
@@ -90,7 +90,7 @@ class LeanLoop:
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """How many leading tokens all prompts share, at least one short of the shortest, so that each keeps a token of its own."""
+    """Return how many leading tokens all prompts share, at least one short of the shortest, so that each keeps a token of its own."""
     # The smallest and the greatest in lexical order differ as early as any two do.
     first, last = min(map(list, prompts)), max(map(list, prompts))
     limit = min(len(prompt) for prompt in prompts) - 1
@@ -98,7 +98,7 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Positions sorted by length, cut into batches of at most `batch_size` rows and `PADDED_TOKENS` padded tokens."""
+    """Yield positions sorted by length, cut into batches of at most `batch_size` rows and `PADDED_TOKENS` padded tokens."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[row] > PADDED_TOKENS):

@@ -1,4 +1,4 @@
-"""A bound on the words of a beam, kept while it is written. Imports torch: only the in-process engine imports this."""
+"""Bounds the words of a beam while it is decoded. Imports torch: only the in-process engine imports this."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class WordBudget:
 
 
 def tokens_that_begin_a_word(tokenizer: Any, vocabulary: int, device: str) -> torch.Tensor:
-    """Shape (vocabulary,), true where a token holds white space: `Ġ` and the like in byte-level vocabularies, `▁` in SentencePiece's."""
+    """Return a mask of shape (vocabulary,), true where a token holds white space: `Ġ` in byte-level vocabularies, `▁` in SentencePiece."""
     tokens = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
     opens = [not _WHITE.isdisjoint(str(token or "")) for token in tokens]
     return torch.tensor(opens + [False] * (vocabulary - len(opens)), device=device)

@@ -1,1 +1,1 @@
-"""Starting ranks, following them, and leaving none behind."""
+"""Starts the ranks as processes, follows them, and leaves none behind."""

@@ -1,9 +1,9 @@
-"""GPUs are held by one training at a time: a lock a device, which falls only when the last process of the training is gone.
+"""Locks GPUs, so that each is used by one training at a time: one lock a device, released when the last process of the training is gone.
 
-A lock is a file, and `flock` on it. The kernel drops it with the last open copy, so a SIGKILL leaves nothing to clean up, and a file
-that merely lies there holds nobody back. Who wants a device must get its file exclusively, for which nobody else may have it open
-locked; then it keeps a shared lock. Each rank takes a shared lock of its own (`join`): torchrun closes what its children would
-inherit, and a rank that is still giving its memory back must keep the device from the next training even when all above it is gone.
+A lock is a file with `flock` on it. The kernel drops it with the last open copy, so a SIGKILL leaves nothing to clean up, and a file
+that merely lies there locks nothing. To take a device is to lock its file exclusively, which fails while another process holds any lock
+on it; then the lock becomes a shared one. Each rank takes a shared lock of its own (`join`): torchrun closes what its children would
+inherit, and a rank that is still giving its memory back must keep the device from the next training even when its parents are gone.
 
 It imports no torch: whoever asks CUDA for its devices can't fork any more.
 """
@@ -30,7 +30,7 @@ _LISTED = re.compile(r"^GPU \d+: .*\(UUID: (GPU-[0-9a-fA-F-]+)\)", re.MULTILINE)
 
 
 def lock_folder(home: Path) -> Path:
-    """Where the workers of this machine and user meet to share out its GPUs: `<home>/locks/<boot id>`.
+    """Return the folder of the locks that the workers of this machine and user share: `<home>/locks/<boot id>`.
 
     `/run/lock` and `/tmp` are other folders in every container and under systemd's PrivateTmp; the state folder is the one place
     that all workers of a user agree on. Nodes may share it, though, and number their GPUs alike: hence the kernel's boot id, which
@@ -40,7 +40,7 @@ def lock_folder(home: Path) -> Path:
 
 
 def visible(named: str | None) -> tuple[str, ...]:
-    """The devices that CUDA will number 0, 1, … in a process with this `CUDA_VISIBLE_DEVICES`; None: not set, so all there are.
+    """Return the devices that CUDA will number 0, 1, … in a process with this `CUDA_VISIBLE_DEVICES`; None: not set, so all there are.
 
     Devices go by their UUID where the driver tells it, since an index means another GPU in another container. Indices are the driver's,
     which CUDA follows under `CUDA_DEVICE_ORDER=PCI_BUS_ID`. Without a driver the names stay as they are.
@@ -84,7 +84,7 @@ def held(devices: Sequence[str], folder: Path, patience: float, job: str = "") -
         devices: names as `visible` gives them.
         folder: where the locks lie, the same for all that share the devices.
         patience: seconds to wait for a device that is busy.
-        job: on whose behalf; told to others that want the device.
+        job: on whose behalf; shown to others that want the device.
 
     Yields:
         The open locks, to be handed to a child with `pass_fds`.
@@ -103,7 +103,7 @@ def held(devices: Sequence[str], folder: Path, patience: float, job: str = "") -
             _take(lock, device, deadline)
             _sign(lock, job)
             locks.append(lock)
-        _wait_for_strangers(devices, deadline)
+        _wait_for_foreign_processes(devices, deadline)
         yield tuple(locks)
 
 
@@ -122,7 +122,7 @@ def join(files: Sequence[Path]) -> None:
 
 
 def lock_file(folder: Path, device: str) -> Path:
-    """The lock of one device."""
+    """Return the lock file of one device."""
     return folder / f"gpu-{device.replace('/', '_')}.lock"
 
 
@@ -134,7 +134,7 @@ def _take(lock: int, device: str, deadline: float) -> None:
 
 
 def _taken(lock: int) -> bool:
-    """Get it alone, then share it. Between the two it is free for a moment: when somebody else was quicker, it is theirs."""
+    """Lock exclusively, then share. Between the two it is free for a moment, in which another process may take it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -157,37 +157,37 @@ def _holder(lock: int) -> str:
 
 
 def foreign_processes(devices: Sequence[str]) -> list[tuple[int, str]]:
-    """Processes that compute on these GPUs and are neither this one nor below it, with the GPU of each.
+    """Return the processes that compute on these GPUs and are neither this one nor below it, with the GPU of each.
 
-    Empty where there is no driver to ask. A process of another pid namespace can't be told from our own and is left out.
+    Empty where there is no driver to ask. A process of another pid namespace can't be distinguished from our own and is left out.
 
     Raises:
         Unavailable: the driver does not answer.
     """
-    told = _ask_driver("--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader") or ""
+    listed = _ask_driver("--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader") or ""
     ours = {os.getpid()} | descendants(os.getpid())
     found: list[tuple[int, str]] = []
-    for line in told.splitlines():
+    for line in listed.splitlines():
         pid, _, device = (part.strip() for part in line.partition(","))
         if pid.isdecimal() and device in devices and int(pid) not in ours and Path(f"/proc/{pid}").exists():
             found.append((int(pid), device))
     return found
 
 
-def _wait_for_strangers(devices: Sequence[str], deadline: float) -> None:
-    while strangers := foreign_processes(devices) if devices else []:
+def _wait_for_foreign_processes(devices: Sequence[str], deadline: float) -> None:
+    while others := foreign_processes(devices) if devices else []:
         if time.monotonic() >= deadline:
-            pid, device = strangers[0]
+            pid, device = others[0]
             raise Unavailable(f"GPU {device} is in use by process {pid}, which is not of this training: the job waits for its end")
         time.sleep(_POLL_SECONDS)
 
 
 def _ask_driver(*question: str) -> str | None:
-    """What `nvidia-smi` answers, or None where it is missing or finds no driver."""
+    """Return what `nvidia-smi` prints, or None where it is missing or finds no driver."""
     try:
         asked = subprocess.run(["nvidia-smi", *question], capture_output=True, text=True, timeout=_DRIVER_PATIENCE, check=False)
     except FileNotFoundError:
         return None
     except subprocess.TimeoutExpired:
-        raise Unavailable("nvidia-smi does not answer: a driver that hangs is mended by a reboot of this node") from None
+        raise Unavailable("nvidia-smi does not answer: reboot this node to restart its driver") from None
     return asked.stdout if asked.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""The door of training: start a run, follow it, stop it when asked, and return what it left.
+"""Starts a run of the ranks, follows it, stops it when asked, and returns its result.
 
 The worker that calls this never imports torch: the ranks are processes of their own, so CUDA is never forked and memory is given back.
 """
@@ -51,7 +51,7 @@ def run(
     should_stop: Callable[[], StopReason | None],
     held_until: Callable[[], float] | None = None,
 ) -> TrainingResult:
-    """Train as `payload` says and return what came of it. When this returns or raises, no process of the run is left.
+    """Train as `payload` says and return the result. When this returns or raises, no process of the run is left.
 
     Args:
         payload: what to train, where, and from which checkpoint on.
@@ -81,7 +81,7 @@ def run(
 
 @contextmanager
 def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path, ...]]]:
-    """Hold the GPUs that the ranks will use; on a machine without any there is nothing to hold."""
+    """Lock the GPUs that the ranks will use, if there are any; yield the open locks and their files."""
     names = gpu_locks.visible(os.environ.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
     if not names:
         yield (), ()
@@ -106,7 +106,7 @@ def _start(payload: RunPayload, locks: tuple[int, ...], held_until: Callable[[],
 
 
 def _clear(payload: RunPayload) -> None:
-    """Make the run's folder as new: ranks that met in the store file of an earlier attempt would wait for its dead."""
+    """Remove the files of an earlier run: ranks that met in its store file would wait for its dead processes."""
     folder = payload.run_folder
     make_private(folder)
     own = (payload.store_file, payload.precision_file, payload.rendezvous_file, payload.stop_file, payload.deadline_file)
@@ -122,12 +122,12 @@ def remove_large(run_folder: Path) -> None:
 
 
 def _environment(spec: TrainingSpec) -> dict[str, str]:
-    """The environment of the supervisor and the ranks: threads shared out, loopback alone, our packages first."""
+    """Return the environment of the supervisor and the ranks: threads shared out, loopback alone, our packages first."""
     here = str(Path(__file__).parents[3])
     env = {
         # CUDA would number the fastest device 0; the driver, by whose numbers devices are held, goes by their place on the bus.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        # Ranks ask no server of ours and no teacher: what opens those doors stays with the worker.
+        # Ranks connect to no server: addresses and keys stay with the worker.
         **{name: value for name, value in os.environ.items() if not name.upper().startswith(_KEYS)},
         "ACCELERATE_USE_DEEPSPEED": "true",
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // spec.world_size)),
@@ -147,7 +147,7 @@ def _environment(spec: TrainingSpec) -> dict[str, str]:
 
 
 class _Follower:
-    """Passes on what the ranks say, and to the ranks what is asked of them, until the supervisor ends."""
+    """Passes progress on to the caller and requests to stop on to the ranks, until the supervisor ends."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class _Follower:
 
 
 def _end(supervisor: subprocess.Popen[bytes]) -> None:
-    """Leave no process: the ranks first and from here, in case that the supervisor hangs; then the supervisor, which reaps them."""
+    """End every process of the run: the ranks first, in case the supervisor hangs; then the supervisor, which reaps them."""
     if supervisor.poll() is None:
         kill(descendants(supervisor.pid))
         supervisor.terminate()

@@ -1,6 +1,6 @@
-"""The supervisor: `python -m workers.training.launcher.supervisor PAYLOAD PARENT_PID`. It owns the ranks, and leaves none behind.
+"""The supervisor: `python -m workers.training.launcher.supervisor PAYLOAD PARENT_PID`. It runs the ranks, and leaves none behind.
 
-It starts torchrun and reaps all below it, whoever forked them; it ends them when it is told to (SIGTERM), when its parent dies, when
+It starts torchrun and reaps all below it, whoever forked them; it ends them on SIGTERM, when its parent dies, when
 one of them fails, when no step is made for too long, or when its parent has not extended the deadline. It imports no torch, so that it
 answers at once.
 """
@@ -33,11 +33,11 @@ class Supervisor:
     def __init__(self, run: RunPayload, payload_file: Path) -> None:
         self._run = run
         self._payload_file = payload_file
-        self._told_to_stop = False
+        self._stop_requested = False
         self._kills_before = _oom_kills()
 
     def supervise(self) -> ExitCode:
-        """Start the ranks, wait for them, end what is left, and say how it went."""
+        """Start the ranks, wait for them, end every process that is left, and return how it went."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         agent = subprocess.Popen(self._command(), env={**os.environ, SUPERVISOR_PID: str(os.getpid())}, preexec_fn=die_with_parent)
@@ -47,7 +47,7 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
             verdict = self._verdict(watch)
         failed = agent.poll()
-        if failed and self._told_to_stop:  # all of a control group was told, and torchrun was quicker
+        if failed and self._stop_requested:  # the whole control group got the signal, and torchrun was quicker
             verdict = self._verdict(watch)
         if not end_descendants():
             sys.stderr.write("a process of this run is stuck in the kernel and could not be ended: this node needs a look\n")
@@ -57,7 +57,7 @@ class Supervisor:
         return ExitCode.DONE if failed == 0 else self._diagnosis()
 
     def _verdict(self, watch: Watchdog) -> Failure | None:
-        if self._told_to_stop:
+        if self._stop_requested:
             return Failure(kind="preempted", message="the supervisor of the ranks was told to stop")
         if deadline.has_passed(self._run.deadline_file):
             return Failure(kind="preempted", message="the worker has not said for too long that the job is still ours")
@@ -67,7 +67,7 @@ class Supervisor:
         return None
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self._told_to_stop = True
+        self._stop_requested = True
 
     def _command(self) -> list[str]:
         """Both stores are files: torch's TCP store would listen on every network interface, without a password."""
@@ -90,7 +90,7 @@ class Supervisor:
 
 
 class Watchdog:
-    """Knows whether the run still moves. The first step may take five times as long: the model loads, kernels compile."""
+    """Detects a run without progress. The first step may take five times as long: the model loads, kernels compile."""
 
     def __init__(self, progress_file: Path, timeout: float) -> None:
         self._file = progress_file

@@ -1,1 +1,1 @@
-"""What launcher, supervisor and ranks say to each other: files in the run's folder, JSON all of them."""
+"""The files by which launcher, supervisor and ranks communicate: JSON, in the run's folder."""

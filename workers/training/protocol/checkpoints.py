@@ -1,8 +1,8 @@
-"""Checkpoints on disk: a folder that is whole or not there, and is read only where its manifest vouches for every byte.
+"""Writes, verifies and removes checkpoints on disk: a folder is complete or absent, and every byte is checked against its manifest.
 
 A checkpoint is written under a name that ends in `.partial`: its files, and a manifest with their sizes and SHA-256. When all of them
 are safe on disk the folder gets its name. A kill or a power cut at any moment leaves the earlier checkpoints as they
-were. The attempt is part of the name, so that one that lost its lease and does not know it can't write where its heir does.
+were. The attempt is part of the name, so that one that lost its lease without knowing can't write where the next attempt does.
 
 Nothing here loads torch, and nothing is ever unpickled: see `docs/adr/0007-checkpoints-of-our-own.md`.
 """
@@ -54,14 +54,14 @@ class Stored:
 
 @dataclass(frozen=True)
 class Choice:
-    """Where to go on from, if anywhere, and why newer checkpoints were not taken: names of folders and reasons, the newest first."""
+    """The checkpoint to resume from, if any, and why newer ones were refused: names of folders and reasons, the newest first."""
 
     checkpoint: Stored | None
     refused: tuple[tuple[str, str], ...]
 
 
 def identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "") -> str:
-    """A digest of all that decides what a training learns: its conversations, its base, and its options but for how the work is split.
+    """Return a digest of all that decides what a training learns: its conversations, its base, and its options except how work is split.
 
     Raises:
         OSError: when the file can't be read.
@@ -91,7 +91,7 @@ def write(parent: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> St
 
 
 def verify(folder: Path) -> Stored:
-    """Hold a checkpoint against its manifest, byte for byte.
+    """Check a checkpoint against its manifest, byte for byte.
 
     Raises:
         Unusable: saying what is wrong with it.
@@ -103,7 +103,7 @@ def verify(folder: Path) -> Stored:
 
 
 def read(stored: Stored, name: str) -> bytes:
-    """One file of a checkpoint.
+    """Return one file of a checkpoint.
 
     Raises:
         Unusable: it is not what the manifest says.
@@ -138,7 +138,7 @@ def _described(folder: Path) -> Stored:
 
 
 def newest(parent: Path, identity: str, known: Mapping[str, str]) -> Choice:
-    """The checkpoint with the most steps that is whole and of this training.
+    """Return the checkpoint with the most steps that is complete and of this training.
 
     Args:
         parent: where the checkpoints of a job lie.
@@ -218,7 +218,7 @@ def _age(folder: Path) -> tuple[int, int]:
 
 
 def _remove(folder: Path) -> None:
-    """Take the name away first: half a removal must not look like a damaged checkpoint."""
+    """Remove a checkpoint. It loses its name first: half a removal must not look like a damaged checkpoint."""
     doomed = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)

@@ -1,4 +1,4 @@
-"""How a run ends: exit codes, the result, and the record of a failure. All of it travels as JSON files in the run's folder."""
+"""Defines how a run ends: exit codes, the result, and the record of a failure, as JSON files in the run's folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ StopReason = Literal["cancel", "lost", "drain"]
 
 
 class ExitCode(IntEnum):
-    """What the supervisor and the ranks say as they leave.
+    """The exit codes of the supervisor and the ranks.
 
     73, 75 and 77 are those of `sysexits.h` for "can't create a file", "try again" and "not permitted".
     """
@@ -56,7 +56,7 @@ class Rejected(BaseModel):
 
 
 class TrainingResult(BaseModel):
-    """What a finished run leaves.
+    """The result of a finished run.
 
     `seconds` is wall time in the ranks and `tokens` counts what they saw, padding excluded; both include the attempts that this one
     went on from, up to their checkpoints. `resumed_from` is the step that it went on from, 0 for none. `base_sha256` is the digest of the
@@ -103,7 +103,7 @@ class TrainingFailed(TweetmillError):
 
 
 class OutOfMemory(UserError):
-    """The training does not fit into memory, whichever way it was cut."""
+    """The training does not fit into memory, even with smaller micro-batches."""
 
     def __init__(self, message: str, log_tail: str = "") -> None:
         super().__init__(message)
@@ -111,7 +111,7 @@ class OutOfMemory(UserError):
 
 
 class Preempted(TweetmillError):
-    """The ranks leave before the end, and it is nobody's fault."""
+    """The ranks exit before the end, which counts as no failure of the job."""
 
 
 class TrainingStopped(TweetmillError):
@@ -123,7 +123,7 @@ class TrainingStopped(TweetmillError):
 
 
 def record_failure(run_folder: Path, failure: Failure) -> None:
-    """Keep the first failure only: what the other ranks then say is about the peer they lost."""
+    """Write the first failure only: those of the other ranks then are about the peer that they lost."""
     try:
         with (run_folder / FAILURE_FILE).open("x", encoding="utf-8") as file:
             file.write(failure.model_dump_json())
@@ -132,7 +132,7 @@ def record_failure(run_folder: Path, failure: Failure) -> None:
 
 
 def read_failure(run_folder: Path) -> Failure | None:
-    """The failure that the ranks recorded, or None when they died without a word."""
+    """Return the failure that the ranks recorded, or None when they died before they could."""
     try:
         return Failure.model_validate(json.loads((run_folder / FAILURE_FILE).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):

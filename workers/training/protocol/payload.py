@@ -1,4 +1,4 @@
-"""What the launcher hands to the supervisor and the ranks: `payload.json` in the run's folder."""
+"""Defines what the launcher passes to the supervisor and the ranks: `payload.json` in the run's folder."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class RunPayload(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> RunPayload:
-        """The payload kept at `path`."""
+        """Read the payload in the file `path`."""
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
     def write(self) -> Path:
-        """Keep the payload in its run's folder, and return where."""
+        """Write the payload to its run's folder; return the path."""
         path = self.run_folder / PAYLOAD_FILE
         files.write_text(path, self.model_dump_json(indent=2), sync=True)
         return path

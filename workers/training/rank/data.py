@@ -1,4 +1,4 @@
-"""Training data: from lines of JSON to token ids, and which rank sees which of them when.
+"""Reads training data: from lines of JSON to token ids, and which rank sees which of them at which step.
 
 A line is `{"prompt": [{"role": …, "content": …}, …], "completion": "…"}`. The base model's chat template turns it into text; the loss
 is taken on the completion alone. Every rank reads the whole file and computes the same plan, so the ranks need not talk about data.
@@ -23,7 +23,7 @@ ROLES: frozenset[str] = frozenset(get_args(Role))
 
 @dataclass(frozen=True)
 class Conversation:
-    """One line of the training file: what the model is shown, and what it should answer."""
+    """One line of the training file: the prompt, and the completion that is learnt."""
 
     line: int
     prompt: Prompt
@@ -42,7 +42,7 @@ class Example:
 
 
 class BadLineError(ValueError):
-    """A line that is no conversation: the field at fault and why, never the text."""
+    """A line is not a conversation: holds the field at fault and the reason, never the text."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -91,7 +91,7 @@ def _message(message: Any) -> Message:
 
 
 def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: int) -> tuple[list[Example], list[Rejected]]:
-    """Token ids of each conversation of at most `max_length` tokens; the longer ones are returned as rejected.
+    """Return the token ids of each conversation of at most `max_length` tokens; the longer ones are returned as rejected.
 
     Args:
         conversations: what `read_conversations` returned.
@@ -137,7 +137,7 @@ def _visits(examples: int, count: int, seed: int) -> Iterator[Visit]:
 
 
 def plan_batches(lengths: Sequence[int], steps: int, global_batch: int, seed: int) -> list[list[Visit]]:
-    """The global batch of every step, equal on every rank.
+    """Return the global batch of every step, equal on every rank.
 
     Each example is seen once before any is seen again. Within a pool of 50 batches they are sorted by length, so that little is
     padding, and the batches of a pool come in random order.
@@ -154,6 +154,6 @@ def plan_batches(lengths: Sequence[int], steps: int, global_batch: int, seed: in
 
 
 def micro_batches(batch: Sequence[Visit], rank: int, world_size: int, accumulation: int) -> list[list[Visit]]:
-    """What `rank` sees of a global batch: `accumulation` slices of neighbours in length, each dealt out like cards."""
+    """Return the part of a global batch that `rank` sees: of each of `accumulation` slices every `world_size`-th visit."""
     size = len(batch) // accumulation
     return [list(batch[at : at + size][rank::world_size]) for at in range(0, size * accumulation, size)]

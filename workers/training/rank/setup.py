@@ -1,4 +1,4 @@
-"""What a rank needs before its first step: the process group, the tokenizer, the examples, the model. It loads torch."""
+"""Sets up a rank before its first step: precision, process group, examples, model and optimizer. It loads torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from workers.training.rank.methods import Method
 
 
 def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision:
-    """The type of the weights, the same on all ranks: rank 0 chooses, since two that measure at once could come to two answers.
+    """Return the type of the weights, the same on all ranks: rank 0 chooses, since two that measure at once could differ.
 
     Raises:
-        UserError: this machine has not what the run asks for.
+        UserError: this machine lacks what the run asks for.
     """
     store = torch.distributed.FileStore(str(run.precision_file), world_size)
     if rank == 0:
@@ -42,10 +42,10 @@ def _choose_precision(run: RunPayload) -> Precision:
 
 
 def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype) -> Any:
-    """Meet the other ranks.
+    """Join the process group and return the accelerator, with DeepSpeed configured.
 
     Raises:
-        UserError: this machine has not what the run asks for.
+        UserError: this machine lacks what the run asks for.
     """
     on_gpu = torch.cuda.is_available()
     _check_device(run.spec, on_gpu)
@@ -78,7 +78,7 @@ def _check_device(spec: TrainingSpec, on_gpu: bool) -> None:
 
 
 def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[Rejected]]:
-    """The examples of the training file, and the lines that can't be used.
+    """Return the examples of the training file, and the lines that can't be used.
 
     Raises:
         UserError: no example is left.

@@ -1,4 +1,4 @@
-"""One optimizer step: the loss on the completions of a global batch, whoever holds which part of it. It loads torch."""
+"""Makes one optimizer step: the loss on the completions of a global batch that is shared out among the ranks. It loads torch."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class Trainer:
 
 
 def seed_of(seed: int, rank: int, step: int) -> int:
-    """What the dropout of a step is drawn from. A function of the step alone, so that a resumed run draws what it would have drawn."""
+    """Return the seed of a step's dropout. It depends on the step alone, so that a resumed run draws what it would have drawn."""
     return random.Random(f"{seed}/{rank}/{step}").getrandbits(63)
 
 
 def slices(spec: TrainingSpec, accelerator: Any, batch: Sequence[Visit]) -> list[list[Visit]]:
-    """What this rank sees of a global batch, one list a micro-batch."""
+    """Return the part of a global batch that this rank sees, one list for each micro-batch."""
     return micro_batches(batch, accelerator.process_index, accelerator.num_processes, spec.gradient_accumulation_steps)
 
 
 def make_step(trainer: Trainer, batch: list[Visit]) -> torch.Tensor:
-    """One optimizer step; return this rank's share of the mean loss over the completion tokens of the global batch."""
+    """Make one optimizer step; return this rank's share of the mean loss over the completion tokens of the global batch."""
     accelerator = trainer.accelerator
     targets = sum(len(trainer.examples[visit.index].completion_ids) for visit in batch)
     # DeepSpeed averages over ranks and micro-batches, which would weigh a rank with short completions too much.
@@ -71,7 +71,7 @@ def make_step(trainer: Trainer, batch: list[Visit]) -> torch.Tensor:
 
 
 def _summed_loss(trainer: Trainer, examples: Sequence[Example]) -> torch.Tensor:
-    """Cross-entropy summed over the completion tokens.
+    """Return the cross-entropy summed over the completion tokens, shape ().
 
     Rows are padded on the left, so that all completions end in the last column and the language-model head, a quarter of the
     work of a small model, is computed for the longest completion only.
