@@ -12,7 +12,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from workers.evaluation.bootstrap import Figure, interval
 from workers.evaluation.sari import sentence_sari
-from workers.text.constraints import faithful, promise
+from workers.text.constraints import faithful, meets_constraints
 
 METRICS = ("sari", "rougeL", "chrf", "promise", "faithful")
 """In the order of a table. The first three run from 0 to 100, the last two are shares of rows from 0 to 1."""
@@ -61,7 +61,7 @@ def _score_row(tweet: str, output: str, reference: str) -> tuple[float, ...]:
         sentence_sari(tweet, output, [reference]),
         100 * float(_rouge().score(reference, output)["rougeL"].fmeasure),
         float(_chrf().sentence_score(output, [reference]).score),
-        float(promise(tweet, output)),
+        float(meets_constraints(tweet, output)),
         float(faithful(tweet, output)),
     )
 

@@ -1,4 +1,4 @@
-"""The jobs about noise itself: learn a profile, and gauge how real each noise looks."""
+"""The noise jobs: fit a profile, and measure how real each noise looks by a classifier two-sample test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SELECT id, text, clean FROM (
 
 
 def fit(attempt: JobContext, spec: NoiseFitSpec) -> Outcome:
-    """Learn the profile of `spec`; it is the job's result."""
+    """Fit the profile of `spec`; it is the job's result."""
     with transaction() as connection:
         tweets = corpus.tweets(connection, source=spec.source, apart=None, seed=spec.seed)
     attempt.progress(tweets=len(tweets))
@@ -47,7 +47,7 @@ def fit(attempt: JobContext, spec: NoiseFitSpec) -> Outcome:
 
 
 def gauge(attempt: JobContext, spec: NoiseGaugeSpec) -> Outcome:
-    """Compare clean texts, without noise and with either, with the tweets that they were written from."""
+    """Compare the tweets of pairs with their clean texts, without noise and with either."""
     with transaction() as connection:
         pairs = _pairs(connection, spec)
         others = corpus.tweets(connection, source=spec.source, apart=[pair[0] for pair in pairs], seed=spec.seed)
@@ -74,13 +74,13 @@ def report(
     spec: NoiseGaugeSpec,
     on_noise: Callable[[str], None],
 ) -> dict[str, Any]:
-    """For each noise its AUC and telltales, and under `measures` the share of texts that have any of each measure.
+    """Return for each noise its AUC and most telling features, and under `measures` the share of texts that have any of each measure.
 
     Args:
         pairs: tweet id, tweet, clean text.
         noises: by name; each gets a clean text and a generator of its own.
         spec: seed and resamples.
-        on_noise: hears which noise is compared next, and again after each fold.
+        on_noise: called with the noise that is compared next, and again after each fold.
     """
     words = frequencies()
     real = np.array([measured(tweet, words) for _, tweet, _ in pairs])

@@ -1,4 +1,4 @@
-"""Which noise a dataset is made with: that of one observed style for each text, or fixed operations at the corpus's rates."""
+"""Chooses the noise of a dataset: one observed style for each text, or fixed operations at the corpus's rates."""
 
 from __future__ import annotations
 

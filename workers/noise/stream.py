@@ -1,4 +1,4 @@
-"""A profile applied to a stream of clean sentences, in constant memory."""
+"""Applies a profile to a stream of clean sentences, in constant memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last phase of a dataset: its rows, one after the other. The same inputs and seeds give the same rows, byte for byte."""
+"""Builds the rows of a dataset from its plan, one after the other. The same inputs and seeds give the same rows, byte for byte."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from workers.noise.fitting.rates import NoiseRates
 from workers.noise.methods import Fixed, Noising
 from workers.synthesis import imported_rows
-from workers.synthesis.filters import Hygiene
+from workers.synthesis.filters import ExampleFilters
 from workers.synthesis.noised_rows import noised
 from workers.synthesis.plan import Plan, answer
-from workers.synthesis.row_store import Gathered
+from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import ExampleRow
 from workers.synthesis.split.holdout import Split
 
@@ -22,31 +22,31 @@ Judged = tuple[ExampleRow, tuple[str, ...]]
 def gather(
     plan: Plan,
     noising: Noising | None = None,
-    taught: Iterable[Judged] = (),
+    answers: Iterable[Judged] = (),
     folder: Path | None = None,
     on_row: Callable[[int], None] | None = None,
-) -> Gathered:
-    """All rows of the dataset: filtered, each once, in the ratios of the recipe.
+) -> RowStore:
+    """Return all rows of the dataset: filtered, without duplicates, in the ratios of the recipe.
 
     Args:
         plan: what to build; its counts are completed, and what is refused on the way is added to its rejected rows.
         noising: the noise; None: that of tweets in general.
-        taught: what a teacher answered, with the reasons not to learn from it.
+        answers: what a teacher answered, with the reasons not to learn from it.
         folder: for the rows, which do not stay in memory.
-        on_row: hears after each row how many there were; what it raises ends the work.
+        on_row: called after each row with how many there were; what it raises ends the work.
 
     Raises:
         UserError: the ratios name an origin that there is nothing of.
     """
-    gathered = Gathered(folder)
-    hygiene = Hygiene(plan.spec.filters, plan.spec.near_duplicate)
+    gathered = RowStore(folder)
+    filters = ExampleFilters(plan.spec.filters, plan.spec.near_duplicate)
     held = plan.held_back()
-    for number, (row, reasons) in enumerate(_rows(plan, noising or Fixed(NoiseRates()), taught), start=1):
+    for number, (row, reasons) in enumerate(_rows(plan, noising or Fixed(NoiseRates()), answers), start=1):
         # The test stays what people wrote.
         if row.split == "test":
-            row = hygiene.look_at(row)
+            row = filters.look_at(row)
         elif not reasons:
-            row, reasons = hygiene.judge(row)
+            row, reasons = filters.judge(row)
         if reasons:
             gathered.drop(row, reasons)
         elif row.split == "train" and (held.is_near(row.prompt_text) or held.is_near(row.target_text)):
@@ -61,12 +61,12 @@ def gather(
     return gathered
 
 
-def _rows(plan: Plan, noising: Noising, taught: Iterable[Judged]) -> Iterator[Judged]:
+def _rows(plan: Plan, noising: Noising, answers: Iterable[Judged]) -> Iterator[Judged]:
     for row in _human(plan):
         yield row, ()
     for row in imported_rows.examples(plan.imports, plan.clusters.imports, plan.held, plan.spec, plan.rejected, plan.counts):
         yield row, ()
-    yield from taught
+    yield from answers
     if plan.spec.noise is not None:
         for row in noised(plan, plan.spec.noise, noising):
             yield row, ()

@@ -1,4 +1,4 @@
-"""Rows in a file that has no name and vanishes with the process: a job holds eight bytes of memory a row, however long the rows are."""
+"""Stores rows in an unnamed temporary file: a job holds eight bytes of memory a row, however long the rows are."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 _ROWS_AT_ONCE = 1024
 
 
-class Spool(Sequence[T], Generic[T]):
-    """Rows that are appended and read again, from the beginning or one by its place.
+class DiskRows(Sequence[T], Generic[T]):
+    """A sequence on disk: rows are appended, and read by index or in order.
 
     Args:
         encode: a row as something that JSON knows.
@@ -68,6 +68,6 @@ class Spool(Sequence[T], Generic[T]):
         return (self._decode(json.loads(line)) for line in content.splitlines())
 
 
-def texts(folder: Path | None = None) -> Spool[str]:
-    """A spool of texts."""
-    return Spool(str, str, folder)
+def texts_on_disk(folder: Path | None = None) -> DiskRows[str]:
+    """Return an empty sequence of texts on disk."""
+    return DiskRows(str, str, folder)

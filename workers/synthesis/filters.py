@@ -1,4 +1,4 @@
-"""What an example must pass to be learnt from, and what of it is hidden first. docs/data.md tells each filter and what it costs."""
+"""Filters examples by the recipe's rules, and masks personal data in them first. docs/data.md lists the filters and what they cost."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FAITHFUL_BY_HAND = ("new_number", "new_name", "negation")
 _FAITHFUL_TO_NOISE = ("new_number", "negation")
 
 
-class Hygiene:
-    """The filters of a recipe, for examples that come one after the other.
+class ExampleFilters:
+    """Applies the filters of a recipe to one example after the other.
 
-    What is said of an example depends on nothing but itself, near-duplicates apart: there the first one is kept.
+    A decision depends on the example alone, but for near-duplicates: of those the first one is kept.
 
     Args:
         filters: those of the recipe; None: everything passes as it is.
@@ -43,10 +43,10 @@ class Hygiene:
             language.require(self._filters.language)
 
     def judge(self, row: ExampleRow) -> tuple[ExampleRow, tuple[str, ...]]:
-        """The example, scrubbed, and why it is to be dropped: nothing for one that is kept.
+        """Return the example, scrubbed, and the reasons to drop it; none for one that is kept.
 
         The reasons are names of `workers.catalog.dropped_examples.REASONS`. A check may be wrong about what a person wrote: that is kept,
-        its lineage tells what was found (`flagged`), and a review shows it first. Of near-duplicates one is enough, whoever wrote them.
+        its lineage lists what was found (`flagged`), and a review shows it first. Of near-duplicates one is enough, whoever wrote them.
         """
         row = self._scrubbed(row)
         reasons = self._found(row)
@@ -57,7 +57,7 @@ class Hygiene:
         return row, reasons
 
     def look_at(self, row: ExampleRow) -> ExampleRow:
-        """An example of the test, which stays as a person wrote it, with what the filters find in it told in its lineage."""
+        """Return an example of the test, unchanged but for what the filters find in it: that is listed in its lineage."""
         return _flagged(row, self._found(row))
 
     def _found(self, row: ExampleRow) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class Hygiene:
 
 
 def by_hand(row: ExampleRow) -> bool:
-    """Whether a person wrote what should become of the tweet: a curated pair, or an import that says so."""
+    """Whether a person wrote the target: a curated pair, or an import that says so."""
     return row.origin == "human" or (row.origin == "import" and bool(row.lineage.get("human")))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.synthesis import ImportSource, SynthesisSpec
 from workers.ingest.pair_files import file_of
-from workers.synthesis.disk_rows import Spool
+from workers.synthesis.disk_rows import DiskRows
 from workers.synthesis.rows import ExampleRow, RejectedPair
 from workers.synthesis.split.holdout import Split
 from workers.text.near_duplicates import Numbers
@@ -29,13 +29,13 @@ class Imported:
     completion: str
 
 
-def spool(folder: Path | None = None) -> Spool[Imported]:
+def imports_on_disk(folder: Path | None = None) -> DiskRows[Imported]:
     """Imported rows on disk."""
-    return Spool(lambda row: [row.place, row.prompt, row.completion], lambda cells: Imported(*cells), folder)
+    return DiskRows(lambda row: [row.place, row.prompt, row.completion], lambda cells: Imported(*cells), folder)
 
 
 def usable(
-    imports: Sequence[Imported], spec: SynthesisSpec, counts: Counter[str], rejected: Spool[RejectedPair], folder: Path | None = None
+    imports: Sequence[Imported], spec: SynthesisSpec, counts: Counter[str], rejected: DiskRows[RejectedPair], folder: Path | None = None
 ) -> Sequence[Imported]:
     """As many rows as the recipe allows, drawn by its seed, each pair once; those that say another one to the letter are rejected.
 
@@ -49,7 +49,7 @@ def usable(
     for row in _those(imports, drawn):
         digests += hashlib.blake2b(f"{len(row.prompt)} {row.prompt}{row.completion}".encode(), digest_size=16).digest()
     _, first, inverse = np.unique(np.frombuffer(digests, "S16"), return_index=True, return_inverse=True)
-    kept = spool(folder)
+    kept = imports_on_disk(folder)
     for number, (row, earliest) in enumerate(zip(_those(imports, drawn), first[inverse].tolist(), strict=True)):
         if number == earliest:
             kept.append(row)
@@ -64,7 +64,7 @@ def examples(
     clusters: Numbers,
     held: NDArray[np.bool_],
     spec: SynthesisSpec,
-    rejected: Spool[RejectedPair],
+    rejected: DiskRows[RejectedPair],
     counts: Counter[str],
 ) -> Iterator[ExampleRow]:
     """The rows as examples, with their clusters and sides. One that no person wrote is not tested on: it is rejected."""

@@ -52,7 +52,7 @@ def read(connection: Connection, spec: SynthesisSpec, folder: Path | None = None
     """
     pairs = list(_pairs(connection, spec.pairs)) if spec.pairs else []
     ids = [pair.tweet_id for pair in pairs]
-    sentences, imports = disk_rows.texts(folder), imported_rows.spool(folder)
+    sentences, imports = disk_rows.texts_on_disk(folder), imported_rows.imports_on_disk(folder)
     if spec.sentences:
         sentences.extend(row.clean for row in _curated(connection, spec.sentences))
     if spec.imports:

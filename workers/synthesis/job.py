@@ -1,4 +1,4 @@
-"""A synthesis job: read, plan, ask the teacher, make the rows, store them. However many there are, they pass through."""
+"""Runs a synthesis job: reads the sources, plans the split, asks the teacher, builds the rows and stores them, in constant memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.synthesis import expectations, inputs, store
 from workers.synthesis.build import gather
 from workers.synthesis.plan import Impossible, Inputs, Plan, answer, plan
 from workers.synthesis.preflight import Preflight
-from workers.synthesis.row_store import Gathered
+from workers.synthesis.row_store import RowStore
 from workers.synthesis.teacher.session import Question, TeacherAnswers, ask_teacher
 
 _A_LOOK = 1000
@@ -97,17 +97,17 @@ def _ask_teacher(attempt: JobContext, planned: Plan) -> TeacherAnswers | None:
 
 
 def questions(planned: Plan) -> list[Question]:
-    """What a teacher is asked, in this order."""
+    """Return what a teacher is asked, in this order."""
     return [Question(tweet.id, cluster, stage) for tweet, cluster in planned.to_ask() for stage in planned.spec.stages]
 
 
 def shown(planned: Plan) -> dict[Stage, list[tuple[str, str]]]:
-    """The pairs of each stage that a teacher may be shown: tweet and target."""
+    """Return the pairs of each stage that a teacher may be shown: tweet and target."""
     return {stage: [(tweet.text, answer(pair, stage)) for tweet, pair in planned.to_show()] for stage in planned.spec.stages}
 
 
 def _looking(attempt: JobContext, what: str) -> Callable[[int], None]:
-    """Show now and then how many there are, and stop where the job is told to."""
+    """Return a callback that shows every thousandth row as progress, and raises where the job must stop."""
 
     def look(number: int) -> None:
         if number % _A_LOOK == 0:
@@ -118,7 +118,7 @@ def _looking(attempt: JobContext, what: str) -> Callable[[int], None]:
     return look
 
 
-def _check_answers(attempt: JobContext, planned: Plan, gathered: Gathered, answers: TeacherAnswers) -> None:
+def _check_answers(attempt: JobContext, planned: Plan, gathered: RowStore, answers: TeacherAnswers) -> None:
     """Fail where a teacher was asked and nothing of what it says can be learnt from, and keep what was dropped."""
     if answers.statistics.get("accepted") or not answers.statistics.get("refused"):
         return
@@ -131,7 +131,7 @@ def _check_answers(attempt: JobContext, planned: Plan, gathered: Gathered, answe
     )
 
 
-def _check(attempt: JobContext, planned: Plan, gathered: Gathered, statistics: expectations.Statistics) -> None:
+def _check(attempt: JobContext, planned: Plan, gathered: RowStore, statistics: expectations.Statistics) -> None:
     """Fail where there is nothing to learn from or a recipe expects more, and keep what was dropped and rejected."""
     name = planned.spec.dataset
     unmet = expectations.unmet(Preflight(planned.spec, planned.supply).resolved(), statistics, name)

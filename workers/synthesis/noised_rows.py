@@ -1,4 +1,4 @@
-"""Noised examples of a plan: which clean texts are messed up, how often, and what the model shall answer to the result."""
+"""Makes the noised rows of a plan: which clean texts are noised, how often, and with which target."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Name = tuple[Stage, Kind]
 
 @dataclass(frozen=True)
 class _Seed:
-    """A clean text to be noised, and what the model shall answer to the result."""
+    """A clean text to be noised, and the target of the result."""
 
     stage: Stage
     kind: Kind
@@ -36,7 +36,7 @@ class _Seed:
 
 
 def noised(plan: Plan, source: NoiseSource, noising: Noising) -> Iterator[ExampleRow]:
-    """Noise of every clean text that is not held back, `copies` of each but one of a summary; a limit is shared evenly among the kinds."""
+    """Yield `copies` noised rows of every clean text that is not held back, and one of a summary; the kinds share a limit evenly."""
     fresh = _fresh(plan)
     sizes = _sizes(plan, source, fresh)
     wanted = sum(sizes.values()) if source.limit is None else source.limit

@@ -15,10 +15,10 @@ from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
 from workers.errors import UserError
 from workers.synthesis import imported_rows, preflight
-from workers.synthesis.disk_rows import Spool
+from workers.synthesis.disk_rows import DiskRows
 from workers.synthesis.imported_rows import Imported
 from workers.synthesis.preflight import Preflight, Supply
-from workers.synthesis.rows import RejectedPair, rejected_spool
+from workers.synthesis.rows import RejectedPair, rejected_on_disk
 from workers.synthesis.split import threads
 from workers.synthesis.split.holdout import Member, held_back
 from workers.synthesis.split.leaks import HeldBack
@@ -77,7 +77,7 @@ def answer(pair: Pair, stage: Stage) -> str:
 class Impossible(UserError):
     """The sources can't give what the recipe asks for. `rejected` are the pairs that could not be used."""
 
-    def __init__(self, message: str, rejected: Spool[RejectedPair]) -> None:
+    def __init__(self, message: str, rejected: DiskRows[RejectedPair]) -> None:
         super().__init__(message)
         self.rejected = rejected
 
@@ -98,7 +98,7 @@ class Plan:
     unpaired: Sequence[Ingested]
     clusters: Clusters
     held: NDArray[np.bool_]
-    rejected: Spool[RejectedPair]
+    rejected: DiskRows[RejectedPair]
     counts: Counter[str]
     supply: Supply
 
@@ -151,7 +151,7 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_tex
         Impossible: the sources can't give what the recipe asks for, such as a test of more pairs than are usable.
     """
     counts: Counter[str] = Counter(pairs=0, train=0, test=0, noise=0)
-    rejected = rejected_spool(folder)
+    rejected = rejected_on_disk(folder)
     pairs = _usable(inputs.pairs, inputs.tweets, rejected)
     counts["pairs"] = len(pairs)
     fit = _fit(inputs.sentences, spec.stages, counts, folder)
@@ -167,7 +167,7 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_tex
     return Plan(spec, inputs, pairs, tweets, fit, foreign, inputs.unpaired, clusters, held, rejected, counts, supply)
 
 
-def _usable(pairs: Sequence[Pair], tweets: Mapping[str, Ingested], rejected: Spool[RejectedPair]) -> list[Pair]:
+def _usable(pairs: Sequence[Pair], tweets: Mapping[str, Ingested], rejected: DiskRows[RejectedPair]) -> list[Pair]:
     """Pairs whose tweet is known, one for each tweet and one for each text."""
     known: dict[str, Pair] = {}
     for pair in pairs:
@@ -190,9 +190,9 @@ def _usable(pairs: Sequence[Pair], tweets: Mapping[str, Ingested], rejected: Spo
     return usable
 
 
-def _fit(sentences: Sequence[str], stages: Sequence[Stage], counts: Counter[str], folder: Path | None) -> Spool[Fit]:
+def _fit(sentences: Sequence[str], stages: Sequence[Stage], counts: Counter[str], folder: Path | None) -> DiskRows[Fit]:
     """What the sentences are good for: a text for each stage that may have it as a target."""
-    fit: Spool[Fit] = Spool(
+    fit: DiskRows[Fit] = DiskRows(
         lambda row: [row.stage.value, row.text, row.sentence], lambda cells: Fit(Stage(cells[0]), cells[1], cells[2]), folder
     )
     fitting = 0
@@ -234,7 +234,7 @@ def _clusters(
     def linked() -> Iterator[tuple[int, int]]:
         yield from ((3 * number, 3 * number + part) for number in range(len(pairs)) for part in (1, 2))
         yield from ((imports + 2 * number, imports + 2 * number + 1) for number in range(len(foreign)))
-        yield from _twins(fit, sentences)
+        yield from _duplicates(fit, sentences)
         known = [*(tweets[pair.tweet_id] for pair in pairs), *unpaired]
         places = [*range(0, sentences, 3), *range(asked, asked + len(unpaired))]
         yield from ((places[one], places[other]) for one, other in threads.links(known, spec.thread_minutes))
@@ -251,7 +251,7 @@ def _clusters(
     )
 
 
-def _twins(fit: Iterable[Fit], start: int) -> Iterator[tuple[int, int]]:
+def _duplicates(fit: Iterable[Fit], start: int) -> Iterator[tuple[int, int]]:
     """What became of one sentence for two stages belongs together."""
     earlier = -1
     for place, row in enumerate(fit, start):

@@ -1,4 +1,4 @@
-"""What a recipe asks for that its sources can't give: told before a job is queued, all of it at once."""
+"""Checks, before a job is queued, whether the sources of a recipe can give what it asks for; reports everything at once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Preflight:
         return [*self._of_pairs()] or [*self._of_test(), *self._of_ratios(), *self._of_shares(), *self._of_sizes()]
 
     def notes(self) -> list[str]:
-        """What is no obstacle but should be told: pairs about tweets which are not there."""
+        """Return warnings: pairs about tweets that are not ingested."""
         return [self._without_tweet()] if self.supply.without_tweet else []
 
     def resolved(self) -> Expectations | None:
@@ -188,7 +188,7 @@ class Preflight:
 
 
 def supply(connection: Connection, spec: SynthesisSpec) -> Supply:
-    """What is there for the recipe, counted in Postgres; its files are brought in."""
+    """Count in Postgres what is there for the recipe, whose files are imported."""
     known: dict[str, int] = {}
     if spec.pairs is not None:
         known |= connection.execute(text(_COUNT_PAIRS), {"collection": spec.pairs}).one()._mapping
@@ -224,7 +224,7 @@ def unknown_source(connection: Connection, key: str, source: str | None) -> list
 
 
 def checked(connection: Connection, spec: SynthesisSpec) -> tuple[Preflight, list[str], list[str]]:
-    """What there is for the recipe, why it can't be built, and what is no obstacle but should be told."""
+    """Return what there is for the recipe, why it can't be built, and warnings."""
     preflight = Preflight(spec, supply(connection, spec))
     obstacles = unknown_source(connection, "teacher.source", spec.teacher.source if spec.teacher else None)
     # Noise that has no tweets to imitate is the fixed one.

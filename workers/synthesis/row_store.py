@@ -1,4 +1,4 @@
-"""All rows of a dataset before it is stored: on disk, with what decides about them, some sixty bytes a row, in memory."""
+"""Holds the rows of a dataset until it is stored: the rows on disk, and some sixty bytes a row in memory to select them by."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.catalog.dropped_examples import REASONS
 from workers.catalog.fingerprints import dataset_fingerprint
 from workers.synthesis.expectations import Statistics
 from workers.synthesis.filters import by_hand
-from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_spool, example_spool, flags_of
+from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_on_disk, examples_on_disk, flags_of
 from workers.synthesis.split.ratios import drawn, shares
 
 _ORIGINS = ("human", "noise", "teacher", "import")
@@ -24,12 +24,12 @@ _SPLITS = ("test", "train")
 _FLAGS = tuple(REASONS)
 
 
-class Gathered:
+class RowStore:
     """The rows of a dataset: added one by one, then reduced by `distinct` and `mix`, then counted, then read once more to be stored."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._rows = example_spool(folder)
-        self.dropped = dropped_spool(folder)
+        self._rows = examples_on_disk(folder)
+        self.dropped = dropped_on_disk(folder)
         self._reasons: Counter[str] = Counter()
         self._dropped_keys: set[bytes] = set()
         self._added_keys = bytearray()
@@ -38,7 +38,7 @@ class Gathered:
         self._added_flags = array("H")
 
     def add(self, row: ExampleRow) -> None:
-        """Take a row in."""
+        """Add a row."""
         self._rows.append(row)
         self._added_keys += bytes.fromhex(row.example_key)
         self._added_targets.append(int.from_bytes(hashlib.blake2b(row.target_text.encode(), digest_size=8).digest()))
@@ -88,7 +88,7 @@ class Gathered:
         return (row for row, kept in zip(self._rows, self._kept.tolist(), strict=True) if kept)
 
     def count(self, counts: Counter[str]) -> None:
-        """Enter how many rows became what."""
+        """Add the numbers of rows to `counts`."""
         learnt = int(self._learnt().sum())
         counts.update({"train": learnt, "test": len(self) - learnt})
         counts["noise"] = int((self._kept & (self._origins == _ORIGINS.index("noise"))).sum())

@@ -1,4 +1,4 @@
-"""What a dataset is made of."""
+"""The rows of a dataset while it is built: examples, dropped examples, rejected pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from schemas.payloads import Stage
 from workers.catalog import fingerprints
-from workers.synthesis.disk_rows import Spool
+from workers.synthesis.disk_rows import DiskRows
 from workers.synthesis.split.holdout import Split
 
 Origin = Literal["human", "noise", "teacher", "import"]
@@ -59,19 +59,21 @@ class RejectedPair:
     reason: str
 
 
-def example_spool(folder: Path | None = None) -> Spool[ExampleRow]:
-    """Examples on disk."""
-    return Spool(_cells, _row, folder)
+def examples_on_disk(folder: Path | None = None) -> DiskRows[ExampleRow]:
+    """Return an empty sequence of examples on disk."""
+    return DiskRows(_cells, _row, folder)
 
 
-def dropped_spool(folder: Path | None = None) -> Spool[DroppedRow]:
-    """Dropped examples on disk."""
-    return Spool(lambda dropped: [_cells(dropped.row), dropped.reasons], lambda cells: DroppedRow(_row(cells[0]), tuple(cells[1])), folder)
+def dropped_on_disk(folder: Path | None = None) -> DiskRows[DroppedRow]:
+    """Return an empty sequence of dropped examples on disk."""
+    return DiskRows(
+        lambda dropped: [_cells(dropped.row), dropped.reasons], lambda cells: DroppedRow(_row(cells[0]), tuple(cells[1])), folder
+    )
 
 
-def rejected_spool(folder: Path | None = None) -> Spool[RejectedPair]:
-    """Rejected pairs on disk."""
-    return Spool(lambda pair: [pair.key, pair.field, pair.reason], lambda cells: RejectedPair(*cells), folder)
+def rejected_on_disk(folder: Path | None = None) -> DiskRows[RejectedPair]:
+    """Return an empty sequence of rejected pairs on disk."""
+    return DiskRows(lambda pair: [pair.key, pair.field, pair.reason], lambda cells: RejectedPair(*cells), folder)
 
 
 def _cells(row: ExampleRow) -> list[object]:

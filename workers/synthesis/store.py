@@ -1,4 +1,4 @@
-"""A dataset goes into Postgres: its rows by COPY, some thousands at a time, so that no statement takes long."""
+"""Stores a dataset in Postgres: its rows by COPY, ten thousand at a time, so that no statement takes long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.synthesis import SynthesisSpec
 from workers.catalog.dataset_names import claim_name
 from workers.database import copy_rows
 from workers.ingest import rejected_rows
-from workers.synthesis.row_store import Gathered
+from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import DroppedRow, ExampleRow, RejectedPair
 
 T = TypeVar("T")
@@ -42,11 +42,11 @@ WHERE part = :part ON CONFLICT DO NOTHING
 
 
 def store(
-    connection: Connection, job: UUID, spec: SynthesisSpec, fingerprint: str, gathered: Gathered, rejected: Iterable[RejectedPair]
+    connection: Connection, job: UUID, spec: SynthesisSpec, fingerprint: str, gathered: RowStore, rejected: Iterable[RejectedPair]
 ) -> None:
-    """The dataset with its examples, and what did not become one. Rows that are there already stay as they are."""
+    """Store the dataset, its examples, and what did not become one. Rows that exist stay as they are."""
     dataset = claim_name(connection, spec.dataset, spec.model_dump(mode="json"), fingerprint)
-    for part in _brought_in(connection, _EXAMPLES, ((*_cells(row), row.split, row.cluster, None) for row in gathered.kept())):
+    for part in _copied(connection, _EXAMPLES, ((*_cells(row), row.split, row.cluster, None) for row in gathered.kept())):
         connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "part": part})
     keep_refused(connection, job, spec, gathered.dropped, rejected)
 
@@ -54,14 +54,14 @@ def store(
 def keep_refused(
     connection: Connection, job: UUID, spec: SynthesisSpec, dropped: Iterable[DroppedRow], rejected: Iterable[RejectedPair]
 ) -> None:
-    """What filters dropped and what could not be used: it is kept whether or not there will be a dataset."""
+    """Store dropped examples and rejected rows, whether or not there will be a dataset."""
     rows = ((*_cells(each.row), None, None, json.dumps(each.reasons)) for each in dropped)
-    for part in _brought_in(connection, _DROPPED, rows):
+    for part in _copied(connection, _DROPPED, rows):
         connection.execute(text(_INSERT_DROPPED), {"job": job, "dataset": spec.dataset, "part": part})
     rejected_rows.keep(connection, spec.dataset, ((row.key, row.field, row.reason) for row in rejected), job)
 
 
-def _brought_in(connection: Connection, name: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:
+def _copied(connection: Connection, name: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:
     """Copy the rows into a new temporary table of that name; each part's number comes when it is there."""
     connection.execute(text(_CREATE[name]))
     for part, some in enumerate(_parts(rows)):

@@ -1,6 +1,6 @@
-"""What speaks against an output, priced: cheap checks of its words against the tweet's.
+"""Checks an output against its tweet word by word, and sums the costs of what is found.
 
-The prices were set on read outputs: what readers took for invention costs most. An output that costs 5 or more is worse than the
+The costs were set on read outputs: what readers took for invention costs most. An output that costs 5 or more is worse than the
 tweet's own opening.
 """
 
@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from schemas.payloads import Stage
-from workers.text.constraints import promise
+from workers.text.constraints import meets_constraints
 from workers.text.english import negation
 from workers.text.english.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
 from workers.text.english.words import (
@@ -37,7 +37,7 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class Verdict:
-    """The sum of what speaks against an output, and the names of it. Nothing does: cost 0, no flags."""
+    """The summed cost of the checks that found something, and their names; 0 and none where none did."""
 
     cost: float
     flags: tuple[str, ...]
@@ -58,7 +58,7 @@ def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collectio
 
 def findings(tweet: str, output: str, stage: Stage, only: Collection[str] | None = None) -> dict[str, float]:
     """What each check that finds something costs, by its name; arguments as of `check`."""
-    form = _broken_promise if stage is Stage.SUMMARY else _left_noise
+    form = _breaks_constraints if stage is Stage.SUMMARY else _left_noise
     wanted = {name: both for name, both in {"promise": (10.0, form), **_CHECKS}.items() if only is None or name in only}
     costs = {name: price * count(tweet, output) for name, (price, count) in wanted.items()}
     return {name: cost for name, cost in costs.items() if cost}
@@ -82,7 +82,7 @@ def _out_of_order(tweet: str, output: str) -> int:
     return shared - len(ends)
 
 
-def _fused(tweet: str, output: str) -> int:
+def _run_on(tweet: str, output: str) -> int:
     """Words of two sentences of the tweet run together: no mark and no conjunction between them says that they were two."""
     sentences = [set(_stems(sentence)) for sentence in _sentences(tweet)]
     seams, before, joined = 0, set[int](), True
@@ -97,15 +97,15 @@ def _fused(tweet: str, output: str) -> int:
     return seams
 
 
-def _padded(tweet: str, output: str) -> int:
+def _added_words(tweet: str, output: str) -> int:
     """Words, small ones too, that were added to a tweet of a few words, where there is nothing to shorten or to complete."""
     said = _lowered(prepare(tweet))
     known = vocabulary(tweet)
     return 0 if len(said) > _FEW else sum(not known.has_word(word) for word in _lowered(output))
 
 
-def _broken_promise(tweet: str, output: str) -> int:
-    return int(not promise(tweet, output))
+def _breaks_constraints(tweet: str, output: str) -> int:
+    return int(not meets_constraints(tweet, output))
 
 
 def _left_noise(_: str, output: str) -> int:
@@ -176,8 +176,8 @@ _CHECKS: dict[str, tuple[float, Callable[[str, str], int]]] = {
     "fragment": (3.0, _fragment),
     "person": (2.0, _flipped_person),
     "order": (1.0, _out_of_order),
-    "fused": (2.0, _fused),
-    "padding": (1.0, _padded),
+    "fused": (2.0, _run_on),
+    "padding": (1.0, _added_words),
 }
 
 

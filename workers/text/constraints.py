@@ -1,4 +1,4 @@
-"""What every summary is held to: the promise about its form, and faithfulness to the tweet, as far as words can tell."""
+"""Output constraints of a summary: its form, and faithfulness to the tweet as far as words can tell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENDS_INSIDE = re.compile(r"[.!?…][\"')\]]*\s+\S")
 _TAG = re.compile(r"[#＃]\w")
 
 
-def promise(tweet: str, output: str) -> bool:
+def meets_constraints(tweet: str, output: str) -> bool:
     """Whether `output` is one plain sentence of at most 15 words, on one line, with no more words than the tweet as it was sent.
 
     Plain means without handle, link, hashtag, emoji or emoticon; one sentence means one `.`, `?` or `!` at the end and none

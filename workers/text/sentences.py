@@ -1,4 +1,4 @@
-"""Which texts are the same but for their trimmings, and which clean sentences are fit to be targets."""
+"""Normalises texts to find duplicates, and selects clean sentences that can be targets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from workers.text.stable_patterns import LINK, RETWEET
 from workers.text.tokens import EMOJI, HANDLE
 
-LONGEST_SUMMARY = 15  # words, as the house promises
+LONGEST_SUMMARY = 15  # words, as the output constraints say
 NOT_WORDS = re.compile(r"[\W_]+")
 SECTION = re.compile(r"\s+[|–—]\s+[^|–—]*$")  # headlines end in the section or the author
 SENTENCE_BREAK = re.compile(r"[.!?…:;|][\"'”’)]*\s")
@@ -19,7 +19,7 @@ CLOSING = re.compile(r"[.!?][\"'”’)]*$")
 
 
 def normalise(text: str) -> str:
-    """A tweet without retweet marks, handles, links, hash signs, punctuation and capitals: what makes two tweets the same.
+    """Return a tweet without retweet marks, handles, links, hash signs, punctuation and capitals: what makes two tweets the same.
 
     A text with nothing else in it stands for itself.
     """

@@ -87,7 +87,7 @@ def split_hashtags(text: str) -> str:
 
 
 def count_words(text: str) -> int:
-    """Words as the promise counts them: what stands between spaces, each hashtag as its words."""
+    """Count words as the output constraints do: what stands between spaces, each hashtag as its words."""
     return len(split_hashtags(plain(text)).split())
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from schemas.payloads import Stage
 from workers.catalog.fingerprints import dataset_fingerprint, example_key
-from workers.synthesis.row_store import Gathered
+from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import ExampleRow
 
 ROWS = (
@@ -42,7 +42,7 @@ def test_an_example_that_comes_twice_counts_once() -> None:
 
 
 def test_a_synthesised_dataset_has_this_fingerprint() -> None:
-    gathered = Gathered()
+    gathered = RowStore()
     for row in (*ROWS, ROWS[0]):
         gathered.add(row)
     gathered.distinct(Counter())

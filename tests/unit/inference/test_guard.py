@@ -11,7 +11,7 @@ from schemas.chat import Prompt
 from schemas.payloads import Stage
 from workers.inference.engine import Generation, Sampling
 from workers.inference.guard import check, guarded, unguarded
-from workers.text.constraints import promise
+from workers.text.constraints import meets_constraints
 
 TWEET = "cant believe @BlueJet cancelled my flite AGAIN!!! 3rd time this month smh #fail http://t.co/x"
 GOOD = "BlueJet cancelled my flite again, 3rd time this month."
@@ -164,7 +164,7 @@ def test_where_every_beam_is_poor_the_opening_of_the_tweet_stands_in_and_says_so
     assert row.text == "My train left at 5pm sharp."
     assert row.flags[0] == "fallback"
     assert "new_name" in row.flags
-    assert promise(tweet, row.text)
+    assert meets_constraints(tweet, row.text)
     assert row.greedy == "Anna left Boston."
 
 

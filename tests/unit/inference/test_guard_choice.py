@@ -8,7 +8,7 @@ from schemas.payloads import Stage
 from tests.unit.inference.test_guard import ScriptedEngine
 from workers.inference.guard import guarded, unguarded
 from workers.text.checks import check
-from workers.text.constraints import MAX_WORDS, promise
+from workers.text.constraints import MAX_WORDS, meets_constraints
 
 TWEET = "my train left Leeds early and grandma missed it"
 INVENTED = "My train left Leeds early, horrible."
@@ -47,7 +47,7 @@ def test_a_candidate_that_is_too_long_is_ended_at_its_last_clause_that_fits_befo
     # Then one of them is cut, and it passes for the model's own
     assert row.text == "We finally painted the kitchen yellow."
     assert (row.flags, row.tries, row.greedy) == ((), 2, reworded)
-    assert promise(LONG_TWEET, row.text)
+    assert meets_constraints(LONG_TWEET, row.text)
 
 
 def test_a_text_longer_than_its_tweet_is_cut_to_the_tweets_length() -> None:

@@ -69,9 +69,9 @@ def test_a_sentence_near_a_held_back_pair_is_withheld():
 
 
 def test_near_duplicate_tweets_stay_on_one_side():
-    twins = {f"{key}b": text + " ugh" for key, text in TWEETS.items()}
+    duplicates = {f"{key}b": text + " ugh" for key, text in TWEETS.items()}
     pairs = [*PAIRS, *(pair.model_copy(update={"tweet_id": f"{pair.tweet_id}b"}) for pair in PAIRS)]
-    built = build(spec(near_duplicate=0.7, noise=None, test_size=10), TWEETS | twins, pairs, [], None)
+    built = build(spec(near_duplicate=0.7, noise=None, test_size=10), TWEETS | duplicates, pairs, [], None)
     side = {str(example.lineage["tweet_id"]): example.split for example in built.examples}
     assert all(side[key] == side[f"{key}b"] for key in TWEETS)
 
@@ -179,14 +179,14 @@ def test_lineage_says_what_a_row_was_made_of():
 
 
 def test_pairs_that_cannot_be_used_are_named():
-    pairs = [*PAIRS, Pair(tweet_id="404", clean="x", summary="x"), PAIRS[0], PAIRS[1].model_copy(update={"tweet_id": "twin"})]
+    pairs = [*PAIRS, Pair(tweet_id="404", clean="x", summary="x"), PAIRS[0], PAIRS[1].model_copy(update={"tweet_id": "duplicate"})]
     pairs.append(Pair(tweet_id="blank", clean=" ", summary="x"))
-    built = build(spec(noise=None), {**TWEETS, "twin": TWEETS["1"].upper(), "blank": "hello you"}, pairs, [], None)
+    built = build(spec(noise=None), {**TWEETS, "duplicate": TWEETS["1"].upper(), "blank": "hello you"}, pairs, [], None)
     assert [(row.key, row.reason.split(" has")[0]) for row in built.rejected] == [
         ("404", "tweet not ingested"),
         ("0", "an earlier pair is about the same tweet"),
         ("blank", "there is only white space"),
-        ("twin", "tweet 1"),
+        ("duplicate", "tweet 1"),
     ]
     assert built.counts["pairs"] == len(PAIRS)
 

@@ -13,7 +13,7 @@ from schemas.payloads import Stage
 from schemas.synthesis import Filters
 from workers.catalog.dropped_examples import REASONS
 from workers.errors import UserError
-from workers.synthesis.filters import Hygiene
+from workers.synthesis.filters import ExampleFilters
 from workers.synthesis.rows import ExampleRow
 from workers.text import language
 
@@ -26,13 +26,13 @@ def row(prompt: str = TWEET, target: str = TARGET, origin: Any = "teacher", stag
 
 
 def reasons(one: ExampleRow, **filters: Any) -> tuple[str, ...]:
-    return Hygiene(Filters(**filters)).judge(one)[1]
+    return ExampleFilters(Filters(**filters)).judge(one)[1]
 
 
 @pytest.mark.parametrize("filters", [None, Filters()])
 def test_without_filters_everything_passes_as_it_is(filters: Filters | None) -> None:
     poor = row(target="Buy 500 Rolexes now! No, really @you https://x.example/1 " * 9)
-    assert Hygiene(filters).judge(poor) == (poor, ())
+    assert ExampleFilters(filters).judge(poor) == (poor, ())
 
 
 def test_a_good_row_passes_every_filter() -> None:
@@ -105,7 +105,7 @@ class TestOfPeople:
     @pytest.mark.parametrize(("origin", "lineage"), [("human", {}), ("import", {"human": True})])
     def test_it_is_kept_with_what_was_found_in_its_lineage(self, origin: str, lineage: dict[str, Any]) -> None:
         one = row(**WRONG, origin=origin, lineage=lineage)
-        kept, why = Hygiene(Filters(**FILTERS)).judge(one)
+        kept, why = ExampleFilters(Filters(**FILTERS)).judge(one)
         assert why == ()
         assert kept.lineage == {**lineage, "flagged": ["promise", "new_number", "new_name"]}
         assert kept.example_key == one.example_key, "what was found is no part of what it is"
@@ -127,17 +127,17 @@ class TestOfPeople:
         ],
     )
     def test_every_filter_that_judges_it_flags_it(self, prompt: str, target: str, filters: dict[str, Any], flag: str) -> None:
-        kept, why = Hygiene(Filters(**filters)).judge(row(prompt, target, "human"))
+        kept, why = ExampleFilters(Filters(**filters)).judge(row(prompt, target, "human"))
         assert (why, kept.lineage) == ((), {"flagged": [flag]})
 
     def test_of_near_duplicates_one_is_enough_whoever_wrote_them(self) -> None:
-        hygiene = Hygiene(Filters(near_duplicates=True, faithful=True))
-        judged = [hygiene.judge(row(TWEET, f"My flight to Oslo was {hours} hours late.", "human")) for hours in (4, 3)]
+        filters = ExampleFilters(Filters(near_duplicates=True, faithful=True))
+        judged = [filters.judge(row(TWEET, f"My flight to Oslo was {hours} hours late.", "human")) for hours in (4, 3)]
         assert [(one.lineage, why) for one, why in judged] == [({"flagged": ["new_number"]}, ()), ({}, ("near_duplicate",))]
 
     def test_an_example_of_the_test_is_flagged_and_stays_as_it_is(self) -> None:
-        hygiene = Hygiene(Filters(human="drop", scrub=("handle",), **FILTERS))
-        looked_at = hygiene.look_at(row(**WRONG, origin="human"))
+        filters = ExampleFilters(Filters(human="drop", scrub=("handle",), **FILTERS))
+        looked_at = filters.look_at(row(**WRONG, origin="human"))
         assert (looked_at.prompt_text, looked_at.lineage["flagged"]) == (TWEET, ["promise", "new_number", "new_name"])
 
 
@@ -202,35 +202,35 @@ class TestLanguage:
 
     def test_a_language_that_is_not_known_is_told_before_the_first_row(self) -> None:
         with pytest.raises(UserError, match=r"filters\.language: xx is not known\. There are .*\ben\b"):
-            Hygiene(Filters(language="xx"))
+            ExampleFilters(Filters(language="xx"))
 
 
 class TestNearDuplicates:
     tweet = "the trains to Oslo are late again and nobody tells us why"
 
     def test_of_one_text_in_several_the_first_is_kept(self) -> None:
-        hygiene = Hygiene(Filters(near_duplicates=True))
-        judged = [hygiene.judge(row(text))[1] for text in (self.tweet, f"RT @someone: {self.tweet.upper()}!", f"{self.tweet} honestly")]
+        filters = ExampleFilters(Filters(near_duplicates=True))
+        judged = [filters.judge(row(text))[1] for text in (self.tweet, f"RT @someone: {self.tweet.upper()}!", f"{self.tweet} honestly")]
         assert judged == [(), ("near_duplicate",), ("near_duplicate",)]
 
     def test_a_row_that_is_dropped_for_something_else_stands_in_nobodys_way(self) -> None:
-        hygiene = Hygiene(Filters(near_duplicates=True, faithful=True))
-        assert hygiene.judge(row(self.tweet, "Paris."))[1] == ("new_name",)
-        assert hygiene.judge(row(self.tweet, "The trains are late."))[1] == ()
+        filters = ExampleFilters(Filters(near_duplicates=True, faithful=True))
+        assert filters.judge(row(self.tweet, "Paris."))[1] == ("new_name",)
+        assert filters.judge(row(self.tweet, "The trains are late."))[1] == ()
 
     def test_copies_that_noise_made_of_one_text_are_no_duplicates(self) -> None:
-        hygiene = Hygiene(Filters(near_duplicates=True))
-        assert [hygiene.judge(row(self.tweet, origin="noise"))[1] for _ in range(3)] == [(), (), ()]
-        assert hygiene.judge(row(self.tweet, origin="human"))[1] == ()
+        filters = ExampleFilters(Filters(near_duplicates=True))
+        assert [filters.judge(row(self.tweet, origin="noise"))[1] for _ in range(3)] == [(), (), ()]
+        assert filters.judge(row(self.tweet, origin="human"))[1] == ()
 
     def test_tweets_of_one_thread_share_a_cluster_and_are_no_duplicates(self) -> None:
-        hygiene = Hygiene(Filters(near_duplicates=True))
+        filters = ExampleFilters(Filters(near_duplicates=True))
         texts = (self.tweet, "so i took the bus instead", "and the bus broke down too")
-        assert [hygiene.judge(row(text, cluster=7))[1] for text in texts] == [(), (), ()]
+        assert [filters.judge(row(text, cluster=7))[1] for text in texts] == [(), (), ()]
 
     def test_the_recipes_similarity_decides(self) -> None:
         texts = (self.tweet, f"{self.tweet} honestly")
-        strict = Hygiene(Filters(near_duplicates=True), near_duplicate=1.0)
+        strict = ExampleFilters(Filters(near_duplicates=True), near_duplicate=1.0)
         assert [strict.judge(row(text))[1] for text in texts] == [(), ()]
 
 
@@ -257,9 +257,9 @@ ALL = Filters(promise=True, faithful=True, shortest=0.1, longest=1.5, language="
 @example("1" * 300, "+1" * 150, "teacher", Stage.CLEAN)
 @example("<" * 300, ":(" * 150, "human", Stage.SUMMARY)
 def test_no_text_stops_it_and_every_reason_has_a_meaning(prompt: str, target: str, origin: str, stage: Stage) -> None:
-    kept, why = Hygiene(ALL).judge(row(prompt, target, origin, stage))
+    kept, why = ExampleFilters(ALL).judge(row(prompt, target, origin, stage))
     assert set(why) <= set(REASONS)
-    assert Hygiene(ALL).judge(row(prompt, target, origin, stage)) == (kept, why), "what came before decides nothing"
+    assert ExampleFilters(ALL).judge(row(prompt, target, origin, stage)) == (kept, why), "what came before decides nothing"
 
 
 def test_a_long_post_is_judged_in_a_moment() -> None:

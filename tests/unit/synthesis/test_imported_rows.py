@@ -71,8 +71,8 @@ def test_rows_that_no_person_wrote_are_not_tested_on_and_not_learnt_beside_what_
 
 
 def test_rows_that_a_person_wrote_are_held_back_too_and_whole_clusters_of_them() -> None:
-    twins = [Imported(f"line {n + 20}", f"RT @x: {row.prompt} http://t.co/{n}", row.completion) for n, row in enumerate(ROWS)]
-    built = build(spec(imports={"human": True}, test_size=6), {}, [], [], None, [*ROWS, *twins])
+    duplicates = [Imported(f"line {n + 20}", f"RT @x: {row.prompt} http://t.co/{n}", row.completion) for n, row in enumerate(ROWS)]
+    built = build(spec(imports={"human": True}, test_size=6), {}, [], [], None, [*ROWS, *duplicates])
     sides = {row.cluster: set[str]() for row in built.examples}
     for row in built.examples:
         sides[row.cluster].add(row.split)

@@ -9,7 +9,7 @@ import pytest
 from schemas.payloads import Stage
 from schemas.synthesis import Ratios
 from workers.errors import UserError
-from workers.synthesis.row_store import Gathered
+from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import ExampleRow
 from workers.synthesis.split.ratios import shares
 
@@ -19,7 +19,7 @@ def rows(origin: str, number: int, split: str = "train") -> list[ExampleRow]:
 
 
 def mixed(examples: list[ExampleRow], ratios: Ratios | None, seed: int = 0) -> list[ExampleRow]:
-    gathered = Gathered()
+    gathered = RowStore()
     for row in examples:
         gathered.add(row)
     gathered.distinct(Counter())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from schemas.payloads import Stage
-from workers.synthesis.row_store import Gathered
+from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import ExampleRow
 
 
@@ -14,7 +14,7 @@ def row(tweet: str) -> ExampleRow:
 
 
 def test_a_row_that_is_dropped_twice_is_dropped_once() -> None:
-    gathered = Gathered()
+    gathered = RowStore()
     for tweet in ("teh bus wz late", "teh bus wz late", "da bus is l8"):
         gathered.drop(row(tweet), ("negation",))
     counts = Counter[str]()
@@ -26,7 +26,7 @@ def test_a_row_that_is_dropped_twice_is_dropped_once() -> None:
 
 
 def test_a_row_that_comes_twice_is_one_row() -> None:
-    gathered = Gathered()
+    gathered = RowStore()
     for tweet in ("teh bus wz late", "teh bus wz late", "da bus is l8"):
         gathered.add(row(tweet))
     counts = Counter[str]()

@@ -1,10 +1,10 @@
-"""The promise is about form, faithfulness about what the tweet says."""
+"""The constraints are about form, faithfulness about what the tweet says."""
 
 from __future__ import annotations
 
 import pytest
 
-from workers.text.constraints import faithful, promise
+from workers.text.constraints import faithful, meets_constraints
 
 TWEET = "RT @anonymous OMG the 3rd #NewYork marathon was sooo good, 50k people came from the U.S. & Kenya!!! dont miss it in sept :) http://t.co/x"
 
@@ -19,8 +19,8 @@ TWEET = "RT @anonymous OMG the 3rd #NewYork marathon was sooo good, 50k people c
         "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen.",
     ],
 )
-def test_one_plain_sentence_keeps_the_promise(output: str) -> None:
-    assert promise(TWEET, output)
+def test_one_plain_sentence_meets_the_constraints(output: str) -> None:
+    assert meets_constraints(TWEET, output)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_one_plain_sentence_keeps_the_promise(output: str) -> None:
     ],
 )
 def test_anything_else_breaks_it(output: str, why: str) -> None:
-    assert not promise(TWEET, output), why
+    assert not meets_constraints(TWEET, output), why
 
 
 def test_a_summary_is_never_longer_than_its_tweet() -> None:
-    assert promise("nervous as hell!!", "Nervous as hell.")
-    assert not promise("nervous as hell!!", "I am nervous as hell.")
-    assert promise("#NervousAsHell", "Nervous as hell."), "the words of a hashtag are words"
+    assert meets_constraints("nervous as hell!!", "Nervous as hell.")
+    assert not meets_constraints("nervous as hell!!", "I am nervous as hell.")
+    assert meets_constraints("#NervousAsHell", "Nervous as hell."), "the words of a hashtag are words"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.payloads import Stage
 from schemas.synthesis import Filters
-from workers.synthesis.filters import Hygiene
+from workers.synthesis.filters import ExampleFilters
 from workers.synthesis.rows import ExampleRow
 from workers.text.constraints import faithful
 from workers.text.english.words import foreign_words
@@ -88,14 +88,14 @@ def test_a_word_that_was_new_before_is_left_for_the_filter_to_find() -> None:
 
 
 def test_the_lineage_says_what_was_hidden() -> None:
-    hygiene = Hygiene(Filters(scrub=EVERY))
-    scrubbed = hygiene.judge(
+    filters = ExampleFilters(Filters(scrub=EVERY))
+    scrubbed = filters.judge(
         ExampleRow(Stage.SUMMARY, "@ann call 202-555-0143", "Call 202-555-0143.", "human", {"tweet_id": "1"}, "train", 0)
     )[0]
     assert (scrubbed.prompt_text, scrubbed.target_text) == ("@user call [phone]", "Call [phone].")
     assert scrubbed.lineage == {"tweet_id": "1", "scrubbed": {"phone": 2, "handle": 1}}
     untouched = ExampleRow(Stage.SUMMARY, "call me", "Call me.", "human", {}, "train", 0)
-    assert hygiene.judge(untouched)[0] is untouched
+    assert filters.judge(untouched)[0] is untouched
 
 
 WORDS = st.sampled_from(

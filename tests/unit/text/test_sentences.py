@@ -55,7 +55,7 @@ def test_only_one_short_plain_sentence_is_fit_to_be_a_summary(text, sentence):
 
 @settings(deadline=None)
 @given(st.text(max_size=120))
-def test_a_fit_sentence_keeps_the_promise_of_its_form(text):
+def test_a_fit_sentence_meets_the_constraints_of_its_form(text):
     sentence = plain_sentence(text)
     if sentence is not None:
         assert 3 <= len(sentence.split()) <= 15

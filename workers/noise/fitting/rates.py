@@ -1,4 +1,4 @@
-"""How messy real tweets are: one pass over a corpus, and the rates with which `noise` imitates it.
+"""Measures how often tweets of a corpus have each kind of noise, in one pass: the rates of the fixed noise.
 
 Noise fitted to the corpus that will be cleaned trains a normaliser nearly as well as hand-made labels do: Dekker and
 van der Goot, "Synthetic Data for English Lexical Normalization: How Close Can We Get to Manually Annotated Data?", LREC 2020.
@@ -112,7 +112,7 @@ class _Counts:
 
 
 def measure(texts: Iterable[str]) -> NoiseRates:
-    """The rates of a corpus of tweets, in one pass and constant memory. No tweets: the defaults."""
+    """Return the rates of a corpus of tweets, in one pass and constant memory; the defaults where there are no tweets."""
     counts = _Counts()
     for text in texts:
         _count(html.unescape(text), counts)

@@ -1,4 +1,4 @@
-"""The style of one tweet as a row of small counts: what was done to it, and what there was to do it to. Never a word of it.
+"""Counts the style of one tweet as a row of small numbers: what was done to it, and what there was to do it to. Never a word of it.
 
 Drawing a whole row for each synthetic tweet gives the spread over tweets and what goes with what: whoever drops capitals drops
 apostrophes too.
@@ -18,7 +18,7 @@ from workers.noise.fitting.typos import COMPOUNDS, Diagnosis
 from workers.noise.fitting.word_lists import words
 from workers.text import tokens
 
-# One letter a thing that stands around or between the words.
+# One letter for each kind of token that is no word.
 HANDLE, HASHTAG, LINK, RETWEET, EMOTICON, EMOJI, FILLER, CREDIT = "AHLREJFV"
 _KINDS = (
     (RETWEET, re.compile(r"(?:RT|MT)[:;,]?")),
@@ -68,7 +68,7 @@ class Style:
     questions: int = 0
     exclamations: int = 0
     opens_first: int = 0  # with I
-    # what stands around the words
+    # affixes
     head: str = ""
     inside: str = ""
     tail: str = ""
@@ -223,7 +223,7 @@ def _hosts(lowered: list[str], ampersands: int) -> dict[str, Any]:
 
 def _spelling(text: str, plain: list[str], lowered: list[str], diagnosis: Diagnosis) -> dict[str, Any]:
     # A capital makes a name likely, and names are in no dictionary.
-    slips = [found[0] for word in plain if word.islower() and (found := diagnosis.of(word))]
+    typos = [found[0] for word in plain if word.islower() and (found := diagnosis.of(word))]
     stretches = [word for word in plain if _STRETCH.search(word)]
     return {
         "slang": sum(word in _COUNTED and not _STRETCH.search(word) for word in lowered),
@@ -234,6 +234,6 @@ def _spelling(text: str, plain: list[str], lowered: list[str], diagnosis: Diagno
         "stretched": len(stretches),
         "stretch": sum(len(word) - len(_STRETCH.sub(r"\1", word)) for word in stretches),
         "words_split": len(_COMPOUND.findall(text.lower())),
-        **{name.replace(" ", "_"): slips.count(name) for name in ("letter dropped", "letter doubled", "letters swapped", "key missed")},
-        **{name.replace(" ", "_"): slips.count(name) for name in ("vowels dropped", "words merged")},
+        **{name.replace(" ", "_"): typos.count(name) for name in ("letter dropped", "letter doubled", "letters swapped", "key missed")},
+        **{name.replace(" ", "_"): typos.count(name) for name in ("vowels dropped", "words merged")},
     }

@@ -1,6 +1,6 @@
-"""What slip turned a standard word into a misspelt one: a guess from a word list, as a reader makes it.
+"""Classifies misspelt words by the typo that made them, with a word list.
 
-The commonest standard word that one slip away explains the misspelling; the slip's name is what is kept, the words are not.
+The commonest standard word one typo away explains the misspelling; the typo's name is kept, the words are not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workers.noise.fitting.word_lists import words
 VOWELS = "aeiou"
 COMMON = 5_000
 """Times a word must have been seen to be what somebody meant: a rarer one explains too much by chance."""
-SLIPS = ("letter dropped", "letter doubled", "letters swapped", "key missed", "vowels dropped", "words merged")
+TYPOS = ("letter dropped", "letter doubled", "letters swapped", "key missed", "vowels dropped", "words merged")
 _MERGEABLE = COMMON * 40
 _SPELLINGS = frozenset(form.lower() for forms in SLANG.values() for form in forms)
 COMPOUNDS = {
@@ -35,7 +35,7 @@ COMPOUNDS = {
 
 
 class Diagnosis:
-    """Names the slip in a word, with the help of word frequencies."""
+    """Names the typo in a word, with the help of word frequencies."""
 
     def __init__(self, frequencies: Mapping[str, int]) -> None:
         self._frequencies = frequencies
@@ -54,14 +54,14 @@ class Diagnosis:
         return self._frequencies.get(word, 0)
 
     def _of(self, word: str) -> tuple[str, frozenset[str]] | None:
-        """The slip's name, and for a missed key the layouts on which it is one; None: no misspelling, or none that can be told."""
+        """Return the typo's name, and for a missed key the layouts on which it is one; None: no misspelling, or none that can be told."""
         if len(word) < 4 or not (word.isascii() and word.isalpha()) or self.known(word) or word in _SPELLINGS:
             return None
         if word[0] not in VOWELS and not any(letter in VOWELS for letter in word[1:-1]) and _skeleton(word) in self._skeletons:
             return "vowels dropped", frozenset()
         best: tuple[int, str, frozenset[str]] = (COMMON - 1, "", frozenset())
-        for meant, slip, layouts in _undone(word):
-            best = max(best, (self.frequency(meant), slip, layouts), key=lambda found: found[0])
+        for meant, typo, layouts in _undone(word):
+            best = max(best, (self.frequency(meant), typo, layouts), key=lambda found: found[0])
         if not best[1] and self._is_merged(word):
             return "words merged", frozenset()
         return (best[1], best[2]) if best[1] else None
@@ -79,7 +79,7 @@ def _skeleton(word: str) -> str:
 
 
 def _undone(word: str) -> Iterator[tuple[str, str, frozenset[str]]]:
-    """Every word that one slip may have turned into `word`. The first letter is nearly always right."""
+    """Yield every word that one typo may have turned into `word`. The first letter is nearly always right."""
     for place in range(1, len(word) + 1):
         for letter in string.ascii_lowercase:
             yield word[:place] + letter + word[place:], "letter dropped", frozenset()

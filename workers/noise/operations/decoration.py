@@ -1,4 +1,4 @@
-"""Operations around and across the words: punctuation, capitals, hashtags, handles, links, emoji, filler, retweets."""
+"""Operations that add to the words or change all of them: punctuation, capitals, hashtags, handles, links, emoji, filler, retweets."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def change_punctuation(draft: Draft) -> None:
 def loosen_sentences(draft: Draft) -> None:
     """Inside the text: full stops become dots or commas or vanish, commas vanish."""
     for word in draft.words[:-1]:
-        if word.after == "." and word.ends_sentence and draft.slip(draft.rates.no_final_punctuation / 3):
+        if word.after == "." and word.ends_sentence and draft.word_chance(draft.rates.no_final_punctuation / 3):
             word.after = draft.rng.choice(("", "..", "...", ","))
-        elif word.after == "," and draft.slip(draft.rates.no_final_punctuation / 3):
+        elif word.after == "," and draft.word_chance(draft.rates.no_final_punctuation / 3):
             word.after = ""
         else:
             continue
@@ -50,8 +50,8 @@ def change_case(draft: Draft) -> None:
     else:
         if draft.chance(draft.rates.lowercase_start):
             recase(draft, draft.words[:1], str.lower, "small opening")
-        recase(draft, [word for word in pronouns(draft) if draft.slip(draft.rates.lowercase_i)], str.lower, "small i")
-        recase(draft, [word for word in shoutable(draft) if draft.slip(draft.rates.caps_word)], str.upper, "shouted word")
+        recase(draft, [word for word in pronouns(draft) if draft.word_chance(draft.rates.lowercase_i)], str.lower, "small i")
+        recase(draft, [word for word in shoutable(draft) if draft.word_chance(draft.rates.caps_word)], str.upper, "shouted word")
 
 
 def pronouns(draft: Draft) -> list[Word]:

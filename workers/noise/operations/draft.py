@@ -52,7 +52,7 @@ class Word:
 
     @property
     def spellable(self) -> bool:
-        """Whether a slip in it can be understood: a plain small word of some length."""
+        """Whether a typo in it can be understood: a plain small word of some length."""
         return not self.fixed and len(self.core) >= 4 and self.core.isalpha() and self.core.islower()
 
 
@@ -80,11 +80,11 @@ class Draft:
         return cls(words, rates, rng, rng.choice(MESSINESS), end=len(words))
 
     def chance(self, rate: float) -> bool:
-        """Whether something of the whole tweet happens."""
+        """Draw whether something happens to the whole tweet."""
         return self.rng.random() < rate
 
-    def slip(self, rate: float) -> bool:
-        """Whether something of one word happens, oftener in a messy tweet."""
+    def word_chance(self, rate: float) -> bool:
+        """Draw whether something happens to one word, more often in a messy tweet."""
         return self.rng.random() < rate * (1.0 if rate == 1.0 else self.messiness)
 
     def record(self, kind: str, at: Word | int | None = None) -> None:

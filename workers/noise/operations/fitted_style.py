@@ -1,7 +1,7 @@
 """Noise that gives each clean text the style of one observed tweet, as far as the text has room for it.
 
 Where `noise` draws each operation by itself at the corpus's rate, here one tweet decides them all: its handles, marks, capitals and
-slips come together or not at all, and a careful writer's text stays as it is.
+typos come together or not at all, and a careful writer's text stays as it is.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ OPERATIONS: tuple[Callable[[Draft, Style, NoiseProfile], None], ...] = (
     wording.drop_apostrophes,
     wording.clip_endings,
     tag_words,
-    wording.slip,
+    wording.add_typos,
     wording.lengthen,
     punctuation.join_sentences,
     punctuation.drop_commas,

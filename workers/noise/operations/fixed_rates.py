@@ -20,7 +20,7 @@ OPERATIONS: tuple[Callable[[Draft], None], ...] = (
     spelling.use_slang,
     spelling.drop_apostrophes,
     decoration.tag_words,
-    spelling.slip_fingers,
+    spelling.make_typos,
     spelling.lengthen,
     decoration.loosen_sentences,
     decoration.change_punctuation,

@@ -1,4 +1,4 @@
-"""Operations on the spelling of single words: slang, apostrophes, slips of the finger, lengthened words, capitals."""
+"""Operations on the spelling of single words: slang, apostrophes, typos, lengthened words, capitals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def is_phrase(found: list[Word], lowered: list[str]) -> bool:
 def _chosen_spelling(draft: Draft, phrase: str) -> str | None:
     spellings = draft.rates.slang.get(phrase, {})
     total = sum(spellings.values())
-    if not draft.slip(min(1.0, total)):
+    if not draft.word_chance(min(1.0, total)):
         return None
     return draft.rng.choices(list(spellings), weights=list(spellings.values()))[0]
 
@@ -89,7 +89,7 @@ def drop_apostrophes(draft: Draft) -> None:
     """`can't` -> `cant`. The letters of a negation stay."""
     for word in draft.words:
         bare = without_apostrophe(word.core)
-        if bare is not None and draft.slip(draft.rates.dropped_apostrophe):
+        if bare is not None and draft.word_chance(draft.rates.dropped_apostrophe):
             word.core = bare
             draft.record("apostrophe dropped", word)
 
@@ -100,14 +100,14 @@ def without_apostrophe(core: str) -> str | None:
     return bare if bare.isalpha() and bare != core and core[-1].isalpha() else None
 
 
-def slip_fingers(draft: Draft) -> None:
-    """One slip a word at most: a letter or the vowels dropped, two letters swapped, a neighbouring key."""
-    known = slips_on("qwerty")
-    slips = [(name, known[name]) for name in ("letter dropped", "vowels dropped", "letters swapped", "key missed")]
+def make_typos(draft: Draft) -> None:
+    """Make one typo a word at most: a letter or the vowels dropped, two letters swapped, a neighbouring key."""
+    known = typos_on("qwerty")
+    typos = [(name, known[name]) for name in ("letter dropped", "vowels dropped", "letters swapped", "key missed")]
     for word in draft.words:
-        if word.spellable and draft.slip(draft.rates.typo):
-            name, slip = draft.rng.choice(slips)
-            changed = slip(word.core, draft.rng)
+        if word.spellable and draft.word_chance(draft.rates.typo):
+            name, misspell = draft.rng.choice(typos)
+            changed = misspell(word.core, draft.rng)
             if changed != word.core:
                 word.core, word.fixed = changed, True
                 draft.record(name, word)
@@ -139,7 +139,7 @@ def _miss_key(core: str, rng: random.Random, layout: str) -> str:
     return core[:place] + rng.choice(keys) + core[place + 1 :] if keys else core
 
 
-def slips_on(layout: str) -> dict[str, Callable[[str, random.Random], str]]:
+def typos_on(layout: str) -> dict[str, Callable[[str, random.Random], str]]:
     """Slips of the finger by name, as they happen on a keyboard; each keeps the first letter."""
     return {
         "letter dropped": _drop_letter,
@@ -154,7 +154,7 @@ def lengthen(draft: Draft) -> None:
     """`so` -> `sooo`, expressive words above all."""
     for word in draft.words:
         expressive = word.core.lower() in EXPRESSIVE
-        if stretchable(word) and draft.slip(min(1.0, draft.rates.elongated_word * (EXPRESSIVE_FACTOR if expressive else 0.2))):
+        if stretchable(word) and draft.word_chance(min(1.0, draft.rates.elongated_word * (EXPRESSIVE_FACTOR if expressive else 0.2))):
             stretch(draft, word, draft.rng.choice((2, 2, 3, 4)))
 
 

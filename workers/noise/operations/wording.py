@@ -169,9 +169,9 @@ def drop_apostrophes(draft: Draft, style: Style, profile: NoiseProfile) -> None:
             draft.record("apostrophe dropped", word)
 
 
-def slip(draft: Draft, style: Style, profile: NoiseProfile) -> None:
-    """As many slips of each kind as the tweet had, one a word; missed keys are those of the corpus's keyboard."""
-    slips = spelling.slips_on(profile.keyboard)
+def add_typos(draft: Draft, style: Style, profile: NoiseProfile) -> None:
+    """Make as many typos of each kind as the tweet had, one a word; missed keys are those of the corpus's keyboard."""
+    typos = spelling.typos_on(profile.keyboard)
     for name, count in (
         ("letter dropped", style.letter_dropped),
         ("letter doubled", style.letter_doubled),
@@ -180,7 +180,7 @@ def slip(draft: Draft, style: Style, profile: NoiseProfile) -> None:
         ("vowels dropped", style.vowels_dropped),
     ):
         for word in some(draft, [word for word in draft.words if word.spellable], count):
-            changed = slips[name](word.core, draft.rng)
+            changed = typos[name](word.core, draft.rng)
             if changed != word.core:
                 word.core, word.fixed = changed, True
                 draft.record(name, word)

@@ -1,8 +1,8 @@
-"""What a text looks like whatever it is about: the measures by which the realism gauge tells noise from tweets.
+"""The features of style by which the classifier two-sample test separates noise from tweets, whatever they are about.
 
 None of them is the identity of a word that tells a topic: lengths, capitals, marks, where they stand, spelling, and the little words
 that every text is held together by (as in authorship attribution: Mosteller and Wallace, 1964). They are counted by other means than
-those of `rates` and `vectors`, and there are more of them, so that a noise can't pass by copying what its own fit has counted.
+those of the fit, and there are more of them, so that a noise can't pass by copying what its own fit has counted.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from workers.synthesis.plan import plan
 from workers.synthesis.preflight import Preflight
 from workers.synthesis.preview.sample import Part, Sample, draw_sample
 from workers.synthesis.preview.teacher import TeacherSample, ask_sample
-from workers.synthesis.row_store import Gathered
+from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import DroppedRow, ExampleRow, flags_of
 from workers.synthesis.split import ratios
 
@@ -73,7 +73,7 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
 def _for_sample(spec: SynthesisSpec, sample: Sample, checked: Preflight) -> SynthesisSpec:
     """The recipe for a part of its sources: limits and ratios are those of the whole, and reckoned afterwards."""
     there, looked_at = checked.humans, _usable(spec, sample)
-    # A test that is larger than what there is is told as unmet: the examples are shown all the same.
+    # A test that is larger than what there is is reported as unmet: the examples are shown all the same.
     held = checked.held
     return spec.model_copy(
         update={
@@ -106,7 +106,7 @@ def _noising(spec: SynthesisSpec, noise: NoiseSource) -> tuple[Noising, int, int
     return learn(noise.profile, tweets), len(tweets), len(there)
 
 
-def _made(gathered: Gathered) -> Iterator[DroppedRow]:
+def _made(gathered: RowStore) -> Iterator[DroppedRow]:
     yield from (DroppedRow(row, ()) for row in gathered.kept())
     yield from gathered.dropped
 

@@ -1,4 +1,4 @@
-"""A teacher asked about a few tweets: what it answers, and what all of them will cost. The run finds the answers and pays nothing twice."""
+"""Asks a teacher about a few tweets, and projects the cost of all. The run reuses these answers and pays nothing twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workers.database import transaction
 from workers.errors import TweetmillError
 from workers.inference.engine import EngineError
 from workers.synthesis import inputs
-from workers.synthesis.filters import Hygiene
+from workers.synthesis.filters import ExampleFilters
 from workers.synthesis.job import questions, shown
 from workers.synthesis.plan import plan
 from workers.synthesis.rows import DroppedRow
@@ -26,7 +26,7 @@ from workers.synthesis.teacher.session import TeacherAnswers, ask_teacher
 
 @dataclass(frozen=True)
 class TeacherSample:
-    """What came of it: the examples, by how much there will be more of them, and the figures."""
+    """The examples, the factor from their number to that of the run, and the figures."""
 
     rows: list[DroppedRow]
     scale: float
@@ -54,7 +54,7 @@ class _WithoutJob:
 
 
 def ask_sample(spec: SynthesisSpec, number: int) -> TeacherSample:
-    """Ask about `number` tweets, those that the run asks first. A teacher that can't be asked is told of, not raised.
+    """Ask about `number` tweets, those that the run asks first. A teacher that can't be asked is reported in the figures, not raised.
 
     All sources are read for it: which tweets are held back, and which pairs a prompt shows, is a matter of the whole.
     """
@@ -75,16 +75,16 @@ def ask_sample(spec: SynthesisSpec, number: int) -> TeacherSample:
     spent = Spent(len(rows), sum(each.get("in", 0) for each in tokens), sum(each.get("out", 0) for each in tokens), took)
     cached = int(answers.statistics.get("cached", 0))
     ahead = projected(spec.teacher, spent, len(asked))
-    told = {"model": spec.teacher.model, "of": len(asked), "looked_at": len(rows), "cached": cached}
-    told |= {"refused": sum(bool(each.reasons) for each in rows), "tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out}
+    figures = {"model": spec.teacher.model, "of": len(asked), "looked_at": len(rows), "cached": cached}
+    figures |= {"refused": sum(bool(each.reasons) for each in rows), "tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out}
     if ahead is not None:
         # Answers that were known take no time, so that they tell nothing of it.
         seconds = None if cached else round(ahead.seconds, 1)
-        told["projected"] = {"usd": round(ahead.usd, 6), "tokens": ahead.tokens, "seconds": seconds}
-    return TeacherSample(rows, len(asked) / len(rows) if rows else 1.0, told)
+        figures["projected"] = {"usd": round(ahead.usd, 6), "tokens": ahead.tokens, "seconds": seconds}
+    return TeacherSample(rows, len(asked) / len(rows) if rows else 1.0, figures)
 
 
 def _judged(answers: TeacherAnswers, spec: SynthesisSpec) -> Iterator[DroppedRow]:
-    hygiene = Hygiene(spec.filters, spec.near_duplicate)
+    filters = ExampleFilters(spec.filters, spec.near_duplicate)
     for row, reasons in answers.rows():
-        yield DroppedRow(*hygiene.judge(row)) if not reasons else DroppedRow(row, reasons)
+        yield DroppedRow(*filters.judge(row)) if not reasons else DroppedRow(row, reasons)

@@ -1,4 +1,4 @@
-"""What a teacher may cost, has cost and will cost."""
+"""Prices a teacher's usage, checks it against the budgets, and projects it to all questions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from workers.synthesis.teacher.cache import Spent
 
 
 def usd(teacher: TeacherSource, spent: Spent) -> float:
-    """What it cost by the recipe's prices."""
+    """Return the cost in USD by the recipe's prices."""
     return (spent.tokens_in * teacher.usd_per_million_in + spent.tokens_out * teacher.usd_per_million_out) / 1e6
 
 
 def exhausted(teacher: TeacherSource, spent: Spent) -> str | None:
-    """The budget that is used up, by its key; None while there is some of each left."""
+    """Return the key of the budget that is used up; None while there is some of each left."""
     if teacher.max_usd is not None and usd(teacher, spent) >= teacher.max_usd:
         return "max_usd"
     if teacher.max_tokens is not None and spent.tokens_in + spent.tokens_out >= teacher.max_tokens:
@@ -26,7 +26,7 @@ def exhausted(teacher: TeacherSource, spent: Spent) -> str | None:
 
 @dataclass(frozen=True)
 class Projection:
-    """What it will have cost when all is asked, or when a budget ends the asking, whichever comes first."""
+    """The cost when all is asked, or when a budget ends the asking, whichever comes first."""
 
     usd: float
     tokens: int
@@ -34,7 +34,7 @@ class Projection:
 
 
 def projected(teacher: TeacherSource, spent: Spent, of: int) -> Projection | None:
-    """The cost of `of` questions, if the rest costs what those until now did; None before the first."""
+    """Project the cost of `of` questions from that of those asked so far; None before the first."""
     if not spent.asked:
         return None
     share = _until_exhausted(teacher, spent, of / spent.asked)

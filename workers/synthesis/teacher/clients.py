@@ -1,4 +1,4 @@
-"""Asking a teacher: a server of the OpenAI chat API, or a base model in this process. Answers come one by one, as they get ready."""
+"""Clients of teachers: a server of the OpenAI chat API, or a base model in this process. Answers are yielded as they complete."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Answer:
         tokens_out: of all candidates.
         seconds: from the first request to the last answer.
         reason: the same as `error` in a word, to count by.
-        estimated: of how many requests the server told no usable figure.
+        estimated: how many requests came without a usable figure of the server.
     """
 
     texts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Who teaches: the server or the model that a recipe names, and whether the worker's key may go there."""
+"""Makes the client of the teacher that a recipe names, and decides whether the worker's key may be sent to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading what a teacher wrote: the text of an answer, as JSON of the schema or plain, with a fence, a lead-in or remarks around it."""
+"""Parses what a teacher wrote: the text of an answer, as JSON of the schema or plain, with a fence, a lead-in or remarks around it."""
 
 from __future__ import annotations
 
@@ -87,19 +87,19 @@ def _texts(content: str) -> Iterator[str]:
         if place < 0:
             return
         try:
-            told, end = _DECODER.raw_decode(content, place)
+            value, end = _DECODER.raw_decode(content, place)
         except (ValueError, RecursionError):
             continue
-        text = _text_in(told) if isinstance(told, dict) else None
+        text = _text_in(value) if isinstance(value, dict) else None
         if text is not None:
             yield text.strip()
             place = end - 1
 
 
-def _text_in(told: Mapping[str, object]) -> str | None:
+def _text_in(fields: Mapping[str, object]) -> str | None:
     """The text of an object, under its own name in any capitals, or under another that is alone in it."""
-    named = {name.lower(): value for name, value in told.items()}
-    text = named.get("text", next(iter(named.values())) if len(told) == 1 and named.keys() <= _OTHER_NAMES else None)
+    named = {name.lower(): value for name, value in fields.items()}
+    text = named.get("text", next(iter(named.values())) if len(fields) == 1 and named.keys() <= _OTHER_NAMES else None)
     return text if isinstance(text, str) else None
 
 

@@ -1,4 +1,4 @@
-"""What a teacher is asked: the template with curated pairs as turns that went before, and the tweet as data between its marks."""
+"""Builds the prompts of a teacher: the template, curated pairs as earlier turns, and the tweet as data between `<tweet>` tags."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class StagePrompt:
 
 
 def delimited(tweet: str) -> str:
-    """The tweet as a teacher sees it: between marks, without anything that could end them or a turn of the chat."""
+    """Return the tweet as a teacher sees it: between `<tweet>` tags, without anything that could end them or a turn of the chat."""
     inner, before = prepare(tweet), None
     while inner != before:  # what was taken out may have stood within another
         inner, before = neutralise_common(_TWEET_TAG.sub(" ", inner), " "), inner

@@ -1,4 +1,4 @@
-"""Which of a teacher's candidates is learnt from: the one against which least speaks, and none if too much does."""
+"""Selects the teacher's candidate that costs least by the checks, and rejects it if that is too much."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from workers.text.constraints import faithful
 from workers.text.english.words import WORD
 
 ACCEPTED_BELOW = 3.0
-"""A candidate that costs less by `checks.check` is learnt from: seven of eight curated pairs do. A broken promise, a number, a name or a
-negation of its own, a repetition, a fragment and a turned question cost as much or more."""
+"""A candidate that costs less by `checks.check` is accepted, as seven of eight curated pairs are. Broken output constraints, a number, a
+name or a negation of its own, a repetition, a fragment and a turned question cost as much or more."""
 
 
 @dataclass(frozen=True)
