@@ -1,4 +1,4 @@
-"""The one reader of what a chat server says: completions whole or as a stream, what of them is the answer, and what it cost.
+"""Parses what a chat server answers: completions, whole or as a stream, which part of them is the answer, and what they cost.
 
 Whatever the bytes are, they become a completion, a server's error, or nonsense with a reason. A choice that can't be used says why.
 """
@@ -51,7 +51,7 @@ class Problem(StrEnum):
 
 
 def sentence(problem: Problem, limit: int, advice: str) -> str:
-    """What was wrong with an answer, and what to do about it.
+    """Return what was wrong with an answer, and what to do about it.
 
     Args:
         problem: what was wrong.
@@ -91,7 +91,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the server says that it cost."""
+    """The tokens that a request took, as the server counts them."""
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -115,7 +115,7 @@ class Completion:
 
     @property
     def texts(self) -> list[str]:
-        """What the choices say that can be used."""
+        """Return the texts of the choices that can be used."""
         return [choice.text for choice in self.choices if choice.problem is None]
 
 
@@ -145,7 +145,7 @@ class Nonsense:
 
 
 def read(content: bytes, number: int, *, stream: bool = False, opened: bool = False) -> Completion | ErrorBody | Nonsense:
-    """What the body of a successful response says.
+    """Parse the body of a successful response.
 
     Args:
         content: decoded.
@@ -181,7 +181,7 @@ def _kind_of(said: str) -> str:
 
 
 def _failure(document: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBody | None:
-    """The error that stands where an answer should."""
+    """Return the error that stands in place of a completion, if there is one."""
     error = document.get("error")
     if not error and choices and not message_of(choices[0]).get("content"):
         error = choices[0].get("error")
@@ -196,7 +196,7 @@ def _failure(document: Mapping[str, Any], choices: list[dict[str, Any]]) -> Erro
 
 
 def _choice(choice: Mapping[str, Any], opened: bool) -> tuple[Choice, int]:
-    """A choice, and how many characters were written for it."""
+    """Return a choice, and how many characters were written for it."""
     message = message_of(choice)
     content, thoughts, refusal = parts_of(message.get("content"))
     thoughts += said_in(message.get("reasoning_content")) or said_in(message.get("reasoning")) or said_in(message.get("thinking"))
@@ -226,7 +226,7 @@ def _problem(text: str, refusal: str, ended: str, *, unfinished: bool, tool: boo
 
 
 def _without_turns(text: str) -> str:
-    """The text of the first turn, without the tokens around it and what was written beyond its end."""
+    """Return the text of the first turn, without the tokens around it and what was written beyond its end."""
     while match := _TURN_START.match(text):
         text = text[match.end() :]
     ends = _TURN_END.search(text)
@@ -241,7 +241,7 @@ def _calls(message: Mapping[str, Any]) -> bool:
 
 
 def _usage(told: object) -> Usage | None:
-    """The figures of a server; None where one is missing, or is none that a request can have."""
+    """Return the counts of a server; None where one is missing, or is none that a request can have."""
     if not isinstance(told, dict):
         return None
     tokens_in = _count(told.get("prompt_tokens", told.get("input_tokens")))

@@ -1,6 +1,6 @@
-"""How a server wants to be asked: what of the chat API it lacks or wants otherwise, found out once and remembered.
+"""Adapts requests to a server: finds out once what of the chat API it lacks or wants otherwise, and remembers it.
 
-A server that refuses a field says so in its own words, for nothing. What is understood of them is changed and the request sent again.
+A server that refuses a field says so in its own words, at no cost. The field that the words name is changed, and the request sent again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_GUESSES = 3  # prompts whose refusal names no field and may be due to one
 
 
 class Feature(StrEnum):
-    """What a request may have that some servers do not take."""
+    """A part of a request that some servers do not take."""
 
     SCHEMA = "response_format"
     SEVERAL = "n"
@@ -73,7 +73,7 @@ _TOO_MANY = re.compile(
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked, whatever the server takes of it.
+    """A request in full, whichever parts of it the server takes.
 
     Attributes:
         model: its name at the server.
@@ -96,7 +96,7 @@ class Request:
     structured: Prompt | None = None
 
     def texts(self) -> list[str]:
-        """What of it is not to be shown: everything but the instructions."""
+        """Return the texts that must not be shown: all messages but the instructions."""
         return [message.content for message in (*self.prompt, *(self.structured or ())) if message.role != "system"]
 
 
@@ -118,23 +118,23 @@ class Dialect:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def drop(self, *features: Feature) -> None:
-        """Do without these from now on."""
+        """Leave these out from now on."""
         with self._lock:
             self.lacks |= frozenset(features)
 
     def prove(self, features: frozenset[Feature]) -> None:
-        """It took these."""
+        """Note that the server took these."""
         with self._lock:
             self.proven |= features
 
     @property
     def told(self) -> list[str]:
-        """What it is asked without, by the names of the API, in order."""
+        """Return what is left out of requests, by the names of the API, in order."""
         return sorted(feature.value for feature in self.lacks)
 
 
 class Talk:
-    """One request on its way to being taken."""
+    """One request, sent in other forms until the server takes it."""
 
     def __init__(self, dialect: Dialect, request: Request) -> None:
         self.dialect = self._dialect = dialect
@@ -143,7 +143,7 @@ class Talk:
         self._sent: frozenset[Feature] = frozenset()
 
     def body(self) -> tuple[dict[str, object], bool]:
-        """What is sent now, and whether it asks for JSON of the schema."""
+        """Return the body to send now, and whether it asks for JSON of the schema."""
         request, lacks = self._request, self._dialect.lacks | frozenset(self._guessed)
         structured = request.schema is not None and Feature.SCHEMA not in lacks
         prompt = request.structured if structured and request.structured is not None else request.prompt
@@ -155,7 +155,7 @@ class Talk:
         ), structured
 
     def adapts(self, found: Complaint) -> bool:
-        """Whether the server may take the request in another form, in which it is then to be sent again."""
+        """Return whether the server may take the request in another form, in which the caller must then send it again."""
         feature = spoken_of(found, self._sent)
         if feature is not None:
             self._dialect.drop(feature)
@@ -167,13 +167,13 @@ class Talk:
         return self._guesses()
 
     def taken(self) -> None:
-        """The server took it as it was sent last."""
+        """Note that the server took the request as it was sent last."""
         self._dialect.prove(self._sent)
         if self._guessed:
             self._dialect.drop(*self._guessed)
 
     def _guesses(self) -> bool:
-        """Try without something that the server has not taken yet, one more each time."""
+        """Leave out one more feature that the server has not taken yet; return whether there is one."""
         for feature in (Feature.SCHEMA, Feature.SEVERAL, Feature.SEED, Feature.STREAM_USAGE, Feature.TEMPERATURE, Feature.SYSTEM):
             if feature in self._sent and feature not in self._dialect.proven:
                 if not self._guessed:
@@ -186,7 +186,7 @@ class Talk:
 
 
 def spoken_of(found: Complaint, sent: frozenset[Feature]) -> Feature | None:
-    """The feature of a request that a complaint is about, if it is one that can be done without."""
+    """Return the feature of a request that an error is about, if it is one that can be left out."""
     if found.is_account or not (400 <= found.status < 502) or found.status in {401, 402, 403, 429}:
         return None
     named = found.parameter.lower().strip()
@@ -205,12 +205,12 @@ def spoken_of(found: Complaint, sent: frozenset[Feature]) -> Feature | None:
 
 
 def _is_bound(found: Complaint, feature: Feature) -> bool:
-    """Whether the complaint is that the number is too large, and not about the field."""
+    """Return whether the error is that the number is too large, and not about the field."""
     return bool(_TOO_MANY.search(found.words)) and not (feature is Feature.MAX_TOKENS and "max_completion_tokens" in found.words)
 
 
 def _fields(request: Request, prompt: Prompt, structured: bool, lacks: frozenset[Feature]) -> Iterator[tuple[Feature, object]]:
-    """The fields of a body that a server may refuse."""
+    """Yield the fields of a body that a server may refuse."""
     if Feature.MAX_TOKENS not in lacks:
         yield Feature.MAX_TOKENS, request.max_tokens
     elif Feature.MAX_COMPLETION_TOKENS not in lacks:
@@ -236,7 +236,7 @@ def _streamed(lacks: frozenset[Feature]) -> dict[str, object]:
 
 
 def _messages(prompt: Prompt, *, folded: bool) -> list[dict[str, str]]:
-    """The turns; folded, the system's text stands at the beginning of the first turn of the user."""
+    """Return the turns; folded, the system's text stands at the beginning of the first user turn."""
     if folded:
         prompt = fold_system(prompt)
     return [{"role": message.role, "content": message.content} for message in prompt]
@@ -247,7 +247,7 @@ _known_lock = threading.Lock()
 
 
 def dialect_of(base_url: str, model: str) -> Dialect:
-    """What this process knows of a model at a server, for an hour."""
+    """Return what this process knows of a model at a server; it is forgotten after an hour."""
     with _known_lock:
         known = _known.get((base_url, model))
         if known is None or clock.now() - known.since > _REMEMBERED:
@@ -256,6 +256,6 @@ def dialect_of(base_url: str, model: str) -> Dialect:
 
 
 def forget() -> None:
-    """Know nothing of any server."""
+    """Forget what is known of all servers."""
     with _known_lock:
         _known.clear()

@@ -1,4 +1,4 @@
-"""Read what a chat server says in an error: that the account is empty, that the key or the model is wrong, that the prompt is too long.
+"""Reads what a chat server says in an error: that the account is empty, that the key or the model is wrong, that the prompt is too long.
 
 Its own words are shown, since nobody knows the reason better; cut, on one line, and without anything that it quotes of a prompt.
 """
@@ -89,7 +89,7 @@ _KEY_CODES = frozenset(
         "unauthenticated",
     )
 )
-# Words of a key that is none, or of a door that is closed to this account or country, whatever the status.
+# Words of a key that is none, or of a service that is closed to this account or country, whatever the status.
 _KEY = re.compile(
     r"api[ _-]?(?:key|token)s?\b.{0,40}\b(?:not valid|invalid|expired|revoked|missing|required|incorrect|disabled|not found|deleted|leaked)"
     r"|(?:invalid|incorrect|expired|missing|revoked|wrong|no|bad)\b.{0,20}\bapi[ _-]?(?:key|token)|renew the api key"
@@ -129,7 +129,7 @@ class Complaint:
 
     @property
     def is_account(self) -> bool:
-        """Whether the account is empty, so that every further request would be refused as well."""
+        """Return whether the account is empty, so that every further request would be refused as well."""
         if self.status == 402 or self.codes & _ACCOUNT_CODES:
             return True
         if self.status == 429:
@@ -140,31 +140,31 @@ class Complaint:
 
     @property
     def is_door(self) -> bool:
-        """Whether the key or the account is kept out, so that every further request would be refused as well."""
+        """Return whether the key or the account is refused, so that every further request would be refused as well."""
         if self.status in {401, 403, 407}:
             return True
         return self.status in {400, 412, 422} and bool(self.codes & _KEY_CODES or _KEY.search(self.words)) and not self.is_filter
 
     @property
     def is_model(self) -> bool:
-        """Whether the server has no such model, or no chat there, so that every further request would be refused as well."""
+        """Return whether the server has no such model, or no chat there, so that every further request would be refused as well."""
         if self.status in {404, 405}:
             return True
         return self.status in {400, 410, 422} and bool(self.codes & _MODEL_CODES or _MODEL.search(self.words)) and not self.is_filter
 
     @property
     def is_filter(self) -> bool:
-        """Whether a filter of contents took offence at the prompt."""
+        """Return whether a content filter refused the prompt."""
         return any("content" in code and ("filter" in code or "policy" in code) for code in self.codes) or bool(_FILTER.search(self.words))
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the prompt is longer than the model takes."""
+        """Return whether the prompt is longer than the model takes."""
         return "context_length_exceeded" in self.codes or self.status == 413 or bool(_CONTEXT.search(self.words))
 
     @property
     def quoted(self) -> str:
-        """The server's words for the end of a sentence."""
+        """Return the server's words, to end a sentence with."""
         if self.words:
             words = self.words
             return f'it says "{words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS].rstrip() + _HIDDEN}"'
@@ -172,7 +172,7 @@ class Complaint:
 
 
 def complaint(status: int, content: bytes | object, sent: Iterable[str]) -> Complaint:
-    """What an error says.
+    """Parse an error.
 
     Args:
         status: of the response.
@@ -198,14 +198,14 @@ def complaint(status: int, content: bytes | object, sent: Iterable[str]) -> Comp
 
 
 def shown(words: str, sent: Iterable[str]) -> str:
-    """Words of a server for people: on one line, controls visible, without secrets and without what they quote of `sent`."""
+    """Return a server's words as they are shown: on one line, controls visible, without secrets and without what they quote of `sent`."""
     line = " ".join(redact(words[:_READ]).split())
     line = _unquoted(line, [" ".join(text.split()) for text in sent])
     return showable(line, one_line=True).replace('"', "'")
 
 
 def _rest(words: str) -> float | None:
-    """The seconds of "Please try again in 15m50.4s", which servers write that send no Retry-After."""
+    """Return the seconds of "Please try again in 15m50.4s", which servers write that send no Retry-After."""
     found = _AGAIN.search(words)
     units = ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0), ("millis", 0.001)
     told = [float(found[name]) * worth for name, worth in units if found[name]] if found else []
@@ -213,7 +213,7 @@ def _rest(words: str) -> float | None:
 
 
 def _error(document: object) -> Mapping[str, Any]:
-    """The innermost object that tells of the error, with a message under one of its usual names."""
+    """Return the innermost object that describes the error, with a message under one of its usual names."""
     for _ in range(4):
         if isinstance(document, list) and document:
             document = document[0]
@@ -232,7 +232,7 @@ def _error(document: object) -> Mapping[str, Any]:
 
 
 def _words(value: object) -> str:
-    """The text of a message, which may be a list of a validator's complaints."""
+    """Return the text of a message, which may be a list of a validator's errors."""
     if isinstance(value, str):
         return value[:_READ]
     if isinstance(value, list):
@@ -249,13 +249,13 @@ def _place(each: Mapping[str, Any]) -> str:
 
 
 def _located(detail: object) -> str:
-    """The field that a validator's first complaint is about."""
+    """Return the field that a validator's first error is about."""
     first = detail[0] if isinstance(detail, list) and detail else None
     return _place(first).partition(".")[0] if isinstance(first, dict) else ""
 
 
 def _unquoted(line: str, sent: list[str]) -> str:
-    """The line with every stretch that also stands in `sent` hidden."""
+    """Return the line with every stretch that also stands in `sent` hidden."""
     folded = _folded(line)
     pieces: set[str] = set()
     for text in map(_folded, sent):
@@ -272,10 +272,10 @@ def _unquoted(line: str, sent: list[str]) -> str:
 
 
 def _seen(stretch: str, *, is_hidden: bool) -> str:
-    """What is shown of a stretch: a name of the API that a tweet happens to hold as well is no quotation."""
+    """Return what is shown of a stretch: a name of the API that a tweet happens to hold as well is no quotation."""
     return stretch if not is_hidden or stretch.strip(" .,:;'`()").lower() in _NAMES else _HIDDEN
 
 
 def _folded(text: str) -> str:
-    """The text in small letters, each in its place."""
+    """Return the text in lower case, each letter in its place."""
     return "".join(folded if len(folded := each.lower()) == 1 else each for each in text)

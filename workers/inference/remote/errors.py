@@ -1,4 +1,4 @@
-"""Make an error of what a chat server says: each tells what is wrong and what to change, with the server's own words behind it."""
+"""Turns what a chat server says into errors that say what is wrong and what to change, with the server's own words at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PromptError(Exception):
 
 
 class Refusal(EngineError, UserError):
-    """The server will not work as it is asked to: somebody must change the key, the model, the address or the account first."""
+    """The server refuses all requests: somebody must change the key, the model, the address or the account first."""
 
 
 class AccountEmpty(Refusal):
@@ -30,7 +30,7 @@ class AccountEmpty(Refusal):
 
 
 def refused(found: Complaint, model: str, tried: str) -> Exception:
-    """The error that a complaint is, if it does not pass by itself.
+    """Return the error for a complaint that does not pass by itself.
 
     Args:
         found: what the server said.

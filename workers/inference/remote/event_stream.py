@@ -1,4 +1,4 @@
-"""A stream of server-sent events as the one completion that its pieces make."""
+"""Assembles the completion that the pieces of a stream of server-sent events make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_CHOICES = 64
 
 
 def assembled(said: str) -> object:
-    """The completion that a stream of events tells piece by piece; None for a stream that breaks off or tells none."""
+    """Return the completion whose pieces a stream of events holds; None for a stream that breaks off or holds none."""
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     ended = False
@@ -34,7 +34,7 @@ def assembled(said: str) -> object:
 
 
 def _events(said: str) -> Iterator[str]:
-    """The data of each event; one may have several lines."""
+    """Yield the data of each event, which may have several lines."""
     data: list[str] = []
     for line in re.split(r"\r\n|\r|\n", said):
         if line.startswith("data:"):
@@ -47,7 +47,7 @@ def _events(said: str) -> Iterator[str]:
 
 
 def _joined(choices: dict[int, dict[str, Any]], choice: object) -> bool:
-    """Add a piece to its choice; whether it is that choice's last."""
+    """Add a piece to its choice; return whether it is that choice's last."""
     if not isinstance(choice, dict):
         return False
     index = choice.get("index", 0)

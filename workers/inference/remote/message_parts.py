@@ -1,4 +1,4 @@
-"""The parts of a chat message as servers send them: a string, a list of parts, or an object under one of the usual names."""
+"""Reads the parts of a chat message as servers send them: a string, a list of parts, or an object under one of the usual names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def loaded(said: str) -> object:
-    """JSON as a value; None for what is none, or nested too deeply to be any."""
+    """Parse JSON; return None for what is none, or nested too deeply."""
     try:
         return json.loads(said, strict=False)
     except (ValueError, RecursionError):
@@ -16,7 +16,7 @@ def loaded(said: str) -> object:
 
 
 def message_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message of a choice, or what of it came in one piece of a stream."""
+    """Return the message of a choice, or what of it came in one piece of a stream."""
     message = choice.get("message", choice.get("delta"))
     if isinstance(message, str):
         return {"content": message}
@@ -24,7 +24,7 @@ def message_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def parts_of(content: object) -> tuple[str, str, str]:
-    """The text, the thoughts and the refusal of a content, which is a string or a list of parts."""
+    """Return the text, the thoughts and the refusal of a content, which is a string or a list of parts."""
     if not isinstance(content, list):
         return said_in(content), "", ""
     texts: list[str] = []
@@ -42,7 +42,7 @@ def parts_of(content: object) -> tuple[str, str, str]:
 
 
 def said_in(value: object) -> str:
-    """The text of a string, or of a part that holds one under one of its usual names."""
+    """Return the text of a string, or of a part that holds one under one of its usual names."""
     for _ in range(4):
         if isinstance(value, str):
             return value
