@@ -29,9 +29,9 @@ pytestmark = pytest.mark.spread
 
 HOLDER = """
 import os, pathlib, subprocess, sys, time
-from workers.training import devices
+from workers.training.launcher import gpu_locks
 folder, history, names, seconds, rank = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), float(sys.argv[4]), sys.argv[5:]
-with devices.held(names, folder, patience=60, job="a-job") as locks:
+with gpu_locks.held(names, folder, patience=60, job="a-job") as locks:
     with open(history, "a") as out: out.write(f"in {os.getpid()}\\n")
     group = [subprocess.Popen([sys.executable, "-c", *rank], start_new_session=True)] if rank else []
     time.sleep(seconds)
@@ -39,8 +39,8 @@ with devices.held(names, folder, patience=60, job="a-job") as locks:
 """
 RANK = """
 import pathlib, sys, time
-from workers.training import devices
-devices.join([pathlib.Path(name) for name in sys.argv[2:]])
+from workers.training.launcher import gpu_locks
+gpu_locks.join([pathlib.Path(name) for name in sys.argv[2:]])
 pathlib.Path(sys.argv[1]).touch()
 time.sleep(60)
 """

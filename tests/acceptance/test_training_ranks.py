@@ -123,7 +123,7 @@ def test_the_group_falls_with_any_one_of_it(role: str, which: int, base: Path, t
 def test_nothing_outlives_a_worker_that_is_killed(base: Path, train_file: Path, tmp_path: Path) -> None:
     payload = RunPayload(spec=a_spec(base, max_steps=100_000), train_file=train_file, run_folder=tmp_path / "run")
     code = (
-        "import sys; from workers.training import launch; from workers.training.protocol.payload import RunPayload;"
+        "import sys; from workers.training.launcher import launch; from workers.training.protocol.payload import RunPayload;"
         "launch.run(RunPayload.model_validate_json(sys.argv[1]), lambda event: None, lambda: None)"
     )
     with subprocess.Popen([sys.executable, "-c", code, payload.model_dump_json()]) as worker:
