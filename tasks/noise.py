@@ -41,7 +41,7 @@ def gauge_noise(task: Any, job_id: str) -> None:
     """Measure noise as job `job_id` says."""
     from workers.noise import jobs
 
-    attempt.run(job_id, task.request.hostname, NoiseGaugeSpec, jobs.gauge, GAUGE)
+    attempt.run(job_id, task.request.hostname, NoiseGaugeSpec, jobs.measure_realism, GAUGE)
 
 
 def noised(sentences: Iterable[str], document: str, name: str, seed: int, copies: int = 1) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ def fit(attempt: JobContext, spec: NoiseFitSpec) -> Outcome:
     return Outcome(result={"fingerprint": learnt.fingerprint, "profile": learnt.model_dump(mode="json")})
 
 
-def gauge(attempt: JobContext, spec: NoiseGaugeSpec) -> Outcome:
+def measure_realism(attempt: JobContext, spec: NoiseGaugeSpec) -> Outcome:
     """Compare the tweets of pairs with their clean texts, without noise and with either."""
     with transaction() as connection:
         pairs = _pairs(connection, spec)

@@ -1,4 +1,4 @@
-"""The first phase of a dataset: what goes in, which of it belongs together, and what is held back for the test."""
+"""Plans a dataset: what is used, which of it belongs together, and what is held back for the test."""
 
 from __future__ import annotations
 

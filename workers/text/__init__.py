@@ -1,1 +1,1 @@
-"""Pure functions on text that producers and workers share: they need nothing but the standard library."""
+"""Pure functions on English and tweets; nothing of tweetmill is imported but schemas and errors."""

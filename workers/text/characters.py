@@ -1,4 +1,4 @@
-"""Characters as a reader sees them: what is invisible leaves without a trace, and letters in costume become letters.
+"""Removes invisible characters, and turns letters of other alphabets that only look different into plain ones.
 
 Web pages, phones and tools leave marks in a text that show nothing, and some people write with the letters of mathematics. A tokenizer
 sees all of it: a word with a soft hyphen inside is another word to it.

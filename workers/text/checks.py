@@ -57,7 +57,7 @@ def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collectio
 
 
 def findings(tweet: str, output: str, stage: Stage, only: Collection[str] | None = None) -> dict[str, float]:
-    """What each check that finds something costs, by its name; arguments as of `check`."""
+    """Return the cost of each check that finds something, by its name; arguments as of `check`."""
     form = _breaks_constraints if stage is Stage.SUMMARY else _left_noise
     wanted = {name: both for name, both in {"promise": (10.0, form), **_CHECKS}.items() if only is None or name in only}
     costs = {name: price * count(tweet, output) for name, (price, count) in wanted.items()}

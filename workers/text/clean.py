@@ -1,4 +1,4 @@
-"""A tweet cleaned by rules alone, and its opening as one sentence."""
+"""Cleans a tweet by rules alone, and cuts its opening as one sentence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOUTED_SHARE = 0.7
 
 
 def rules(text: str) -> str:
-    """A tweet cleaned by rules alone, all its sentences kept; empty when it has no words."""
+    """Return a tweet cleaned by rules alone, with all its sentences; empty when it has no words."""
     body = prepare(text) or _words_of_tags(text)
     body = _FACE_BETWEEN_SENTENCES.sub(". ", LINK.sub(" ", body))
     body = EMOTICON.sub(" ", EMOJI.sub(" ", body))
@@ -37,7 +37,7 @@ def rules(text: str) -> str:
 
 
 def one_sentence(text: str, max_words: int) -> str:
-    """The first `max_words` words of `text`; what is not cut keeps its own closing mark."""
+    """Return the first `max_words` words of `text`; what is not cut keeps its own closing mark."""
     words = join_acronyms(text).split()
     kept = " ".join(words[:max_words])
     closing = kept[-1] if len(words) <= max_words and kept.endswith(("?", "!")) else "."
@@ -47,7 +47,7 @@ def one_sentence(text: str, max_words: int) -> str:
 
 
 def opening(text: str, max_words: int) -> str:
-    """The opening of `text` in at most `max_words` words that ends where a clause does, if one does after five words or more.
+    """Return the opening of `text` in at most `max_words` words that ends where a clause does, if one does after five words or more.
 
     A sentence end is taken before a comma, a comma before a conjunction; failing all, the words before the cut that can end a
     sentence.

@@ -36,6 +36,6 @@ def faithful(tweet: str, output: str) -> bool:
 
 
 def foreign_links(tweet: str, output: str) -> set[str]:
-    """The links of `output` that the tweet lacks."""
+    """Return the links of `output` that the tweet lacks."""
     text = plain(tweet)
     return {link for found in LINK.findall(output) if (link := found.rstrip(".,!?)")) not in text}

@@ -1,4 +1,4 @@
-"""Handles, as a reader takes them: an address is noise, a name inside a sentence is part of it."""
+"""Spells out the handles inside a sentence, and removes those that address somebody."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SOMEONES = re.compile(r"\bsomeone(?:[\s,&]+(?:and\s+)?someone\b)+")
 
 
 def spell_out_handles(body: str) -> str:
-    """Handles that close the tweet go; one inside a sentence leaves its name, or `someone` where a data set hid it."""
+    """Remove the handles that close a tweet; one inside a sentence leaves its name, or `someone` where a data set hid it."""
     body = _CLOSING_HANDLES.sub(lambda match: match.group(1) or "", _VIA.sub("", body))
     named = HANDLE.sub(lambda match: "someone" if match.group()[1:].lower() in PLACEHOLDERS else match.group()[1:], body)
     return _SOMEONES.sub("someone", named).strip()

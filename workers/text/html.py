@@ -1,4 +1,4 @@
-"""HTML as the text that a reader would see: of posts that are HTML, and of tweets into which some tags came.
+"""Converts HTML to the text that a reader sees: of posts that are HTML, and of tweets that hold some tags.
 
 Two questions are one here: `to_text` is for what surely is HTML, as Mastodon's API sends it, where whatever looks like a tag is one.
 `without_tags` is for text of people, who type `<3`, `x < y` and `<sarcasm>`: there only the names of HTML, used as HTML is, are tags.

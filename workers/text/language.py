@@ -1,4 +1,4 @@
-"""Whether a text is surely in another language than the one that was asked for.
+"""Detects texts that are surely in another language than the wanted one.
 
 Tweets are short and misspelt, so a detector's first guess is often wrong: of 4,200 English tweets one in twenty is called something else.
 Asked is therefore only whether the wanted language is next to impossible.

@@ -1,4 +1,4 @@
-"""Texts that say nearly the same, put into clusters, so that none straddles training and test.
+"""Clusters texts that say nearly the same (MinHash, exact Jaccard), so that none is both in training and in the test.
 
 Candidates come from MinHash (Broder, "On the resemblance and containment of documents", 1997) with locality-sensitive hashing;
 every candidate is checked by its exact Jaccard similarity. Of pairs right at the threshold one in a hundred is missed, of

@@ -1,4 +1,4 @@
-"""Addresses, telephone numbers and handles out of an example, from its tweet and its target alike.
+"""Masks addresses, telephone numbers and handles in an example, in its tweet and its target alike.
 
 | kind   | in the tweet | in the target                                          |
 |--------|--------------|--------------------------------------------------------|

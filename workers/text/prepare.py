@@ -33,7 +33,7 @@ _TRAILING_TAGS = re.compile(r"(?:\s*(?<!\S)[#＃]\w+[.!?,]*)+$")
 
 
 def prepare(text: str) -> str:
-    """Returns a tweet as models see it: its words on one line, without links, retweet marks and addresses.
+    """Return a tweet as models see it: its words on one line, without links, retweet marks and addresses.
 
     Links, retweet marks, leading and closing handles and the closing run of hashtags are removed; hashtags and handles inside a sentence
     become words. A tweet of nothing but hashtags keeps their words; one of nothing but links or handles gives the empty text. A text

@@ -1,4 +1,4 @@
-"""Cells of a CSV that a spreadsheet shows as they are: it computes nothing, and rounds no id.
+"""Escapes the cells of a CSV so that a spreadsheet computes nothing and rounds no id.
 
 A cell that would begin a formula gets an apostrophe in front, which spreadsheets take for "this is text". `cell_of` takes it away
 again, so that a file which was written so, and edited, comes back as it was.

@@ -1,4 +1,4 @@
-"""What a thinking model says aloud before it answers, told from the answer itself.
+"""Separates what a reasoning model writes before its answer from the answer.
 
 split_thoughts("<think>Short, then.</think>The bus was late.")   # Spoken("The bus was late.", thought=True, unfinished=False)
 """

@@ -1,4 +1,4 @@
-"""What tweets are made of besides words: links, handles, hashtags, emoji, emoticons, and how to take them apart."""
+"""Patterns of links, handles, hashtags, emoji and emoticons, and functions that take tweets apart by them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _QUOTES = str.maketrans({"‘": "'", "’": "'", "‛": "'", "`": "'", "´": "'"
 
 
 def plain(text: str) -> str:
-    """The text on one line: without HTML and what is invisible, with letters, quotes and runs of spaces made plain."""
+    """Return the text on one line: without HTML and what is invisible, with letters, quotes and runs of spaces made plain."""
     seen = visible(text)
     unmarked = plain_of(seen)
     if unmarked != seen:
@@ -61,7 +61,7 @@ def plain(text: str) -> str:
 
 
 def without_retweet_marks(text: str) -> str:
-    """The text without the marks that say whose tweet it repeats; RT as a verb stays: "please RT", "RT to win"."""
+    """Return the text without the marks that say whose tweet it repeats; RT as a verb stays: "please RT", "RT to win"."""
     return RETWEET.sub(_mark_or_verb, text)
 
 
@@ -76,13 +76,13 @@ def _mark_or_verb(match: re.Match[str]) -> str:
 
 
 def split_hashtag(tag: str) -> str:
-    """The words of a hashtag without its sign: `HomeImprovement` gives `Home Improvement`, `MTVAwards` gives `MTV Awards`."""
+    """Return the words of a hashtag without its sign: `HomeImprovement` gives `Home Improvement`, `MTVAwards` gives `MTV Awards`."""
     parts = [part for chunk in tag.split("_") for part in _split_camel(chunk)]
     return " ".join(parts) or tag
 
 
 def split_hashtags(text: str) -> str:
-    """The text with every hashtag replaced by its words."""
+    """Return the text with every hashtag replaced by its words."""
     return HASHTAG.sub(lambda match: split_hashtag(match.group(1)), text)
 
 

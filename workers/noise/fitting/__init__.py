@@ -1,1 +1,1 @@
-"""Measuring how messy real tweets are: rates, styles and typos, kept as a profile without a text in it."""
+"""Fits noise to tweets: rates, styles and typos, kept as a profile without a text in it."""

@@ -1,4 +1,4 @@
-"""Standard English words and how often they occur, from a spelling library's list."""
+"""Reads standard English words and how often they occur from the word list of a spelling library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which letters a finger hits by mistake, on three keyboards."""
+"""Neighbouring keys of three keyboard layouts."""
 
 from __future__ import annotations
 

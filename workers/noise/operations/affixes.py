@@ -1,4 +1,4 @@
-"""What stands before, between and after the words, in the order in which an observed tweet had it."""
+"""Adds handles, hashtags, links and other affixes before, between and after the words, in the order of an observed tweet."""
 
 from __future__ import annotations
 

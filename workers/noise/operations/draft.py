@@ -1,4 +1,4 @@
-"""A sentence on its way to becoming a tweet: its words, which of them are out of bounds, and what was done so far."""
+"""A sentence while noise is applied to it: its words, which of them must not change, and the operations so far."""
 
 from __future__ import annotations
 

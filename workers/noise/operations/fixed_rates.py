@@ -1,4 +1,4 @@
-"""Make clean sentences look like tweets, as messy as the tweets that were measured.
+"""Applies noise to clean sentences, each operation by itself at the rate measured on tweets.
 
 The target of such a pair is the clean sentence, so an operation may only do what can be undone by reading: digits and words
 for numbers stay, and so does every negation (`can't` may become `cant`); names are never misspelt. Operations follow UFAL's winning

@@ -1,4 +1,4 @@
-"""Punctuation and blanks that follow an observed style: what closes the text, what joins its sentences, commas, blanks."""
+"""Applies the punctuation and blanks of an observed style: final marks, sentence boundaries, commas, blanks."""
 
 from __future__ import annotations
 

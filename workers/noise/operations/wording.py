@@ -1,4 +1,4 @@
-"""Operations on words that follow an observed style: as many as the tweet had, where the text has room for them."""
+"""Applies operations on words, as many as the observed tweet had and the text has room for."""
 
 from __future__ import annotations
 

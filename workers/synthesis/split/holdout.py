@@ -1,4 +1,4 @@
-"""Hold examples back for the test without leaks: whole clusters go to one side, and only what people wrote is tested on."""
+"""Holds examples back for the test without leaks: whole clusters go to one side, and only what people wrote is tested on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proportions of a training set: how many examples of each origin stand beside each other."""
+"""Computes how many examples of each origin a training set gets, by the ratios of the recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tweets that belong together though they share no words: one author's thread, and the answers of one conversation."""
+"""Links tweets that belong together though they share no words: one author's thread, and the answers of one conversation."""
 
 from __future__ import annotations
 

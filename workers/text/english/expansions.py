@@ -1,4 +1,4 @@
-"""Words that a tweet says without writing them: what its codes, marks, units, handles, dates and quotes are read as."""
+"""Expands what a tweet says without writing the words: codes, signs, units, handles, dates and quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text denies: by not, no and never, by verbs and adjectives such as `lacks` and `unable`, by a prefix, or by an ironic NOT."""
+"""Finds what a text denies: by not, no and never, by verbs and adjectives such as `lacks` and `unable`, by a prefix, or an ironic NOT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers in digits and words, and what they may stand for: `80M` and `eighty million`, `2 dozen` and 24, `7th` and `seventh`."""
+"""Reads numbers in digits and words, and what they may stand for: `80M` and `eighty million`, `2 dozen` and 24, `7th` and `seventh`."""
 
 from __future__ import annotations
 

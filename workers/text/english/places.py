@@ -1,4 +1,4 @@
-"""Codes of places that people write for their names: airports, states, countries, and a few cities. docs/summaries.md tells the rules."""
+"""Codes that people write for places: airports, states, countries, and a few cities. docs/summaries.md has the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which words, numbers and names of an output its tweet does not have, with spelling, slang and inflection allowed for."""
+"""Finds words, numbers and names of an output that its tweet lacks, allowing for spelling, slang and inflection."""
 
 from __future__ import annotations
 
