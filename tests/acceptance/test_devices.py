@@ -22,7 +22,8 @@ from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
 from workers.errors import Unavailable
 from workers.processes import command_line, descendants
-from workers.training.launcher import gpu_locks, launch
+from workers.training import gpu_locks
+from workers.training.launcher import launch
 from workers.training.protocol.outcome import TrainingResult
 
 pytestmark = pytest.mark.spread

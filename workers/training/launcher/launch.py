@@ -19,7 +19,7 @@ from schemas.payloads import TrainingSpec
 from workers.permissions import make_private
 from workers.processes import descendants, kill
 from workers.settings import get_settings
-from workers.training.launcher import gpu_locks
+from workers.training import gpu_locks
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import (
     EXIT_CODES,
