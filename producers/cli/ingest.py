@@ -100,7 +100,7 @@ def store(file: str, source: str | None, names: Names | None = None, encoding: s
 
 
 def check_gained(file: str, counts: Counts) -> None:
-    """Whether a file held a tweet at all.
+    """Check that a file held a usable tweet.
 
     Raises:
         UserError: it held none that can be used; says why.
@@ -137,7 +137,7 @@ def _progress(source: Source) -> Iterator[Callable[[Counts], None]]:
 
 
 def ingest_line(answer: dict[str, Any]) -> RenderableType:
-    """What became of the rows, which adds up to those that were read; then what is to be known of the stored ones."""
+    """Return what became of the rows, which adds up to those that were read, and then the remarks about the stored ones."""
     parts = [f"{answer['inserted']:,} new tweets", f"{answer['duplicates']:,} known already"]
     parts += [f"{answer['collisions']:,} with a known id and another text"] if answer["collisions"] else []
     parts += [f"{answer['rejected']:,} rejected"]

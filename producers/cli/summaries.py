@@ -17,7 +17,7 @@ from workers.showable import showable
 
 
 class Format(StrEnum):
-    """How rows are written."""
+    """The format of the rows."""
 
     JSONL = "jsonl"
     CSV = "csv"

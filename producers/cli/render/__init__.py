@@ -1,1 +1,1 @@
-"""What verbs show: tables, previews, plots, progress, and the streams and exit codes beneath them."""
+"""What verbs print: tables, previews, plots, progress, and the streams and exit codes beneath them."""

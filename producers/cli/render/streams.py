@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import typer
 
 STANDARD = "-"
-"""What stands for standard input or output in place of a file's name."""
+"""The name that stands for standard input or output in place of a file."""
 
 
 def prepare() -> None:
@@ -40,7 +40,7 @@ def _lenient(stream: Any) -> None:
 
 
 def speaks_unicode() -> bool:
-    """Whether standard output can hold any character."""
+    """Return whether standard output can encode any character."""
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
 
 
