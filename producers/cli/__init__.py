@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli.render import exit_codes, streams
+from producers.render import exit_codes, streams
 from workers.redaction import show_traceback
 from workers.showable import showable
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render import output
+from producers.render import output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,7 +56,7 @@ def _draw(evaluation: dict[str, Any], picture: Path) -> None:
     import re
 
     from producers.cli.evaluation import tables
-    from producers.cli.render.screen import Screen
+    from producers.render.screen import Screen
     from workers import destinations
 
     console = Screen(record=True, file=io.StringIO(), width=100)

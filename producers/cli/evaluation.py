@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import MODELS, AsJson, emit, example, say, styled
-from producers.cli.submitting import Wait
+from producers.render.output import MODELS, AsJson, emit, example, say, styled
+from producers.submitting import Wait
 from schemas.numbers import LARGEST
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model beside its base, rules, and the tweet's first words: is it worth your weeks?"""
-    from producers.cli.submitting import asked, ended, job_line, say_rejected
+    from producers.submitting import asked, ended, job_line, say_rejected
     from schemas.payloads import EvaluationSpec
     from tasks import evaluation
     from workers import database

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from producers.cli.render import output
+from producers.render import output
 
 
 def register(app: typer.Typer) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import DATA, AsJson, console, emit, example, line, say, styled
-from producers.cli.submitting import Encoding
+from producers.render.output import DATA, AsJson, console, emit, example, line, say, styled
+from producers.submitting import Encoding
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,8 +48,8 @@ def ingest(
 
     An interrupted ingest goes on where it stood when the same command is given again.
     """
-    from producers.cli.submitting import parse_map, say_rejected
     from producers.sources.names import FIELDS, Names
+    from producers.submitting import parse_map, say_rejected
 
     names = Names(parse_map(columns, FIELDS, "text=KEY,id=KEY,…, or some of them"))
     answer, counts = store(file, source, names, encoding)
@@ -170,7 +170,7 @@ def rejected(
 
 
 def _rejected_table(found: list[dict[str, Any]]) -> RenderableType:
-    from producers.cli.render.listing import Column, Listing
+    from producers.render.listing import Column, Listing
 
     columns = (
         Column("origin", 1, least=16, tail=True),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render import streams
-from producers.cli.render.output import JOBS, AsJson, brief, emit, example, json_text, line, say, styled
+from producers.render import streams
+from producers.render.output import JOBS, AsJson, brief, emit, example, json_text, line, say, styled
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def retry(
 
 
 def _jobs_table(found: list[JobStatus]) -> RenderableType:
-    from producers.cli.render.listing import Column, Listing
-    from producers.cli.render.progress import duration
+    from producers.render.listing import Column, Listing
+    from producers.render.progress import duration
 
     when = Column("created", 2), Column("took", 3, right=True), Column("worker", 1, least=12)
     columns = (Column("job"), Column("kind", 4), Column("state"), *when, Column("progress", least=40))
@@ -161,7 +161,7 @@ def _jobs_table(found: list[JobStatus]) -> RenderableType:
 
 def _standing(found: Job) -> str:
     """Return in one line what came of a job, why it failed, or how far it is."""
-    from producers.cli.render.progress import outcome, progress_of
+    from producers.render.progress import outcome, progress_of
     from workers.jobs.queries import ShardCounts
 
     if found.error and found.state is not JobState.DONE:
@@ -190,7 +190,7 @@ def _job_page(status: JobStatus, seen: dict[str, Any]) -> RenderableType:
 
 
 def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Text]]:
-    from producers.cli.render.progress import duration
+    from producers.render.progress import duration
 
     found, state = status.job, _coloured(status.job.state)
     facts: list[tuple[str, str | Text]] = [

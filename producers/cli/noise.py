@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render import streams
-from producers.cli.render.output import DATA, AsJson, emit, example, json_text, say, styled
-from producers.cli.submitting import Wait
+from producers.render import streams
+from producers.render.output import DATA, AsJson, emit, example, json_text, say, styled
+from producers.submitting import Wait
 from schemas.numbers import LARGEST, LARGEST_OF_32
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Learn from ingested tweets what people do to English: how often, how unevenly, and what goes with what. Counts only, no text."""
-    from producers.cli.submitting import asked, ended, job_line
+    from producers.submitting import asked, ended, job_line
     from schemas.payloads import NoiseFitSpec
     from tasks import noise
     from workers import destinations
@@ -115,7 +115,7 @@ def gauge(
 
     It names the features that distinguish them best.
     """
-    from producers.cli.submitting import asked, ended, job_line
+    from producers.submitting import asked, ended, job_line
     from schemas.payloads import NoiseGaugeSpec
     from tasks import noise
     from workers import destinations
@@ -129,7 +129,7 @@ def gauge(
         return
     result = ended(submitted).result or {}
     if plot is not None:
-        from producers.cli.render.plots import save_shares
+        from producers.render.plots import save_shares
 
         save_shares(result["measures"], list(NOISES), "Texts that have any of it", plot)
         say(f"The picture is in {plot}.")
@@ -154,7 +154,7 @@ def _curated_rows() -> int:
 
 def _collection(pairs: Path | None) -> str | None:
     """Return the collection of the pairs; None for all. Before any was imported, those of the demo are taken."""
-    from producers.cli.submitting import say_rejected
+    from producers.submitting import say_rejected
     from workers import database
     from workers.catalog import curated
     from workers.errors import UserError

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.exit_codes import BAD_USAGE
-from producers.cli.render.output import DATA, AsJson, emit, example, say, styled
+from producers.render.exit_codes import BAD_USAGE
+from producers.render.output import DATA, AsJson, emit, example, say, styled
 from schemas.numbers import LARGEST
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _opened(name: str) -> Dataset:
     """The dataset, its rows ranked: that takes a second for a thousand of them, once."""
     from rich.progress import Progress
 
-    from producers.cli.render.output import console
+    from producers.render.output import console
     from tasks.review import open_review
     from workers import database
     from workers.catalog import datasets
@@ -139,7 +139,7 @@ def _status(name: str, row_filter: RowFilter, as_json: bool) -> None:
 def _status_page(seen: dict[str, Any]) -> RenderableType:
     from rich.console import Group
 
-    from producers.cli.render.listing import Column, Listing
+    from producers.render.listing import Column, Listing
 
     if not seen["rows"]:
         return styled(f"Nobody has begun yet: `tweetmill review {seen['dataset']}` does.")
@@ -181,7 +181,7 @@ def _decisions(name: str, as_json: bool) -> None:
 def _decisions_table(found: list[dict[str, Any]]) -> RenderableType:
     from rich.console import Group
 
-    from producers.cli.render.examples import blocks
+    from producers.render.examples import blocks
 
     shown = blocks(map(_decision, found[-_DECISIONS_SHOWN:]))
     if len(found) <= _DECISIONS_SHOWN:

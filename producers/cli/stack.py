@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.exit_codes import DONE, FAILED
-from producers.cli.render.output import STACK, AsJson, emit, example, line, say, styled
+from producers.render.exit_codes import DONE, FAILED
+from producers.render.output import STACK, AsJson, emit, example, line, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

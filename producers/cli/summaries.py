@@ -10,8 +10,8 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from producers.cli.render import streams
-from producers.cli.render.output import SUMMARIES, AsJson, console, emit, example, json_text, line, say
+from producers.render import streams
+from producers.render.output import SUMMARIES, AsJson, console, emit, example, json_text, line, say
 from schemas.numbers import LARGEST
 from workers.showable import showable
 
@@ -55,7 +55,7 @@ def summarize(
     as_json: AsJson = False,
 ) -> None:
     """Summarise ingested tweets, in shards that the workers share. What is summarised already is not done again."""
-    from producers.cli.submitting import asked, ended, job_line
+    from producers.submitting import asked, ended, job_line
     from schemas.payloads import SummarizationSpec
     from tasks import summarization
     from workers import database
@@ -89,7 +89,7 @@ def _source_name(source: str | None) -> str | None:
     if source is None or (source != "-" and not Path(source).is_file()):
         return source
     from producers.cli.ingest import check_gained, ingest_line, store
-    from producers.cli.submitting import say_rejected
+    from producers.submitting import say_rejected
 
     answer, counts = store(source, None)
     console().print(ingest_line(answer))

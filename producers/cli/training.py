@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import MODELS, AsJson, emit, example, say, styled
-from producers.cli.submitting import Overrides, RecipeFile, Wait
+from producers.render.output import MODELS, AsJson, emit, example, say, styled
+from producers.submitting import Overrides, RecipeFile, Wait
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from producers.cli.render.plots import Point
+    from producers.render.plots import Point
 
 
 def register(app: typer.Typer) -> None:
@@ -27,8 +27,8 @@ def register(app: typer.Typer) -> None:
 
 def train(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as_json: AsJson = False) -> None:
     """Fine-tune a model as a recipe says. The same recipe on the same examples is one job."""
-    from producers.cli.submitting import asked, ended, job_line
     from producers.recipes import read_training
+    from producers.submitting import asked, ended, job_line
     from tasks import training
     from workers import database
     from workers.catalog import datasets, models
@@ -68,7 +68,7 @@ def models(as_json: AsJson = False) -> None:
 
 
 def _models_table(found: list[dict[str, Any]]) -> RenderableType:
-    from producers.cli.render.listing import Column, Listing
+    from producers.render.listing import Column, Listing
 
     columns = (
         Column("id", right=True),
@@ -119,7 +119,7 @@ def model(
 
 
 def _save(points: list[Point], name: str, path: Path) -> None:
-    from producers.cli.render.plots import save_curve
+    from producers.render.plots import save_curve
     from workers import destinations
     from workers.errors import SettingsError, UserError
 
@@ -139,7 +139,7 @@ def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from producers.cli.render.plots import curve
+    from producers.render.plots import curve
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")

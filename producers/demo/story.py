@@ -12,11 +12,11 @@ from typing import Any
 
 from deploy.local import stack
 from producers import recipes
-from producers.cli.render import output
-from producers.cli.render.progress import watch
-from producers.cli.submitting import take_up
 from producers.demo import estimate, fetching
+from producers.render import output
+from producers.render.progress import watch
 from producers.sources import read
+from producers.submitting import take_up
 from schemas.payloads import EvaluationSpec, SummarizationSpec
 from schemas.states import JobState
 from tasks import evaluation, summarization, synthesis, training

@@ -16,7 +16,7 @@ from textual.events import Key
 from textual.notifications import SeverityLevel
 from textual.widgets import Footer, Static, TextArea
 
-from producers.cli.render.output import line
+from producers.render.output import line
 from producers.review.keys import KEYS
 from producers.review.retrying import Retrying
 from producers.review.row import Editor, RowView

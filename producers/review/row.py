@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from producers.cli.render.output import styled
+from producers.render.output import styled
 from producers.review.text import came_from, reasons
 from workers.review.claims import Claim
 from workers.showable import restored, showable

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from producers.cli.render.output import styled
+from producers.render.output import styled
 from producers.review.keys import HELP
 from workers.review.bulk_edits import Change, Rule
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from producers.cli.render.output import line, styled
+from producers.render.output import line, styled
 from producers.review.timing import span
 from workers.review.claims import Claim
 

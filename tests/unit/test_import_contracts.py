@@ -72,7 +72,7 @@ def imports_of(source: str) -> set[str]:
 
 def test_the_producers_side_loads_no_model_library():
     light = modules_of("producers", "schemas", "tasks")
-    for expected in ("producers.cli.dataset.verbs", "producers.cli.render.output", "producers.review.app", "schemas.addresses.redis"):
+    for expected in ("producers.cli.dataset.verbs", "producers.render.output", "producers.review.app", "schemas.addresses.redis"):
         assert expected in light
     assert loaded_by("deploy", *LIGHT, *light) == []
 

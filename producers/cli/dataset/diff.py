@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import AsJson, brief, emit, styled
+from producers.render.output import AsJson, brief, emit, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -73,7 +73,7 @@ def _example(row: dict[str, Any]) -> tuple[str, dict[str, str]]:
 
 
 def _examples(title: str, found: dict[str, Any]) -> list[RenderableType]:
-    from producers.cli.render.examples import blocks
+    from producers.render.examples import blocks
 
     if not found["count"]:
         return []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import AsJson, emit, say, styled
+from producers.render.output import AsJson, emit, say, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +36,7 @@ def dropped(
 def _page(found: dict[str, Any]) -> RenderableType:
     from rich.console import Group
 
-    from producers.cli.render.examples import blocks, reasons_table
+    from producers.render.examples import blocks, reasons_table
 
     short = str(found["job"])[:8]
     built = "" if found["state"] == "done" else f" Job {short} is {found['state']}: `tweetmill job {short}` says why."

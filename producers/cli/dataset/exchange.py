@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.examples import dropped_sentence, flagged_sentence
-from producers.cli.render.output import DATA, AsJson, emit, example, styled
-from producers.cli.submitting import Encoding, Wait
+from producers.render.examples import dropped_sentence, flagged_sentence
+from producers.render.output import DATA, AsJson, emit, example, styled
+from producers.submitting import Encoding, Wait
 from schemas.forms import Form
 from schemas.numbers import LARGEST
 
@@ -64,8 +64,8 @@ def import_(
 
     A recipe mixes imports with your own pairs and with noise: see its key imports.
     """
-    from producers.cli.submitting import say_rejected
     from producers.recipes import import_source
+    from producers.submitting import say_rejected
     from tasks import synthesis
 
     source = {"file": str(file), "form": form, "map": _columns(columns), "stage": stage, "human": test_size > 0, "limit": limit}
@@ -99,14 +99,14 @@ def _spec(values: dict[str, Any]) -> SynthesisSpec:
 
 
 def _columns(option: str | None) -> dict[str, str] | None:
-    from producers.cli.submitting import parse_map
+    from producers.submitting import parse_map
 
     return parse_map(option, ("prompt", "completion"), "prompt=COLUMN,completion=COLUMN, or one of them") or None
 
 
 def built(submitted: Submitted, wait: bool, as_json: bool, before: dict[str, Any] | None = None) -> None:
     """Print the result of a verb that builds a dataset: its job, or, once that has ended, what was built; and what came before it."""
-    from producers.cli.submitting import asked, ended, job_line
+    from producers.submitting import asked, ended, job_line
 
     if not wait:
         emit(asked(submitted) | (before or {}), as_json, job_line)

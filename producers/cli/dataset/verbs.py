@@ -8,8 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.dataset import diff, dropped, exchange
-from producers.cli.render.output import DATA, AsJson, brief, emit, example, say, styled
-from producers.cli.submitting import Overrides, RecipeFile, Wait
+from producers.render.output import DATA, AsJson, brief, emit, example, say, styled
+from producers.submitting import Overrides, RecipeFile, Wait
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -73,8 +73,8 @@ def synthesize(
 
     A preview stores no dataset. A teacher is asked about N tweets for it, which the run does not ask again.
     """
-    from producers.cli.submitting import say_rejected
     from producers.recipes import read_synthesis
+    from producers.submitting import say_rejected
     from tasks import synthesis
     from workers import database
     from workers.catalog import tweets
@@ -82,7 +82,7 @@ def synthesize(
     again = [] if ask_again is None else [f"teacher.ask_again={ask_again}"]
     spec = read_synthesis(recipe, [*(overrides or []), *again], lambda path, counts: say_rejected(str(path), counts))
     if preview is not None:
-        from producers.cli.render.preview import page
+        from producers.render.preview import page
 
         emit(synthesis.previewed(spec, preview), as_json, page)
         return
@@ -106,7 +106,7 @@ def datasets(as_json: AsJson = False) -> None:
 
 
 def _datasets_table(found: list[dict[str, Any]]) -> RenderableType:
-    from producers.cli.render.listing import Column, Listing
+    from producers.render.listing import Column, Listing
 
     columns = (
         Column("dataset", least=40),
@@ -158,7 +158,7 @@ def _dataset_page(seen: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from producers.cli.render.examples import blocks, flagged_sentence
+    from producers.render.examples import blocks, flagged_sentence
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import DATA, AsJson, emit, example, json_text, styled
+from producers.render.output import DATA, AsJson, emit, example, json_text, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from producers.cli import main, submitting
-from producers.cli.render.progress import duration, progress_of, watch
+from producers import submitting
+from producers.cli import main
+from producers.render.progress import duration, progress_of, watch
 from schemas.payloads import ShardSpec
 from schemas.states import JobState
 from tasks.enqueue import Submitted
@@ -285,9 +286,7 @@ def test_ctrl_c_stops_the_watching_and_not_the_job(engine, servers):
     command = f"lambda: progress.watch(uuid.UUID('{held.job}'))"
     # A shell that runs the tests in the background has its children ignore Ctrl-C: this one must not.
     heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = (
-        f"{heeding}; import sys, uuid; from producers.cli.render import exit_codes, progress; sys.exit(exit_codes.exit_code_of({command}))"
-    )
+    code = f"{heeding}; import sys, uuid; from producers.render import exit_codes, progress; sys.exit(exit_codes.exit_code_of({command}))"
     watching = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert watching.stderr is not None
     assert "running" in watching.stderr.readline()
@@ -353,7 +352,7 @@ def test_watching_survives_a_terminal(engine):
     held = claimed(engine, add(engine, kind="training.train"))
     show(engine, held, total_steps=10, step=5, loss=2.0, tokens_per_second=10.0, eta_seconds=5.0)
     main_end, its_end = pty.openpty()
-    code = f"import sys, uuid; from producers.cli.render.progress import watch; print(watch(uuid.UUID('{held.job}')).state.value)"
+    code = f"import sys, uuid; from producers.render.progress import watch; print(watch(uuid.UUID('{held.job}')).state.value)"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stderr=its_end, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "160"}
     )

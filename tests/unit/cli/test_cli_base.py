@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
 from producers.cli import app, main
-from producers.cli.render import exit_codes, output
+from producers.render import exit_codes, output
 from workers.errors import NotFound, SettingsError, Unavailable
 
 

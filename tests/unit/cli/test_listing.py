@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.cells import cell_len
 
-from producers.cli.render.listing import Column, Listing
-from producers.cli.render.screen import Screen
+from producers.render.listing import Column, Listing
+from producers.render.screen import Screen
 
 COLUMNS = (Column("job"), Column("kind", 3), Column("created", 1), Column("took", 2), Column("progress", least=40))
 ROWS = [

@@ -14,7 +14,7 @@ TWEETMILL = str(Path(sys.executable).with_name("tweetmill"))
 # A verb of ours that prints text, a table and JSON, and then goes on.
 PRINTS = """
 import sys
-from producers.cli.render import exit_codes, output, streams
+from producers.render import exit_codes, output, streams
 from rich.table import Table
 def verb():
     table = Table("\\u00e9", "\\U0001f600")
@@ -98,7 +98,7 @@ def test_an_argument_that_is_no_text_is_bad_usage():
 
 
 def test_an_error_that_nobody_foresaw_is_one_sentence_and_its_calls_are_kept(tmp_path):
-    code = "from producers.cli.render import exit_codes; import sys; sys.exit(exit_codes.exit_code_of(lambda: {}['a secret\\x1b[2J']))"
+    code = "from producers.render import exit_codes; import sys; sys.exit(exit_codes.exit_code_of(lambda: {}['a secret\\x1b[2J']))"
     (tmp_path / "home").mkdir()
     environment = {**os.environ, "TWEETMILL_HOME": str(tmp_path / "home")}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from producers.cli.evaluation import verdict
-from producers.cli.render.plots import curve
+from producers.render.plots import curve
 
 
 def result(tuned: tuple[float, float], lead: tuple[float, float], rules: tuple[float, float]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from producers.cli.render import streams
+from producers.render import streams
 from workers.showable import showable
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.render.output import line, say
+from producers.render.output import line, say
 from schemas.states import RETRIABLE, JobState
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def ended(submitted: Submitted) -> Job:
     Raises:
         UserError: it did not succeed; the message says why and what to do.
     """
-    from producers.cli.render.progress import watch
+    from producers.render.progress import watch
     from workers.errors import UserError
 
     take_up(submitted)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from producers.cli.render.output import console, line, say
+from producers.render.output import console, line, say
 from schemas.states import JobState
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from producers.cli.render.output import line, styled
+from producers.render.output import line, styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +37,7 @@ def blocks(examples: Iterable[tuple[str, Mapping[str, str]]]) -> RenderableType:
 
 def reasons_table(reasons: Mapping[str, int], total: int) -> RenderableType:
     """Return a bar for each reason, with what it means. An example may have several, so the shares may add up to more than 100 %."""
-    from producers.cli.render.listing import Column, Listing
+    from producers.render.listing import Column, Listing
     from workers.catalog.dropped_examples import meaning
 
     most = max(reasons.values(), default=1)

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from producers.cli.render import streams
-from producers.cli.render.output import console, styled
+from producers.render import streams
+from producers.render.output import console, styled
 from workers.redaction import first_line, redact
 
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from producers.cli.render.examples import blocks, reasons_table
-from producers.cli.render.output import styled
+from producers.render.examples import blocks, reasons_table
+from producers.render.output import styled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

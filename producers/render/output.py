@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from producers.cli.render import streams
+from producers.render import streams
 from workers.showable import showable, showable_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _COMMAND = r"`tweetmill [^`]*`"
 
 def console() -> Console:
     """Return the console of messages for people: standard error."""
-    from producers.cli.render.screen import Screen
+    from producers.render.screen import Screen
 
     return Screen(stderr=True, soft_wrap=True)
 
@@ -73,7 +73,7 @@ def emit(data: T, as_json: bool, render: Callable[[T], RenderableType]) -> None:
     if as_json:
         streams.write(json_text(data, indent=2) + "\n", and_go_on=True)
         return
-    from producers.cli.render.screen import Screen
+    from producers.render.screen import Screen
 
     shown = render(data)
     screen = Screen()

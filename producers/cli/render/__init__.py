@@ -1,1 +1,0 @@
-"""What verbs print: tables, previews, plots, progress, and the streams and exit codes beneath them."""

@@ -1,0 +1,1 @@
+"""What verbs show: tables, previews, plots, progress, and the streams and exit codes beneath them."""
