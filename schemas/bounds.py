@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from schemas.numbers import LARGEST
+from schemas.numbers import LARGEST_BIGINT
 
 STORED = {"stored": True}
 """The context of validation for a payload that was asked for before."""
 
-LONGEST_TEXT = 100_000
+LONGEST_VALUE = 100_000
 """Characters of one value."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -32,11 +32,11 @@ def kept(value: Any) -> Any:
     Raises:
         ValueError: a number past 64 bits, or a text that is too long, holds a NUL, or is not Unicode.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
-        raise ValueError(f"the number is too large: at most {LARGEST}")
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST_BIGINT:
+        raise ValueError(f"the number is too large: at most {LARGEST_BIGINT}")
     if isinstance(value, str):
-        if len(value) > LONGEST_TEXT:
-            raise ValueError(f"the text is too long: at most {LONGEST_TEXT:,} characters")
+        if len(value) > LONGEST_VALUE:
+            raise ValueError(f"the text is too long: at most {LONGEST_VALUE:,} characters")
         if "\x00" in value or _SURROGATE.search(value):
             raise ValueError("the text holds a NUL character or half of a surrogate pair, which no database keeps")
     return value
@@ -76,7 +76,7 @@ def _new_name(name: str, info: ValidationInfo) -> str:
 
 def _new_seed(seed: int, info: ValidationInfo) -> int:
     if seed < 0 and info.context != STORED:
-        raise ValueError(f"a seed is a whole number from 0 to {LARGEST}")
+        raise ValueError(f"a seed is a whole number from 0 to {LARGEST_BIGINT}")
     return seed
 
 

@@ -1,7 +1,10 @@
-"""Name the largest numbers that can be stored, apart from the payloads so that the command line needs no pydantic."""
+"""Name the largest numbers and texts that can be stored, apart from the payloads so that the command line needs no pydantic."""
 
-LARGEST = 2**63 - 1
+LARGEST_BIGINT = 2**63 - 1
 """A whole number in a column of Postgres."""
 
-LARGEST_OF_32 = 2**32 - 1
+LARGEST_SEED = 2**32 - 1
 """A seed of scikit-learn."""
+
+LONGEST_POST = 25_000
+"""Characters of a tweet: X's own limit for long posts."""

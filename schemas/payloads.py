@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from schemas import bounds
 from schemas.bounds import Name, Seed
-from schemas.numbers import LARGEST_OF_32
+from schemas.numbers import LARGEST_SEED
 
 
 class Queue(StrEnum):
@@ -69,7 +69,7 @@ class NoiseGaugeSpec(Payload):
     source: str | None = Field(default=None, description="the noise is fitted to tweets of this source; default: all")
     limit: int = Field(default=2000, ge=50, description="texts a side, drawn by the seed")
     resamples: int = Field(default=1000, ge=100, le=1_000_000)
-    seed: Seed = Field(default=0, le=LARGEST_OF_32)
+    seed: Seed = Field(default=0, le=LARGEST_SEED)
 
 
 class ReviewedSpec(Payload):

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.numbers import LONGEST_POST
+
 
 class Record(BaseModel):
     """A line of a file: frozen, and a field it does not know is an error that names it."""
@@ -45,7 +47,7 @@ class Tweet(Record):
     """A tweet, whatever form it came in. `id` is text because X writes 64-bit ids as strings."""
 
     id: str = Field(min_length=1, max_length=200)
-    text: str = Field(min_length=1, max_length=25_000)
+    text: str = Field(min_length=1, max_length=LONGEST_POST)
     source: str = Field(min_length=1, max_length=200)
     author: str | None = None
     lang: str | None = None

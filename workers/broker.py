@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from schemas.addresses.redis import SOCKET, parse_broker
+from schemas.addresses.redis import SOCKET_SCHEME, parse_broker
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def redis_client(url: str, tls: dict[str, Any] | None = None) -> Redis:
     from redis import Redis
 
     address = parse_broker(url)
-    if address.scheme != SOCKET:
+    if address.scheme != SOCKET_SCHEME:
         return Redis.from_url(address.url(), socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE, **(tls or {}))
     return Redis(
         unix_socket_path=address.path,

@@ -25,8 +25,8 @@ from workers.files import atomic_folder, atomic_write
 from workers.permissions import FILE, make_private
 
 USER = DATABASE = "tweetmill"
-SOCKET = ".s.PGSQL.5432"
-STOPPING = ((0.0, signal.SIGINT), (20.0, signal.SIGQUIT), (30.0, signal.SIGKILL))
+SOCKET_FILE = ".s.PGSQL.5432"
+SHUTDOWN_SIGNALS = ((0.0, signal.SIGINT), (20.0, signal.SIGQUIT), (30.0, signal.SIGKILL))
 
 _HERE = "/proc/self/cwd"
 _INITDB = ("--auth=reject", "--encoding=UTF8", "--locale=C", "--no-instructions", "-U", USER)

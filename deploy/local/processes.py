@@ -22,7 +22,7 @@ _HEALTHY_AFTER = 60.0
 _LONGEST_BACKOFF = 30.0
 
 # A process is asked politely, then to stop at once, then killed: seconds after the beginning.
-STOPPING = ((0.0, signal.SIGTERM), (30.0, signal.SIGQUIT), (40.0, signal.SIGKILL))
+STOP_SIGNALS = ((0.0, signal.SIGTERM), (30.0, signal.SIGQUIT), (40.0, signal.SIGKILL))
 
 
 def find(record: Path) -> psutil.Process | None:
@@ -107,7 +107,7 @@ def _opened(log: Path) -> int:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def stop(processes: Mapping[str, psutil.Process], report: Callable[[str], None], plan: Sequence[tuple[float, int]] = STOPPING) -> None:
+def stop(processes: Mapping[str, psutil.Process], report: Callable[[str], None], plan: Sequence[tuple[float, int]] = STOP_SIGNALS) -> None:
     """Stop processes together, each step of `plan` when its time has come; `report` hears who is waited for."""
     left = dict(processes)
     steps = list(plan)

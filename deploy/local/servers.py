@@ -180,7 +180,7 @@ class Postgres:
 
     def process(self) -> psutil.Process | None:
         """Return the running server, by its record or, without one, by its socket and its folder."""
-        return find(self.record) or listener(self.sockets / postgres.SOCKET) or at_work_in(self.home.postgres, _POSTGRES)
+        return find(self.record) or listener(self.sockets / postgres.SOCKET_FILE) or at_work_in(self.home.postgres, _POSTGRES)
 
     def start(self) -> None:
         """Start it, or find it running; return when it answers.
@@ -198,7 +198,7 @@ class Postgres:
 
     def stop(self) -> None:
         """Stop it: open transactions are rolled back, everything committed is kept."""
-        _end(self, postgres.STOPPING)
+        _end(self, postgres.SHUTDOWN_SIGNALS)
         discard(self.record)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from producers.render.output import MODELS, AsJson, emit, example, say, styled
 from producers.submitting import Wait
-from schemas.numbers import LARGEST
+from schemas.numbers import LARGEST_BIGINT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,7 +60,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE.jsonl", help="Lines of id, messy, clean: the dictionary to beat learns of them.", show_default=False),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Score only the first N.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST_BIGINT, help="Score only the first N.", show_default=False)] = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:

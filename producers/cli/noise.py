@@ -11,7 +11,7 @@ import typer
 from producers.render import streams
 from producers.render.output import DATA, AsJson, emit, example, json_text, say, styled
 from producers.submitting import Wait
-from schemas.numbers import LARGEST, LARGEST_OF_32
+from schemas.numbers import LARGEST_BIGINT, LARGEST_SEED
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +23,7 @@ _PAIRS_OF_THE_DEMO = Path(__file__).resolve().parents[2] / "samples" / "pairs.js
 _CORRELATIONS_SHOWN = 5
 
 Source = Annotated[str | None, typer.Option(metavar="NAME", help="Only tweets of this source; default: all.", show_default=False)]
-Seed = Annotated[int, typer.Option(min=0, max=LARGEST_OF_32, help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The same seed gives the same result.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +105,7 @@ def gauge(
         Path | None, typer.Option(metavar="FILE.jsonl", help="Curated pairs to compare; default: all that were imported.")
     ] = None,
     source: Source = None,
-    limit: Annotated[int, typer.Option(min=50, max=LARGEST, help="Texts a side at most.")] = 2000,
+    limit: Annotated[int, typer.Option(min=50, max=LARGEST_BIGINT, help="Texts a side at most.")] = 2000,
     seed: Seed = 0,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw real against synthetic.", show_default=False)] = None,
     wait: Wait = True,

@@ -9,7 +9,7 @@ import typer
 
 from producers.render.exit_codes import BAD_USAGE
 from producers.render.output import DATA, AsJson, emit, example, say, styled
-from schemas.numbers import LARGEST
+from schemas.numbers import LARGEST_BIGINT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +41,7 @@ def review(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With --apply: watch the job until it ends.")] = True,
     reviewer: Annotated[str | None, typer.Option(metavar="NAME", help="Who reviews; default: your login.", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Rows of this sitting.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST_BIGINT, help="Rows of this sitting.", show_default=False)] = None,
     origin: Annotated[str | None, typer.Option(metavar="human|noise|teacher|import", help="Only these rows.", show_default=False)] = None,
     stage: Annotated[str | None, typer.Option(metavar="summary|clean", help="Only these rows.", show_default=False)] = None,
     skipped: Annotated[bool, typer.Option("--skipped", help="Let the rows that were skipped wait again.")] = False,

@@ -12,7 +12,7 @@ import typer
 
 from producers.render import streams
 from producers.render.output import SUMMARIES, AsJson, console, emit, example, json_text, line, say
-from schemas.numbers import LARGEST
+from schemas.numbers import LARGEST_BIGINT
 from workers.showable import showable
 
 
@@ -44,13 +44,15 @@ def summarize(
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="A file of tweets, or the name of an ingested source; default: all tweets.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, max=LARGEST, help="At most N tweets, drawn by --seed.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, max=LARGEST_BIGINT, help="At most N tweets, drawn by --seed.")
+    ] = None,
     exclude_dataset: Annotated[
         str | None, typer.Option(metavar="DATASET", help="Leave out tweets that this dataset learnt from or tests on.")
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, max=10_000, help="Tweets a worker takes at a time.")] = 256,
     guard: Annotated[bool, typer.Option("--guard/--no-guard", help="Check each summary against its tweet.")] = True,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Which tweets --limit draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_BIGINT, help="Which tweets --limit draws.")] = 0,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch the job until it ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -114,7 +116,7 @@ def _check_known(source: str | None, dataset: str | None) -> None:
 def summaries(
     job: Annotated[str | None, typer.Option(help="Only this job's tweets: its id, the beginning of it, or latest.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model's: its name, its id, or latest.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, max=LARGEST, help="At most N.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, max=LARGEST_BIGINT, help="At most N.")] = None,
     form: Annotated[Format, typer.Option("--format", "-f", help="One JSON object a line, or CSV with a header.")] = Format.JSONL,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of to standard output, which is -.")
@@ -154,9 +156,9 @@ def _write(rows: Iterable[dict[str, Any]], out: TextIO, form: Format, raw: bool)
         for count, row in enumerate(rows, 1):  # noqa: B007
             out.write(json_text(row) + "\n")
         return count
-    from workers.catalog.summaries import COLUMNS
+    from workers.catalog.summaries import EXPORT_COLUMNS
 
-    table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(out, EXPORT_COLUMNS, lineterminator="\n")
     table.writeheader()
     for count, row in enumerate(rows, 1):  # noqa: B007
         cells = {**row, "flags": " ".join(row["flags"])}

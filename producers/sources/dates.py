@@ -11,7 +11,7 @@ FURTHEST_OFFSET = timedelta(hours=15, minutes=59, seconds=59)
 # An epoch shows in its size: seconds, milliseconds, microseconds or nanoseconds that name a moment of these years.
 EPOCH_UNITS = (1, 1e3, 1e6, 1e9)
 EPOCH_EARLIEST, EPOCH_LATEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp()
-LONGEST = 60  # characters
+LONGEST_DATE = 60  # characters
 
 _MONTH_NAMES = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
@@ -62,7 +62,7 @@ def _moment(value: object) -> datetime | None:
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _of_epoch(value)
-    if not isinstance(value, str) or len(value) > LONGEST:
+    if not isinstance(value, str) or len(value) > LONGEST_DATE:
         return None
     text = value.strip()
     if text[4:5] == "-" and text[:4].isdecimal():  # ISO 8601, as nearly all write it; no other form begins so

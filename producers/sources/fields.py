@@ -8,6 +8,7 @@ from datetime import datetime
 
 from producers.sources import dates
 from producers.sources.lines import Fields, Line, RefusalError
+from schemas.numbers import LONGEST_POST
 from schemas.records import Tweet
 from workers.files import sha256
 from workers.ingest.readers.errors import RowError
@@ -15,7 +16,6 @@ from workers.ingest.readers.ids import NOTHING, checked_id, kind_of
 from workers.ingest.readers.text import check_characters
 from workers.text.html import to_text, without_tags
 
-LONGEST_TEXT = 25_000  # characters, X's own limit for long posts
 LONGEST_LANG = 35
 WHOLE_MARKUP = re.compile(r"\s*<(?:p|div|span|html)\b[^<>]*>", re.IGNORECASE)
 
@@ -54,11 +54,11 @@ def checked_text(value: object) -> str:
         raise RefusalError("text", "the text is missing")
     if not isinstance(value, str):
         raise RefusalError("text", f"the text is {kind_of(value)}, not a string")
-    text = _without_markup(value) if "<" in value and len(value) <= 4 * LONGEST_TEXT else value
+    text = _without_markup(value) if "<" in value and len(value) <= 4 * LONGEST_POST else value
     if not text.strip():
         raise RefusalError("text", "the text is empty")
-    if len(text) > LONGEST_TEXT:
-        raise RefusalError("text", f"the text has {len(text)} characters, more than {LONGEST_TEXT}")
+    if len(text) > LONGEST_POST:
+        raise RefusalError("text", f"the text has {len(text)} characters, more than {LONGEST_POST}")
     check_characters("text", text)
     return text
 

@@ -15,7 +15,7 @@ from workers.ingest.readers.rows import HYDRATE
 Found = Fields | RefusalError | Notice
 """What stands for one row: the fields of a tweet, why there is none, or what it is that is no tweet."""
 
-DEEPEST = 12  # wrappers and lists around a tweet
+DEEPEST_TWEET = 12  # wrappers and lists around a tweet
 
 # One object around the tweet: X's archive, feeds, Hugging Face's rows, Elasticsearch, CouchDB, tweepy, the web client.
 _WRAPPERS = (
@@ -71,7 +71,7 @@ def _line(found: Found, number: int, source: str) -> Line:
 def tweets_of(document: object, names: Names | None = None) -> Iterator[Found]:
     """Yield the fields `id`, `text`, `author`, `lang`, `created_at`, `conversation` of every tweet in one JSON document, in its order."""
     names = names or Names()
-    for row, included in _rows(document, names, {}, DEEPEST):
+    for row, included in _rows(document, names, {}, DEEPEST_TWEET):
         yield row if isinstance(row, (RefusalError, Notice)) else _fields(row, names, included)
 
 
@@ -82,7 +82,7 @@ def _rows(document: object, names: Names, included: Mapping[str, Fields], deepes
     """Yield every object that may be a tweet, with the tweets that came beside it."""
     document = unwrapped(document)
     if deepest == 0:
-        yield RefusalError(None, f"the tweet lies more than {DEEPEST} levels deep"), included
+        yield RefusalError(None, f"the tweet lies more than {DEEPEST_TWEET} levels deep"), included
     elif isinstance(document, list):
         for item in document:
             yield from _rows(item, names, included, deepest - 1)

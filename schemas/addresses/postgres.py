@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from schemas.addresses.parsing import Address, AddressError, parse
 
-EXAMPLE = "postgresql://USER@HOST:5432/DATABASE"
+_EXAMPLE = "postgresql://USER@HOST:5432/DATABASE"
 
 _SCHEME = "postgresql+psycopg"
 _OURS = re.compile(r"(?:postgres|postgresql|pgsql)(?:\+\w+)?")
@@ -29,9 +29,9 @@ def parse_database(url: str) -> Address:
     Raises:
         AddressError: it is another server's, or an option is unknown; the message holds no part of the address but an option's name.
     """
-    address = parse(url, EXAMPLE, several=True)
+    address = parse(url, _EXAMPLE, several=True)
     if not _OURS.fullmatch(address.scheme):
-        raise AddressError(f"tweetmill keeps its tables in Postgres alone: write an address such as {EXAMPLE}")
+        raise AddressError(f"tweetmill keeps its tables in Postgres alone: write an address such as {_EXAMPLE}")
     for name, _ in address.query:
         if name not in _parameters():
             shown = name if re.fullmatch(r"[A-Za-z_]{1,40}", name) else "one of its options"

@@ -12,7 +12,7 @@ from sqlmodel import Session, and_, col, select
 from schemas.tables.summaries import Selection, Summary
 from schemas.tables.tweets import Tweet
 
-COLUMNS = ("tweet", "text", "cleaned", "summary", "flags", "tries", "model", "prompt_version", "worker")
+EXPORT_COLUMNS = ("tweet", "text", "cleaned", "summary", "flags", "tries", "model", "prompt_version", "worker")
 """The fields of a row, in the order of a table."""
 
 _FIELDS = """

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from schemas.numbers import LONGEST_POST
 from schemas.records import Pair, Reference, WordReference
 from workers.errors import NotFound, UserError
 from workers.files import sha256_of_file
@@ -22,7 +23,7 @@ from workers.ingest.readers.ids import checked_id
 from workers.ingest.readers.row import Row, Unit, key
 from workers.ingest.readers.rows import Reading
 from workers.ingest.readers.tables import column_of, columns_shown
-from workers.ingest.readers.text import LONGEST_TEXT, check_text, field_name
+from workers.ingest.readers.text import check_text, field_name
 from workers.text.spreadsheets import cell_of
 
 Kind = Literal["pairs", "references", "sentences"]
@@ -182,6 +183,6 @@ def _sentence(value: object) -> str:
         raise RowError(None, "the row has no sentence in its column")
     if sentence.startswith("{"):
         raise RowError(None, "this is JSON, not a sentence: was the file meant as pairs?")
-    if len(sentence) > LONGEST_TEXT:
-        raise RowError(None, f"the sentence has {len(sentence)} characters, more than {LONGEST_TEXT}")
+    if len(sentence) > LONGEST_POST:
+        raise RowError(None, f"the sentence has {len(sentence)} characters, more than {LONGEST_POST}")
     return sentence

@@ -20,7 +20,7 @@ from schemas.payloads import Stage
 from workers.errors import NotFound, UserError
 
 PLACEHOLDERS = ("answer", "max_words", "tweet")
-LONGEST = 20_000  # characters
+LONGEST_TEMPLATE = 20_000  # characters
 
 _PARTS = ("system", "user")
 _HEAD = re.compile(r"\[(\w+)\]\s*")
@@ -78,8 +78,8 @@ def parsed(text: str, name: str) -> Template:
     Raises:
         UserError: it is none, with file and line.
     """
-    if len(text) > LONGEST:
-        raise UserError(f"{name}: a prompt has at most {LONGEST:,} characters, this has {len(text):,}")
+    if len(text) > LONGEST_TEMPLATE:
+        raise UserError(f"{name}: a prompt has at most {LONGEST_TEMPLATE:,} characters, this has {len(text):,}")
     parts: dict[str, list[str]] = {}
     current: list[str] | None = None
     tweets = 0

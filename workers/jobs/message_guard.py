@@ -152,7 +152,7 @@ class GuardedQoS(kombu_redis.QoS):  # type: ignore[misc]
 def _requeue(pipe: Any, kept: bytes, leftmost: bool) -> None:
     try:
         # kombu keeps [message, exchange, routing key]; the key must be one of our queues.
-        message, _, queue = messages.read_json(kept, 4 * messages.LONGEST)
+        message, _, queue = messages.read_json(kept, 4 * messages.LONGEST_MESSAGE)
         if queue not in _QUEUES:
             raise InvalidMessage("its queue is unknown")
         rebuilt = json.dumps(messages.rebuild(message, queue, current_app.tasks))

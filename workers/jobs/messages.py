@@ -14,7 +14,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 # Ours are below 1 KiB. A command to the workers may name many ids.
-LONGEST = 16 * 1024
+LONGEST_MESSAGE = 16 * 1024
 LONGEST_COMMAND = 1024 * 1024
 
 # Celery's own tasks, which could run other tasks.
@@ -59,7 +59,7 @@ def rebuild(raw: object, queue: str, tasks: Container[str]) -> Envelope:
     Raises:
         InvalidMessage: it names no known task, or no job.
     """
-    message = raw if isinstance(raw, dict) else read_json(raw, LONGEST)
+    message = raw if isinstance(raw, dict) else read_json(raw, LONGEST_MESSAGE)
     headers = _part(message, "headers")
     task = headers.get("task")
     if not isinstance(task, str) or task.startswith(_FOREIGN) or task not in tasks:
@@ -149,7 +149,7 @@ def _part(message: object, name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _body(message: object, longest: int = LONGEST) -> Any:
+def _body(message: object, longest: int = LONGEST_MESSAGE) -> Any:
     if not isinstance(message, dict) or message.get("content-type") != "application/json":
         raise InvalidMessage("its body is no JSON")
     body = message.get("body")

@@ -18,7 +18,7 @@ from workers.text.constraints import meets_constraints
 from workers.text.english import negation
 from workers.text.english.lexicon import CONJUNCTIONS, FIRST_PERSON, HEDGES, OPEN_ENDINGS, QUESTION_OPENERS, SECOND_PERSON
 from workers.text.english.words import (
-    SENTENCE_END,
+    SENTENCE_BOUNDARY,
     WORD,
     content_words,
     foreign_names,
@@ -183,7 +183,7 @@ _CHECKS: dict[str, tuple[float, Callable[[str, str], int]]] = {
 
 @lru_cache(maxsize=64)
 def _sentences(text: str) -> tuple[str, ...]:
-    return tuple(sentence for sentence in SENTENCE_END.split(prepare(text)) if any(map(str.isalnum, sentence)))
+    return tuple(sentence for sentence in SENTENCE_BOUNDARY.split(prepare(text)) if any(map(str.isalnum, sentence)))
 
 
 def _source_of(output: str, tweet: str) -> str:

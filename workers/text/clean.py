@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from workers.text.english.lexicon import FILLER, FUNCTION, OPEN_ENDINGS
-from workers.text.english.words import SENTENCE_END, join_acronyms, undo_elongation
+from workers.text.english.lexicon import FUNCTION, LAUGHTER, OPEN_ENDINGS
+from workers.text.english.words import SENTENCE_BOUNDARY, join_acronyms, undo_elongation
 from workers.text.prepare import prepare
 from workers.text.tokens import EMOJI, EMOTICON, LINK, plain, split_hashtag
 
@@ -76,7 +76,7 @@ def _comma(match: re.Match[str]) -> str:
 
 
 def _without_filler(body: str) -> str:
-    return " ".join(word for word in _LAUGH.sub(" ", body).split() if word.lower().strip(".,!?") not in FILLER)
+    return " ".join(word for word in _LAUGH.sub(" ", body).split() if word.lower().strip(".,!?") not in LAUGHTER)
 
 
 def _words_of_tags(text: str) -> str:
@@ -104,6 +104,6 @@ def _calmed(body: str) -> str:
 
 def _sentence_case(body: str) -> str:
     body = re.sub(r"\bi\b(?!\.)", "I", body)
-    sentences = (sentence[:1].upper() + sentence[1:] for sentence in SENTENCE_END.split(body))
+    sentences = (sentence[:1].upper() + sentence[1:] for sentence in SENTENCE_BOUNDARY.split(body))
     cased = " ".join(sentence for sentence in sentences if sentence)
     return cased if re.search(r"[.!?][\"')\]]*$", cased) else cased + "."

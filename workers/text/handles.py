@@ -6,7 +6,7 @@ import re
 
 from workers.text.tokens import HANDLE
 
-PLACEHOLDERS = frozenset({"anonymous", "user", "username"})
+PLACEHOLDER_HANDLES = frozenset({"anonymous", "user", "username"})
 """Handles that published data sets put in the place of people."""
 
 _VIA = re.compile(
@@ -23,5 +23,5 @@ _SOMEONES = re.compile(r"\bsomeone(?:[\s,&]+(?:and\s+)?someone\b)+")
 def spell_out_handles(body: str) -> str:
     """Remove the handles that close a tweet; one inside a sentence leaves its name, or `someone` where a data set hid it."""
     body = _CLOSING_HANDLES.sub(lambda match: match.group(1) or "", _VIA.sub("", body))
-    named = HANDLE.sub(lambda match: "someone" if match.group()[1:].lower() in PLACEHOLDERS else match.group()[1:], body)
+    named = HANDLE.sub(lambda match: "someone" if match.group()[1:].lower() in PLACEHOLDER_HANDLES else match.group()[1:], body)
     return _SOMEONES.sub("someone", named).strip()

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from workers.text.stable_patterns import LINK, RETWEET
+from workers.text.stable_patterns import STABLE_LINK, STABLE_RETWEET
 from workers.text.tokens import EMOJI, HANDLE
 
 LONGEST_SUMMARY = 15  # words, as the output constraints say
@@ -24,7 +24,7 @@ def normalise(text: str) -> str:
     A text with nothing else in it stands for itself.
     """
     bare = unicodedata.normalize("NFKC", html.unescape(text))
-    for pattern in (LINK, RETWEET, HANDLE):
+    for pattern in (STABLE_LINK, STABLE_RETWEET, HANDLE):
         bare = pattern.sub(" ", bare)
     bare = bare.replace("'", "").replace("’", "").casefold()
     return NOT_WORDS.sub(" ", bare).strip() or text.strip()

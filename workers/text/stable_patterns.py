@@ -9,6 +9,6 @@ from __future__ import annotations
 
 import re
 
-LINK = re.compile(r"(?:https?://|www\.)\S+|\b(?:bit\.ly|t\.co|tinyurl\.com|ow\.ly|goo\.gl)/\S+", re.IGNORECASE)
-RETWEET = re.compile(r"\b(?:RT|MT)\b[:\s]*@\w+:?|\bvia\s+@\w+", re.IGNORECASE)
-EMOTICON = re.compile(r"(?<![\w:])(?:[:;=]['\-o^]?[)(\]\[DPpOo3*/\\|]|<3|\^[_.]?\^|-_+-|[xX]D|[:;=]'[()])(?!\w)")
+STABLE_LINK = re.compile(r"(?:https?://|www\.)\S+|\b(?:bit\.ly|t\.co|tinyurl\.com|ow\.ly|goo\.gl)/\S+", re.IGNORECASE)
+STABLE_RETWEET = re.compile(r"\b(?:RT|MT)\b[:\s]*@\w+:?|\bvia\s+@\w+", re.IGNORECASE)
+STABLE_EMOTICON = re.compile(r"(?<![\w:])(?:[:;=]['\-o^]?[)(\]\[DPpOo3*/\\|]|<3|\^[_.]?\^|-_+-|[xX]D|[:;=]'[()])(?!\w)")

@@ -11,7 +11,7 @@ from producers.render.examples import dropped_sentence, flagged_sentence
 from producers.render.output import DATA, AsJson, emit, example, styled
 from producers.submitting import Encoding, Wait
 from schemas.forms import Form
-from schemas.numbers import LARGEST
+from schemas.numbers import LARGEST_BIGINT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,14 +48,16 @@ def import_(
         str, typer.Option(metavar="summary|clean", help="What the answers are: summaries, or the whole message in standard English.")
     ] = "summary",
     test_size: Annotated[
-        int, typer.Option(min=0, max=LARGEST, help="Hold N rows back for the test; only right where a person wrote the answers.")
+        int, typer.Option(min=0, max=LARGEST_BIGINT, help="Hold N rows back for the test; only right where a person wrote the answers.")
     ] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST, help="At most N rows, drawn by the seed.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_BIGINT, help="At most N rows, drawn by the seed.", show_default=False)
+    ] = None,
     strip_instruction: Annotated[
         bool, typer.Option("--strip-instruction", help="Take off what every prompt begins with and ends in, such as an instruction.")
     ] = False,
     licence: Annotated[str | None, typer.Option(help="Under which the rows came; `why` shows it.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Draws the test and the limit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_BIGINT, help="Draws the test and the limit.")] = 0,
     encoding: Encoding = None,
     wait: Wait = True,
     as_json: AsJson = False,

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, text
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, said
 from tests.support.tiny_model import build_tiny_model
-from workers.catalog.summaries import COLUMNS
+from workers.catalog.summaries import EXPORT_COLUMNS
 from workers.inference import engines
 
 AWKWARD = 'The bus, "number 4", was late\nagain\tand I missed my train!'
@@ -113,7 +113,7 @@ class TestSummaries:
         rows = lines_of(said(capsys, "summaries"))
 
         assert [row["tweet"] for row in rows] == ["0", "1", "2", "3", "4", "awkward"]
-        assert all(tuple(row) == COLUMNS for row in rows)
+        assert all(tuple(row) == EXPORT_COLUMNS for row in rows)
         awkward = rows[-1]
         assert awkward["text"] == AWKWARD
         assert awkward["model"] == "tiny"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.utils.json import loads
 
-from workers.jobs.messages import LONGEST, InvalidMessage, envelope, rebuild, rebuild_command
+from workers.jobs.messages import LONGEST_MESSAGE, InvalidMessage, envelope, rebuild, rebuild_command
 
 JOB = "0b2f5a52-7a3e-4a53-9a8f-0b6f3f6f1c11"
 TASKS = {"training.train", "upkeep.ping"}
@@ -88,11 +88,11 @@ def test_whatever_lies_in_a_queue_it_is_read_or_refused(raw: bytes | str):
 @pytest.mark.parametrize(
     "raw",
     [
-        *(b"", b"null", b"[]", b'"x"', b"{}", b"\xff\xfe", b"[" * LONGEST, b"NaN", b"1e999", b"A" * (LONGEST + 1)),
+        *(b"", b"null", b"[]", b'"x"', b"{}", b"\xff\xfe", b"[" * LONGEST_MESSAGE, b"NaN", b"1e999", b"A" * (LONGEST_MESSAGE + 1)),
         *(json.dumps(one(body=body)) for body in (None, 7, "no base64", "e30=", packed([]), packed({"args": [JOB]}))),
         *(json.dumps(one(body=packed([arguments, {}, None]))) for arguments in ([JOB, JOB], [7], [[JOB]], ["not-an-id"], [{"$": 1}], "x")),
         json.dumps(one(body=packed([[JOB], {"more": 1}, None]))),
-        json.dumps(one(body=packed([[JOB], {}, None]) + " " * LONGEST)),
+        json.dumps(one(body=packed([[JOB], {}, None]) + " " * LONGEST_MESSAGE)),
         json.dumps(one(headers={"task": "celery.chord_unlock"})),
         json.dumps(one(headers={"task": "os.system"})),
         json.dumps(one(headers={"task": ["training.train"]})),

@@ -15,7 +15,8 @@ from workers.noise.fitting import profile
 from workers.noise.fitting.dictionary import frequencies
 from workers.noise.fitting.rates import NoiseRates
 from workers.noise.fitting.slang import SLANG
-from workers.noise.fitting.style_vectors import ARTICLES, COLUMNS, Style
+from workers.noise.fitting.style_vectors import STYLE_COLUMNS, Style
+from workers.noise.fitting.word_lists import ARTICLES
 from workers.noise.operations.fitted_style import Fitted
 
 TWEETS = (
@@ -101,7 +102,7 @@ BESIDE: dict[str, tuple[dict[str, object], Callable[[str, str], bool]]] = {
 
 
 def imitated(noise: Fitted, sentence: str, asked: dict[str, object], seed: int):
-    return noise.imitate(sentence, Style(**{**dict(zip(COLUMNS, QUIET.row(), strict=True)), **asked}), random.Random(seed))
+    return noise.imitate(sentence, Style(**{**dict(zip(STYLE_COLUMNS, QUIET.row(), strict=True)), **asked}), random.Random(seed))
 
 
 @pytest.mark.parametrize(("asked", "allowed"), BESIDE.values(), ids=BESIDE)

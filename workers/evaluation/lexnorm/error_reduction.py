@@ -18,7 +18,7 @@ from workers.evaluation.bootstrap import Figure, ratio
 from workers.evaluation.lexnorm.word_alignment import Span, Word, spans, words
 from workers.files import sha256
 
-FOLDS = 10
+DICTIONARY_FOLDS = 10
 
 Dictionary = Mapping[str, Span]
 """What to write for a word; a word that is not there is left as it is."""
@@ -138,4 +138,4 @@ def _best(tally: Mapping[str, Counter[Span]]) -> Dictionary:
 
 
 def _fold(row: Gold, seed: int) -> int:
-    return int(sha256(f"{seed} {' '.join(_texts(row.words))}")[:16], 16) % FOLDS
+    return int(sha256(f"{seed} {' '.join(_texts(row.words))}")[:16], 16) % DICTIONARY_FOLDS

@@ -27,7 +27,7 @@ from workers.evaluation.systems import write_tuned
 from workers.inference.engines import get_engine
 from workers.jobs.context import JobContext, Outcome
 
-SYSTEMS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
+CLEANERS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def evaluate(context: JobContext, spec: EvaluationSpec, model: Model) -> Outcome
     context.check()
     result = report(rows, outputs, learnt_from, pairs, spec)
     result |= {"guard": cost.as_dict(), "model": model.name, "references": spec.references}
-    return Outcome(result=result, writes=lambda connection: store(connection, context, model.id, spec.references or "", result, SYSTEMS))
+    return Outcome(result=result, writes=lambda connection: store(connection, context, model.id, spec.references or "", result, CLEANERS))
 
 
 def report(
@@ -100,10 +100,10 @@ def report(
     scored["dictionary"] = counts_of_dictionaries(gold, [most_frequent(_gold(pairs))] * len(gold))
     scored["rules"] = counts(gold, [baselines.rules(row.messy) for row in rows])
     scored["as_is"] = counts(gold, [row.messy for row in rows])
-    table: dict[str, Any] = {system: {"err": scored[system].err(spec.resamples, spec.seed).as_dict()} for system in SYSTEMS}
+    table: dict[str, Any] = {system: {"err": scored[system].err(spec.resamples, spec.seed).as_dict()} for system in CLEANERS}
     table["margins"] = {
         system: {"err": scored["tuned"].err_above(scored[system], spec.resamples, spec.seed).as_dict()}
-        for system in SYSTEMS
+        for system in CLEANERS
         if system != "tuned"
     }
     table["words"] = {"scored": sum(word.scored for row in gold for word in row.words), "needing": sum(row.needing for row in gold)}

@@ -20,7 +20,7 @@ from workers.ingest.readers import zip_archives
 from workers.ingest.readers.errors import DamagedError, SourceError
 
 STDIN = "-"
-DEEPEST = 3  # archives within archives
+DEEPEST_ARCHIVE = 3  # archives within archives
 HEAD = 1024  # bytes that are looked at
 PARQUET = b"PAR1"
 _LONGEST_MAGIC = 16
@@ -92,14 +92,14 @@ def _opened_file(path: Path) -> BinaryIO:
 
 def _unpacked(stream: BinaryIO, stack: ExitStack) -> BinaryIO:
     """Return what is in the archives around it, if there are any."""
-    for _ in range(DEEPEST):
+    for _ in range(DEEPEST_ARCHIVE):
         head, stream = peeked(stream)
         inner = _inside(head, stream, stack)
         if inner is None:
             _refuse_foreign(head)
             return stream
         stream = inner
-    raise SourceError(f"there are more than {DEEPEST} archives around the data: unpack it")
+    raise SourceError(f"there are more than {DEEPEST_ARCHIVE} archives around the data: unpack it")
 
 
 def _inside(head: bytes, stream: BinaryIO, stack: ExitStack) -> BinaryIO | None:

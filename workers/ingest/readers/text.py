@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, cast
 
+from schemas.numbers import LONGEST_POST
 from workers.ingest.readers.errors import DamagedError, RowError, SourceError
 
 LONGEST_PIECE = 2**18  # characters: a longer line comes in pieces of this length
 LONGEST_LINE = 16 * 2**20  # characters: a page of 100 tweets with its includes is below one MiB
-LONGEST_TEXT = 25_000  # characters, as for tweets
 
 UTF8 = "utf-8"
 Piece = tuple[int, str]
@@ -168,8 +168,8 @@ def check_text(field: str, value: str) -> None:
     Raises:
         RowError: it is too long, or holds a NUL or half a character.
     """
-    if len(value) > LONGEST_TEXT:
-        raise RowError(field, f"the text has {len(value)} characters, more than {LONGEST_TEXT}")
+    if len(value) > LONGEST_POST:
+        raise RowError(field, f"the text has {len(value)} characters, more than {LONGEST_POST}")
     check_characters(field, value)
 
 

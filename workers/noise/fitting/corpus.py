@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 # Rates settle long before: a sample keeps a corpus of millions cheap.
-LARGEST = 50_000
+SAMPLE_SIZE = 50_000
 # Fewer tweets without a pair than this, and the pairs' own are read too: counts of 50 tweets say little.
 FEWEST_APART = 500
 
@@ -19,7 +19,7 @@ ORDER BY md5(:seed || tweet.id) LIMIT :limit
 
 
 def tweets(connection: Connection, *, source: str | None, apart: list[str] | None, seed: int) -> list[str]:
-    """Return the texts of at most `LARGEST` tweets, drawn by the seed.
+    """Return the texts of at most `SAMPLE_SIZE` tweets, drawn by the seed.
 
     Args:
         connection: an open one.
@@ -27,7 +27,7 @@ def tweets(connection: Connection, *, source: str | None, apart: list[str] | Non
         apart: ids of tweets that are left out, with every other of the same text.
         seed: decides which, and their order.
     """
-    values = {"source": source, "apart": apart, "seed": str(seed), "limit": LARGEST}
+    values = {"source": source, "apart": apart, "seed": str(seed), "limit": SAMPLE_SIZE}
     return [str(tweet) for tweet in connection.execute(text(_TWEETS), values).scalars()]
 
 

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from workers.errors import UserError
 from workers.files import sha256
 from workers.noise.fitting.keyboards import KEYBOARDS
-from workers.noise.fitting.rates import FILLER, WORD, NoiseRates, measure
-from workers.noise.fitting.style_vectors import COLUMNS, Style, style_of
+from workers.noise.fitting.rates import FILLER, RATED_WORD, NoiseRates, measure
+from workers.noise.fitting.style_vectors import STYLE_COLUMNS, Style, style_of
 from workers.noise.fitting.typos import Diagnosis
 from workers.noise.fitting.word_lists import COMMON_EMOJI, EMOTICONS, FILLERS, words
 from workers.text.tokens import EMOJI, EMOTICON, HANDLE, HASHTAG, LINK
@@ -105,9 +105,9 @@ class Styles(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Styles:
-        if self.columns != COLUMNS:
+        if self.columns != STYLE_COLUMNS:
             raise ValueError("these columns are not those of this version: fit again")
-        if any(len(row) != len(COLUMNS) for row in self.rows):
+        if any(len(row) != len(STYLE_COLUMNS) for row in self.rows):
             raise ValueError("a row has not one value for each column")
         if any(isinstance(value, str) and not re.fullmatch(r"[AHLREJFV]*|[.!?m]", value) for row in self.rows for value in row):
             raise ValueError("a row holds something else than counts and the letters of kinds")
@@ -196,7 +196,7 @@ def fit(texts: Sequence[str], frequencies: dict[str, int], seed: int = 0) -> Noi
         commas=round(sum(style.commas for style in careful) / spoken, 5),
         articles=round(sum(style.articles for style in careful) / spoken, 5),
         # Sorted, so that no row can be told to be the tweet of some place in the corpus.
-        styles=Styles(columns=COLUMNS, rows=tuple(sorted((tuple(style.row()) for style in kept), key=str))),
+        styles=Styles(columns=STYLE_COLUMNS, rows=tuple(sorted((tuple(style.row()) for style in kept), key=str))),
     )
 
 
@@ -237,7 +237,7 @@ def _keyboards(texts: Sequence[str], diagnosis: Diagnosis) -> dict[str, float]:
     missed = [
         found[1]
         for text in texts
-        for word in WORD.findall(LINK.sub(" ", HANDLE.sub(" ", text)))
+        for word in RATED_WORD.findall(LINK.sub(" ", HANDLE.sub(" ", text)))
         if word.islower() and (found := diagnosis.of(word)) and found[0] == "key missed"
     ]
     return {layout: round(sum(layout in layouts for layouts in missed) / max(1, len(missed)), 4) for layout in KEYBOARDS}

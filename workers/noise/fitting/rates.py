@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workers.noise.fitting.slang import AMBIGUOUS, DEFAULT_SHARE, SLANG
 from workers.noise.fitting.word_lists import words
-from workers.text.stable_patterns import EMOTICON, LINK, RETWEET
+from workers.text.stable_patterns import STABLE_EMOTICON, STABLE_LINK, STABLE_RETWEET
 from workers.text.tokens import EMOJI, HANDLE, HASHTAG
 
 LEADING_HANDLES = re.compile(r"^(?:\.?@\w+[:,]?\s*)+")
@@ -24,7 +24,7 @@ FILLER = re.compile(r"\b(?:lol+|lmf?ao+|rofl|(?:ha){2,}h?|(?:he){2,}|smh|ugh+|om
 ELONGATED = re.compile(r"\b(?!www)[^\W\d_]*([^\W\d_])\1\1[^\W\d_]*")
 REPEATED_PUNCTUATION = re.compile(r"[!?]{2,}|\.{2,}|…")
 FINAL_PUNCTUATION = re.compile(r"[.!?…][\"')\]”’]*$")
-WORD = re.compile(r"[^\W_]+(?:['’/][^\W_]*)*|[&$]+")
+RATED_WORD = re.compile(r"[^\W_]+(?:['’/][^\W_]*)*|[&$]+")
 CONTRACTIONS = frozenset(
     words(
         "i'm i've don't can't won't didn't doesn't isn't wasn't aren't couldn't wouldn't shouldn't haven't hasn't weren't ain't "
@@ -135,22 +135,22 @@ def _count_marks(text: str, counts: _Counts) -> None:
     leading = LEADING_HANDLES.match(text)
     counts.of["leading_handle"] += bool(leading)
     counts.of["further_handle"] += leading is not None and leading.group().count("@") > 1
-    trailing = TRAILING_HASHTAGS.search(LINK.sub("", text))
+    trailing = TRAILING_HASHTAGS.search(STABLE_LINK.sub("", text))
     counts.of["hashtag_trailing"] += bool(trailing)
     inside = len(HASHTAG.findall(text)) - (trailing.group().count("#") if trailing else 0)
     counts.of["hashtag_inline"] += inside > 0
-    for name, pattern in {"retweet": RETWEET, "link": LINK, "emoji": EMOJI, "filler": FILLER}.items():
+    for name, pattern in {"retweet": STABLE_RETWEET, "link": STABLE_LINK, "emoji": EMOJI, "filler": FILLER}.items():
         counts.of[name] += bool(pattern.search(text))
-    counts.of["emoticon"] += bool(EMOTICON.search(LINK.sub("", text)))
+    counts.of["emoticon"] += bool(STABLE_EMOTICON.search(STABLE_LINK.sub("", text)))
     for handle in HANDLE.findall(text):
         counts.handles.add(handle)
-    for link in LINK.findall(text):
+    for link in STABLE_LINK.findall(text):
         counts.links.add(link)
 
 
 def _bare(text: str) -> str:
     """The text without handles at its head, links, emoji, emoticons, retweet marks and hashtags at its end."""
-    for pattern in (LINK, RETWEET, EMOJI, EMOTICON):
+    for pattern in (STABLE_LINK, STABLE_RETWEET, EMOJI, STABLE_EMOTICON):
         text = pattern.sub(" ", text)
     return TRAILING_HASHTAGS.sub("", LEADING_HANDLES.sub("", text.strip())).strip()
 
@@ -168,14 +168,14 @@ def _count_casing(bare: str, counts: _Counts) -> None:
         return
     counts.of["mixed"] += 1
     counts.of["lowercase_start"] += next(character for character in text if character.isalpha()).islower()
-    for word in WORD.findall(text):
+    for word in RATED_WORD.findall(text):
         if len(word) >= 4 and word.isalpha():
             counts.of["long_words"] += 1
             counts.of["caps_word"] += word.isupper()
 
 
 def _count_words(bare: str, counts: _Counts) -> None:
-    words = WORD.findall(bare.replace("’", "'"))
+    words = RATED_WORD.findall(bare.replace("’", "'"))
     lowered = [word.lower() for word in words]
     counts.of["words"] += len(words)
     counts.of["elongated_word"] += len(ELONGATED.findall(bare))
@@ -238,7 +238,7 @@ def _rates(counts: _Counts) -> NoiseRates:
     )
 
 
-DOUBT = 5  # occurrences that the default share counts for, so that a phrase seen once decides little
+PRIOR_OCCURRENCES = 5  # occurrences that the default share counts for, so that a phrase seen once decides little
 OWNERS = Counter(form for forms in SLANG.values() for form in forms)
 
 
@@ -246,5 +246,5 @@ def _spellings(phrase: str, forms: tuple[str, ...], seen: Counter[str]) -> dict[
     """Shares of the spellings of one phrase; a spelling that several phrases have is divided among them."""
     times = {form: seen[form.lower()] / OWNERS[form] for form in forms if form not in AMBIGUOUS}
     total = seen[phrase.lower()] + sum(times.values())
-    shares = {form: round((count + DOUBT * DEFAULT_SHARE) / (total + DOUBT), 5) for form, count in times.items()}
+    shares = {form: round((count + PRIOR_OCCURRENCES * DEFAULT_SHARE) / (total + PRIOR_OCCURRENCES), 5) for form, count in times.items()}
     return {form: shares.get(form, DEFAULT_SHARE) for form in forms}

@@ -15,7 +15,7 @@ from workers.noise.fitting import rates
 from workers.noise.fitting.rates import BARE_CONTRACTIONS, CONTRACTIONS, opens_progressive
 from workers.noise.fitting.slang import AMBIGUOUS, SLANG
 from workers.noise.fitting.typos import COMPOUNDS, Diagnosis
-from workers.noise.fitting.word_lists import words
+from workers.noise.fitting.word_lists import ARTICLES, words
 from workers.text import tokens
 
 # One letter for each kind of token that is no word.
@@ -42,7 +42,6 @@ SUBJECTLESS = frozenset(
         "could would must will can sorry glad happy sad excited bored tired sick off back home still not never"
     )
 )
-ARTICLES = frozenset(words("a an the"))
 _FIRST = frozenset(words("i i'm im i've ive i'll i'd"))
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _END = re.compile(r"([.!?…]+)[\"')\]”’]*$")
@@ -119,7 +118,7 @@ class Style:
         return list(astuple(self))
 
 
-COLUMNS = tuple(field.name for field in fields(Style))
+STYLE_COLUMNS = tuple(field.name for field in fields(Style))
 
 
 def kind_of(token: str) -> str | None:

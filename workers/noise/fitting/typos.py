@@ -11,9 +11,8 @@ from functools import lru_cache
 
 from workers.noise.fitting.keyboards import KEYBOARDS
 from workers.noise.fitting.slang import SLANG
-from workers.noise.fitting.word_lists import words
+from workers.noise.fitting.word_lists import VOWELS, words
 
-VOWELS = "aeiou"
 COMMON = 5_000
 """Times a word must have been seen to be what somebody meant: a rarer one explains too much by chance."""
 TYPOS = ("letter dropped", "letter doubled", "letters swapped", "key missed", "vowels dropped", "words merged")

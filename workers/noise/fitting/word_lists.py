@@ -8,6 +8,8 @@ def words(listing: str) -> tuple[str, ...]:
     return tuple(listing.split())
 
 
+VOWELS = "aeiou"
+ARTICLES = frozenset(words("a an the"))
 NEGATIONS = frozenset(words("no not never cannot none nobody nothing nowhere neither nor without nope"))
 NUMBER_WORDS = frozenset(
     words(

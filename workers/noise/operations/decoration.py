@@ -8,7 +8,7 @@ from workers.noise.fitting.word_lists import COMMON_EMOJI, EMOTICONS, FILLERS_AF
 from workers.noise.operations.draft import Draft, Word
 
 SHORTENERS = ("http://t.co/", "https://t.co/", "http://bit.ly/")
-PRONOUNS = frozenset(("I", "I'm", "I'll", "I've", "I'd", "Im", "Ill", "Ive"))
+FORMS_OF_I = frozenset(("I", "I'm", "I'll", "I've", "I'd", "Im", "Ill", "Ive"))
 SLUG = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -56,7 +56,7 @@ def change_case(draft: Draft) -> None:
 
 def pronouns(draft: Draft) -> list[Word]:
     """The words that say I."""
-    return [word for word in draft.words if word.core in PRONOUNS]
+    return [word for word in draft.words if word.core in FORMS_OF_I]
 
 
 def shoutable(draft: Draft) -> list[Word]:

@@ -10,7 +10,7 @@ from workers.noise.fitting.rates import NoiseRates
 from workers.noise.fitting.word_lists import ABBREVIATIONS, NEGATIONS, NUMBER_WORDS
 
 WORD_PARTS = re.compile(r"(?P<before>[^\w$£€&]*)(?P<core>.*?)(?P<after>[^\w%]*)", re.DOTALL)
-SENTENCE_END = re.compile(r"[.!?…]")
+END_MARK = re.compile(r"[.!?…]")
 MESSINESS = (0.25, 0.5, 1.0, 1.0, 2.25)  # mean 1: some people misspell throughout, most hardly ever
 
 
@@ -48,7 +48,7 @@ class Word:
     @property
     def ends_sentence(self) -> bool:
         """Whether the mark after it closes a sentence rather than an abbreviation."""
-        return bool(SENTENCE_END.search(self.after)) and self.core.lower() not in ABBREVIATIONS
+        return bool(END_MARK.search(self.after)) and self.core.lower() not in ABBREVIATIONS
 
     @property
     def spellable(self) -> bool:

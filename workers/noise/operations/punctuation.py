@@ -5,15 +5,15 @@ from __future__ import annotations
 from workers.noise.fitting.profile import NoiseProfile
 from workers.noise.fitting.style_vectors import Style
 from workers.noise.fitting.word_lists import STOPWORDS, words
-from workers.noise.operations.decoration import PRONOUNS
+from workers.noise.operations.decoration import FORMS_OF_I
 from workers.noise.operations.draft import Draft, Word
-from workers.noise.operations.wording import DOUBT, some
+from workers.noise.operations.wording import PRIOR_WORDS, some
 
 SMALL = STOPWORDS | frozenset(
     words("a an the it its it's he he's she she's we we're you you're they my his her our and but so no not yes if in at on to of")
 )
 DOTS = ("...", "...", "..", "....")
-CLOSING = ("", ".", "!", "?")
+PLAIN_ENDS = ("", ".", "!", "?")
 
 
 def close(draft: Draft, style: Style, _: NoiseProfile) -> None:
@@ -21,7 +21,7 @@ def close(draft: Draft, style: Style, _: NoiseProfile) -> None:
     if not draft.words:
         return
     last = draft.words[-1]
-    if last.after not in CLOSING or (last.after == "?" and style.end != "?" and style.questions == 0):
+    if last.after not in PLAIN_ENDS or (last.after == "?" and style.end != "?" and style.questions == 0):
         return
     mark = "?!" if style.end == "m" else style.end
     wanted = (mark * max(1, style.end_length))[: max(style.end_length, len(mark))]
@@ -68,14 +68,14 @@ def _carry_on(draft: Draft, word: Word) -> None:
     if word.after.startswith("."):
         return
     following.opens = False
-    if following.core.lower() in SMALL and following.core not in PRONOUNS:
+    if following.core.lower() in SMALL and following.core not in FORMS_OF_I:
         following.core = following.core.lower()
 
 
 def drop_commas(draft: Draft, style: Style, profile: NoiseProfile) -> None:
     """Commas, where the tweet had fewer of them than careful writers have."""
     expected = profile.commas * style.words
-    kept = min(1.0, (style.commas + DOUBT / 4) / (expected + DOUBT / 4)) if expected else 1.0
+    kept = min(1.0, (style.commas + PRIOR_WORDS / 4) / (expected + PRIOR_WORDS / 4)) if expected else 1.0
     for word in draft.words[:-1]:
         if word.after == "," and draft.rng.random() > kept:
             word.after = ""

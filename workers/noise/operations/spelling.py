@@ -9,10 +9,9 @@ from functools import partial
 
 from workers.noise.fitting.keyboards import KEYBOARDS
 from workers.noise.fitting.slang import SLANG
-from workers.noise.fitting.word_lists import EXPRESSIVE
+from workers.noise.fitting.word_lists import EXPRESSIVE, VOWELS
 from workers.noise.operations.draft import Draft, Word
 
-VOWELS = "aeiou"
 EXPRESSIVE_FACTOR = 8.0  # expressive words are about one in eight, and most lengthened words are among them
 
 
@@ -24,7 +23,7 @@ def _by_first_word() -> dict[str, list[tuple[str, list[str]]]]:
     return dict(phrases)
 
 
-PHRASES = _by_first_word()
+PHRASES_BY_FIRST_WORD = _by_first_word()
 
 
 def drop_subject(draft: Draft) -> None:
@@ -48,7 +47,7 @@ def use_slang(draft: Draft) -> None:
     """`going to` -> `gonna`, `you` -> `u`, each spelling as often as it was measured."""
     place = 0
     while place < len(draft.words):
-        for phrase, lowered in PHRASES.get(draft.words[place].core.lower(), []):
+        for phrase, lowered in PHRASES_BY_FIRST_WORD.get(draft.words[place].core.lower(), []):
             found = draft.words[place : place + len(lowered)]
             if not is_phrase(found, lowered):
                 continue

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from workers.noise.fitting.profile import NoiseProfile
 from workers.noise.fitting.slang import AMBIGUOUS
-from workers.noise.fitting.style_vectors import ARTICLES, CURT, SUBJECTLESS, Style
+from workers.noise.fitting.style_vectors import CURT, SUBJECTLESS, Style
 from workers.noise.fitting.typos import COMPOUNDS
-from workers.noise.fitting.word_lists import EXPRESSIVE, words
+from workers.noise.fitting.word_lists import ARTICLES, EXPRESSIVE, words
 from workers.noise.operations import spelling
 from workers.noise.operations.draft import Draft, Word, is_negation
 
@@ -20,7 +20,7 @@ MERGEABLE = frozenset(
 )
 TOO_LONG = 25  # characters above the limit that can be saved without ruin
 USUAL = 0.02  # of a phrase's occurrences: more than a spelling gets that was never seen
-DOUBT = 2.0  # words that the corpus counts for beside the one tweet
+PRIOR_WORDS = 2.0  # words that the corpus counts for beside the one tweet
 
 
 def drop_subject(draft: Draft, style: Style, _: NoiseProfile) -> None:
@@ -56,7 +56,7 @@ def _subject(words: list[Word]) -> int:
 def drop_articles(draft: Draft, style: Style, profile: NoiseProfile) -> None:
     """`the`, `a` and `an` where the tweet had fewer of them than careful writers have."""
     expected = profile.articles * style.words
-    kept = min(1.0, (style.articles + DOUBT) / (expected + DOUBT)) if expected else 1.0
+    kept = min(1.0, (style.articles + PRIOR_WORDS) / (expected + PRIOR_WORDS)) if expected else 1.0
     hosts = [word for word in draft.words[:-1] if word.core.lower() in ARTICLES and not word.before and not word.after]
     for word in hosts:
         if draft.rng.random() > kept:
@@ -141,7 +141,7 @@ def _respellable(draft: Draft, profile: NoiseProfile, curt: bool) -> list[tuple[
     """Every place, its number of words, a spelling and how usual that is."""
     found = []
     for place, word in enumerate(draft.words):
-        for phrase, lowered in spelling.PHRASES.get(word.core.lower(), []):
+        for phrase, lowered in spelling.PHRASES_BY_FIRST_WORD.get(word.core.lower(), []):
             if spelling.is_phrase(draft.words[place : place + len(lowered)], lowered):
                 shares = profile.rates.slang.get(phrase, {})
                 found += [

@@ -13,13 +13,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from workers.noise.fitting.word_lists import words
+from workers.noise.fitting.word_lists import ARTICLES, words
 from workers.text.tokens import EMOJI, EMOTICON, HANDLE, HASHTAG, LINK
 
 Frequencies = Mapping[str, int]
 """How often each standard word was seen in a large body of English; what is not in it counts as unknown."""
 
-ARTICLES = frozenset(words("a an the"))
 PRONOUNS = frozenset(words("i me my mine you your yours he him his she her it its we us our they them their this that these those"))
 VERBS = frozenset(words("am is are was were be been being have has had do does did will would can could should may might must"))
 JOINTS = frozenset(words("and or but so because if when while as than to of in on at for with from by about into over after before up out"))

@@ -192,7 +192,7 @@ NUMBERS = {
 AMBIGUOUS_NUMBERS = _words("one first second once half")
 """They also mean no number: `someone, at first, a second, once, half asleep`. In an output alone they are no new number."""
 
-FILLER = _words("lol lols lolz lmao lmfao rofl roflmao lmaoo haha hahaha hehe hehehe smh xoxo xd tehe teehee hahah hahahah muahaha")
+LAUGHTER = _words("lol lols lolz lmao lmfao rofl roflmao lmaoo haha hahaha hehe hehehe smh xoxo xd tehe teehee hahah hahahah muahaha")
 
 DOUBLED = _words(
     "good too see all well been will still feel need week look keep school food free off sleep tell room call book soon full miss",

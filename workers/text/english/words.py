@@ -13,7 +13,7 @@ from workers.text.english.lexicon import DOUBLED, FUNCTION, IRREGULAR, OPENERS, 
 from workers.text.tokens import HANDLE, HASHTAG, LINK, plain, split_hashtag
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+SENTENCE_BOUNDARY = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 
 _LETTERS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _ACRONYM = re.compile(r"\b(?:[A-Za-z]\.){2,}")
@@ -87,7 +87,7 @@ def foreign_names(tweet: str, output: str) -> list[str]:
     """The capitalised words of `output` that `tweet` lacks; at the start of a sentence any form of a word of the tweet will do."""
     known = vocabulary(tweet)
     names = []
-    for sentence in SENTENCE_END.split(_spoken(output)):
+    for sentence in SENTENCE_BOUNDARY.split(_spoken(output)):
         words = WORD.findall(sentence)
         for place, word in enumerate(words):
             if not word[0].isupper() or _is_function(word) or word.lower() in numerals.WORDS or (place == 0 and word.lower() in OPENERS):

@@ -37,7 +37,7 @@ from workers.training.protocol.progress import PROGRESS_FILE, Event, ProgressRea
 
 LOG_FILE = "ranks.log"
 LOG_TAIL_LINES = 40
-POLL_SECONDS = 0.2
+FOLLOW_SECONDS = 0.2
 STOP_POLL_SECONDS = 0.5
 CHECKPOINT_GRACE = 60.0  # seconds that ranks which were asked to leave get for the step under way and their checkpoint
 END_LIMIT_SECONDS = 15.0
@@ -178,7 +178,7 @@ class _Follower:
             if time.monotonic() - asked >= STOP_POLL_SECONDS:
                 asked = time.monotonic()
                 self._ask()
-            time.sleep(POLL_SECONDS)
+            time.sleep(FOLLOW_SECONDS)
         self._pass_on()
         if self._leave_by is not None and self._supervisor.returncode != 0:
             raise TrainingStopped("drain")
