@@ -14,7 +14,7 @@ from pathlib import Path
 from deploy.environment import CODE, python
 from deploy.local.home import Home
 from workers.errors import SettingsError, TweetmillError
-from workers.permissions import discard, write_private
+from workers.file_permissions import discard, write_private
 from workers.settings import Settings, get_settings
 from workers.settings_sources import read_password
 

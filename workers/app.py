@@ -23,7 +23,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from schemas.payloads import Queue
 from workers import logs
 from workers.errors import SettingsError, report_uncaught
-from workers.permissions import UMASK
+from workers.file_permissions import UMASK
 from workers.redaction import redact
 from workers.settings import Settings, get_settings
 

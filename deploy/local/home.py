@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from workers.errors import SettingsError
+from workers.file_permissions import FILE, FOLDER, close_to_others, make_private, write_private
 from workers.files import sha256
-from workers.permissions import FILE, FOLDER, close_to_others, make_private, write_private
 from workers.settings import STACK_FILE
 
 # The kernel's limit on the path of a Unix socket, the longest of ours taken off.

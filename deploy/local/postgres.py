@@ -21,8 +21,8 @@ from deploy.local import postgres_user as users
 from deploy.local.postgres_programs import programs
 from deploy.local.processes import spawn
 from workers.errors import SettingsError, Unavailable
+from workers.file_permissions import FILE, make_private
 from workers.files import atomic_folder, atomic_write
-from workers.permissions import FILE, make_private
 
 USER = DATABASE = "tweetmill"
 SOCKET_FILE = ".s.PGSQL.5432"

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from workers.permissions import UMASK, discard, write_private
+from workers.file_permissions import UMASK, discard, write_private
 from workers.processes import Identity, die_with_parent, identify, is_alive
 
 _HEALTHY_AFTER = 60.0

@@ -24,7 +24,7 @@ from deploy.local.home import Home
 from deploy.local.processes import find, note, spawn
 from deploy.local.processes import stop as stop_processes
 from workers.errors import SettingsError, Unavailable
-from workers.permissions import discard
+from workers.file_permissions import discard
 
 _PATIENCE = 20.0
 _RECOVERY = 90.0  # after a crash Postgres reads again what it had not written yet

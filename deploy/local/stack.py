@@ -38,7 +38,7 @@ from deploy.local.supervisor import (
 )
 from deploy.migrate import migrate
 from workers.errors import Unavailable
-from workers.permissions import UMASK
+from workers.file_permissions import UMASK
 from workers.settings import Settings, get_settings
 
 _UP_PATIENCE = 90.0

@@ -32,7 +32,7 @@ from deploy.local.steps import Report, Steps, undisturbed
 from deploy.worker import worker_command
 from schemas.payloads import Queue
 from workers.errors import Unavailable, report_uncaught
-from workers.permissions import UMASK, discard
+from workers.file_permissions import UMASK, discard
 from workers.settings import Settings, get_settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from workers import destinations
 from workers.errors import TweetmillError
+from workers.file_permissions import make_private
 from workers.files import sha256_of_file
-from workers.permissions import make_private
 
 
 class FetchFailed(TweetmillError):

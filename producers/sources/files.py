@@ -13,8 +13,8 @@ from producers.sources.objects import lines_of
 from workers.ingest.file_cursor import FileCursor
 from workers.ingest.readers import rows
 from workers.ingest.readers.containers import STDIN, check_readable
+from workers.ingest.readers.csv_tables import column_of
 from workers.ingest.readers.row import Row
-from workers.ingest.readers.tables import column_of
 
 UNKNOWN = (
     "it holds no tweets in a form that is known: give JSON Lines with `id` and `text`, X API pages, or CSV whose first line names a column "

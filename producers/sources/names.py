@@ -14,8 +14,8 @@ from functools import lru_cache
 from producers.sources import dates
 from producers.sources.lines import Fields, RefusalError, SourceError
 from schemas.paths import LONGEST_NAME, names_in, unwrapped, value_at
+from workers.ingest.readers.csv_tables import column_of, columns_shown
 from workers.ingest.readers.rows import HYDRATE
-from workers.ingest.readers.tables import column_of, columns_shown
 
 # Capitals, spaces, dashes and underscores make no difference: `Tweet ID`, `tweet-id` and `tweetId` are `tweet_id`.
 NAMES: Mapping[str, tuple[str, ...]] = {

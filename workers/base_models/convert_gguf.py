@@ -14,8 +14,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from workers.file_permissions import make_private
 from workers.files import atomic_folder
-from workers.permissions import make_private
 
 
 def convert(source: Path, out: Path) -> bool:

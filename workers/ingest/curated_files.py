@@ -18,11 +18,11 @@ from schemas.records import Pair, Reference, WordReference
 from workers.errors import NotFound, UserError
 from workers.files import sha256_of_file
 from workers.ingest.readers import rows
+from workers.ingest.readers.csv_tables import column_of, columns_shown
 from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.ids import checked_id
 from workers.ingest.readers.row import Row, Unit, key
 from workers.ingest.readers.rows import Reading
-from workers.ingest.readers.tables import column_of, columns_shown
 from workers.ingest.readers.text import check_text, field_name
 from workers.text.spreadsheets import cell_of
 

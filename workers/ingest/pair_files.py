@@ -15,10 +15,10 @@ from workers.errors import UserError
 from workers.files import sha256
 from workers.ingest.curated_files import BadLine, CuratedLine, collection_name
 from workers.ingest.readers import rows
+from workers.ingest.readers.csv_tables import column_of, columns_shown
 from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.row import Row
 from workers.ingest.readers.rows import Reading
-from workers.ingest.readers.tables import column_of, columns_shown
 from workers.ingest.readers.text import check_text, checked_encoding, field_name
 from workers.text.spreadsheets import cell_of
 from workers.text.thoughts import split_thoughts

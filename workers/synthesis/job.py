@@ -11,9 +11,9 @@ from schemas.payloads import Stage
 from schemas.synthesis import NoiseSource, SynthesisSpec
 from workers.database import transaction
 from workers.errors import UserError
+from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome
 from workers.noise.methods import Noising, learn
-from workers.permissions import make_private
 from workers.settings import get_settings
 from workers.synthesis import expectations, inputs, store
 from workers.synthesis.build import gather

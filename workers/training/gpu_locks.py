@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from workers.errors import Unavailable
-from workers.permissions import make_private
+from workers.file_permissions import make_private
 from workers.processes import boot_id, descendants
 
 _POLL_SECONDS = 0.1

@@ -20,8 +20,8 @@ from workers.base_models.files import check, digest
 from workers.catalog import models
 from workers.database import session, session_on
 from workers.errors import LeaseLost, NotFound, UserError
+from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome, Stopped
-from workers.permissions import make_private
 from workers.settings import get_settings
 from workers.text import prompts
 from workers.training.launcher import launch

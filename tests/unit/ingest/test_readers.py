@@ -23,9 +23,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet as pq
 
+from workers.ingest.readers.csv_tables import columns_shown
 from workers.ingest.readers.errors import SourceError
 from workers.ingest.readers.rows import Reading, read
-from workers.ingest.readers.tables import columns_shown
 from workers.ingest.readers.text import LONGEST_PIECE, checked_encoding
 
 if sys.version_info >= (3, 14):
@@ -370,7 +370,7 @@ class TestTables:
         assert [place for place, said in found if isinstance(said, dict)] == ["line 4"]
 
     def test_reading_ahead_in_vain_is_bounded_by_what_is_read(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-        import workers.ingest.readers.tables as tables
+        import workers.ingest.readers.csv_tables as tables
 
         taken = 0
         take = tables._Pushback.take

@@ -8,11 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from workers.ingest.readers import json_documents, parquet, tables, text
+from workers.ingest.readers import csv_tables, json_documents, parquet, text
 from workers.ingest.readers.containers import PARQUET, opened, peeked
+from workers.ingest.readers.csv_tables import CheckHeader
 from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.row import Row
-from workers.ingest.readers.tables import CheckHeader
 
 Kind = Literal["json", "table"]
 KINDS: dict[str, Kind] = {
@@ -64,7 +64,7 @@ def read(path: str | Path, reading: Reading) -> Iterator[Row]:
         if kind == "json":
             yield from json_documents.rows(every, encoding)
         else:
-            yield from tables.rows(text.whole_lines(every), reading.check_header, encoding)
+            yield from csv_tables.rows(text.whole_lines(every), reading.check_header, encoding)
 
 
 def read_lines(path: str | Path) -> Iterator[Row]:
@@ -104,13 +104,13 @@ def _kind_by_name(path: str | Path, line: str, reading: Reading) -> Kind | None:
     named = KINDS.get(ending(path))
     if named is None or json_documents.begins_like_json(line) == (named == "json"):
         return named
-    return "table" if tables.is_header(line, reading.check_header) else "json"
+    return "table" if csv_tables.is_header(line, reading.check_header) else "json"
 
 
 def _kind_of(line: str, reading: Reading) -> Kind:
     if json_documents.begins_like_json(line):
         return "json"
-    if tables.is_header(line, reading.check_header):
+    if csv_tables.is_header(line, reading.check_header):
         return "table"
     if line.lstrip().lower().startswith(_MARKUP):
         raise SourceError("it is XML or HTML, such as a feed or a page: ask its source for JSON or CSV")

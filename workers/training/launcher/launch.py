@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.payloads import TrainingSpec
-from workers.permissions import make_private
+from workers.file_permissions import make_private
 from workers.processes import descendants, kill
 from workers.settings import get_settings
 from workers.training import gpu_locks

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from schemas.payloads import TrainingSpec
 from workers import files
 from workers.errors import TweetmillError, UserError
-from workers.permissions import make_private
+from workers.file_permissions import make_private
 from workers.training.protocol.manifest import MANIFEST_FILE, FileEntry, Manifest
 
 PARTIAL = ".partial"

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.local.home import Home
 from workers.errors import SettingsError
-from workers.permissions import close_to_others, discard, make_private, write_private
+from workers.file_permissions import close_to_others, discard, make_private, write_private
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
