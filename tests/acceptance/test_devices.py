@@ -30,7 +30,7 @@ pytestmark = pytest.mark.spread
 
 HOLDER = """
 import os, pathlib, subprocess, sys, time
-from workers.training.launcher import gpu_locks
+from workers.training import gpu_locks
 folder, history, names, seconds, rank = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), float(sys.argv[4]), sys.argv[5:]
 with gpu_locks.held(names, folder, patience=60, job="a-job") as locks:
     with open(history, "a") as out: out.write(f"in {os.getpid()}\\n")
@@ -40,7 +40,7 @@ with gpu_locks.held(names, folder, patience=60, job="a-job") as locks:
 """
 RANK = """
 import pathlib, sys, time
-from workers.training.launcher import gpu_locks
+from workers.training import gpu_locks
 gpu_locks.join([pathlib.Path(name) for name in sys.argv[2:]])
 pathlib.Path(sys.argv[1]).touch()
 time.sleep(60)

@@ -24,7 +24,7 @@ def test_a_stored_date_that_python_cannot_hold_is_none(clean_database: Engine, z
         for key, at in dates.items():
             connection.execute(text(_INSERT), {"id": key, "at": at})
 
-        found = list(inputs.tweets(connection, ["1", "2", "3"]))
+        found = list(inputs.tweets_with_threads(connection, ["1", "2", "3"]))
 
     assert [each.created_at is None for each in found] == [False, True, False]
     assert (0, 2) in list(threads.links(found, minutes=60))
