@@ -10,7 +10,7 @@ from sqlmodel import Session
 from benchmarks.measure import Comparison, Way, compare
 from benchmarks.servers import empty
 from producers.sources.lines import Line
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from schemas.tables import tweets as tables
 from workers.database import get_engine, transaction
 from workers.files import sha256
@@ -29,9 +29,11 @@ def run(*, quick: bool) -> Comparison:
     )
 
 
-def _tweets(count: int) -> Iterator[Tweet]:
+def _tweets(count: int) -> Iterator[TweetRecord]:
     for number in range(count):
-        yield Tweet(id=str(10**18 + number), text=f"@someone tweet {number} about the late bus, the rain and 3 cats " * 2, source="bench")
+        yield TweetRecord(
+            id=str(10**18 + number), text=f"@someone tweet {number} about the late bus, the rain and 3 cats " * 2, source="bench"
+        )
 
 
 def _empty_table() -> None:
@@ -43,12 +45,12 @@ def _stored() -> int:
         return int(connection.execute(text("SELECT count(*) FROM tweet")).scalar_one())
 
 
-def _by_copy(tweets: Iterable[Tweet]) -> int:
+def _by_copy(tweets: Iterable[TweetRecord]) -> int:
     copy_tweets((Line(number, tweet) for number, tweet in enumerate(tweets, start=1)), origin="bench")
     return _stored()
 
 
-def _by_orm(tweets: Iterable[Tweet]) -> int:
+def _by_orm(tweets: Iterable[TweetRecord]) -> int:
     with Session(get_engine()) as session:
         session.add_all(tables.Tweet(**tweet.model_dump(), text_hash=sha256(tweet.text)) for tweet in tweets)
         session.commit()

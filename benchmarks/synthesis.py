@@ -19,7 +19,7 @@ from sqlalchemy import text
 from benchmarks.measure import CannotRun
 from benchmarks.servers import ROOT, empty
 from schemas.forms import Form
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from schemas.synthesis import SynthesisSpec
 from workers import database
 from workers.database import transaction
@@ -158,7 +158,7 @@ def _ingest(rng: random.Random, words: list[str]) -> None:
     from producers.sources.lines import Line
     from workers.ingest.tweets import copy_tweets
 
-    tweets = (Tweet(id=str(number), text=_mess(rng, _sentence(rng, words)), source="bench") for number in range(TWEETS))
+    tweets = (TweetRecord(id=str(number), text=_mess(rng, _sentence(rng, words)), source="bench") for number in range(TWEETS))
     copy_tweets((Line(number, tweet) for number, tweet in enumerate(tweets, start=1)), origin="bench")
 
 

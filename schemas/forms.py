@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeGuard
 
-from schemas.paths import names_in, unwrapped, value_at
+from schemas.paths import names_in, plain_value, value_at
 
 
 class Form(StrEnum):
@@ -143,7 +143,7 @@ def _is_turns(value: object) -> TypeGuard[list[Any]]:
 def _alpaca(row: Mapping[str, Any]) -> PromptAndAnswer:
     if row.get("history"):
         raise FormError("history", "earlier turns can't be learnt here: one tweet and one answer are needed")
-    given = unwrapped(row.get("input"))
+    given = plain_value(row.get("input"))
     without = given in (None, [], {}) or (isinstance(given, str) and (not given.strip() or given.strip().lower() in _NO_INPUT))
     if row.get("output") is None:
         raise FormError("output", _missing(row))
@@ -175,7 +175,7 @@ def _list(row: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def _text(row: Mapping[str, Any], field: str, name: str | None = None) -> str:
-    return _said(unwrapped(row.get(field)), name or field)
+    return _said(plain_value(row.get(field)), name or field)
 
 
 def _missing(row: Mapping[str, Any]) -> str:

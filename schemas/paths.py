@@ -22,14 +22,14 @@ def value_at(document: object, path: str) -> object:
     Numbers in a path count the items of a list from 0.
     """
     if isinstance(document, Mapping) and path in document:
-        return unwrapped(document[path])
+        return plain_value(document[path])
     found = document
     for step in path.split("."):
-        found = _step(unwrapped(found), step)
-    return unwrapped(found)
+        found = _step(plain_value(found), step)
+    return plain_value(found)
 
 
-def unwrapped(value: object) -> object:
+def plain_value(value: object) -> object:
     """Return a value out of extended JSON's wrapper (`{"$numberLong": "5"}` is 5), and None for NaN, which pandas writes for none."""
     if isinstance(value, str):
         return value
@@ -47,7 +47,7 @@ def names_in(document: Mapping[Any, object]) -> str:
     """Return the names of an object's keys, those of the objects in it by their paths, as far as they look like names: never a value."""
     names: list[str] = []
     for key, value in document.items():
-        inner = unwrapped(value)
+        inner = plain_value(value)
         if len(names) >= _NAMES_SHOWN:
             break
         if isinstance(inner, Mapping) and inner:

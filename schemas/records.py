@@ -43,7 +43,7 @@ class WordReference(Record):
     clean: str = Field(min_length=1)
 
 
-class Tweet(Record):
+class TweetRecord(Record):
     """A tweet, whatever form it came in. `id` is text because X writes 64-bit ids as strings."""
 
     id: str = Field(min_length=1, max_length=200)

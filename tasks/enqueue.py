@@ -32,7 +32,7 @@ class Submitted:
     new: bool
 
 
-def fingerprint(kind: str, payload: Payload, *inputs: str) -> str:
+def job_key(kind: str, payload: Payload, *inputs: str) -> str:
     """Return the idempotency key of a deterministic job: the same work on the same inputs is one job."""
     body = json.dumps([kind, payload.model_dump(mode="json"), *inputs], sort_keys=True)
     return sha256(body)
@@ -56,7 +56,7 @@ def publish_now(queue: Queue) -> int:
     This is a round of the relay, so that new jobs neither overtake old ones nor pile up in Redis.
     """
     try:
-        return maintenance.supply(queue.value, pending, publish)
+        return maintenance.publish_queued(queue.value, pending, publish)
     except (OperationalError, RedisError, OSError, Unavailable, DBAPIError) as error:
         logger.warning("not published now (%s): the job waits in Postgres, and the workers' maintenance publishes it", type(error).__name__)
         return 0

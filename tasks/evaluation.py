@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.payloads import EvaluationSpec, Queue
-from tasks.enqueue import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
 from workers.jobs import attempt
 
@@ -16,7 +16,7 @@ def enqueue(spec: EvaluationSpec) -> Submitted:
     """Enqueue an evaluation. The same model on the same set with the same prompts is one job."""
     from workers.text.instructions import PROMPT_VERSION
 
-    return submit(EVALUATE, Queue.EVALUATION, spec, fingerprint(EVALUATE, spec, PROMPT_VERSION))
+    return submit(EVALUATE, Queue.EVALUATION, spec, job_key(EVALUATE, spec, PROMPT_VERSION))
 
 
 @app.task(name=EVALUATE, bind=True)  # type: ignore[untyped-decorator]

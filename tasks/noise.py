@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from schemas.payloads import NoiseFitSpec, NoiseGaugeSpec, Queue
-from tasks.enqueue import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
 from workers.jobs import attempt
 
@@ -18,14 +18,14 @@ def enqueue_fit(spec: NoiseFitSpec, *, tweets: int) -> Submitted:
     """Enqueue the fit of a noise profile. `tweets` is how many are ingested: more of them make an equal request a new job."""
     from workers.noise import NOISE_VERSION
 
-    return submit(FIT, Queue.SYNTHESIS, spec, fingerprint(FIT, spec, str(tweets), str(NOISE_VERSION)))
+    return submit(FIT, Queue.SYNTHESIS, spec, job_key(FIT, spec, str(tweets), str(NOISE_VERSION)))
 
 
 def enqueue_gauge(spec: NoiseGaugeSpec, *, tweets: int, pairs: int) -> Submitted:
     """Enqueue the measurement of how real noised texts look; `pairs` is how many are imported, `tweets` as in `enqueue_fit`."""
     from workers.noise import NOISE_VERSION
 
-    return submit(GAUGE, Queue.SYNTHESIS, spec, fingerprint(GAUGE, spec, str(tweets), str(pairs), str(NOISE_VERSION)))
+    return submit(GAUGE, Queue.SYNTHESIS, spec, job_key(GAUGE, spec, str(tweets), str(pairs), str(NOISE_VERSION)))
 
 
 @app.task(name=FIT, bind=True)  # type: ignore[untyped-decorator]

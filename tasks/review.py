@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from schemas.payloads import Queue, ReviewedSpec, Stage
-from tasks.enqueue import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, job_key, submit
 from workers import database
 from workers.app import app
 from workers.catalog import dataset_names, datasets
@@ -54,7 +54,7 @@ def enqueue_apply(name: str, new_name: str) -> Submitted:
         if verdicts is None:
             raise UserError(f"dataset {name}: no example is reviewed yet. `tweetmill review {name}` does that")
         spec = ReviewedSpec(dataset=name, name=new_name)
-        key = fingerprint(APPLY, spec, dataset.fingerprint, verdicts)
+        key = job_key(APPLY, spec, dataset.fingerprint, verdicts)
         key = dataset_names.key_to_build(session.connection(), key, new_name)
     return submit(APPLY, Queue.SYNTHESIS, spec, key)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.payloads import Queue
 from schemas.synthesis import SynthesisSpec
-from tasks.enqueue import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
 from workers.catalog import dataset_names
 from workers.database import transaction
@@ -22,7 +22,7 @@ def enqueue(spec: SynthesisSpec, *, tweets: int) -> Submitted:
     So does another recipe that was built under the same name in between, and a teacher that left tweets without an answer: only these
     are asked about again.
     """
-    key = fingerprint(SYNTHESIZE, spec, str(tweets))
+    key = job_key(SYNTHESIZE, spec, str(tweets))
     with transaction() as connection:
         if spec.teacher is not None:
             key = dataset_names.key_to_ask_again(connection, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.payloads import Queue, TrainingSpec
-from tasks.enqueue import Submitted, fingerprint, submit
+from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
 from workers.jobs import attempt
 
@@ -14,7 +14,7 @@ TRAIN = "training.train"
 
 def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
     """Enqueue a training. The same spec on the same examples is one job."""
-    return submit(TRAIN, Queue.TRAINING, spec, fingerprint(TRAIN, spec, dataset_fingerprint))
+    return submit(TRAIN, Queue.TRAINING, spec, job_key(TRAIN, spec, dataset_fingerprint))
 
 
 @app.task(name=TRAIN, bind=True)  # type: ignore[untyped-decorator]

@@ -99,7 +99,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
                 text.detach()
 
 
-def write_text(path: Path, content: str) -> None:
+def write_destination(path: Path, content: str) -> None:
     """Replace a file by a text: see `open_binary`."""
     with open_text(path) as out:
         out.write(content)

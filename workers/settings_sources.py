@@ -27,7 +27,7 @@ _KEY_LIKE = ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET", "PGPASSWORD")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
-def unwrapped(value: str) -> str:
+def unquoted(value: str) -> str:
     """Return the value without what a `.env` file or a shell leaves around it: spaces, line ends, and a pair of quotes."""
     value = value.strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
@@ -49,7 +49,7 @@ def absolute(path: Path) -> Path:
 
 def default_home(environment: Mapping[str, str]) -> Path:
     """Return the state folder: `$XDG_STATE_HOME/tweetmill`, else `~/.local/state/tweetmill`."""
-    state = unwrapped(environment.get("XDG_STATE_HOME", ""))
+    state = unquoted(environment.get("XDG_STATE_HOME", ""))
     # A relative one is to be ignored, says its specification.
     return (Path(state) if state.startswith("/") else Path("~/.local/state")) / "tweetmill"
 
@@ -60,7 +60,7 @@ class Environment(EnvSettingsSource):
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Return the value of a field, None where there is none."""
         value, key, is_complex = super().get_field_value(field, field_name)
-        return (unwrapped(value) or None if isinstance(value, str) else value), key, is_complex
+        return (unquoted(value) or None if isinstance(value, str) else value), key, is_complex
 
 
 class StackFile(PydanticBaseSettingsSource):
@@ -145,7 +145,7 @@ def is_set(name: str, environment: Mapping[str, str]) -> bool:
 
 def is_empty(name: str, environment: Mapping[str, str]) -> bool:
     """Return whether the environment has the setting, with an empty value."""
-    return is_set(name, environment) and not unwrapped(environment.get(name, ""))
+    return is_set(name, environment) and not unquoted(environment.get(name, ""))
 
 
 def engine_names() -> list[str]:

@@ -46,7 +46,7 @@ _DOWN_PATIENCE = 75.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class StackSize:
     """How much of the machine the stack takes."""
 
     workers: int | None = None
@@ -67,7 +67,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def up(settings: Settings, plan: Plan, detach: bool, report: Report) -> dict[str, Any]:
+def up(settings: Settings, plan: StackSize, detach: bool, report: Report) -> dict[str, Any]:
     """Start the stack, or find it running.
 
     Args:
@@ -166,7 +166,7 @@ def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _start_servers(settings: Settings, home: Home, plan: Plan, report: Report) -> None:
+def _start_servers(settings: Settings, home: Home, plan: StackSize, report: Report) -> None:
     ours: dict[str, Server] = {name: server for name, server in servers_of(home).items() if not _is_external(settings, home, name)}
     for server in ours.values():
         begun = time.monotonic()
@@ -189,7 +189,7 @@ def _is_external(settings: Settings, home: Home, name: str) -> bool:
     )
 
 
-def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict[str, Any]:
+def _start_supervisor(home: Home, plan: StackSize, held: int, report: Report) -> dict[str, Any]:
     log, environment = home.logs / "supervisor.log", for_worker(home.path, "supervisor")
     process = spawn(command(plan.count, plan.threads_each()), log, environment=environment, folder=CODE, survives=True, keep=(held,))
     try:
@@ -201,7 +201,7 @@ def _start_supervisor(home: Home, plan: Plan, held: int, report: Report) -> dict
         raise
 
 
-def _add_workers(home: Home, plan: Plan, report: Report) -> dict[str, Any]:
+def _add_workers(home: Home, plan: StackSize, report: Report) -> dict[str, Any]:
     get_settings.cache_clear()  # the addresses may be younger than what was read of them
     stack = home.read_stack()
     had = stack["workers"]

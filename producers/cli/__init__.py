@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; default: the process's own.
     """
     exit_codes.debug = False
-    streams.prepare()
+    streams.prepare_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     return exit_codes.exit_code_of(lambda: app(args=_of_text(given), prog_name="tweetmill"))
 

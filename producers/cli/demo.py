@@ -63,7 +63,7 @@ def _draw(evaluation: dict[str, Any], picture: Path) -> None:
     console.print(tables(evaluation))
     drawn = console.export_svg(title="tweetmill demo")
     # Rich refers to a web font; a picture should need nothing but itself.
-    destinations.write_text(picture, re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
+    destinations.write_destination(picture, re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
 
 
 def _render(figures: dict[str, Any]) -> RenderableType:

@@ -60,7 +60,7 @@ def fit(
         return
     result = ended(submitted).result or {}
     if profile is not None:
-        destinations.write_text(profile, json_text(result["profile"]) + "\n")
+        destinations.write_destination(profile, json_text(result["profile"]) + "\n")
         say(f"Profile {result['fingerprint'][:12]} is in {profile}.")
     emit(result["profile"], as_json, _profile_page)
 

@@ -42,7 +42,7 @@ def up(
     from deploy.local import stack
     from workers.settings import get_settings
 
-    running = stack.up(get_settings(), stack.Plan(workers, threads), detach, lambda message: say(f"· {message}"))
+    running = stack.up(get_settings(), stack.StackSize(workers, threads), detach, lambda message: say(f"· {message}"))
     if "already" in running:
         say(
             f"Already up, with {running['workers']} worker(s)"

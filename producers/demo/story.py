@@ -59,7 +59,7 @@ class Report:
         """Write the report, whole or not at all."""
         total = round(sum(self.seconds.values()), 1)
         body = {**self.figures, "seconds": {**self.seconds, "total": total}, "reused": self.reused}
-        destinations.write_text(path, output.json_text(body, indent=2) + "\n")
+        destinations.write_destination(path, output.json_text(body, indent=2) + "\n")
 
 
 def run(settings: Settings, recipes_folder: Path) -> Report:
@@ -76,7 +76,7 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
     report.figures["machine"] = machine = estimate.measure()
     output.say(f"   {estimate.sentence(machine)}")
     with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
-        stack.up(settings, stack.Plan(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
+        stack.up(settings, stack.StackSize(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
         get_settings.cache_clear()
     with report.phase("ingest", "Ingest the tweets"):
         report.figures["tweets"] = _ingest(tweets)

@@ -15,7 +15,7 @@ STANDARD = "-"
 """The name that stands for standard input or output in place of a file."""
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make the standard streams usable: one that is closed leads nowhere, and no character that an encoding lacks raises."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:

@@ -26,7 +26,7 @@ from producers.review.text import head
 from producers.review.timing import Stopwatch, Tally
 from tasks.review import objections
 from workers.review.bulk_edits import Rule, rules_of
-from workers.review.claims import CLAIM_SECONDS, Claim, ClaimLost, Verdict
+from workers.review.claims import CLAIM_SECONDS, ClaimLost, RowClaim, Verdict
 from workers.showable import showable
 
 _AHEAD = 2
@@ -43,12 +43,12 @@ class ReviewPage(App[Tally]):
 
     def __init__(self, review: ReviewSession, limit: int | None = None, watch: Stopwatch | None = None) -> None:
         super().__init__()
-        self.row: Claim | None = None
+        self.row: RowClaim | None = None
         self.tally = Tally()
         self._review, self._limit, self._watch = review, limit, watch or Stopwatch()
         self._ask = Retrying(self._say_unavailable)
-        self._ahead: deque[Claim] = deque()
-        self._held: dict[str, Claim] = {}
+        self._ahead: deque[RowClaim] = deque()
+        self._held: dict[str, RowClaim] = {}
         self._turn = asyncio.Lock()  # first come, first served: what is said is stored in its order
         self._counts: dict[str, Any] = {"rows": 0, "left": 0}
         self._leaving, self._editing, self._unstored = False, False, 0
@@ -156,7 +156,7 @@ class ReviewPage(App[Tally]):
             await self._count()
             self._show_head()
 
-    async def _store(self, row: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
+    async def _store(self, row: RowClaim, verdict: Verdict, seconds: float, target: str | None) -> None:
         async with self._turn:
             try:
                 await self._ask(self._review.decide, self._held.pop(row.key, row), verdict, seconds, target)
@@ -206,7 +206,7 @@ class ReviewPage(App[Tally]):
             await self._fill()
         self.notify(f"{rule}: {changed:,} rows edited. u takes all of it back.")
 
-    async def _undo(self, standing: Claim | None) -> None:
+    async def _undo(self, standing: RowClaim | None) -> None:
         async with self._turn:
             undone = await self._ask(self._review.undo)
             self._show(standing)
@@ -276,7 +276,7 @@ class ReviewPage(App[Tally]):
         self.screen.set_focus(self._view.editor if on else None)
         self.refresh_bindings()
 
-    def _show(self, row: Claim | None, done: bool = False) -> None:
+    def _show(self, row: RowClaim | None, done: bool = False) -> None:
         self.row = row
         if row is None:
             self._view.tell(self._why_nothing() if done else "…")

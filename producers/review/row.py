@@ -12,7 +12,7 @@ from textual.widgets import Static, TextArea
 
 from producers.render.output import styled
 from producers.review.text import came_from, reasons
-from workers.review.claims import Claim
+from workers.review.claims import RowClaim
 from workers.showable import restored, showable
 
 
@@ -77,7 +77,7 @@ class RowView(VerticalScroll):
         """Where a target is edited."""
         return self.query_one(Editor)
 
-    def show(self, row: Claim) -> None:
+    def show(self, row: RowClaim) -> None:
         """Show a row."""
         self.remove_class("empty")
         self._card("tweet").update(styled(row.prompt))

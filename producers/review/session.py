@@ -10,7 +10,7 @@ from typing import Any
 from workers import database
 from workers.review import bulk_edits, claims, queries
 from workers.review.bulk_edits import Change, Rule
-from workers.review.claims import Claim, RowFilter, Undone, Verdict
+from workers.review.claims import RowClaim, RowFilter, Undone, Verdict
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class ReviewSession:
         with database.session() as session:
             return queries.counts(session, self.dataset, self.row_filter)
 
-    def claim(self) -> Claim | None:
+    def claim(self) -> RowClaim | None:
         """Claim the next row; None when none waits."""
         with database.session() as session:
             return claims.claim(session, self.dataset, self.reviewer, self.row_filter)
 
-    def decide(self, claim: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
+    def decide(self, claim: RowClaim, verdict: Verdict, seconds: float, target: str | None) -> None:
         """Store a verdict.
 
         Raises:
@@ -41,12 +41,12 @@ class ReviewSession:
         with database.session() as session:
             claims.decide(session, claim, verdict, seconds, target)
 
-    def renew(self, claim: Claim) -> datetime | None:
+    def renew(self, claim: RowClaim) -> datetime | None:
         """Renew a claim; return its new end, or None when it is lost."""
         with database.session() as session:
             return claims.renew(session, claim)
 
-    def release(self, rows: Iterable[Claim]) -> None:
+    def release(self, rows: Iterable[RowClaim]) -> None:
         """Give rows back."""
         with database.session() as session:
             claims.release(session, rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from producers.render.output import line, styled
 from producers.review.timing import span
-from workers.review.claims import Claim
+from workers.review.claims import RowClaim
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -36,7 +36,7 @@ def reasons(shown: Iterable[str]) -> Text:
     return lines or styled("the checks find nothing against it", "dim")
 
 
-def came_from(row: Claim) -> Text:
+def came_from(row: RowClaim) -> Text:
     """Origin, split, stage, source and key."""
     shown = [f"{row.origin}, {row.split}, stage {row.stage}", _source(row)]
     if row.lineage.get("licence"):
@@ -44,7 +44,7 @@ def came_from(row: Claim) -> Text:
     return styled("\n".join([" · ".join(filter(None, shown)), f"tweetmill why {row.key[:12]}"]))
 
 
-def _source(row: Claim) -> str:
+def _source(row: RowClaim) -> str:
     lineage = row.lineage
     if row.origin == "import":
         return f"{lineage.get('place', '?')} of {lineage.get('file', '?')}"
@@ -57,6 +57,6 @@ def _source(row: Claim) -> str:
     return "curated pair" + _of_tweet(row)
 
 
-def _of_tweet(row: Claim) -> str:
+def _of_tweet(row: RowClaim) -> str:
     tweet = row.lineage.get("tweet_id")
     return f" of tweet {tweet}" if tweet else ""

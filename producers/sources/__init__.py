@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from producers.sources.files import read
-from producers.sources.lines import Line, Rejected, SourceError
+from producers.sources.lines import Line, RejectedTweet, SourceError
 
-__all__ = ["Line", "Rejected", "SourceError", "read"]
+__all__ = ["Line", "RejectedTweet", "SourceError", "read"]

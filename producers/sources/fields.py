@@ -9,10 +9,10 @@ from datetime import datetime
 from producers.sources import dates
 from producers.sources.lines import Fields, Line, RefusalError
 from schemas.numbers import LONGEST_POST
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from workers.files import sha256
 from workers.ingest.readers.errors import RowError
-from workers.ingest.readers.ids import NOTHING, checked_id, kind_of
+from workers.ingest.readers.ids import NOTHING, checked_id, type_in_words
 from workers.ingest.readers.text import check_characters
 from workers.text.html import to_text, without_tags
 
@@ -29,7 +29,7 @@ def line_of(number: int, fields: Fields, source: str) -> Line:
     return Line(number, tweet=tweet, unusable=unusable)
 
 
-def make_tweet(fields: Fields, source: str) -> tuple[Tweet, tuple[str, ...]]:
+def make_tweet(fields: Fields, source: str) -> tuple[TweetRecord, tuple[str, ...]]:
     """Make a tweet of `id`, `text` and what there is of `author`, `lang`, `created_at`, `conversation`; return it and the unusable fields.
 
     Without a key `id` the id is made from the text, so that the same text read twice is the same tweet.
@@ -45,7 +45,7 @@ def make_tweet(fields: Fields, source: str) -> tuple[Tweet, tuple[str, ...]]:
         if not nothing and optional[name] is None:
             unusable.append(name)
     tweet_id = checked_id(fields["id"]) if "id" in fields else id_of_text(text)
-    return Tweet.model_validate({"id": tweet_id, "text": text, "source": source, **optional}), tuple(unusable)
+    return TweetRecord.model_validate({"id": tweet_id, "text": text, "source": source, **optional}), tuple(unusable)
 
 
 def checked_text(value: object) -> str:
@@ -53,7 +53,7 @@ def checked_text(value: object) -> str:
     if value is None:
         raise RefusalError("text", "the text is missing")
     if not isinstance(value, str):
-        raise RefusalError("text", f"the text is {kind_of(value)}, not a string")
+        raise RefusalError("text", f"the text is {type_in_words(value)}, not a string")
     text = _without_markup(value) if "<" in value and len(value) <= 4 * LONGEST_POST else value
     if not text.strip():
         raise RefusalError("text", "the text is empty")

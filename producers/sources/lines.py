@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.row import Unit
 
-__all__ = ["Fields", "Line", "Notice", "RefusalError", "Rejected", "SourceError"]
+__all__ = ["Fields", "Line", "Notice", "RefusalError", "RejectedTweet", "SourceError"]
 
 Fields = dict[str, object]
 """What a row says of a tweet's `id`, `text`, `author`, `lang`, `created_at` and `conversation`, nothing checked yet."""
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedTweet:
     """A tweet that was rejected. `reason` never quotes the tweet; its place is given as that of a `Line`."""
 
     line: int
@@ -50,8 +50,8 @@ class Line:
     """
 
     number: int
-    tweet: Tweet | None = None
-    rejected: Rejected | None = None
+    tweet: TweetRecord | None = None
+    rejected: RejectedTweet | None = None
     notice: str | None = None
     unusable: tuple[str, ...] = ()
     item: int | None = None
@@ -67,4 +67,4 @@ class RefusalError(RowError):
 
     def on(self, number: int) -> Line:
         """This refusal as the outcome of line `number`."""
-        return Line(number, rejected=Rejected(number, self.field, self.reason))
+        return Line(number, rejected=RejectedTweet(number, self.field, self.reason))

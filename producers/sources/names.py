@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from producers.sources import dates
 from producers.sources.lines import Fields, RefusalError, SourceError
-from schemas.paths import LONGEST_NAME, names_in, unwrapped, value_at
+from schemas.paths import LONGEST_NAME, names_in, plain_value, value_at
 from workers.ingest.readers.csv_tables import column_of, columns_shown
 from workers.ingest.readers.rows import HYDRATE
 
@@ -55,10 +55,10 @@ _STATUS = re.compile(r"https?://(?:[a-z]+\.)?(?:twitter|x)\.com/[^/?#]+(?:/web)?
 # One plan a set of keys: rows of a file mostly have the same. Wide or odd objects are planned each time, so that memory is bounded.
 _PLANS, _WIDEST = 256, 300
 
-Place = tuple[str, tuple[tuple[str, str], ...]]
+FieldPlace = tuple[str, tuple[tuple[str, str], ...]]
 """A key of a row, and the steps below it: as the table writes each, and as names are compared."""
 
-Plan = Mapping[str, tuple[Place, ...]]
+FieldPlaces = Mapping[str, tuple[FieldPlace, ...]]
 """Of each field the places that may hold it, in order."""
 
 
@@ -147,7 +147,7 @@ def _cached_plain(name: str) -> str:
 _ORDER = {name: [tuple((step, plain_name(step)) for step in path.split(".")) for path in paths] for name, paths in NAMES.items()}
 
 
-def _plan_of(row: Mapping[str, object]) -> Plan:
+def _plan_of(row: Mapping[str, object]) -> FieldPlaces:
     keys = tuple(row)
     if len(keys) > _WIDEST or sum(map(len, keys)) > 20 * _WIDEST:
         return _planned.__wrapped__(keys)
@@ -155,13 +155,13 @@ def _plan_of(row: Mapping[str, object]) -> Plan:
 
 
 @lru_cache(_PLANS)
-def _planned(keys: tuple[str, ...]) -> Plan:
+def _planned(keys: tuple[str, ...]) -> FieldPlaces:
     there: dict[str, str] = {}
     for key in keys:
         there.setdefault(plain_name(key), key)
-    plan: dict[str, tuple[Place, ...]] = {}
+    plan: dict[str, tuple[FieldPlace, ...]] = {}
     for name, paths in _ORDER.items():
-        places: list[Place] = []
+        places: list[FieldPlace] = []
         for (_, first), *below in paths:
             # `user.screen_name` may be a column of that name, or a key in an object.
             flat = ".".join((first, *(plain for _, plain in below)))
@@ -174,7 +174,7 @@ def _planned(keys: tuple[str, ...]) -> Plan:
     return plan
 
 
-def _chosen(name: str, row: Mapping[str, object], places: Sequence[Place]) -> object:
+def _chosen(name: str, row: Mapping[str, object], places: Sequence[FieldPlace]) -> object:
     """Return the first value that is something: for a date one that can be read, else text or a number rather than an object."""
     empty: object = None
     other: object = None
@@ -183,7 +183,7 @@ def _chosen(name: str, row: Mapping[str, object], places: Sequence[Place]) -> ob
         value = row[key]
         if is_text and not below and isinstance(value, str) and value and not value.isspace():
             return value
-        value = unwrapped(value)
+        value = plain_value(value)
         for step in below:
             value = _inner(value, step)
         if isinstance(value, (str, dict, list)) and (not value.strip() if isinstance(value, str) else not value):
@@ -214,7 +214,7 @@ def _inner(value: object, step: tuple[str, str]) -> object:
         return None
     written, plain = step
     if written in value:
-        return unwrapped(value[written])
+        return plain_value(value[written])
     if len(value) > _WIDEST:
         return None
-    return unwrapped(next((inner for key, inner in value.items() if len(key) <= LONGEST_NAME and _cached_plain(key) == plain), None))
+    return plain_value(next((inner for key, inner in value.items() if len(key) <= LONGEST_NAME and _cached_plain(key) == plain), None))

@@ -9,7 +9,7 @@ from producers.sources.dumps import bluesky, fediverse, tables, x
 from producers.sources.fields import line_of
 from producers.sources.lines import Fields, Line, Notice, RefusalError
 from producers.sources.names import Names
-from schemas.paths import names_in, unwrapped
+from schemas.paths import names_in, plain_value
 from workers.ingest.readers.rows import HYDRATE
 
 Found = Fields | RefusalError | Notice
@@ -80,7 +80,7 @@ Rows = Iterator[tuple[Found, Mapping[str, Fields]]]
 
 def _rows(document: object, names: Names, included: Mapping[str, Fields], deepest: int) -> Rows:
     """Yield every object that may be a tweet, with the tweets that came beside it."""
-    document = unwrapped(document)
+    document = plain_value(document)
     if deepest == 0:
         yield RefusalError(None, f"the tweet lies more than {DEEPEST_TWEET} levels deep"), included
     elif isinstance(document, list):
@@ -143,7 +143,7 @@ def _held(document: Fields, names: Names) -> object:
         outer = {"_id": document["_id"]} if "_id" in document else {}
         inside.append({**outer, **_object(document[wrapper])})
     for key in _LISTS:
-        value = unwrapped(document.get(key))
+        value = plain_value(document.get(key))
         if key == "hits" and isinstance(value, dict):
             return value
         if isinstance(value, list) and (not value or isinstance(value[0], (dict, list))):

@@ -37,7 +37,7 @@ def json(*, empty: str | None = None) -> Any:
     return Column(JSONB, nullable=empty is None, server_default=text(f"'{empty}'::jsonb") if empty else None)
 
 
-def identity() -> Any:
+def identity_key() -> Any:
     """Return a column for a key that Postgres counts up by itself."""
     return Column(BigInteger, Identity(always=True), primary_key=True)
 

@@ -30,7 +30,7 @@ class Dataset(SQLModel, table=True):
 
     __tablename__ = "dataset"
 
-    id: int = Field(sa_column=columns.identity())
+    id: int = Field(sa_column=columns.identity_key())
     name: str = Field(unique=True, sa_type=Text)
     recipe: dict[str, Any] = Field(sa_column=columns.json(empty="{}"))
     fingerprint: str = Field(sa_type=Text, description="sha256 over the examples' keys and splits, sorted")

@@ -71,7 +71,7 @@ class JobEvent(SQLModel, table=True):
     __tablename__ = "job_event"
     __table_args__ = (Index("job_event_job", "job", "id"),)
 
-    id: int = Field(sa_column=columns.identity())
+    id: int = Field(sa_column=columns.identity_key())
     job: UUID = Field(foreign_key="job.id", ondelete="CASCADE")
     at: datetime | None = Field(default=None, sa_column=columns.moment(now=True))
     attempt: int

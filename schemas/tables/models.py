@@ -19,7 +19,7 @@ class Checkpoint(SQLModel, table=True):
     __tablename__ = "checkpoint"
     __table_args__ = (UniqueConstraint("job", "step", name="checkpoint_is_unique"),)
 
-    id: int = Field(sa_column=columns.identity())
+    id: int = Field(sa_column=columns.identity_key())
     job: UUID = Field(foreign_key="job.id", ondelete="CASCADE")
     attempt: int
     step: int
@@ -37,7 +37,7 @@ class Model(SQLModel, table=True):
 
     __tablename__ = "model"
 
-    id: int = Field(sa_column=columns.identity())
+    id: int = Field(sa_column=columns.identity_key())
     name: str = Field(unique=True, sa_type=Text)
     base: str = Field(sa_type=Text)
     method: str = Field(sa_type=Text)

@@ -45,7 +45,7 @@ class RejectedRow(SQLModel, table=True):
     __tablename__ = "rejected_row"
     __table_args__ = (UniqueConstraint("origin", "row_key", "reason", name="rejected_row_once"),)
 
-    id: int = Field(sa_column=columns.identity())
+    id: int = Field(sa_column=columns.identity_key())
     job: UUID | None = Field(default=None, foreign_key="job.id", ondelete="CASCADE")
     origin: str = Field(sa_type=Text, description="file or dataset")
     row_key: str = Field(sa_type=Text, description="line number, tweet id or example key")

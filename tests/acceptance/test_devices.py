@@ -211,15 +211,15 @@ def test_a_rank_that_comes_late_does_not_join_a_device_that_another_is_taking(tm
 
 
 def test_devices_go_by_the_names_of_cuda_visible_devices(without_gpus: None) -> None:
-    assert gpu_locks.visible("0") == ("0",)
-    assert gpu_locks.visible(" 1, 00") == ("1", "0")
-    assert gpu_locks.visible("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
-    assert gpu_locks.visible("0,-1,1") == ("0",), "as CUDA does"
-    assert gpu_locks.visible("") == gpu_locks.visible("-1") == gpu_locks.visible("none") == ()
+    assert gpu_locks.visible_gpus("0") == ("0",)
+    assert gpu_locks.visible_gpus(" 1, 00") == ("1", "0")
+    assert gpu_locks.visible_gpus("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
+    assert gpu_locks.visible_gpus("0,-1,1") == ("0",), "as CUDA does"
+    assert gpu_locks.visible_gpus("") == gpu_locks.visible_gpus("-1") == gpu_locks.visible_gpus("none") == ()
 
 
 def test_a_machine_without_gpus_locks_nothing(without_gpus: None, tmp_path: Path) -> None:
-    assert gpu_locks.visible(None) == ()
+    assert gpu_locks.visible_gpus(None) == ()
     with gpu_locks.held((), tmp_path / "locks", patience=0) as locks:
         assert locks == ()
 
@@ -248,9 +248,9 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
 @pytest.mark.usefixtures("driver")
 def test_a_driver_gives_indices_and_beginnings_their_full_name() -> None:
-    assert gpu_locks.visible(None) == (FIRST, SECOND)
-    assert gpu_locks.visible("1") == gpu_locks.visible("GPU-bbbb") == (SECOND,)
-    assert gpu_locks.visible("1,7,0") == (SECOND,), "CUDA stops at a device that is not there"
+    assert gpu_locks.visible_gpus(None) == (FIRST, SECOND)
+    assert gpu_locks.visible_gpus("1") == gpu_locks.visible_gpus("GPU-bbbb") == (SECOND,)
+    assert gpu_locks.visible_gpus("1,7,0") == (SECOND,), "CUDA stops at a device that is not there"
 
 
 def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver: Callable[[str], None], tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def whole(base: Path, train_file: Path, tmp_path_factory: pytest.TempPathFactory
 
 def newest(run: Run) -> Path:
     """Where the next attempt goes on from, as a worker would choose it."""
-    identity = checkpoints.identity(run.payload.spec, run.payload.train_file)
+    identity = checkpoints.training_identity(run.payload.spec, run.payload.train_file)
     choice = checkpoints.newest(run.payload.checkpoints, identity, {})
     assert choice.checkpoint is not None, choice.refused
     return choice.checkpoint.folder

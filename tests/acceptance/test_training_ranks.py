@@ -18,7 +18,7 @@ from schemas.chat import Message
 from tests.support.ranks import Run, a_spec, alive, train, wait_for, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord, digest
-from workers.base_models.precision import choose
+from workers.base_models.precision import choose_dtype
 from workers.inference.engine import Sampling
 from workers.inference.local.engine import TransformersEngine
 from workers.processes import descendants
@@ -50,7 +50,7 @@ def test_two_ranks_learn_and_leave_an_adapter_that_loads(base: Path, train_file:
     assert isinstance(events[-1], Done)
     assert (start.world_size, start.backend, start.zero_stage, start.total_steps) == (2, "gloo", 2, 12)
     assert (result.world_size, result.backend, result.zero_stage, result.steps) == (2, "gloo", 2, 12)
-    assert start.dtype == result.dtype == choose("auto", "cpu").dtype
+    assert start.dtype == result.dtype == choose_dtype("auto", "cpu").dtype
     assert "times as long in bfloat16" in start.dtype_reason
     assert [event.step for event in steps] == list(range(1, 13))
     assert steps[-1].loss < 0.5 * steps[0].loss

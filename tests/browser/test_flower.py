@@ -30,7 +30,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def stack(stack_home: Path) -> Iterator[dict[str, str]]:
     """A stack with one worker: Flower's address, user and password."""
-    up = local.up(get_settings(), local.Plan(workers=1), detach=True, report=lambda _: None)
+    up = local.up(get_settings(), local.StackSize(workers=1), detach=True, report=lambda _: None)
     get_settings.cache_clear()
     yield {"url": up["flower"], "password": (stack_home / "secrets" / "flower_password").read_text().strip()}
     local.down(get_settings(), report=lambda _: None)

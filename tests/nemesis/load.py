@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from schemas.payloads import SummarizationSpec, TrainingSpec
 from tasks import summarization, training
-from tasks.enqueue import fingerprint, publish_now
+from tasks.enqueue import job_key, publish_now
 from tests.nemesis.history import History, read
 from tests.support.work import KIND, QUEUE, Fault, Work
 from workers.database import transaction
@@ -137,7 +137,7 @@ class Producer:
             stall_timeout=STALL_TIMEOUT,
             bf16=False,
         )
-        key = fingerprint(training.TRAIN, spec, dataset)
+        key = job_key(training.TRAIN, spec, dataset)
         told = {"what": "training", "steps": STEPS, "save_steps": SAVE_STEPS, "ends": ["done"]}
         self._history.write("asked", batch=number, jobs={key: told})
         training.enqueue(spec, dataset_fingerprint=dataset)

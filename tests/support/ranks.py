@@ -18,7 +18,7 @@ from workers.processes import command_line, descendants, is_running
 from workers.training.launcher import launch
 from workers.training.protocol.outcome import StopReason, TrainingFailed, TrainingResult
 from workers.training.protocol.payload import RunPayload
-from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Step
+from workers.training.protocol.progress import CheckpointWritten, Event, ProgressReader, Step
 
 WORDS = ["bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "medals", "city", "hope"]
 
@@ -64,9 +64,9 @@ class Run:
         return {event.step: event.loss for event in self.events if isinstance(event, Step)}
 
     @property
-    def checkpoints(self) -> list[Checkpoint]:
+    def checkpoints(self) -> list[CheckpointWritten]:
         """The checkpoints made so far."""
-        return [event for event in self.events if isinstance(event, Checkpoint)]
+        return [event for event in self.events if isinstance(event, CheckpointWritten)]
 
     def group(self) -> dict[str, list[int]]:
         """The living processes of the run, by role."""

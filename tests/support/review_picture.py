@@ -15,9 +15,9 @@ from typing import Any
 
 from producers.review.app import ReviewPage
 from producers.review.session import ReviewSession
-from workers.review.claims import Claim, RowFilter, Verdict
+from workers.review.claims import RowClaim, RowFilter, Verdict
 
-ROW = Claim(
+ROW = RowClaim(
     dataset=1,
     key="3f2a9c1b07d4" + "0" * 52,
     reviewer="ann",
@@ -43,13 +43,13 @@ class Still(ReviewSession):
     def counts(self) -> dict[str, Any]:
         return {"rows": 1156, "left": 843}
 
-    def claim(self) -> Claim | None:
+    def claim(self) -> RowClaim | None:
         return ROW
 
-    def decide(self, claim: Claim, verdict: Verdict, seconds: float, target: str | None) -> None:
+    def decide(self, claim: RowClaim, verdict: Verdict, seconds: float, target: str | None) -> None:
         """Nothing is kept."""
 
-    def release(self, claims: Iterable[Claim]) -> None:
+    def release(self, claims: Iterable[RowClaim]) -> None:
         """Nothing was held."""
 
 

@@ -17,7 +17,7 @@ from tests.support import jobs
 from tests.support.ranks import WORDS
 from tests.support.worker_process import WorkerProcess
 from workers.settings import get_settings
-from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Step
+from workers.training.protocol.progress import CheckpointWritten, Event, ProgressReader, Step
 
 FINGERPRINT = "f00d"
 _EXAMPLE = """
@@ -65,7 +65,7 @@ class TrainingJob:
 
     def saved(self, attempt: int) -> int:
         """The last step that an attempt kept."""
-        return max((event.step for event in self.said(attempt) if isinstance(event, Checkpoint)), default=0)
+        return max((event.step for event in self.said(attempt) if isinstance(event, CheckpointWritten)), default=0)
 
     @property
     def log(self) -> list[str]:

@@ -61,7 +61,7 @@ class Rates:
     threads: int
 
 
-def choose(asked: AskedDtype, device: str) -> Precision:
+def choose_dtype(asked: AskedDtype, device: str) -> Precision:
     """Choose the type to load weights in.
 
     Args:
@@ -75,7 +75,7 @@ def choose(asked: AskedDtype, device: str) -> Precision:
         return _on_gpu(asked)
     if asked != "auto":
         return Precision(asked, "asked for")
-    slower = measured().slower
+    slower = cpu_rates().slower
     reason = f"on this CPU a product takes {slower:.1f} times as long in bfloat16 as in float32"
     return Precision("float32" if slower > SLOWER_AT_MOST else "bfloat16", reason)
 
@@ -93,7 +93,7 @@ def _on_gpu(asked: AskedDtype) -> Precision:
 
 
 @lru_cache(maxsize=1)
-def measured() -> Rates:
+def cpu_rates() -> Rates:
     """Time products in both types, by turns, and take the best of each: a fifth of a second, once a process."""
     import torch
 
@@ -128,4 +128,4 @@ def _best(operands: Sequence[tuple[torch.Tensor, torch.Tensor]], clock: Callable
 
 if __name__ == "__main__":
     # For whoever must not load torch: the rates and the choice as JSON.
-    print(json.dumps({"dtype": choose("auto", "cpu").dtype, **asdict(measured())}))  # noqa: T201
+    print(json.dumps({"dtype": choose_dtype("auto", "cpu").dtype, **asdict(cpu_rates())}))  # noqa: T201

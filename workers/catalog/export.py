@@ -35,12 +35,12 @@ GROUP BY stage, prompt_text, target_text
 ORDER BY md5(prompt_text || chr(31) || target_text), prompt_text COLLATE "C", target_text COLLATE "C", stage
 """
 
-Row = tuple[PromptAndAnswer, str]
+ExportRow = tuple[PromptAndAnswer, str]
 """A pair and the instruction of its stage."""
 
 
 @dataclass(frozen=True)
-class Written:
+class ExportedFile:
     """A file that was written."""
 
     file: Path
@@ -51,7 +51,7 @@ class Written:
 
 def write_dataset(
     session: Session, dataset: int, name: str, form: Form, folder: Path, splits: Iterable[str] = SPLITS, raw: bool = False
-) -> list[Written]:
+) -> list[ExportedFile]:
     """Write the splits of a dataset that hold anything to `NAME-SPLIT.jsonl` or `.csv` in a folder, and enter them in its index.
 
     Files are replaced as a whole or not at all.
@@ -69,15 +69,15 @@ def write_dataset(
         found = write_file(file, form, _rows(session, dataset, split), raw)
         if found is not None:
             rows, digest = found
-            written.append(Written(file, split, rows, digest))
+            written.append(ExportedFile(file, split, rows, digest))
             index[f"{name}-{split}"] = dataset_info(form, file.name)
     if not written:
         raise UserError(f"dataset {name}: it has no examples of the split {' or '.join(splits)}")
-    destinations.write_text(folder / DATASET_INFO, json.dumps(index, ensure_ascii=False, indent=2) + "\n")
+    destinations.write_destination(folder / DATASET_INFO, json.dumps(index, ensure_ascii=False, indent=2) + "\n")
     return written
 
 
-def write_file(file: Path, form: Form, rows: Iterable[Row], raw: bool = False) -> tuple[int, str] | None:
+def write_file(file: Path, form: Form, rows: Iterable[ExportRow], raw: bool = False) -> tuple[int, str] | None:
     """Write rows to a file; return their number and the SHA-256 of the bytes. Without rows nothing is written: None.
 
     Args:
@@ -101,18 +101,18 @@ def write_file(file: Path, form: Form, rows: Iterable[Row], raw: bool = False) -
     return count - (form is Form.CSV), digest.hexdigest()
 
 
-def _rows(session: Session, dataset: int, split: str) -> Iterator[Row]:
+def _rows(session: Session, dataset: int, split: str) -> Iterator[ExportRow]:
     values, streamed = {"dataset": dataset, "split": split}, {"yield_per": _ROWS_AT_ONCE}
     for row in session.connection().execute(text(_ROWS), values, execution_options=streamed):
         yield PromptAndAnswer(row.prompt_text, row.target_text), TUNED_SYSTEM[Stage(row.stage)]
 
 
-def _chained(first: Row, others: Iterator[Row]) -> Iterator[Row]:
+def _chained(first: ExportRow, others: Iterator[ExportRow]) -> Iterator[ExportRow]:
     yield first
     yield from others
 
 
-def _lines(form: Form, rows: Iterator[Row], raw: bool) -> Iterator[str]:
+def _lines(form: Form, rows: Iterator[ExportRow], raw: bool) -> Iterator[str]:
     """Yield the lines of a file; a CSV begins with its header. In a CSV every cell is quoted, so that white space and line ends stay."""
     documents = (write_row(form, pair, instruction) for pair, instruction in rows)
     if form is not Form.CSV:

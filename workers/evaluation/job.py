@@ -18,8 +18,8 @@ from workers.evaluation.bootstrap import difference
 from workers.evaluation.lexnorm import job as lexnorm
 from workers.evaluation.metrics import Scores
 from workers.evaluation.store import store
-from workers.evaluation.systems import Row, Written, write
-from workers.inference.engines import get_engine
+from workers.evaluation.systems import HeldBackRow, SystemOutputs, write
+from workers.inference.engines import engine_for
 from workers.jobs.context import JobContext, Outcome
 
 LONG_TWEET_WORDS = 20
@@ -47,7 +47,7 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
         context.progress(system=system, rows=len(rows))
         context.check()
 
-    written = write(get_engine(model.base, all_cores=True), model.adapter, rows, shots, Stage(model.stage), on_step)
+    written = write(engine_for(model.base, all_cores=True), model.adapter, rows, shots, Stage(model.stage), on_step)
     result = report(rows, written, spec.resamples, spec.seed)
     reference_set = spec.references or "test split"
     return Outcome(
@@ -56,7 +56,7 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
     )
 
 
-def report(rows: Sequence[Row], written: Written, resamples: int, seed: int) -> dict[str, Any]:
+def report(rows: Sequence[HeldBackRow], written: SystemOutputs, resamples: int, seed: int) -> dict[str, Any]:
     """Return the table as JSON: one entry for each system, the same for long tweets under `long`, the guard's cost, paired differences."""
     tweets, references = [row.tweet for row in rows], [row.reference for row in rows]
     scores = {system: metrics.score(tweets, outputs, references) for system, outputs in written.outputs.items()}
@@ -87,18 +87,18 @@ def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[st
     }
 
 
-def _held_back(session: Session, model: Model) -> list[Row]:
+def _held_back(session: Session, model: Model) -> list[HeldBackRow]:
     """Return the test split of the dataset that the model was trained on.
 
     Raises:
         UserError: the dataset was rebuilt since, so that its test split may hold what the model was trained on.
     """
-    if model.dataset_fingerprint is not None and queries.fingerprint(session, model.dataset) != model.dataset_fingerprint:
+    if model.dataset_fingerprint is not None and queries.dataset_fingerprint(session, model.dataset) != model.dataset_fingerprint:
         raise UserError(f"model {model.name}: its dataset was rebuilt after it was trained; train again, or give --references FILE.jsonl")
     rows = queries.held_back(session, model.dataset, model.stage)
-    return [Row(id=row.key, tweet=row.prompt_text, reference=row.target_text) for row in rows]
+    return [HeldBackRow(id=row.key, tweet=row.prompt_text, reference=row.target_text) for row in rows]
 
 
-def _references(session: Session, collection: str) -> list[Row]:
+def _references(session: Session, collection: str) -> list[HeldBackRow]:
     rows = queries.references(session, collection)
-    return [Row(id=row.key, tweet=row.text or "", reference=row.summary or "") for row in rows]
+    return [HeldBackRow(id=row.key, tweet=row.text or "", reference=row.summary or "") for row in rows]

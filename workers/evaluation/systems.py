@@ -22,7 +22,7 @@ SYSTEMS = ("tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_i
 
 
 @dataclass(frozen=True)
-class Row:
+class HeldBackRow:
     """One held-back example."""
 
     id: str
@@ -52,7 +52,7 @@ class GuardCost:
 
 
 @dataclass(frozen=True)
-class Written:
+class SystemOutputs:
     """Every system's outputs, in the order of the rows."""
 
     outputs: dict[str, list[str]]
@@ -62,11 +62,11 @@ class Written:
 def write(
     engine: Engine,
     adapter: Path | None,
-    rows: Sequence[Row],
+    rows: Sequence[HeldBackRow],
     shots: Sequence[tuple[str, str]],
     stage: Stage,
     on_step: Callable[[str], None],
-) -> Written:
+) -> SystemOutputs:
     """Let every system write; `on_step` hears which one is at work and may raise to stop. Without `shots` there is no `few_shot`."""
     tweets = [row.tweet for row in rows]
     on_step("tuned")
@@ -81,7 +81,7 @@ def write(
     outputs["rules"] = [baselines.rules(tweet) for tweet in tweets]
     outputs["lead"] = [baselines.lead(tweet) for tweet in tweets]
     outputs["as_is"] = tweets
-    return Written(outputs={name: outputs[name] for name in SYSTEMS if name in outputs}, guard=cost)
+    return SystemOutputs(outputs={name: outputs[name] for name in SYSTEMS if name in outputs}, guard=cost)
 
 
 def write_tuned(engine: Engine, adapter: Path | None, tweets: Sequence[str], stage: Stage) -> tuple[dict[str, list[str]], GuardCost]:

@@ -20,7 +20,7 @@ class Builder(Protocol):
         ...
 
 
-def get_engine(base: str, *, all_cores: bool = False, local: bool = False) -> Engine:
+def engine_for(base: str, *, all_cores: bool = False, local: bool = False) -> Engine:
     """Return the engine for `base` that `TWEETMILL_ENGINE` names.
 
     One engine is kept: a worker that turns to another base frees the memory of the first.

@@ -14,13 +14,13 @@ from pathlib import Path
 from schemas.chat import Prompt
 from schemas.payloads import Stage
 from workers.inference.engine import Engine, Generation, Sampling
-from workers.text.checks import Verdict, check
+from workers.text.checks import CheckResult, check
 from workers.text.clean import opening, rules
 from workers.text.constraints import MAX_WORDS
 from workers.text.prompts import tuned
 from workers.text.tokens import count_words
 
-__all__ = ["Guarded", "Verdict", "check", "guarded", "unguarded"]
+__all__ = ["CheckResult", "Guarded", "check", "guarded", "unguarded"]
 
 RETRY_ABOVE = 1.0
 """A greedy output that costs more is written again: one word out of the tweet's order alone is no reason."""

@@ -22,7 +22,7 @@ from schemas.tables.tweets import Tweet
 from workers.catalog import models
 from workers.database import session_on, transaction
 from workers.inference.engine import Engine
-from workers.inference.engines import get_engine
+from workers.inference.engines import engine_for
 from workers.inference.guard import Guarded, guarded, unguarded
 from workers.jobs.context import JobContext, Outcome
 from workers.text.clean import rules
@@ -79,7 +79,7 @@ def summarize(attempt: JobContext, spec: ShardSpec) -> Outcome:
     engine: Engine | None = None
     for start in range(0, len(wanted), _FLUSH):
         attempt.check()
-        engine = engine or get_engine(model.base)
+        engine = engine or engine_for(model.base)
         part = wanted[start : start + _FLUSH]
         texts = [row.text for row in part]
         write = guarded if spec.guard else unguarded

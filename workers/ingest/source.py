@@ -7,7 +7,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from workers.ingest.readers.row import Unit
 
 
@@ -26,13 +26,13 @@ class Rejection(Protocol):
     def unit(self) -> Unit: ...  # noqa: D102
 
 
-class Line(Protocol):
+class SourceLine(Protocol):
     """What a source yields for line `number` (from 1): a tweet, a rejection, or a notice, which is none. Several may have one number."""
 
     @property
     def number(self) -> int: ...  # noqa: D102
     @property
-    def tweet(self) -> Tweet | None: ...  # noqa: D102
+    def tweet(self) -> TweetRecord | None: ...  # noqa: D102
     @property
     def rejected(self) -> Rejection | None: ...  # noqa: D102
     @property
@@ -74,7 +74,7 @@ class Source(Protocol):
         """How far it is ingested; None for what can't be read again, such as standard input."""
         ...
 
-    def lines(self, after: int = 0) -> Iterator[Line]:
+    def lines(self, after: int = 0) -> Iterator[SourceLine]:
         """Yield its lines behind a position of its cursor, in constant memory.
 
         Raises:

@@ -12,13 +12,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from workers.database import copy_rows, transaction
 from workers.files import sha256
 from workers.ingest import rejected_rows
 from workers.ingest.counts import Counts, Reasons
 from workers.ingest.readers.row import key, place
-from workers.ingest.source import Cursor, Line, Source
+from workers.ingest.source import Cursor, Source, SourceLine
 
 _BATCH_LINES = 5_000
 _BATCH_CHARACTERS = 4_000_000
@@ -62,7 +62,7 @@ def ingest_source(source: Source, after: int = 0, on_progress: Callable[[Counts]
 
 
 def copy_tweets(
-    lines: Iterable[Line],
+    lines: Iterable[SourceLine],
     origin: str,
     job: UUID | None = None,
     on_progress: Callable[[Counts], None] | None = None,
@@ -95,8 +95,8 @@ def copy_tweets(
     return counts
 
 
-def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    batch: list[Line] = []
+def _batches(lines: Iterable[SourceLine]) -> Iterator[list[SourceLine]]:
+    batch: list[SourceLine] = []
     characters, started = 0, time.monotonic()
     try:
         for line in lines:
@@ -115,7 +115,7 @@ def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
         yield batch
 
 
-def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID | None) -> Counts:
+def _store(connection: Connection, batch: Sequence[SourceLine], origin: str, job: UUID | None) -> Counts:
     tweets = [line for line in batch if line.tweet is not None]
     refused = [row for line in batch if (row := line.rejected) is not None]
     inserted, same_text, collisions = _insert_tweets(connection, [line.tweet for line in tweets if line.tweet]) if tweets else (0, 0, [])
@@ -136,7 +136,7 @@ def _store(connection: Connection, batch: Sequence[Line], origin: str, job: UUID
     )
 
 
-def _insert_tweets(connection: Connection, tweets: Sequence[Tweet]) -> tuple[int, int, Sequence[int]]:
+def _insert_tweets(connection: Connection, tweets: Sequence[TweetRecord]) -> tuple[int, int, Sequence[int]]:
     """Store what is new: how many are, how many of them say what another one says, and which have a known id and another text."""
     connection.execute(text(_INCOMING))
     rows = (

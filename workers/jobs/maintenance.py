@@ -123,7 +123,7 @@ def relay(connection: Connection, queue: str, pending: Pending, publish: Publish
     return len(rows)
 
 
-def supply(queue: str, pending: Pending, publish: Publish, engine: Engine | None = None) -> int:
+def publish_queued(queue: str, pending: Pending, publish: Publish, engine: Engine | None = None) -> int:
     """Publish queued rows of a queue until Redis holds its share or none waits, in short transactions; return how many."""
     published = 0
     while True:
@@ -230,7 +230,7 @@ class Maintenance:
             self._supply_one(queue)
 
     def _supply_one(self, queue: str) -> None:
-        supply(queue, self.pending, self.publish, self.engine)
+        publish_queued(queue, self.pending, self.publish, self.engine)
 
     def _watch(self) -> None:
         while not self._stopping.is_set():

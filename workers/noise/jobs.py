@@ -19,7 +19,7 @@ from workers.noise.fitting.rates import measure
 from workers.noise.methods import Fixed
 from workers.noise.operations.fitted_style import Fitted
 from workers.noise.realism.classifier_test import Sides, compare, present
-from workers.noise.realism.features import MEASURES, measured
+from workers.noise.realism.features import MEASURES, feature_values
 from workers.text.near_duplicates import clusters
 
 FEWEST_PAIRS = 50
@@ -83,14 +83,14 @@ def report(
         on_noise: called with the noise that is compared next, and again after each fold.
     """
     words = frequencies()
-    real = np.array([measured(tweet, words) for _, tweet, _ in pairs])
+    real = np.array([feature_values(tweet, words) for _, tweet, _ in pairs])
     groups = np.array(_groups(pairs))
     shares = {"real": present(real)}
     result: dict[str, Any] = {}
     for name, noise in noises.items():
         on_noise(name)
         made = [noise(clean, random.Random(f"gauge {spec.seed} {key}")) for key, _, clean in pairs]
-        synthetic = np.array([measured(each, words) for each in made])
+        synthetic = np.array([feature_values(each, words) for each in made])
         shares[name] = present(synthetic)
         result[name] = compare(Sides(synthetic, real, groups), spec.resamples, spec.seed, lambda _, name=name: on_noise(name))  # type: ignore[misc]
     named = enumerate(MEASURES.items())

@@ -78,7 +78,7 @@ class RowFilter:
 
 
 @dataclass(frozen=True)
-class Claim:
+class RowClaim:
     """A row that one reviewer, and nobody else, has before them."""
 
     dataset: int
@@ -102,22 +102,22 @@ class Undone:
     """What was taken back: one verdict, whose row is before its reviewer again, or a rule on `rows` rows."""
 
     verdict: str
-    claim: Claim | None
+    claim: RowClaim | None
     rows: int = 1
 
 
-def claim(session: Session, dataset: int, reviewer: str, row_filter: RowFilter, seconds: float = CLAIM_SECONDS) -> Claim | None:
+def claim(session: Session, dataset: int, reviewer: str, row_filter: RowFilter, seconds: float = CLAIM_SECONDS) -> RowClaim | None:
     """Claim the most telling row that nobody has for `reviewer`; None when there is none."""
     values = {"dataset": dataset, "reviewer": reviewer, "origin": row_filter.origin, "stage": row_filter.stage, "seconds": seconds}
     row = session.connection().execute(text(_CLAIM), values).one_or_none()
     return None if row is None else _claimed(row)
 
 
-def _claimed(row: Row[Any], draft: str | None = None) -> Claim:
-    return Claim(**{**row._mapping, "reasons": tuple(row.reasons), "draft": draft})
+def _claimed(row: Row[Any], draft: str | None = None) -> RowClaim:
+    return RowClaim(**{**row._mapping, "reasons": tuple(row.reasons), "draft": draft})
 
 
-def _held(claim: Claim) -> Any:
+def _held(claim: RowClaim) -> Any:
     """Update the row of a claim, as long as it stands."""
     return update(Review).where(
         col(Review.dataset) == claim.dataset,
@@ -128,7 +128,7 @@ def _held(claim: Claim) -> Any:
     )
 
 
-def decide(session: Session, claim: Claim, verdict: Verdict, seconds: float, target: str | None = None) -> None:
+def decide(session: Session, claim: RowClaim, verdict: Verdict, seconds: float, target: str | None = None) -> None:
     """Store a verdict; a claim that ran out still counts as long as nobody else took the row.
 
     Args:
@@ -147,14 +147,14 @@ def decide(session: Session, claim: Claim, verdict: Verdict, seconds: float, tar
         raise ClaimLost
 
 
-def renew(session: Session, claim: Claim, seconds: float = CLAIM_SECONDS) -> datetime | None:
+def renew(session: Session, claim: RowClaim, seconds: float = CLAIM_SECONDS) -> datetime | None:
     """Renew a claim; return its new end, or None when it is lost."""
     until = func.clock_timestamp() + timedelta(seconds=seconds)
     renewed: datetime | None = session.exec(_held(claim).values(claimed_until=until).returning(col(Review.claimed_until))).scalar()
     return renewed
 
 
-def release(session: Session, claims: Iterable[Claim]) -> None:
+def release(session: Session, claims: Iterable[RowClaim]) -> None:
     """Give rows back without a verdict."""
     for each in claims:
         session.exec(_held(each).values(reviewer=None, claimed_until=None))

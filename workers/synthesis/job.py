@@ -93,7 +93,7 @@ def _noising(spec: SynthesisSpec, noise: NoiseSource, sources: Inputs) -> tuple[
 def _ask_teacher(attempt: JobContext, planned: Plan) -> TeacherAnswers | None:
     if planned.spec.teacher is None:
         return None
-    return ask_teacher(attempt, planned.spec, questions(planned), shown(planned))
+    return ask_teacher(attempt, planned.spec, questions(planned), few_shot_pairs(planned))
 
 
 def questions(planned: Plan) -> list[Question]:
@@ -101,7 +101,7 @@ def questions(planned: Plan) -> list[Question]:
     return [Question(tweet.id, cluster, stage) for tweet, cluster in planned.to_ask() for stage in planned.spec.stages]
 
 
-def shown(planned: Plan) -> dict[Stage, list[tuple[str, str]]]:
+def few_shot_pairs(planned: Plan) -> dict[Stage, list[tuple[str, str]]]:
     """Return the pairs of each stage that a teacher may be shown: tweet and target."""
     return {stage: [(tweet.text, answer(pair, stage)) for tweet, pair in planned.to_show()] for stage in planned.spec.stages}
 

@@ -187,7 +187,7 @@ class Preflight:
             )
 
 
-def supply(connection: Connection, spec: SynthesisSpec) -> Supply:
+def count_supply(connection: Connection, spec: SynthesisSpec) -> Supply:
     """Count in Postgres what is there for the recipe, whose files are imported."""
     known: dict[str, int] = {}
     if spec.pairs is not None:
@@ -225,7 +225,7 @@ def unknown_source(connection: Connection, key: str, source: str | None) -> list
 
 def checked(connection: Connection, spec: SynthesisSpec) -> tuple[Preflight, list[str], list[str]]:
     """Return what there is for the recipe, why it can't be built, and warnings."""
-    preflight = Preflight(spec, supply(connection, spec))
+    preflight = Preflight(spec, count_supply(connection, spec))
     obstacles = unknown_source(connection, "teacher.source", spec.teacher.source if spec.teacher else None)
     # Noise that has no tweets to imitate is the fixed one.
     notes = unknown_source(connection, "noise.source", spec.noise.source if spec.noise else None)

@@ -17,7 +17,7 @@ from workers.catalog.fingerprints import dataset_fingerprint
 from workers.synthesis.expectations import Statistics
 from workers.synthesis.filters import by_hand
 from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_on_disk, examples_on_disk, flags_of
-from workers.synthesis.split.ratios import drawn, shares
+from workers.synthesis.split.ratios import draw_positions, shares
 
 _ORIGINS = ("human", "noise", "teacher", "import")
 _SPLITS = ("test", "train")
@@ -77,7 +77,7 @@ class RowStore:
         for origin, number in shares({origin: len(there) for origin, there in places.items() if len(there)}, ratios).items():
             there = places[origin]
             self._kept[there] = False
-            self._kept[there[drawn(self._keys[there], number, seed)]] = True
+            self._kept[there[draw_positions(self._keys[there], number, seed)]] = True
         counts["left_out_by_ratio"] = before - len(self)
 
     def __len__(self) -> int:

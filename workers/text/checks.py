@@ -36,14 +36,14 @@ _FEW = 4
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """The summed cost of the checks that found something, and their names; 0 and none where none did."""
 
     cost: float
     flags: tuple[str, ...]
 
 
-def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collection[str] | None = None) -> Verdict:
+def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collection[str] | None = None) -> CheckResult:
     """Judge `output` against `tweet`, as it was sent. The clean stage may have several sentences, so only its words are judged.
 
     Args:
@@ -53,7 +53,7 @@ def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collectio
         only: the flags to look for; default: all.
     """
     found = findings(tweet, output, stage, only)
-    return Verdict(cost=sum(found.values()), flags=tuple(found))
+    return CheckResult(cost=sum(found.values()), flags=tuple(found))
 
 
 def findings(tweet: str, output: str, stage: Stage, only: Collection[str] | None = None) -> dict[str, float]:

@@ -39,7 +39,7 @@ def lock_folder(home: Path) -> Path:
     return home / "locks" / boot_id()
 
 
-def visible(named: str | None) -> tuple[str, ...]:
+def visible_gpus(named: str | None) -> tuple[str, ...]:
     """Return the devices that CUDA will number 0, 1, … in a process with this `CUDA_VISIBLE_DEVICES`; None: not set, so all there are.
 
     Devices go by their UUID where the driver tells it, since an index means another GPU in another container. Indices are the driver's,
@@ -81,7 +81,7 @@ def held(devices: Sequence[str], folder: Path, patience: float, job: str = "") -
     """Hold these devices for the block, and beyond it for as long as a process lives that inherited the locks or joined them.
 
     Args:
-        devices: names as `visible` gives them.
+        devices: names as `visible_gpus` gives them.
         folder: where the locks lie, the same for all that share the devices.
         patience: seconds to wait for a device that is busy.
         job: on whose behalf; shown to others that want the device.

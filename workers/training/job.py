@@ -116,7 +116,7 @@ def halved(spec: TrainingSpec) -> TrainingSpec | None:
 
 def _launch(attempt: JobContext, run: RunPayload, recorder: Recorder) -> TrainingResult:
     """Start the ranks once, from the newest checkpoint; turn what they end with into an error that the ledger understands."""
-    stored = recorder.choose(checkpoints.identity(run.spec, run.train_file, run.base_sha256))
+    stored = recorder.choose(checkpoints.training_identity(run.spec, run.train_file, run.base_sha256))
     if stored is not None:
         checkpoints.check_batch(stored.manifest, run.spec)
         attempt.log(_resumption(stored.manifest, run.spec))

@@ -19,7 +19,7 @@ from workers.errors import Unavailable
 from workers.jobs.context import JobContext
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest
-from workers.training.protocol.progress import Checkpoint, Event, ProgressReader, Start, Step
+from workers.training.protocol.progress import CheckpointWritten, Event, ProgressReader, Start, Step
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Recorder:
         self._attempt = attempt
         self._folder = folder
         self._rows: list[dict[str, Any]] = []
-        self._checkpoints: list[Checkpoint] = []
+        self._checkpoints: list[CheckpointWritten] = []
         self._not_before = 0.0
 
     def record(self, event: Event) -> None:
@@ -76,7 +76,7 @@ class Recorder:
         Raises:
             LeaseLost: the job is held elsewhere.
         """
-        if isinstance(event, Checkpoint):
+        if isinstance(event, CheckpointWritten):
             self._attempt.progress(checkpoint=event.step)
             self._checkpoints.append(event)
         else:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from schemas.payloads import SummarizationSpec
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from schemas.states import RETRIABLE
 from tasks import summarization
 from tests.integration.in_process import work_off
@@ -34,7 +34,7 @@ def thinking(answer: str | None) -> Answer:
 @pytest.fixture
 def model(clean_database: Engine) -> int:
     """A model that a server serves, and a few tweets."""
-    tweets = (Tweet(id=str(n), text=f"The bus {n} was late again and I missed my train to Oslo!", source="s") for n in range(TWEETS))
+    tweets = (TweetRecord(id=str(n), text=f"The bus {n} was late again and I missed my train to Oslo!", source="s") for n in range(TWEETS))
     copy_tweets((Line(n, tweet) for n, tweet in enumerate(tweets)), origin="test")
     with clean_database.begin() as connection:
         statement = "INSERT INTO model (name, base, method, stage) VALUES ('served', 'served', 'none', 'summary') RETURNING id"

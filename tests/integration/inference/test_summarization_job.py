@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, Row, text
 
 from schemas.payloads import ShardSpec, SummarizationSpec
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.integration.ingest.test_ingest import Line
@@ -38,7 +38,7 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(clean_database: Engine, base: Path, adapter: Path) -> Iterator[int]:
     """A tuned model, and ten tweets to summarise."""
-    copy_tweets((Line(n, Tweet(id=str(n), text=tweet, source="s")) for n, tweet in enumerate(TEXTS)), origin="test")
+    copy_tweets((Line(n, TweetRecord(id=str(n), text=tweet, source="s")) for n, tweet in enumerate(TEXTS)), origin="test")
     with clean_database.begin() as connection:
         new = connection.execute(
             text(
@@ -124,7 +124,7 @@ def test_what_is_summarised_is_not_done_again(clean_database: Engine, model: int
 
 
 def test_equal_tweets_are_computed_once_and_stored_for_each(clean_database: Engine, model: int) -> None:
-    twins = (Line(1, Tweet(id=name, text=TEXTS[0], source="s")) for name in ("twin a", "twin b"))
+    twins = (Line(1, TweetRecord(id=name, text=TEXTS[0], source="s")) for name in ("twin a", "twin b"))
     ask(model)
     work_off(clean_database)
     copy_tweets(twins, origin="test")
@@ -191,7 +191,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(clean_database: Engine
 
 
 def test_tweets_of_a_dataset_and_of_other_sources_are_left_out(clean_database: Engine, model: int) -> None:
-    copy_tweets([Line(1, Tweet(id="elsewhere", text="Another source entirely.", source="other"))], origin="test")
+    copy_tweets([Line(1, TweetRecord(id="elsewhere", text="Another source entirely.", source="other"))], origin="test")
     with clean_database.begin() as connection:
         dataset = connection.execute(text("INSERT INTO dataset (name, fingerprint) VALUES ('d', 'f') RETURNING id")).scalar_one()
         connection.execute(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, Row, text
 
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 from workers.database import get_engine
 from workers.errors import NotFound, UserError
 from workers.ingest.counts import Counts
@@ -36,7 +36,7 @@ class Refused:
 @dataclass(frozen=True)
 class Line:
     number: int
-    tweet: Tweet | None = None
+    tweet: TweetRecord | None = None
     rejected: Refused | None = None
     notice: str | None = None
     unusable: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Line:
 
 
 def tweets(count: int, start: int = 1) -> list[Line]:
-    return [Line(number, Tweet(id=str(number), text=f"tweet {number}", source="s")) for number in range(start, start + count)]
+    return [Line(number, TweetRecord(id=str(number), text=f"tweet {number}", source="s")) for number in range(start, start + count)]
 
 
 def rows(engine: Engine, statement: str) -> list[Row]:
@@ -60,12 +60,12 @@ def count(engine: Engine, table: str) -> int:
 class TestTweets:
     def test_arrive_byte_for_byte_with_every_field(self, clean_database: Engine) -> None:
         moment = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
-        tweet = Tweet(id="a\tb\\c", text=AWKWARD, source="s\n1", author="\\N", lang="", created_at=moment)
+        tweet = TweetRecord(id="a\tb\\c", text=AWKWARD, source="s\n1", author="\\N", lang="", created_at=moment)
 
         copy_tweets([Line(1, tweet)], origin="file")
 
         stored = rows(clean_database, "SELECT * FROM tweet")[0]
-        assert Tweet(**{name: getattr(stored, name) for name in Tweet.model_fields}) == tweet
+        assert TweetRecord(**{name: getattr(stored, name) for name in TweetRecord.model_fields}) == tweet
         assert stored.text_hash == hashlib.sha256(AWKWARD.encode()).hexdigest()
 
     def test_what_is_not_given_stays_null(self, clean_database: Engine) -> None:
@@ -77,7 +77,7 @@ class TestTweets:
 
     def test_of_equal_ids_the_first_stays_within_a_file_and_between_files(self, clean_database: Engine) -> None:
         def said(text_: str) -> Line:
-            return Line(1, Tweet(id="7", text=text_, source="s"))
+            return Line(1, TweetRecord(id="7", text=text_, source="s"))
 
         assert copy_tweets([said("first"), said("second")], origin="a") == Counts(read=2, inserted=1, collisions=1)
         assert copy_tweets([said("third")], origin="b") == Counts(read=1, collisions=1)
@@ -131,7 +131,7 @@ class TestFileCursor:
         assert FileCursor(file).position() == 4_999
 
     def test_the_cursor_and_the_rows_are_one_transaction(self, clean_database: Engine, file: Path) -> None:
-        unstorable = Line(5_001, Tweet.model_construct(id="x", text="nul \x00", source="s", author=None, lang=None, created_at=None))
+        unstorable = Line(5_001, TweetRecord.model_construct(id="x", text="nul \x00", source="s", author=None, lang=None, created_at=None))
 
         with pytest.raises(Exception, match="NUL"):
             copy_tweets([*tweets(5_000), unstorable], origin="file", cursor=FileCursor(file))

@@ -34,7 +34,7 @@ def model(engine: Engine) -> int:
 
 def ask(name: str) -> enqueue.Submitted:
     payload = jobs.Work(name=name)
-    return enqueue.submit("evaluation.evaluate", Queue.EVALUATION, payload, enqueue.fingerprint("evaluation.evaluate", payload))
+    return enqueue.submit("evaluation.evaluate", Queue.EVALUATION, payload, enqueue.job_key("evaluation.evaluate", payload))
 
 
 def add_tweets(engine: Engine, count: int, source: str = "test") -> None:

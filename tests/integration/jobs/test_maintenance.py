@@ -147,7 +147,7 @@ def live(engine: Engine, count: int) -> None:
 
 
 def supply(engine: Engine, mailbox: Mailbox) -> int:
-    return maintenance.supply("upkeep", mailbox.pending, mailbox.publish, engine)
+    return maintenance.publish_queued("upkeep", mailbox.pending, mailbox.publish, engine)
 
 
 def test_the_relay_publishes_the_oldest_first_until_redis_holds_its_share(engine, mailbox):
@@ -216,7 +216,7 @@ def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_wh
 
     job = add(engine)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(maintenance.supply, "upkeep", mailbox.pending, publish, engine)
+        first = pool.submit(maintenance.publish_queued, "upkeep", mailbox.pending, publish, engine)
         assert stuck.wait(10)
         begun = time.monotonic()
         while supply(engine, mailbox) == 0:

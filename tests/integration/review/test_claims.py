@@ -15,23 +15,23 @@ from workers import database
 from workers.errors import UserError
 from workers.review import bulk_edits, claims, queries, queue
 from workers.review.bulk_edits import Rule
-from workers.review.claims import Claim, ClaimLost, RowFilter, Verdict
+from workers.review.claims import ClaimLost, RowClaim, RowFilter, Verdict
 
 ALL = RowFilter()
 
 
-def claim(engine: Engine, dataset: int, reviewer: str = "ann", row_filter: RowFilter = ALL, seconds: float = 600) -> Claim | None:
+def claim(engine: Engine, dataset: int, reviewer: str = "ann", row_filter: RowFilter = ALL, seconds: float = 600) -> RowClaim | None:
     with database.session(engine) as session:
         return claims.claim(session, dataset, reviewer, row_filter, seconds)
 
 
-def claimed(engine: Engine, dataset: int, reviewer: str = "ann", seconds: float = 600) -> Claim:
+def claimed(engine: Engine, dataset: int, reviewer: str = "ann", seconds: float = 600) -> RowClaim:
     found = claim(engine, dataset, reviewer, seconds=seconds)
     assert found is not None
     return found
 
 
-def decide(engine: Engine, row: Claim, verdict: Verdict = Verdict.ACCEPTED, target: str | None = None) -> None:
+def decide(engine: Engine, row: RowClaim, verdict: Verdict = Verdict.ACCEPTED, target: str | None = None) -> None:
     with database.session(engine) as session:
         claims.decide(session, row, verdict, 2.0, target)
 
@@ -148,7 +148,7 @@ class TestClaims:
 
         with database.session(clean_database) as session:
             assert claims.renew(session, row) is None, "that was its end of before"
-            claims.release(session, [Claim(**{**vars(row), "until": until})])
+            claims.release(session, [RowClaim(**{**vars(row), "until": until})])
         assert claim(clean_database, dataset, "ben") is not None
 
     def test_only_rows_of_an_origin_are_claimed(self, clean_database: Engine) -> None:

@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import text
 
 from deploy.local.home import Home
-from deploy.local.stack import Plan, up
+from deploy.local.stack import StackSize, up
 from deploy.worker import check
 from schemas.migrations import head
 from schemas.payloads import Queue
@@ -270,6 +270,6 @@ def test_a_server_that_the_user_named_is_not_started(stack_home, servers, monkey
     monkeypatch.setenv("CELERY_BROKER_URL", servers.broker_url)
     report: list[str] = []
     with pytest.raises(Unavailable, match="password can't be read"):
-        up(Settings(home=stack_home, flower_password_file=stack_home / "missing"), Plan(workers=1), detach=True, report=report.append)
+        up(Settings(home=stack_home, flower_password_file=stack_home / "missing"), StackSize(workers=1), detach=True, report=report.append)
     assert not [line for line in report if "answers" in line]
     assert not (stack_home / "postgres").exists()

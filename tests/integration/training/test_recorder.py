@@ -18,7 +18,7 @@ from workers.jobs.maintenance import reap
 from workers.settings import get_settings
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest
-from workers.training.protocol.progress import Checkpoint, ProgressWriter, Step
+from workers.training.protocol.progress import CheckpointWritten, ProgressWriter, Step
 from workers.training.recorder import Recorder, attempt_folder
 
 IDENTITY = "this training"
@@ -50,13 +50,13 @@ def take_away(engine: Engine, job: uuid.UUID) -> None:
         assert reap(connection) == [job]
 
 
-def on_disk(folder: Path, step: int, attempt: int = 1) -> Checkpoint:
+def on_disk(folder: Path, step: int, attempt: int = 1) -> CheckpointWritten:
     """A checkpoint as the ranks leave it, and what they say of it."""
     about = {"world_size": 2, "zero_stage": 2}
     manifest = Manifest(identity=IDENTITY, step=step, attempt=attempt, global_batch=16, tokens=1, seconds=1.0, optimizer_step=step, **about)
     stored = checkpoints.write(folder, manifest, {"weight.safetensors": b"w" * 100})
     told = {"folder": stored.folder.name, "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes, "seconds": 0.1}
-    return Checkpoint(step=step, attempt=attempt, **about, **told)
+    return CheckpointWritten(step=step, attempt=attempt, **about, **told)
 
 
 def a_step(number: int) -> Step:

@@ -27,7 +27,7 @@ def a_cpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Say how much longer a product takes in bfloat16."""
 
     def of(slower: float) -> None:
-        monkeypatch.setattr(precision, "measured", lambda: Rates(float32=50.0, bfloat16=50.0 / slower, slower=slower, threads=2))
+        monkeypatch.setattr(precision, "cpu_rates", lambda: Rates(float32=50.0, bfloat16=50.0 / slower, slower=slower, threads=2))
 
     return of
 
@@ -45,31 +45,31 @@ def a_gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(("slower", "dtype"), [(0.25, "bfloat16"), (1.1, "bfloat16"), (1.8, "float32"), (10.0, "float32")])
 def test_a_cpu_that_is_slower_in_bfloat16_gets_float32(a_cpu: Any, slower: float, dtype: str) -> None:
     a_cpu(slower)
-    chosen = precision.choose("auto", "cpu")
+    chosen = precision.choose_dtype("auto", "cpu")
     assert chosen.dtype == dtype
     assert f"{slower:.1f} times as long" in chosen.reason
 
 
 def test_what_is_asked_for_is_taken_whatever_the_cpu_does_fast(a_cpu: Any) -> None:
     a_cpu(10.0)
-    assert precision.choose("bfloat16", "cpu").dtype == "bfloat16"
-    assert str(precision.choose("float32", "cpu")) == "float32 (asked for)"
+    assert precision.choose_dtype("bfloat16", "cpu").dtype == "bfloat16"
+    assert str(precision.choose_dtype("float32", "cpu")) == "float32 (asked for)"
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float16")])
 def test_a_gpu_is_judged_by_its_units_and_not_by_what_it_can_emulate(a_gpu: Any, capability: tuple[int, int], dtype: str) -> None:
     a_gpu(*capability)
-    assert precision.choose("auto", "cuda").dtype == dtype
+    assert precision.choose_dtype("auto", "cuda").dtype == dtype
 
 
 def test_bfloat16_on_a_gpu_without_it_is_refused_with_the_cure(a_gpu: Any) -> None:
     a_gpu(7, 5)
     with pytest.raises(UserError, match=r"7\.5\) has no bfloat16: set dtype to auto"):
-        precision.choose("bfloat16", "cuda")
+        precision.choose_dtype("bfloat16", "cuda")
 
 
 def test_this_machine_is_measured_in_both_types() -> None:
-    rates = precision.measured()
+    rates = precision.cpu_rates()
     assert rates.float32 > 0
     assert rates.bfloat16 > 0
     assert rates.slower > 0

@@ -23,7 +23,7 @@ def verb():
     output.say("caf\\u00e9 \\u00b7")
     output.emit({}, False, lambda _: table)
     output.emit({"text": "caf\\u00e9 \\U0001f600"}, True, str)
-streams.prepare()
+streams.prepare_streams()
 sys.exit(exit_codes.exit_code_of(verb))
 """
 
@@ -48,7 +48,7 @@ def test_closed_streams_are_no_error(closed):
 
 
 def test_a_closed_stream_is_not_taken_over_by_a_file_that_is_opened_later():
-    code = "import os, sys; from producers.cli import streams; streams.prepare(); "
+    code = "import os, sys; from producers.cli import streams; streams.prepare_streams(); "
     code += "print(os.open('/dev/null', os.O_RDONLY) > 2, file=sys.stderr)"
     assert shell(f'"$PYTHON" -c "{code}" <&- >&-').stderr.strip() == b"True"
 

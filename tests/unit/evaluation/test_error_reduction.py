@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.evaluation.lexnorm.error_reduction import Gold, counts, counts_of_dictionaries, most_frequent, most_frequent_of_the_others
+from workers.evaluation.lexnorm.error_reduction import (
+    Gold,
+    count_errors,
+    counts_of_dictionaries,
+    most_frequent,
+    most_frequent_of_the_others,
+)
 
 MESSY = ("u r late", "im gonna go lol", "the bus is here")
 CLEAN = ("you are late", "i'm going to go laughing out loud", "the bus is here")
@@ -14,7 +20,7 @@ GOLD = [Gold.of(messy, clean) for messy, clean in zip(MESSY, CLEAN, strict=True)
 
 
 def err(*outputs: str) -> float:
-    return counts(GOLD, outputs).err(resamples=100).value
+    return count_errors(GOLD, outputs).err(resamples=100).value
 
 
 class TestErr:
@@ -36,7 +42,7 @@ class TestErr:
     def test_equals_the_accuracy_over_words_scaled_between_leaving_as_is_and_perfect(self) -> None:
         outputs = ("you are here", "i'm going to go lol", "a bus is here")
         words = sum(len(row.words) for row in GOLD)
-        counted = counts(GOLD, outputs)
+        counted = count_errors(GOLD, outputs)
         needing = counted.needing.sum()
         as_is = (words - needing) / words
         accuracy = (counted.corrected.sum() + words - needing - counted.spoiled.sum()) / words
@@ -46,27 +52,27 @@ class TestErr:
     def test_case_marks_handles_hashtags_links_and_emoji_may_change(self) -> None:
         assert err("You are late.", "I'm going to go. Laughing out loud!", "The bus is here.") == 1
         gold = [Gold.of("@Dan u r late #fail http://t.co/x 😀", "@Dan you are late #fail http://t.co/x 😀")]
-        assert counts(gold, ["You are late."]).err(resamples=100).value == 1
-        assert counts(gold, ["Dan, you are late. Fail"]).err(resamples=100).value == 1
+        assert count_errors(gold, ["You are late."]).err(resamples=100).value == 1
+        assert count_errors(gold, ["Dan, you are late. Fail"]).err(resamples=100).value == 1
 
     def test_the_interval_is_over_tweets_and_the_margin_is_paired(self) -> None:
         gold = [Gold.of("u go", "you go")] * 50
-        half = counts(gold, ["you go", "u go"] * 25)
+        half = count_errors(gold, ["you go", "u go"] * 25)
         figure = half.err()
         assert (figure.value, figure.n) == (0.5, 50)
         assert 0.3 < figure.low < 0.45 < 0.55 < figure.high < 0.7
         assert half.err_above(half).as_dict() == {"value": 0, "low": 0, "high": 0, "n": 50}
-        assert half.err_above(counts(gold, ["u go"] * 50)).value == 0.5
+        assert half.err_above(count_errors(gold, ["u go"] * 50)).value == 0.5
 
     def test_is_refused_where_no_word_needs_normalisation(self) -> None:
         gold = [Gold.of("all is well", "All is well.")]
         with pytest.raises(ValueError, match="nothing to take a share of"):
-            counts(gold, ["all is well"]).err()
+            count_errors(gold, ["all is well"]).err()
 
     @given(st.lists(st.tuples(st.text(max_size=40), st.text(max_size=40)), min_size=1, max_size=5))
     def test_the_gold_is_never_wrong_and_the_tweet_never_spoiled(self, rows: list[tuple[str, str]]) -> None:
         gold = [Gold.of(messy, clean) for messy, clean in rows]
-        perfect, untouched = counts(gold, [clean for _, clean in rows]), counts(gold, [messy for messy, _ in rows])
+        perfect, untouched = count_errors(gold, [clean for _, clean in rows]), count_errors(gold, [messy for messy, _ in rows])
         assert (perfect.corrected == perfect.needing).all()
         assert not perfect.spoiled.any()
         assert not untouched.spoiled.any()

@@ -6,10 +6,13 @@ import pytest
 
 from schemas.payloads import Stage
 from tests.support.tiny_model import build_tiny_model
-from workers.evaluation.systems import SYSTEMS, Row, write
+from workers.evaluation.systems import SYSTEMS, HeldBackRow, write
 from workers.inference.local.engine import TransformersEngine
 
-ROWS = [Row("1", "the bus was late again #fail", "The bus was late again."), Row("2", "soup!! @ noon", "There is soup at noon.")]
+ROWS = [
+    HeldBackRow("1", "the bus was late again #fail", "The bus was late again."),
+    HeldBackRow("2", "soup!! @ noon", "There is soup at noon."),
+]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.evaluation.lexnorm.word_alignment import Word, spans, words
+from workers.evaluation.lexnorm.word_alignment import TweetWord, spans, tweet_words
 
 word_lists = st.lists(st.sampled_from(("i", "u", "you", "gonna", "going", "to", "lol", "laughing", "out", "loud", "may", "be", "maybe")))
 
@@ -49,12 +49,12 @@ class TestSpans:
 
 class TestWords:
     def test_case_marks_links_emoji_and_emoticons_are_no_words(self) -> None:
-        assert [word.text for word in words("SO Late... :D https://t.co/x 😀 “ok”!!")] == ["so", "late", "ok"]
+        assert [word.text for word in tweet_words("SO Late... :D https://t.co/x 😀 “ok”!!")] == ["so", "late", "ok"]
 
     def test_what_stands_inside_a_word_keeps_it_whole(self) -> None:
-        assert [word.text for word in words("don’t b/c e-mail f*ck 1.5 at 10:30,then&go & stop.Now")] == (
+        assert [word.text for word in tweet_words("don’t b/c e-mail f*ck 1.5 at 10:30,then&go & stop.Now")] == (
             ["don't", "b/c", "e-mail", "f*ck", "1.5", "at", "10:30", "then&go", "and", "stop", "now"]
         )
 
     def test_handles_and_hashtags_are_words_that_are_not_scored(self) -> None:
-        assert words("@Dan so #Late") == [Word("dan", scored=False), Word("so"), Word("late", scored=False)]
+        assert tweet_words("@Dan so #Late") == [TweetWord("dan", scored=False), TweetWord("so"), TweetWord("late", scored=False)]

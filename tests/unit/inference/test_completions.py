@@ -18,7 +18,7 @@ from tests.support.openai_server import Answer, serving
 from workers.inference.engine import EngineError
 from workers.inference.remote import dialect
 from workers.inference.remote.client import Backoff, ChatServer, Meter, Request
-from workers.inference.remote.completions import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, Usage, read, sentence
+from workers.inference.remote.completions import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, TokenUsage, read, sentence
 from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.error_reading import complaint
 from workers.inference.remote.errors import PromptError, refused
@@ -97,13 +97,13 @@ def test_an_answer_that_can_not_be_used_says_why(message: Any, finish: str, prob
 @pytest.mark.parametrize(
     ("told", "usage"),
     [
-        ({"prompt_tokens": 7, "completion_tokens": 2}, Usage(7, 2)),
-        ({"prompt_tokens": 7.0, "completion_tokens": 2.0}, Usage(7, 2)),
-        ({"input_tokens": 7, "output_tokens": 2}, Usage(7, 2)),
+        ({"prompt_tokens": 7, "completion_tokens": 2}, TokenUsage(7, 2)),
+        ({"prompt_tokens": 7.0, "completion_tokens": 2.0}, TokenUsage(7, 2)),
+        ({"input_tokens": 7, "output_tokens": 2}, TokenUsage(7, 2)),
         ({"prompt_tokens": -7, "completion_tokens": 2}, None),
         ({"prompt_tokens": 10**30, "completion_tokens": 2}, None),
         ({"prompt_tokens": MOST_TOKENS + 1, "completion_tokens": 2}, None),
-        ({"prompt_tokens": "7", "completion_tokens": "2"}, Usage(7, 2)),
+        ({"prompt_tokens": "7", "completion_tokens": "2"}, TokenUsage(7, 2)),
         ({"prompt_tokens": "-7", "completion_tokens": 2}, None),
         ({"prompt_tokens": "７", "completion_tokens": 2}, None),
         ({"prompt_tokens": "9" * 5000, "completion_tokens": 2}, None),
@@ -113,7 +113,7 @@ def test_an_answer_that_can_not_be_used_says_why(message: Any, finish: str, prob
         ([7, 2], None),
     ],
 )
-def test_absurd_figures_of_usage_are_none(told: Any, usage: Usage | None) -> None:
+def test_absurd_figures_of_usage_are_none(told: Any, usage: TokenUsage | None) -> None:
     found = read(body({"content": TEXT}, usage=told), 1)
     assert isinstance(found, Completion)
     assert found.usage == usage
@@ -122,9 +122,9 @@ def test_absurd_figures_of_usage_are_none(told: Any, usage: Usage | None) -> Non
 def test_usage_is_read_of_answers_that_can_not_be_used() -> None:
     found = read(body({"content": None}, "length", {"prompt_tokens": 7, "completion_tokens": 2}), 1)
     assert isinstance(found, Completion)
-    assert found.usage == Usage(7, 2)
+    assert found.usage == TokenUsage(7, 2)
     nothing = read(b'{"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}}', 1)
-    assert nothing == Nonsense("has no choices", Usage(7, 2), paid=True, chat=True)
+    assert nothing == Nonsense("has no choices", TokenUsage(7, 2), paid=True, chat=True)
 
 
 def test_a_page_for_people_is_called_one() -> None:
@@ -167,7 +167,7 @@ def test_a_stream_of_events_is_one_answer() -> None:
     usage = json.dumps({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}})
     found = read(b": keep-alive\n\n" + events(*pieces, last, usage), 1)
     assert isinstance(found, Completion)
-    assert (found.texts, found.usage) == ([TEXT], Usage(7, 2))
+    assert (found.texts, found.usage) == ([TEXT], TokenUsage(7, 2))
 
 
 def test_a_stream_that_breaks_off_is_none_and_was_paid_for() -> None:

@@ -40,26 +40,26 @@ def cold(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 
 def test_the_same_base_is_loaded_once_and_another_takes_its_place(base: Path, tmp_path: Path) -> None:
-    engine = engines.get_engine(str(base))
-    assert engines.get_engine(str(base)) is engine
-    engines.get_engine(str(build_tiny_model(tmp_path)))
+    engine = engines.engine_for(str(base))
+    assert engines.engine_for(str(base)) is engine
+    engines.engine_for(str(build_tiny_model(tmp_path)))
     assert len(engines._warm) == 1
-    assert engines.get_engine(str(base)) is not engine
+    assert engines.engine_for(str(base)) is not engine
 
 
 def test_a_shard_has_its_share_of_the_cores_and_a_job_of_its_own_has_them_all(base: Path) -> None:
-    shard = engines.get_engine(str(base))
+    shard = engines.engine_for(str(base))
     assert torch.get_num_threads() == 1
-    alone = engines.get_engine(str(base), all_cores=True)
+    alone = engines.engine_for(str(base), all_cores=True)
     assert torch.get_num_threads() == os.cpu_count()
-    assert engines.get_engine(str(base), all_cores=True) is alone
+    assert engines.engine_for(str(base), all_cores=True) is alone
     if os.cpu_count() != 1:
         assert alone is not shard
 
 
 def test_the_share_is_back_when_the_job_of_its_own_is_over(base: Path) -> None:
-    engines.get_engine(str(base), all_cores=True)
-    engines.get_engine(str(base))
+    engines.engine_for(str(base), all_cores=True)
+    engines.engine_for(str(base))
     assert torch.get_num_threads() == 1
     assert get_settings().threads == 1, "the settings themselves stay as they were"
 
@@ -68,10 +68,10 @@ def test_a_server_needs_its_address_and_nothing_else(cold: pytest.MonkeyPatch) -
     cold.setenv("TWEETMILL_ENGINE", "openai")
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
-        engines.get_engine("base")
+        engines.engine_for("base")
     cold.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     get_settings.cache_clear()
-    assert isinstance(engines.get_engine("base"), OpenAIEngine)
+    assert isinstance(engines.engine_for("base"), OpenAIEngine)
 
 
 def test_a_module_among_the_builders_is_an_engine(cold: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_module_among_the_builders_is_an_engine(cold: pytest.MonkeyPatch, tmp_
     cold.setattr(builders, "__path__", [*builders.__path__, str(tmp_path)])
     cold.setenv("TWEETMILL_ENGINE", "parrot")
     get_settings.cache_clear()
-    assert engines.get_engine("base") == ("parrot", "base")
+    assert engines.engine_for("base") == ("parrot", "base")
     cold.setenv("TWEETMILL_ENGINE", "openai")
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match=r"TWEETMILL_ENGINE: it should be 'parrot'"):

@@ -15,7 +15,7 @@ from workers.noise.fitting.dictionary import frequencies
 from workers.noise.jobs import report
 from workers.noise.realism import classifier_test
 from workers.noise.realism.classifier_test import Sides, auc, compare
-from workers.noise.realism.features import MEASURES, measured
+from workers.noise.realism.features import MEASURES, feature_values
 
 PLACES = ["Oslo", "Rome", "Paris", "Lima", "Cairo", "Delhi", "Quito", "Tokyo", "Perth", "Sofia"]
 PAIRS = [
@@ -29,7 +29,7 @@ PAIRS = [
 
 
 def of(text: str) -> dict[str, float]:
-    return dict(zip(MEASURES, measured(text, frequencies()), strict=True))
+    return dict(zip(MEASURES, feature_values(text, frequencies()), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_two_texts_of_one_style_about_different_things_measure_the_same():
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_can_be_measured(text):
-    values = measured(text, frequencies())
+    values = feature_values(text, frequencies())
     assert len(values) == len(MEASURES)
     assert np.isfinite(values).all()
 

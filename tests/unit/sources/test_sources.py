@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.sources import Line, SourceError, read
-from schemas.records import Tweet
+from schemas.records import TweetRecord
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def write(tmp_path: Path):
     return _write
 
 
-def tweets(lines: list[Line]) -> list[Tweet]:
+def tweets(lines: list[Line]) -> list[TweetRecord]:
     return [line.tweet for line in lines if line.tweet]
 
 
@@ -39,8 +39,8 @@ def refusals(lines: list[Line]) -> list[tuple[int, str | None]]:
 def test_json_lines_become_tweets_that_carry_the_files_name(write):
     path = write("march.jsonl", '{"id": "1", "text": "so hungry"}\n{"id": 2, "text": "café ☕"}\n')
     assert list(read(path)) == [
-        Line(1, Tweet(id="1", text="so hungry", source="march")),
-        Line(2, Tweet(id="2", text="café ☕", source="march")),
+        Line(1, TweetRecord(id="1", text="so hungry", source="march")),
+        Line(2, TweetRecord(id="2", text="café ☕", source="march")),
     ]
 
 
@@ -97,7 +97,7 @@ def test_v1_objects_keep_their_exact_id_and_their_own_date_form(write):
     old = {"id": 1.2e18, "id_str": "1200000000000000001", "full_text": "hello", "user": {"screen_name": "al"},
            "created_at": "Wed Aug 27 13:08:45 +0000 2008", "lang": "en"}  # fmt: skip
     (tweet,) = tweets(list(read(write("old.jsonl", json.dumps(old)))))
-    assert tweet == Tweet(id="1200000000000000001", text="hello", source="old", author="al", lang="en",
+    assert tweet == TweetRecord(id="1200000000000000001", text="hello", source="old", author="al", lang="en",
                           created_at=datetime(2008, 8, 27, 13, 8, 45, tzinfo=UTC))  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def test_gzip_is_undone_whatever_the_name(write):
 
 def test_standard_input_is_read_for_a_dash(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"id":"1","text":"piped"}\n'))))
-    assert tweets(list(read("-"))) == [Tweet(id="1", text="piped", source="stdin")]
+    assert tweets(list(read("-"))) == [TweetRecord(id="1", text="piped", source="stdin")]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from workers.synthesis.teacher import factory as teach_access
 from workers.synthesis.teacher.budget import exhausted, projected, usd
 from workers.synthesis.teacher.cache import Spent
 from workers.synthesis.teacher.clients import ServerTeacher
-from workers.synthesis.teacher.prompt import StagePrompt, delimited, drawn
-from workers.synthesis.teacher.selection import choose
+from workers.synthesis.teacher.prompt import StagePrompt, delimited, draw_shots
+from workers.synthesis.teacher.selection import select_candidate
 
 TWEET = "omg the train to Oslo was 20 minutes late AGAIN smh #nsb"
 PAIRS = [(f"omg the bus was {n} min late", f"The bus was {n} minutes late.") for n in range(2, 12)]
@@ -46,15 +46,15 @@ class TestPrompt:
         assert "INST" not in shown
 
     def test_the_pairs_that_are_shown_are_drawn_by_the_seed_whatever_their_order(self) -> None:
-        first = drawn(PAIRS, 3, 0, Stage.SUMMARY)
-        assert drawn(PAIRS[::-1], 3, 0, Stage.SUMMARY) == first
+        first = draw_shots(PAIRS, 3, 0, Stage.SUMMARY)
+        assert draw_shots(PAIRS[::-1], 3, 0, Stage.SUMMARY) == first
         assert len(first) == 3
-        assert any(drawn(PAIRS, 3, seed, Stage.SUMMARY) != first for seed in range(1, 9))
+        assert any(draw_shots(PAIRS, 3, seed, Stage.SUMMARY) != first for seed in range(1, 9))
 
     def test_pairs_without_reproach_are_shown_first(self) -> None:
         poor = ("the bus was late", "The bus to Paris was 9 hours late and everybody cried about it for many days.")
-        assert poor not in drawn([poor, *PAIRS[:3]], 3, 0, Stage.SUMMARY)
-        assert poor in drawn([poor, *PAIRS[:3]], 4, 0, Stage.SUMMARY)
+        assert poor not in draw_shots([poor, *PAIRS[:3]], 3, 0, Stage.SUMMARY)
+        assert poor in draw_shots([poor, *PAIRS[:3]], 4, 0, Stage.SUMMARY)
 
     def test_whatever_changes_what_is_asked_changes_the_fingerprint(self) -> None:
         def fingerprint(tweet: str = TWEET, pairs: Any = PAIRS, stage: Stage = Stage.SUMMARY, **options: Any) -> str:
@@ -76,15 +76,17 @@ class TestPrompt:
 
 class TestChoice:
     def test_the_candidate_against_which_least_speaks_is_taken(self) -> None:
-        choice = choose(TWEET, ["The train to Paris was 30 minutes late.", "The train to Oslo was 20 minutes late again."], Stage.SUMMARY)
+        choice = select_candidate(
+            TWEET, ["The train to Paris was 30 minutes late.", "The train to Oslo was 20 minutes late again."], Stage.SUMMARY
+        )
         assert (choice.place, choice.reasons, choice.cost) == (1, (), 0.0)
 
     def test_of_equally_good_ones_the_one_that_others_agree_with(self) -> None:
         late, oslo = "The train was 20 minutes late.", "Oslo."
-        choice = choose(TWEET, ["Again.", late, late], Stage.SUMMARY)
+        choice = select_candidate(TWEET, ["Again.", late, late], Stage.SUMMARY)
         assert choice.text == late
         assert choice.agreement == 0.5
-        assert choose(TWEET, [oslo], Stage.SUMMARY).agreement is None
+        assert select_candidate(TWEET, [oslo], Stage.SUMMARY).agreement is None
 
     @pytest.mark.parametrize(
         ("said", "reason"),
@@ -96,7 +98,7 @@ class TestChoice:
         ],
     )
     def test_what_says_something_else_is_refused_with_its_reason(self, said: str, reason: str) -> None:
-        assert reason in choose(TWEET, [said, said], Stage.SUMMARY).reasons
+        assert reason in select_candidate(TWEET, [said, said], Stage.SUMMARY).reasons
 
 
 class TestBudget:

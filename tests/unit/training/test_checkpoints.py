@@ -112,14 +112,14 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_checkpoints_there_is_nothing_to_refuse(tmp_path: Path) -> None:
-    assert checkpoints.newest(tmp_path / "none", "same", {}) == checkpoints.Choice(None, ())
+    assert checkpoints.newest(tmp_path / "none", "same", {}) == checkpoints.ResumePoint(None, ())
 
 
 def test_what_was_being_written_is_no_checkpoint_and_goes_with_its_attempt(tmp_path: Path) -> None:
     for attempt in (1, 2):
         (tmp_path / f"step-000050-a{attempt}{PARTIAL}").mkdir()
 
-    assert checkpoints.newest(tmp_path, "same", {}) == checkpoints.Choice(None, ())
+    assert checkpoints.newest(tmp_path, "same", {}) == checkpoints.ResumePoint(None, ())
     checkpoints.remove_partial(tmp_path, attempt=2)
 
     assert names(tmp_path) == [f"step-000050-a2{PARTIAL}"]
@@ -179,15 +179,15 @@ def a_spec(**changes: Any) -> TrainingSpec:
 def test_the_identity_is_of_what_decides_the_learning(tmp_path: Path) -> None:
     file = tmp_path / "train.jsonl"
     file.write_text("{}\n")
-    own = checkpoints.identity(a_spec(), file)
+    own = checkpoints.training_identity(a_spec(), file)
 
     split_otherwise = {"world_size": 1, "gradient_accumulation_steps": 2, "zero_stage": 0, "save_steps": 7, "name": "y"}
-    assert checkpoints.identity(a_spec(**split_otherwise), file) == own
+    assert checkpoints.training_identity(a_spec(**split_otherwise), file) == own
     for change in ({"learning_rate": 1e-5}, {"seed": 1}, {"base": "c"}, {"bf16": False}, {"max_steps": 9}, {"lora_r": 8}):
-        assert checkpoints.identity(a_spec(**change), file) != own, change
-    assert checkpoints.identity(a_spec(), file, base_sha256="f00d") != own
+        assert checkpoints.training_identity(a_spec(**change), file) != own, change
+    assert checkpoints.training_identity(a_spec(), file, base_sha256="f00d") != own
     file.write_text("{} \n")
-    assert checkpoints.identity(a_spec(), file) != own
+    assert checkpoints.training_identity(a_spec(), file) != own
 
 
 def test_another_number_of_ranks_goes_on_with_the_same_global_batch() -> None:

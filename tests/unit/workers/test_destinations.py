@@ -22,7 +22,7 @@ def left(folder: Path) -> list[str]:
 def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path):
     before = os.umask(0o027)
     try:
-        destinations.write_text(tmp_path / "new", "a\r\nb\n")
+        destinations.write_destination(tmp_path / "new", "a\r\nb\n")
     finally:
         os.umask(before)
     assert (tmp_path / "new").read_bytes() == b"a\r\nb\n"
@@ -34,7 +34,7 @@ def test_a_replaced_file_keeps_its_mode(tmp_path):
     old = tmp_path / "old"
     old.write_text("old")
     old.chmod(0o604)
-    destinations.write_text(old, "new")
+    destinations.write_destination(old, "new")
     assert (old.read_text(), stat.S_IMODE(old.stat().st_mode)) == ("new", 0o604)
 
 
@@ -59,7 +59,7 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path, absolute):
     target.write_text("old")
     link = tmp_path / "link"
     link.symlink_to(target if absolute else Path("elsewhere/target"))
-    destinations.write_text(link, "new")
+    destinations.write_destination(link, "new")
     assert link.is_symlink()
     assert target.read_text() == "new"
     assert left(tmp_path / "elsewhere") == ["target"]
@@ -67,14 +67,14 @@ def test_a_link_stays_a_link_and_its_file_is_replaced(tmp_path, absolute):
 
 def test_a_link_that_leads_nowhere_yet_makes_its_file(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "later")
-    destinations.write_text(tmp_path / "link", "new")
+    destinations.write_destination(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "later").read_text() == "new"
 
 
 def test_a_device_is_written_through():
     before = Path("/dev/null").stat()
-    destinations.write_text(Path("/dev/null"), "gone")
+    destinations.write_destination(Path("/dev/null"), "gone")
     after = Path("/dev/null").stat()
     assert stat.S_ISCHR(after.st_mode)
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
@@ -86,7 +86,7 @@ def test_a_pipe_is_written_through(tmp_path):
     got: list[str] = []
     reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
     reader.start()
-    destinations.write_text(pipe, "through")
+    destinations.write_destination(pipe, "through")
     reader.join(20)
     assert got == ["through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
@@ -96,13 +96,13 @@ def test_an_open_file_of_the_system_is_written_behind_what_it_holds(tmp_path):
     with (tmp_path / "redirected").open("w+") as redirected:
         redirected.write("before\n")
         redirected.flush()
-        destinations.write_text(Path(f"/dev/fd/{redirected.fileno()}"), "behind\n")
+        destinations.write_destination(Path(f"/dev/fd/{redirected.fileno()}"), "behind\n")
     assert (tmp_path / "redirected").read_text() == "before\nbehind\n"
 
 
 def test_a_full_device_is_one_sentence():
     with pytest.raises(UserError, match=r"^/dev/full could not be written \(No space left on device\)"):
-        destinations.write_text(Path("/dev/full"), "x" * 100_000)
+        destinations.write_destination(Path("/dev/full"), "x" * 100_000)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="what was there before is unchanged"):
-        destinations.write_text(old, "new")
+        destinations.write_destination(old, "new")
     assert (old.read_text(), left(tmp_path)) == ("old", ["old"])
 
 

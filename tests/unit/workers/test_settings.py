@@ -208,7 +208,7 @@ def test_a_proxy_that_is_no_address_is_named_before_a_client_quotes_it(monkeypat
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8000/v1")
     monkeypatch.setenv("TWEETMILL_ENGINE", "openai")
     monkeypatch.setenv(name, value)
-    for asked in (lambda: teacher_of(TeacherSource(model="m")), lambda: engines.get_engine("m")):
+    for asked in (lambda: teacher_of(TeacherSource(model="m")), lambda: engines.engine_for("m")):
         with pytest.raises(SettingsError, match=f"^{name}: ") as complaint:
             asked()
         assert SECRET not in str(complaint.value)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.evaluation.bootstrap import Figure, ratio
-from workers.evaluation.lexnorm.word_alignment import Span, Word, spans, words
+from workers.evaluation.lexnorm.word_alignment import Span, TweetWord, spans, tweet_words
 from workers.files import sha256
 
 DICTIONARY_FOLDS = 10
@@ -28,14 +28,14 @@ Dictionary = Mapping[str, Span]
 class Gold:
     """A tweet in words, and what each of them should become."""
 
-    words: tuple[Word, ...]
+    words: tuple[TweetWord, ...]
     spans: tuple[Span, ...]
 
     @classmethod
     def of(cls, messy: str, clean: str) -> Gold:
         """The gold of a tweet and its cleaned text, by the alignment of their words."""
-        found = words(messy)
-        return cls(tuple(found), tuple(spans(_texts(found), _texts(words(clean)))))
+        found = tweet_words(messy)
+        return cls(tuple(found), tuple(spans(_texts(found), _texts(tweet_words(clean)))))
 
     @property
     def needing(self) -> int:
@@ -44,7 +44,7 @@ class Gold:
 
 
 @dataclass(frozen=True)
-class Counts:
+class ErrorCounts:
     """What a cleaner did to each tweet, arrays of shape (tweets,).
 
     `corrected` is TP, words that needed it and are as in the gold; `spoiled` is FP, words that were right and are not any more; `needing`
@@ -63,18 +63,18 @@ class Counts:
         """
         return ratio(self.corrected - self.spoiled, self.needing, resamples, seed)
 
-    def err_above(self, other: Counts, resamples: int = 2000, seed: int = 0) -> Figure:
+    def err_above(self, other: ErrorCounts, resamples: int = 2000, seed: int = 0) -> Figure:
         """By how much the ERR is above another cleaner's on the same tweets, paired."""
         return ratio(self.corrected - self.spoiled - other.corrected + other.spoiled, self.needing, resamples, seed)
 
 
-def counts(gold: Sequence[Gold], outputs: Sequence[str]) -> Counts:
+def count_errors(gold: Sequence[Gold], outputs: Sequence[str]) -> ErrorCounts:
     """Compare what a cleaner wrote with the gold, word by word. Case, marks, handles, hashtags, links and emoji are not compared."""
-    rows = [_compared(row, [word.text for word in words(output)]) for row, output in zip(gold, outputs, strict=True)]
+    rows = [_compared(row, [word.text for word in tweet_words(output)]) for row, output in zip(gold, outputs, strict=True)]
     return _as_counts(gold, rows)
 
 
-def counts_of_dictionaries(gold: Sequence[Gold], dictionaries: Sequence[Dictionary]) -> Counts:
+def counts_of_dictionaries(gold: Sequence[Gold], dictionaries: Sequence[Dictionary]) -> ErrorCounts:
     """The same for word by word replacement, a dictionary a tweet."""
     rows = [
         _judged(row, [dictionary.get(word.text, (word.text,)) for word in row.words])
@@ -100,7 +100,7 @@ def most_frequent_of_the_others(gold: Sequence[Gold], seed: int = 0) -> list[Dic
     return [by_fold[number] for number in numbers]
 
 
-def _texts(found: Sequence[Word]) -> list[str]:
+def _texts(found: Sequence[TweetWord]) -> list[str]:
     return [word.text for word in found]
 
 
@@ -118,9 +118,9 @@ def _judged(gold: Gold, written: Sequence[Span]) -> tuple[int, int]:
     return corrected, spoiled
 
 
-def _as_counts(gold: Sequence[Gold], rows: Sequence[tuple[int, int]]) -> Counts:
+def _as_counts(gold: Sequence[Gold], rows: Sequence[tuple[int, int]]) -> ErrorCounts:
     both = np.array(rows, dtype=np.float64).reshape(-1, 2)
-    return Counts(both[:, 0], both[:, 1], np.array([row.needing for row in gold], dtype=np.float64))
+    return ErrorCounts(both[:, 0], both[:, 1], np.array([row.needing for row in gold], dtype=np.float64))
 
 
 def _tally(gold: Iterable[Gold]) -> Mapping[str, Counter[Span]]:

@@ -14,17 +14,17 @@ from workers.database import session
 from workers.errors import UserError
 from workers.evaluation import baselines, queries
 from workers.evaluation.lexnorm.error_reduction import (
-    Counts,
     Dictionary,
+    ErrorCounts,
     Gold,
-    counts,
+    count_errors,
     counts_of_dictionaries,
     most_frequent,
     most_frequent_of_the_others,
 )
 from workers.evaluation.store import store
 from workers.evaluation.systems import write_tuned
-from workers.inference.engines import get_engine
+from workers.inference.engines import engine_for
 from workers.jobs.context import JobContext, Outcome
 
 CLEANERS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
@@ -66,7 +66,7 @@ def evaluate(context: JobContext, spec: EvaluationSpec, model: Model) -> Outcome
     rows = rows[: spec.limit] if spec.limit else rows
     context.progress(system="tuned", rows=len(rows))
     context.check()
-    outputs, cost = write_tuned(get_engine(model.base, all_cores=True), model.adapter, [row.messy for row in rows], Stage.CLEAN)
+    outputs, cost = write_tuned(engine_for(model.base, all_cores=True), model.adapter, [row.messy for row in rows], Stage.CLEAN)
     context.progress(system="baselines", rows=len(rows))
     context.check()
     result = report(rows, outputs, learnt_from, pairs, spec)
@@ -95,11 +95,11 @@ def report(
     of_file: list[Dictionary] = (
         [most_frequent(_gold(learnt_from))] * len(gold) if learnt_from else most_frequent_of_the_others(gold, spec.seed)
     )
-    scored: dict[str, Counts] = {system: counts(gold, texts) for system, texts in outputs.items()}
+    scored: dict[str, ErrorCounts] = {system: count_errors(gold, texts) for system, texts in outputs.items()}
     scored["most_frequent"] = counts_of_dictionaries(gold, of_file)
     scored["dictionary"] = counts_of_dictionaries(gold, [most_frequent(_gold(pairs))] * len(gold))
-    scored["rules"] = counts(gold, [baselines.rules(row.messy) for row in rows])
-    scored["as_is"] = counts(gold, [row.messy for row in rows])
+    scored["rules"] = count_errors(gold, [baselines.rules(row.messy) for row in rows])
+    scored["as_is"] = count_errors(gold, [row.messy for row in rows])
     table: dict[str, Any] = {system: {"err": scored[system].err(spec.resamples, spec.seed).as_dict()} for system in CLEANERS}
     table["margins"] = {
         system: {"err": scored["tuned"].err_above(scored[system], spec.resamples, spec.seed).as_dict()}

@@ -28,20 +28,20 @@ _WORD = re.compile(r"(?<![\w@#＠＃])[@#＠＃]\w+|[^\W_]+(?:(?:['/&*_-]|(?<=\d
 
 
 @dataclass(frozen=True)
-class Word:
+class TweetWord:
     """A word in small letters. Handles and hashtags are not scored: a cleaner may keep, spell out or drop them."""
 
     text: str
     scored: bool = True
 
 
-def words(text: str) -> list[Word]:
+def tweet_words(text: str) -> list[TweetWord]:
     """Return the words of a text: without links, emoji, emoticons and marks, and with `&` as `and`."""
     body = plain(text)
     for pattern in (LINK, EMOTICON, EMOJI):
         body = pattern.sub(" ", body)
     found = _WORD.findall(_LONE_AND.sub("and", body).casefold())
-    return [Word(word.lstrip("@#＠＃"), scored=word[0] not in "@#＠＃") for word in found]
+    return [TweetWord(word.lstrip("@#＠＃"), scored=word[0] not in "@#＠＃") for word in found]
 
 
 def spans(before: Sequence[str], after: Sequence[str]) -> list[Span]:

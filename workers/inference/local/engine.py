@@ -68,7 +68,7 @@ class TransformersEngine:
         self._batch_size = batch_size
         self._begins_word: torch.Tensor | None
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self.precision = precision.choose(dtype, self._device)
+        self.precision = precision.choose_dtype(dtype, self._device)
         self._dtype: torch.dtype = getattr(torch, self.precision.dtype)
         logger.info("engine: weights in %s, on %s", self.precision, self._device)
         self._digests = digests

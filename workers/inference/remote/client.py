@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from workers.inference.engine import EngineError
-from workers.inference.remote.completions import MOST_TOKENS, Completion, ErrorBody, Nonsense, Usage, read
+from workers.inference.remote.completions import MOST_TOKENS, Completion, ErrorBody, Nonsense, TokenUsage, read
 from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Dialect, Request, Talk, dialect_of
 from workers.inference.remote.error_reading import Complaint, complaint
@@ -56,12 +56,12 @@ class Meter:
     tokens_out: int = 0
     estimated: int = 0
 
-    def add(self, usage: Usage | None, body: dict[str, object], written: int) -> None:
+    def add(self, usage: TokenUsage | None, body: dict[str, object], written: int) -> None:
         """Count one request in; a server that does not count is counted for."""
         if usage is None or (written and not usage.tokens_out):
             self.estimated += 1
             asked = len(json.dumps(body["messages"], ensure_ascii=False))
-            usage = Usage(min(MOST_TOKENS, asked // _CHARACTERS_A_TOKEN), min(MOST_TOKENS, -(-written // _CHARACTERS_A_TOKEN)))
+            usage = TokenUsage(min(MOST_TOKENS, asked // _CHARACTERS_A_TOKEN), min(MOST_TOKENS, -(-written // _CHARACTERS_A_TOKEN)))
         self.tokens_in += usage.tokens_in
         self.tokens_out += usage.tokens_out
 

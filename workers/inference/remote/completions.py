@@ -90,7 +90,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Usage:
+class TokenUsage:
     """The tokens that a request took, as the server counts them."""
 
     tokens_in: int = 0
@@ -109,7 +109,7 @@ class Completion:
     """
 
     choices: tuple[Choice, ...]
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     written: int = 0
     structured: bool = False
 
@@ -139,7 +139,7 @@ class Nonsense:
     """
 
     why: str
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     paid: bool = False
     chat: bool = False
 
@@ -240,13 +240,13 @@ def _calls(message: Mapping[str, Any]) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
-def _usage(told: object) -> Usage | None:
+def _usage(told: object) -> TokenUsage | None:
     """Return the counts of a server; None where one is missing, or is none that a request can have."""
     if not isinstance(told, dict):
         return None
     tokens_in = _count(told.get("prompt_tokens", told.get("input_tokens")))
     tokens_out = _count(told.get("completion_tokens", told.get("output_tokens")))
-    return Usage(tokens_in, tokens_out) if tokens_in and tokens_out is not None else None
+    return TokenUsage(tokens_in, tokens_out) if tokens_in and tokens_out is not None else None
 
 
 def _count(told: object) -> int | None:

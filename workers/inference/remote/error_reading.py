@@ -194,10 +194,10 @@ def complaint(status: int, content: bytes | object, sent: Iterable[str]) -> Comp
     codes = frozenset(str(error[name])[:80].lower() for name in ("code", "type", "status", "error_code") if error.get(name) is not None)
     parameter = _words(error.get("param"))[:80] or _located(error.get("detail"))
     told = f"{words}: {raw_words}" if raw_words and raw_words not in words else words
-    return Complaint(status, shown(told, sent), codes, parameter, page, _rest(told[:_READ]))
+    return Complaint(status, showable_words(told, sent), codes, parameter, page, _rest(told[:_READ]))
 
 
-def shown(words: str, sent: Iterable[str]) -> str:
+def showable_words(words: str, sent: Iterable[str]) -> str:
     """Return a server's words as they are shown: on one line, controls visible, without secrets and without what they quote of `sent`."""
     line = " ".join(redact(words[:_READ]).split())
     line = _unquoted(line, [" ".join(text.split()) for text in sent])

@@ -30,7 +30,7 @@ def checked_id(value: object, field: str = "id") -> str:
             raise RowError(field, LOST_DIGITS)
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowError(field, f"the id is {kind_of(value)}, not a string or a whole number")
+        raise RowError(field, f"the id is {type_in_words(value)}, not a string or a whole number")
     if isinstance(value, int) and value.bit_length() > 3 * LONGEST_ID:
         raise RowError(field, f"the id has more than {LONGEST_ID} characters")
     text = str(value).strip()
@@ -58,7 +58,7 @@ def _without_traces(text: str, field: str) -> str:
     return quoted.group(1) if quoted else text
 
 
-def kind_of(value: object) -> str:
+def type_in_words(value: object) -> str:
     """Return what a value is, for an error message that does not quote it."""
     names = {bool: "true or false", int: "a number", float: "a number with a fraction", list: "a list", dict: "an object"}
     return names.get(type(value), "of an unknown type")

@@ -74,13 +74,13 @@ OPERATIONS: dict[str, Callable[[Style], int]] = {
 }
 
 
-class Part(BaseModel):
+class ProfileModel(BaseModel):
     """Frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Spread(Part):
+class Spread(ProfileModel):
     """How often something is done in one tweet, over all tweets: many never do it, and some do it throughout."""
 
     share: float = Field(ge=0, le=1, description="tweets that have it")
@@ -89,7 +89,7 @@ class Spread(Part):
     quantiles: tuple[float, float, float] = Field(description="the median, the 90th and the 99th percentile")
 
 
-class Together(Part):
+class Together(ProfileModel):
     """Two things that come in the same tweets more often than by chance, or less: the correlation of having them."""
 
     one: str
@@ -97,7 +97,7 @@ class Together(Part):
     correlation: float = Field(ge=-1, le=1)
 
 
-class Styles(Part):
+class Styles(ProfileModel):
     """Whole tweets as rows of counts, in no order: drawing one gives spread and co-occurrence as they are."""
 
     columns: tuple[str, ...]
@@ -114,7 +114,7 @@ class Styles(Part):
         return self
 
 
-class NoiseProfile(Part):
+class NoiseProfile(ProfileModel):
     """What `fit` learns and `fitted.apply` imitates."""
 
     form: Literal["tweetmill-noise-profile/1"] = "tweetmill-noise-profile/1"

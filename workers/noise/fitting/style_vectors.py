@@ -121,7 +121,7 @@ class Style:
 STYLE_COLUMNS = tuple(field.name for field in fields(Style))
 
 
-def kind_of(token: str) -> str | None:
+def token_kind(token: str) -> str | None:
     """The letter of what a token is when it is no word; None for a word."""
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(token)), None)
 
@@ -130,8 +130,8 @@ def style_of(tweet: str, diagnosis: Diagnosis) -> Style:
     """Count one tweet."""
     shown = html.unescape(tweet)
     head, body, tail = parts(shown.split())
-    inside = "".join(kind for kind in map(kind_of, body) if kind is not None)
-    text = " ".join(token for token in body if kind_of(token) is None)
+    inside = "".join(kind for kind in map(token_kind, body) if kind is not None)
+    text = " ".join(token for token in body if token_kind(token) is None)
     plain = _WORD.findall(text.replace("’", "'"))
     lowered = [word.lower() for word in plain]
     return Style(
@@ -155,7 +155,7 @@ def hosts_of(text: str) -> Style:
 
 def parts(tokens: list[str]) -> tuple[str, list[str], str]:
     """What stands before the words, the tokens from the first word to the last, what stands after them."""
-    kinds = [kind_of(token) for token in tokens]
+    kinds = [token_kind(token) for token in tokens]
     for place, token in enumerate(tokens[:-1]):
         if token.lower().rstrip(":") in _CREDITS and kinds[place + 1] == HANDLE:
             kinds[place] = CREDIT

@@ -19,13 +19,13 @@ from workers.noise.operations.fixed_rates import Noisy
 from workers.noise.operations.style_matching import Matcher
 
 
-def tag_words(draft: Draft, style: Style, _: NoiseProfile) -> None:
+def match_hashtags(draft: Draft, style: Style, _: NoiseProfile) -> None:
     """As many hashtags in place as the tweet had."""
     for _count in range(style.inside.count(HASHTAG)):
         tag_one(draft)
 
 
-def change_case(draft: Draft, style: Style, _: NoiseProfile) -> None:
+def match_case(draft: Draft, style: Style, _: NoiseProfile) -> None:
     """All small, all capitals, or as many small openings, small `i` and shouted words as the tweet had."""
     if style.case:
         recase_all(draft, *((str.lower, "all small") if style.case == 1 else (str.upper, "all capitals")))
@@ -39,20 +39,20 @@ def change_case(draft: Draft, style: Style, _: NoiseProfile) -> None:
 
 TRIES = 6
 OPERATIONS: tuple[Callable[[Draft, Style, NoiseProfile], None], ...] = (
-    wording.drop_subject,
+    wording.match_subject,
     wording.drop_articles,
-    wording.use_slang,
+    wording.match_slang,
     wording.write_ampersands,
     wording.merge_and_split,
-    wording.drop_apostrophes,
+    wording.match_apostrophes,
     wording.clip_endings,
-    tag_words,
+    match_hashtags,
     wording.add_typos,
-    wording.lengthen,
+    wording.match_lengthening,
     punctuation.join_sentences,
     punctuation.drop_commas,
     punctuation.close,
-    change_case,
+    match_case,
     punctuation.space,
     affixes.insert,
     affixes.surround,

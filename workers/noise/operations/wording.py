@@ -23,7 +23,7 @@ USUAL = 0.02  # of a phrase's occurrences: more than a spelling gets that was ne
 PRIOR_WORDS = 2.0  # words that the corpus counts for beside the one tweet
 
 
-def drop_subject(draft: Draft, style: Style, _: NoiseProfile) -> None:
+def match_subject(draft: Draft, style: Style, _: NoiseProfile) -> None:
     """`I am having a day` -> `Having a day`, `I love it` -> `Love it`, `It is late` -> `Late`, where the tweet left its subject out."""
     words = draft.words
     count = _subject(words) if style.subjectless else 0
@@ -63,7 +63,7 @@ def drop_articles(draft: Draft, style: Style, profile: NoiseProfile) -> None:
             _leave_out(draft, next(place for place, other in enumerate(draft.words) if other is word))
 
 
-def use_slang(draft: Draft, style: Style, profile: NoiseProfile) -> None:
+def match_slang(draft: Draft, style: Style, profile: NoiseProfile) -> None:
     """As many slang spellings as the tweet had: `gonna`, `ppl`; and as many of single letters and digits: `u`, `2`."""
     for curt, count in ((False, style.slang), (True, style.curt)):
         for _ in range(count):
@@ -159,7 +159,7 @@ def write_ampersands(draft: Draft, style: Style, _: NoiseProfile) -> None:
         _join(draft, word)
 
 
-def drop_apostrophes(draft: Draft, style: Style, profile: NoiseProfile) -> None:
+def match_apostrophes(draft: Draft, style: Style, profile: NoiseProfile) -> None:
     """`can't` -> `cant`, in the share of contractions in which the tweet did so. The letters of a negation stay."""
     share = style.bare / style.contracted if style.contracted else 0.0 if style.careful else profile.rates.dropped_apostrophe
     for word in draft.words:
@@ -194,7 +194,7 @@ def clip_endings(draft: Draft, style: Style, _: NoiseProfile) -> None:
         draft.record("ending clipped", word)
 
 
-def lengthen(draft: Draft, style: Style, _: NoiseProfile) -> None:
+def match_lengthening(draft: Draft, style: Style, _: NoiseProfile) -> None:
     """`so` -> `sooo`: as many words and as many letters as in the tweet, expressive words first."""
     for _count in range(style.stretched):
         hosts = [word for word in draft.words if spelling.stretchable(word)]

@@ -247,7 +247,7 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def measured(raw: str, frequencies: Frequencies) -> list[float]:
+def feature_values(raw: str, frequencies: Frequencies) -> list[float]:
     """The measures of one text, in the order of `MEASURES`."""
     text = Text.of(raw, frequencies)
     return [float(measure.of(text)) for measure in MEASURES.values()]

@@ -17,7 +17,7 @@ from workers.synthesis.build import gather
 from workers.synthesis.expectations import Statistics, unmet
 from workers.synthesis.plan import plan
 from workers.synthesis.preflight import Preflight
-from workers.synthesis.preview.sample import Part, Sample, draw_sample
+from workers.synthesis.preview.sample import Sample, SourceSample, draw_sample
 from workers.synthesis.preview.teacher import TeacherSample, ask_sample
 from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import DroppedRow, ExampleRow, flags_of
@@ -127,7 +127,9 @@ def _shown(each: DroppedRow) -> dict[str, Any]:
 class _Counts:
     """How many examples there will be, reckoned from those of the sample."""
 
-    def __init__(self, spec: SynthesisSpec, parts: Mapping[str, Part], made: list[DroppedRow], sampled: TeacherSample | None) -> None:
+    def __init__(
+        self, spec: SynthesisSpec, parts: Mapping[str, SourceSample], made: list[DroppedRow], sampled: TeacherSample | None
+    ) -> None:
         self._spec = spec
         limits = {"noise": spec.noise.limit if spec.noise else None, "import": spec.imports.limit if spec.imports else None}
         scales = [_scale(each.row, parts, sampled) for each in made]
@@ -176,7 +178,7 @@ class _Counts:
         return unmet(expect.model_copy(update=unknown), counts, self._spec.dataset)
 
 
-def _scale(row: ExampleRow, parts: Mapping[str, Part], sampled: TeacherSample | None) -> float:
+def _scale(row: ExampleRow, parts: Mapping[str, SourceSample], sampled: TeacherSample | None) -> float:
     if row.origin == "teacher":
         return sampled.scale if sampled else 1.0
     kind = "imports" if row.origin == "import" else "sentences" if row.lineage.get("kind") == "sentence" else "pairs"

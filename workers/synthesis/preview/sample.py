@@ -23,7 +23,7 @@ ORDER BY position
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceSample:
     """How many rows a source has, and how many of them were looked at."""
 
     there: int
@@ -40,7 +40,7 @@ class Sample:
     """The inputs that were drawn, and from how much: by `pairs`, `sentences` and `imports`."""
 
     inputs: Inputs
-    parts: dict[str, Part]
+    parts: dict[str, SourceSample]
 
     @property
     def whole(self) -> bool:
@@ -58,7 +58,7 @@ def draw_sample(connection: Connection, spec: SynthesisSpec, size: int) -> Sampl
     """
     named = {"pairs": spec.pairs, "sentences": spec.sentences, "imports": spec.imports.file if spec.imports else None}
     drawn = {kind: _drawn(connection, collection, spec.seed, size) for kind, collection in named.items() if collection}
-    parts = {kind: Part(count_curated(connection, str(named[kind])), len(rows)) for kind, rows in drawn.items()}
+    parts = {kind: SourceSample(count_curated(connection, str(named[kind])), len(rows)) for kind, rows in drawn.items()}
     pairs = [Pair(tweet_id=row.key, clean=row.clean, summary=row.summary) for row in drawn.get("pairs", [])]
     inputs = Inputs(
         pairs=pairs,

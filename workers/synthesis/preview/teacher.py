@@ -16,7 +16,7 @@ from workers.errors import TweetmillError
 from workers.inference.engine import EngineError
 from workers.synthesis import inputs
 from workers.synthesis.filters import ExampleFilters
-from workers.synthesis.job import questions, shown
+from workers.synthesis.job import few_shot_pairs, questions
 from workers.synthesis.plan import plan
 from workers.synthesis.rows import DroppedRow
 from workers.synthesis.teacher.budget import projected
@@ -66,7 +66,7 @@ def ask_sample(spec: SynthesisSpec, number: int) -> TeacherSample:
     few = asked[: number * len(spec.stages)]
     began = clock.now()
     try:
-        answers = ask_teacher(_WithoutJob(), spec, few, shown(planned))
+        answers = ask_teacher(_WithoutJob(), spec, few, few_shot_pairs(planned))
         rows = list(_judged(answers, spec))
     except (TweetmillError, EngineError) as error:
         return TeacherSample([], 1.0, {"model": spec.teacher.model, "of": len(asked), "error": str(error)})

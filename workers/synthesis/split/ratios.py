@@ -30,7 +30,7 @@ def shares(there: Mapping[str, int], ratios: Ratios) -> dict[str, int]:
     return {origin: round(scale * wanted[origin]) if origin in wanted else number for origin, number in there.items()}
 
 
-def drawn(keys: NDArray[np.bytes_], number: int, seed: int) -> NDArray[np.intp]:
+def draw_positions(keys: NDArray[np.bytes_], number: int, seed: int) -> NDArray[np.intp]:
     """The places of `number` of the keys: a hash of key and seed draws, so that a row more or less changes little of what is drawn."""
     salt = f"ratio {seed} ".encode()
     lots = np.fromiter((int.from_bytes(hashlib.blake2b(salt + bytes(key), digest_size=8).digest()) for key in keys), np.uint64, len(keys))

@@ -11,7 +11,7 @@ from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
 from workers import clock
 from workers.inference.engine import Generation, Sampling
-from workers.inference.engines import get_engine
+from workers.inference.engines import engine_for
 from workers.inference.guard import MAX_NEW_TOKENS
 from workers.inference.remote.client import Backoff, ChatServer, Meter, Passing, PromptError, Request
 from workers.inference.remote.completions import Completion, Problem, sentence
@@ -245,7 +245,7 @@ class LocalTeacher:
         Raises:
             EngineError: the model can't be loaded.
         """
-        engine = get_engine(self._source.model, all_cores=True, local=True)
+        engine = engine_for(self._source.model, all_cores=True, local=True)
         beams = self._source.candidates
         drawn, together = iter(questions), 2
         while window := list(islice(drawn, together)):

@@ -60,7 +60,7 @@ class StagePrompt:
         self._teacher = teacher
         self.stage = stage
         self._template = _template(teacher, stage)
-        self._shown = drawn(pairs, teacher.examples, teacher.seed, stage)
+        self._shown = draw_shots(pairs, teacher.examples, teacher.seed, stage)
         self.prompt_sha256 = sha256(_serialized(self.chat("", structured=False)))
 
     def chat(self, tweet: str, *, structured: bool) -> Prompt:
@@ -98,7 +98,7 @@ def is_wordy(tweet: str) -> bool:
     return any(map(str.isalnum, delimited(tweet).removeprefix("<tweet>").removesuffix("</tweet>")))
 
 
-def drawn(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: Stage) -> list[tuple[str, str]]:
+def draw_shots(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: Stage) -> list[tuple[str, str]]:
     """The pairs that are shown, drawn by the seed among those against which no check speaks.
 
     The order in which the pairs come does not matter. Where too few are without reproach, others fill up.

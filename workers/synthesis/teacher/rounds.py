@@ -13,7 +13,7 @@ from workers.inference.remote.completions import Problem
 from workers.jobs.context import Context
 from workers.synthesis.teacher import cache
 from workers.synthesis.teacher.clients import REFUSED, Answer, Asked, Teacher
-from workers.synthesis.teacher.selection import choose
+from workers.synthesis.teacher.selection import select_candidate
 from workers.synthesis.teacher.usage import Usage
 
 _MOST_REFUSED_IN_A_ROW = 20  # prompts: then it is the server's fault, and nothing is kept against the tweets
@@ -112,7 +112,7 @@ class Rounds:
         """Count answers that cost something and can't be learnt from."""
         for asked, answer in answered:
             if answer.texts:
-                reasons: tuple[str, ...] = choose(asked.text, answer.texts, asked.prompt.stage).reasons
+                reasons: tuple[str, ...] = select_candidate(asked.text, answer.texts, asked.prompt.stage).reasons
             else:
                 reasons = (answer.reason or "no_answer",)
             if reasons:

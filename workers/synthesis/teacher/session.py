@@ -26,7 +26,7 @@ from workers.synthesis.teacher.clients import Asked, Teacher
 from workers.synthesis.teacher.factory import teacher_of
 from workers.synthesis.teacher.prompt import Question, StagePrompt, is_wordy
 from workers.synthesis.teacher.rounds import Rounds
-from workers.synthesis.teacher.selection import choose
+from workers.synthesis.teacher.selection import select_candidate
 from workers.synthesis.teacher.usage import Usage
 
 __all__ = ["Question", "TeacherAnswers", "ask_teacher"]
@@ -197,7 +197,7 @@ class TeacherAnswers:
             "answers": asked.fingerprint,
         }
         if stored is not None and stored.answers:
-            choice = choose(asked.text, stored.answers, question.stage)
+            choice = select_candidate(asked.text, stored.answers, question.stage)
             lineage |= {"candidates": len(stored.answers), "candidate": choice.place, "scores": choice.scores}
             lineage |= {"tokens": {"in": stored.tokens_in, "out": stored.tokens_out}}
             return self._example(asked, question, choice.text, lineage), choice.reasons

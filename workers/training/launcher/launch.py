@@ -82,7 +82,7 @@ def run(
 @contextmanager
 def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path, ...]]]:
     """Lock the GPUs that the ranks will use, if there are any; yield the open locks and their files."""
-    names = gpu_locks.visible(os.environ.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
+    names = gpu_locks.visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
     if not names:
         yield (), ()
         return

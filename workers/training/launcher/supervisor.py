@@ -27,7 +27,7 @@ FIRST_STEP_ALLOWANCE = 5
 POLL_SECONDS = 0.1
 
 
-class Supervisor:
+class RankSupervisor:
     """Runs one group of ranks to its end."""
 
     def __init__(self, run: RunPayload, payload_file: Path) -> None:
@@ -141,7 +141,7 @@ def main(payload_file: Path, parent_pid: int) -> int:
     die_with_parent(signal.SIGTERM)
     if os.getppid() != parent_pid:
         return ExitCode.PREEMPTED
-    return Supervisor(RunPayload.read(payload_file), payload_file).supervise()
+    return RankSupervisor(RunPayload.read(payload_file), payload_file).supervise()
 
 
 if __name__ == "__main__":

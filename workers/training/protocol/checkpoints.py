@@ -53,14 +53,14 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ResumePoint:
     """The checkpoint to resume from, if any, and why newer ones were refused: names of folders and reasons, the newest first."""
 
     checkpoint: Stored | None
     refused: tuple[tuple[str, str], ...]
 
 
-def identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "") -> str:
+def training_identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "") -> str:
     """Return a digest of all that decides what a training learns: its conversations, its base, and its options except how work is split.
 
     Raises:
@@ -137,7 +137,7 @@ def _described(folder: Path) -> Stored:
     return Stored(folder, manifest, files.sha256(described))
 
 
-def newest(parent: Path, identity: str, known: Mapping[str, str]) -> Choice:
+def newest(parent: Path, identity: str, known: Mapping[str, str]) -> ResumePoint:
     """Return the checkpoint with the most steps that is complete and of this training.
 
     Args:
@@ -157,10 +157,10 @@ def newest(parent: Path, identity: str, known: Mapping[str, str]) -> Choice:
         except Unusable as error:
             refused.append((folder.name, str(error)))
         else:
-            return Choice(stored, tuple(refused))
+            return ResumePoint(stored, tuple(refused))
     here = {folder.name for folder in _folders(parent)}
     refused += [(name, "it is recorded, but not in this node's folder of runs") for name in sorted(known.keys() - here, reverse=True)]
-    return Choice(None, tuple(refused))
+    return ResumePoint(None, tuple(refused))
 
 
 def check_batch(manifest: Manifest, spec: TrainingSpec) -> None:

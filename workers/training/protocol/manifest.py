@@ -25,7 +25,7 @@ class Manifest(BaseModel):
 
     Attributes:
         format: of the whole folder.
-        identity: of the training, see `checkpoints.identity`.
+        identity: of the training, see `checkpoints.training_identity`.
         step: optimizer steps made.
         attempt: who made it.
         world_size: ranks that made it; any number may go on from it.

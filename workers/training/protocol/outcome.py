@@ -45,7 +45,7 @@ EXIT_CODES: dict[FailureKind, ExitCode] = {
 }
 
 
-class Rejected(BaseModel):
+class RejectedLine(BaseModel):
     """A line of the training file that was left out, and why. It never holds the text."""
 
     model_config = ConfigDict(frozen=True)
@@ -77,7 +77,7 @@ class TrainingResult(BaseModel):
     seconds: float
     tokens: int
     examples: int
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedLine, ...] = ()
     resumed_from: int = 0
     base_sha256: str = ""
     dtype: str = ""

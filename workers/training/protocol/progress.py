@@ -42,7 +42,7 @@ class Step(BaseModel):
     learning_rate: float
 
 
-class Checkpoint(BaseModel):
+class CheckpointWritten(BaseModel):
     """A checkpoint is whole and has its name. `bytes` counts its files, `seconds` how long the steps waited for it."""
 
     model_config = ConfigDict(frozen=True)
@@ -66,7 +66,7 @@ class Done(BaseModel):
     kind: Literal["done"] = "done"
 
 
-Event = Start | Step | Checkpoint | Done
+Event = Start | Step | CheckpointWritten | Done
 _event: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from schemas.chat import Message, Prompt, Role
 from workers.base_models.chat_template import chat_format
-from workers.training.protocol.outcome import Rejected
+from workers.training.protocol.outcome import RejectedLine
 
 POOL_BATCHES = 50
 ROLES: frozenset[str] = frozenset(get_args(Role))
@@ -31,7 +31,7 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class Example:
+class TokenizedExample:
     """Token ids of one conversation; the completion ends with the token that closes a turn."""
 
     prompt_ids: tuple[int, ...]
@@ -50,14 +50,14 @@ class BadLineError(ValueError):
         self.reason = reason
 
 
-def read_conversations(path: Path) -> tuple[list[Conversation], list[Rejected]]:
+def read_conversations(path: Path) -> tuple[list[Conversation], list[RejectedLine]]:
     """Read the training file. Lines that are no conversation are returned beside the good ones and stop nothing.
 
     Raises:
         OSError: when the file can't be read.
     """
     good: list[Conversation] = []
-    bad: list[Rejected] = []
+    bad: list[RejectedLine] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -65,7 +65,7 @@ def read_conversations(path: Path) -> tuple[list[Conversation], list[Rejected]]:
             try:
                 good.append(_parse(number, line))
             except BadLineError as error:
-                bad.append(Rejected(line=number, field=error.field, reason=error.reason))
+                bad.append(RejectedLine(line=number, field=error.field, reason=error.reason))
     return good, bad
 
 
@@ -90,7 +90,7 @@ def _message(message: Any) -> Message:
     return Message(message["role"], message["content"])
 
 
-def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: int) -> tuple[list[Example], list[Rejected]]:
+def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: int) -> tuple[list[TokenizedExample], list[RejectedLine]]:
     """Return the token ids of each conversation of at most `max_length` tokens; the longer ones are returned as rejected.
 
     Args:
@@ -101,21 +101,21 @@ def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: in
     Raises:
         UnusableTemplate: the tokenizer's chat template can't be used.
     """
-    good: list[Example] = []
-    bad: list[Rejected] = []
+    good: list[TokenizedExample] = []
+    bad: list[RejectedLine] = []
     for conversation in conversations:
         example = _encode(conversation, tokenizer)
         if len(example) <= max_length:
             good.append(example)
         else:
             reason = f"{len(example)} tokens, more than max_length={max_length}"
-            bad.append(Rejected(line=conversation.line, field="prompt+completion", reason=reason))
+            bad.append(RejectedLine(line=conversation.line, field="prompt+completion", reason=reason))
     return good, bad
 
 
-def _encode(conversation: Conversation, tokenizer: Any) -> Example:
+def _encode(conversation: Conversation, tokenizer: Any) -> TokenizedExample:
     chat = chat_format(tokenizer)
-    return Example(tuple(chat.prompt_ids(conversation.prompt)), tuple(chat.answer_ids(conversation.completion)))
+    return TokenizedExample(tuple(chat.prompt_ids(conversation.prompt)), tuple(chat.answer_ids(conversation.completion)))
 
 
 @dataclass(frozen=True)

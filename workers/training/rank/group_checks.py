@@ -34,7 +34,7 @@ def check_group(*, asked: int, started: int, joined: int, distributed_type: str)
         )
 
 
-def fingerprint(batches: Iterable[Sequence[Visit]]) -> int:
+def visits_fingerprint(batches: Iterable[Sequence[Visit]]) -> int:
     """Return a 63-bit number that two ranks share only when they see the same visits in the same order."""
     digest = sha256(";".join(",".join(f"{visit.number}:{visit.index}" for visit in batch) for batch in batches))
     return int(digest[:16], 16) >> 1

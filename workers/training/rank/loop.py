@@ -15,15 +15,15 @@ from workers.base_models import loading
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
 from workers.settings import get_settings
-from workers.training.protocol.outcome import RESULT_FILE, Rejected, TrainingResult
+from workers.training.protocol.outcome import RESULT_FILE, RejectedLine, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
 from workers.training.rank.checkpointer import Checkpointer, Signal
 from workers.training.rank.data import Visit, plan_batches
-from workers.training.rank.group_checks import check_group, check_slices, fingerprint
+from workers.training.rank.group_checks import check_group, check_slices, visits_fingerprint
 from workers.training.rank.methods import METHODS
 from workers.training.rank.schedule import learning_rate, steps_of
-from workers.training.rank.setup import agree_on_precision, load_model, read_examples, start_accelerator
+from workers.training.rank.setup import agree_on_precision, load_trainable, read_examples, start_accelerator
 from workers.training.rank.step import Trainer, make_step, seed_of, slices
 
 
@@ -51,7 +51,7 @@ def train(run: RunPayload) -> None:
     batches = plan_batches([len(example) for example in examples], steps, spec.global_batch, spec.seed)
     _check_process_group(spec, accelerator, batches)
     method = METHODS[spec.method]
-    model, optimizer = load_model(spec, method, folder, tokenizer, accelerator, precision.dtype)
+    model, optimizer = load_trainable(spec, method, folder, tokenizer, accelerator, precision.dtype)
     # What pads is masked: any token serves where the tokenizer names none.
     pad_id = next((number for number in (tokenizer.pad_token_id, tokenizer.eos_token_id) if number is not None), 0)
     trainer = Trainer(spec, method, accelerator, model, optimizer, examples, batches, pad_id, precision)
@@ -80,7 +80,7 @@ def _check_process_group(spec: TrainingSpec, accelerator: Any, batches: Sequence
         joined=accelerator.num_processes,
         distributed_type=accelerator.distributed_type.value,
     )
-    mine = fingerprint(slices(spec, accelerator, batch)[0] for batch in batches[:8])
+    mine = visits_fingerprint(slices(spec, accelerator, batch)[0] for batch in batches[:8])
     check_slices(accelerator.gather(torch.tensor([mine], device=accelerator.device)).tolist())
 
 
@@ -138,7 +138,7 @@ def _start(trainer: Trainer, dropped: int, resumed_from: int) -> Start:
 def _result(
     run: RunPayload,
     trainer: Trainer,
-    rejected: list[Rejected],
+    rejected: list[RejectedLine],
     final_loss: float,
     tokens: int,
     digest: str,

@@ -12,9 +12,9 @@ from schemas.payloads import TrainingSpec
 from workers.base_models import precision
 from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError
-from workers.training.protocol.outcome import Rejected
+from workers.training.protocol.outcome import RejectedLine
 from workers.training.protocol.payload import RunPayload
-from workers.training.rank.data import Example, encode, read_conversations
+from workers.training.rank.data import TokenizedExample, encode, read_conversations
 from workers.training.rank.methods import Method
 
 
@@ -35,7 +35,7 @@ def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision
 def _choose_precision(run: RunPayload) -> Precision:
     if run.dtype is not None:
         return Precision(run.dtype, "as in the checkpoint")
-    chosen = precision.choose(run.spec.asked_dtype, "cuda" if torch.cuda.is_available() else "cpu")
+    chosen = precision.choose_dtype(run.spec.asked_dtype, "cuda" if torch.cuda.is_available() else "cpu")
     if chosen.dtype == "float16":  # its gradients would need a scaled loss
         return Precision("float32", f"{chosen.reason}, which has no bfloat16")
     return chosen
@@ -77,7 +77,7 @@ def _check_device(spec: TrainingSpec, on_gpu: bool) -> None:
         raise UserError(f"world_size is {spec.world_size} and this machine shows {torch.cuda.device_count()} GPUs: one rank needs one GPU")
 
 
-def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[Rejected]]:
+def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[TokenizedExample], list[RejectedLine]]:
     """Return the examples of the training file, and the lines that can't be used.
 
     Raises:
@@ -95,7 +95,7 @@ def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[Example], list[
     return examples, rejected
 
 
-def load_model(spec: TrainingSpec, method: Method, folder: Path, tokenizer: Any, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:
+def load_trainable(spec: TrainingSpec, method: Method, folder: Path, tokenizer: Any, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:
     """Load the base model of a folder as the method trains it, and its optimizer; both wrapped by DeepSpeed.
 
     Raises:

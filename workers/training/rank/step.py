@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from schemas.payloads import TrainingSpec
 from workers.base_models.precision import Precision
-from workers.training.rank.data import Example, Visit, micro_batches
+from workers.training.rank.data import TokenizedExample, Visit, micro_batches
 from workers.training.rank.methods import Method
 
 IGNORED = -100
@@ -39,7 +39,7 @@ class Trainer:
     accelerator: Any
     model: Any
     optimizer: Any
-    examples: list[Example]
+    examples: list[TokenizedExample]
     batches: list[list[Visit]]
     pad_id: int
     precision: Precision
@@ -70,7 +70,7 @@ def make_step(trainer: Trainer, batch: list[Visit]) -> torch.Tensor:
     return share
 
 
-def _summed_loss(trainer: Trainer, examples: Sequence[Example]) -> torch.Tensor:
+def _summed_loss(trainer: Trainer, examples: Sequence[TokenizedExample]) -> torch.Tensor:
     """Return the cross-entropy summed over the completion tokens, shape ().
 
     Rows are padded on the left, so that all completions end in the last column and the language-model head, a quarter of the

@@ -11,7 +11,7 @@ from workers.training.protocol import checkpoints, deadline
 from workers.training.protocol.manifest import Manifest
 from workers.training.protocol.outcome import Preempted
 from workers.training.protocol.payload import RunPayload
-from workers.training.protocol.progress import Checkpoint, ProgressWriter
+from workers.training.protocol.progress import CheckpointWritten, ProgressWriter
 from workers.training.rank.checkpointer import Signal
 from workers.training.rank.step import Trainer
 from workers.training.rank.zero_state import MOMENTS, WEIGHT, gather, optimizer_step, restore
@@ -34,7 +34,7 @@ class ZeroCheckpointer:
         self._trainer = trainer
         self._trainable = trainer.method.trainable(trainer.model.module)
         self._progress = progress
-        self._identity = checkpoints.identity(run.spec, run.train_file, run.base_sha256) if progress else ""
+        self._identity = checkpoints.training_identity(run.spec, run.train_file, run.base_sha256) if progress else ""
         self._begin = begin
         self._saved_at = time.monotonic()
         self._saved_step = 0
@@ -107,9 +107,9 @@ class ZeroCheckpointer:
         self._progress.write(_event(stored, time.monotonic() - began))
 
 
-def _event(stored: checkpoints.Stored, seconds: float) -> Checkpoint:
+def _event(stored: checkpoints.Stored, seconds: float) -> CheckpointWritten:
     manifest = stored.manifest
-    return Checkpoint(
+    return CheckpointWritten(
         step=manifest.step,
         attempt=manifest.attempt,
         folder=stored.folder.name,
