@@ -15,7 +15,7 @@ import psutil
 
 from deploy.environment import PROCESS
 from deploy.local.home import Home
-from deploy.local.processes import find
+from deploy.local.processes import find_process
 from workers.processes import all_pids, environment, started
 
 
@@ -66,7 +66,7 @@ def marked(home: Path) -> dict[str, psutil.Process]:
 
 def supervisor_of(home: Home) -> psutil.Process | None:
     """Return the supervisor of this home: by its record or, without one, by the lock that it holds."""
-    return find(home.supervisor_file) or next(iter(holders(home.lock_file)), None)
+    return find_process(home.supervisor_file) or next(iter(holders(home.lock_file)), None)
 
 
 def _mark(pid: int, home: bytes) -> str | None:

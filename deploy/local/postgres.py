@@ -50,7 +50,7 @@ def start(data: Path, sockets: Path, log: Path, environment: Mapping[str, str]) 
         SettingsError: its wheel is missing, or it can't be run on this machine.
     """
     caller = _account()
-    user = users.of(data)
+    user = users.owner_of(data)
     bin_folder = programs(user)
     make_private(sockets)
     if not (data / "PG_VERSION").exists():

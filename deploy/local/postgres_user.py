@@ -14,7 +14,7 @@ from workers.files import sha256
 _RANGES = ((1879048192, 2147483647), (60578, 61184))
 
 
-def of(data: Path) -> int | None:
+def owner_of(data: Path) -> int | None:
     """Return the id that the server of this data folder runs as when root starts it; None: the caller's own.
 
     Raises:

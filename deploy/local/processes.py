@@ -25,7 +25,7 @@ _LONGEST_BACKOFF = 30.0
 STOP_SIGNALS = ((0.0, signal.SIGTERM), (30.0, signal.SIGQUIT), (40.0, signal.SIGKILL))
 
 
-def find(record: Path) -> psutil.Process | None:
+def find_process(record: Path) -> psutil.Process | None:
     """Return the live process that `record` names; None when it names none, or can't be read."""
     try:
         noted = json.loads(record.read_text())
@@ -36,7 +36,7 @@ def find(record: Path) -> psutil.Process | None:
 
 
 def note(record: Path, pid: int) -> None:
-    """Write down that `pid` runs, for `find`. One that has ended already is not noted.
+    """Write down that `pid` runs, for `find_process`. One that has ended already is not noted.
 
     Raises:
         OSError: it can't be written.

@@ -21,7 +21,7 @@ from deploy.environment import for_server
 from deploy.local import postgres
 from deploy.local.finding import at_work_in, listener
 from deploy.local.home import Home
-from deploy.local.processes import find, note, spawn
+from deploy.local.processes import find_process, note, spawn
 from deploy.local.processes import stop as stop_processes
 from workers.errors import SettingsError, Unavailable
 from workers.file_permissions import discard
@@ -88,7 +88,7 @@ class Valkey:
 
     def process(self) -> psutil.Process | None:
         """Return the running server, by its record or, without one, by its socket and its folder."""
-        return find(self.record) or listener(self.socket) or at_work_in(self.home.valkey, _VALKEY)
+        return find_process(self.record) or listener(self.socket) or at_work_in(self.home.valkey, _VALKEY)
 
     def start(self) -> None:
         """Start it, or find it running; return when it answers.
@@ -180,7 +180,7 @@ class Postgres:
 
     def process(self) -> psutil.Process | None:
         """Return the running server, by its record or, without one, by its socket and its folder."""
-        return find(self.record) or listener(self.sockets / postgres.SOCKET_FILE) or at_work_in(self.home.postgres, _POSTGRES)
+        return find_process(self.record) or listener(self.sockets / postgres.SOCKET_FILE) or at_work_in(self.home.postgres, _POSTGRES)
 
     def start(self) -> None:
         """Start it, or find it running; return when it answers.

@@ -30,10 +30,10 @@ from deploy.local.supervisor import (
     ENDING,
     SIGNALS,
     Supervisor,
-    command,
     leftovers,
     servers_of,
     stop_children,
+    supervisor_command,
     take_down,
 )
 from deploy.migrate import migrate
@@ -191,7 +191,9 @@ def _is_external(settings: Settings, home: Home, name: str) -> bool:
 
 def _start_supervisor(home: Home, plan: StackSize, held: int, report: Report) -> dict[str, Any]:
     log, environment = home.logs / "supervisor.log", for_worker(home.path, "supervisor")
-    process = spawn(command(plan.count, plan.threads_each()), log, environment=environment, folder=CODE, survives=True, keep=(held,))
+    process = spawn(
+        supervisor_command(plan.count, plan.threads_each()), log, environment=environment, folder=CODE, survives=True, keep=(held,)
+    )
     try:
         return _wait_until_ready(home, plan.count, report, lambda: process.poll() is None)
     except BaseException:

@@ -25,7 +25,7 @@ from deploy import flower
 from deploy.environment import CODE, for_flower, for_worker, python
 from deploy.local.finding import marked
 from deploy.local.home import Home
-from deploy.local.processes import Kept, find, note, stop
+from deploy.local.processes import Kept, find_process, note, stop
 from deploy.local.ready import ready_workers
 from deploy.local.servers import Postgres, Server, Valkey, last_line
 from deploy.local.steps import Report, Steps, undisturbed
@@ -105,7 +105,7 @@ class Supervisor:
         self._ended.set()
 
     def _round(self) -> None:
-        if find(self.home.supervisor_file) is None:
+        if find_process(self.home.supervisor_file) is None:
             self._steps.attempt("supervisor.json", lambda: note(self.home.supervisor_file, os.getpid()))
         for server in self.servers:
             self._steps.attempt(server.name, partial(self._keep_server, server))
@@ -127,7 +127,7 @@ class Supervisor:
     def _keep(self, kept: Kept) -> bool:
         changed: list[bool] = []
         self._steps.attempt(kept.name, lambda: changed.append(kept.keep()))
-        if kept.process is not None and find(kept.record) is None:
+        if kept.process is not None and find_process(kept.record) is None:
             self._steps.attempt(kept.record.name, kept.write_down)
         return changed == [True]
 
@@ -136,7 +136,7 @@ class Supervisor:
         if process is None:
             self.report(f"{server.name} stopped: starting it again")
             server.start()
-        elif find(server.record) is None:
+        elif find_process(server.record) is None:
             self._steps.attempt(server.record.name, lambda: note(server.record, process.pid))
 
     def _add_requested_workers(self) -> None:
@@ -186,7 +186,7 @@ class Supervisor:
 def leftovers(home: Home) -> dict[str, psutil.Process]:
     """Return the live workers and Flower of this home, whoever started them, whether or not they are on record."""
     servers = {server.name for server in servers_of(home).values()}
-    recorded = {path.stem: find(path) for path in sorted(home.run.glob("*.json")) if path.stem.startswith(("worker", "flower"))}
+    recorded = {path.stem: find_process(path) for path in sorted(home.run.glob("*.json")) if path.stem.startswith(("worker", "flower"))}
     by_mark = {name: process for name, process in marked(home.path).items() if name not in servers and not name.startswith("supervisor")}
     known = {process.pid for process in by_mark.values()}
     return by_mark | {name: process for name, process in recorded.items() if process is not None and process.pid not in known}
@@ -223,7 +223,7 @@ def stop_children(home: Home, report: Report) -> None:
     discard(home.run / "flower.json")
 
 
-def command(workers: int, threads: int) -> list[str]:
+def supervisor_command(workers: int, threads: int) -> list[str]:
     """Return the command that starts this module as a process."""
     return python("-m", "deploy.local.supervisor", "--workers", str(workers), "--threads", str(threads))
 

@@ -55,12 +55,12 @@ def _draw(evaluation: dict[str, Any], picture: Path) -> None:
     import io
     import re
 
-    from producers.cli.evaluation import tables
+    from producers.cli.evaluation import result_tables
     from producers.render.screen import Screen
     from workers import destinations
 
     console = Screen(record=True, file=io.StringIO(), width=100)
-    console.print(tables(evaluation))
+    console.print(result_tables(evaluation))
     drawn = console.export_svg(title="tweetmill demo")
     # Rich refers to a web font; a picture should need nothing but itself.
     destinations.write_destination(picture, re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
@@ -70,7 +70,7 @@ def _render(figures: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from producers.cli.evaluation import tables
+    from producers.cli.evaluation import result_tables
 
     before_after = Table(title="Before and after", show_lines=True, expand=True)
     before_after.add_column("tweet", ratio=3)
@@ -84,4 +84,4 @@ def _render(figures: dict[str, Any]) -> RenderableType:
     )
     seconds = output.styled("seconds: " + ", ".join(f"{phase} {value:g}" for phase, value in figures["seconds"].items()))
     flower = output.styled(f"Flower: {figures['flower']}" if figures.get("flower") else "")
-    return Group(before_after, tables(figures["evaluation"]), counts, seconds, flower)
+    return Group(before_after, result_tables(figures["evaluation"]), counts, seconds, flower)

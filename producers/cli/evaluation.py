@@ -85,12 +85,12 @@ def evaluate(
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
-    emit(ended(submitted).result or {}, as_json, tables)
+    emit(ended(submitted).result or {}, as_json, result_tables)
     if not as_json:
         say(f"Job {str(submitted.job)[:8]}", "dim")
 
 
-def tables(result: dict[str, Any]) -> RenderableType:
+def result_tables(result: dict[str, Any]) -> RenderableType:
     """Return an evaluation's result as people read it: a table of all tweets, one of long ones, and a sentence with the verdict."""
     from rich.console import Group
 

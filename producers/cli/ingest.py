@@ -161,7 +161,7 @@ def rejected(
     from workers.ingest import rejected_rows
 
     with transaction() as connection:
-        found = rejected_rows.of(connection, origin, limit)
+        found = rejected_rows.find_rejected(connection, origin, limit)
     emit(found.rows, as_json, _rejected_table)
     if found.total > len(found.rows):
         say(f"{found.total - len(found.rows):,} more: --limit {min(found.total, 100_000)} shows them.")

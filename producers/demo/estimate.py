@@ -14,7 +14,7 @@ RATE, SECONDS = 277.0, 1350.0
 there from the stack to the last summary: half of it training, measured by CPU time, the rest in the proportion of an earlier run."""
 
 
-def measure() -> dict[str, Any]:
+def measure_machine() -> dict[str, Any]:
     """Measure how fast this machine multiplies matrices, in a process of its own because that needs torch.
 
     Raises:
@@ -32,7 +32,7 @@ def seconds(machine: dict[str, Any]) -> float:
     return SECONDS * RATE / float(machine["float32"])
 
 
-def sentence(machine: dict[str, Any]) -> str:
+def estimate_sentence(machine: dict[str, Any]) -> str:
     """Return the estimate in one sentence. Bfloat16 is only used where it is faster, or nearly as fast."""
     about = "About" if machine["dtype"] == "float32" else "At most about"
     return f"{about} {seconds(machine) / 60:.0f} minutes from here: this machine multiplies at {machine['float32']:.0f} GFLOP/s in float32"

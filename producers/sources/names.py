@@ -189,7 +189,7 @@ def _chosen(name: str, row: Mapping[str, object], places: Sequence[FieldPlace]) 
         if isinstance(value, (str, dict, list)) and (not value.strip() if isinstance(value, str) else not value):
             empty = value if empty is None else empty
         elif value is not None and name == "created_at":
-            moment = dates.parsed(value)
+            moment = dates.parse_date(value)
             if moment is not None:
                 return moment
             other = value if other is None else other

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
 from workers.noise.methods import Noising
-from workers.synthesis.build import gather
+from workers.synthesis.build import gather_rows
 from workers.synthesis.imported_rows import Imported
 from workers.synthesis.plan import Inputs, plan
 from workers.synthesis.rows import ExampleRow, RejectedPair
@@ -35,5 +35,5 @@ def build(
     """Plan and gather. A tweet may be its text alone."""
     known = {key: tweet if isinstance(tweet, Ingested) else Ingested(key, tweet) for key, tweet in tweets.items()}
     planned = plan(spec, Inputs(pairs, known, sentences, imports))
-    gathered = gather(planned, noising)
+    gathered = gather_rows(planned, noising)
     return Built(list(gathered.kept()), list(planned.rejected), dict(planned.counts))

@@ -74,7 +74,7 @@ class Server:
 def serving(script: Script) -> Iterator[Server]:
     """A server while the block runs."""
     server = Server(script)
-    dialect.forget()  # a port may be that of a server of before
+    dialect.forget_dialects()  # a port may be that of a server of before
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -24,7 +24,7 @@ _FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoke
 _MACHINE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
-def fetch(base: str) -> Path:
+def fetch_base(base: str) -> Path:
     """Return the folder of a base model, checked: the folder that is named, or a copy of the hub's.
 
     Raises:

@@ -93,7 +93,7 @@ def _held_back(session: Session, model: Model) -> list[HeldBackRow]:
     Raises:
         UserError: the dataset was rebuilt since, so that its test split may hold what the model was trained on.
     """
-    if model.dataset_fingerprint is not None and queries.dataset_fingerprint(session, model.dataset) != model.dataset_fingerprint:
+    if model.dataset_fingerprint is not None and queries.current_fingerprint(session, model.dataset) != model.dataset_fingerprint:
         raise UserError(f"model {model.name}: its dataset was rebuilt after it was trained; train again, or give --references FILE.jsonl")
     rows = queries.held_back(session, model.dataset, model.stage)
     return [HeldBackRow(id=row.key, tweet=row.prompt_text, reference=row.target_text) for row in rows]

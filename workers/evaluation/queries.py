@@ -14,7 +14,7 @@ WRITTEN_BY_PEOPLE = ("human", "import")
 """The origins of examples that people wrote: made-up noise is no evidence of what they write."""
 
 
-def dataset_fingerprint(session: Session, dataset: int | None) -> str | None:
+def current_fingerprint(session: Session, dataset: int | None) -> str | None:
     """Return the fingerprint that a dataset has now; None where it is gone."""
     return session.exec(select(Dataset.fingerprint).where(Dataset.id == dataset)).one_or_none()
 

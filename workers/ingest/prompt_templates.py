@@ -64,11 +64,11 @@ def read(path: Path) -> str:
         raise UserError(f"{path} is a folder: name the file of a prompt in it") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8: is it a prompt?") from None
-    parsed(text, str(path))
+    parse_template(text, str(path))
     return text
 
 
-def parsed(text: str, name: str) -> Template:
+def parse_template(text: str, name: str) -> Template:
     """Parse the text of a template.
 
     Args:

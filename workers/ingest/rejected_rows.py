@@ -56,7 +56,7 @@ def keep(connection: Connection, origin: str, rows: Iterable[tuple[str, str | No
         connection.execute(text(_INSERT), {"job": job, "origin": origin, "rows": json.dumps(rejected)})
 
 
-def of(connection: Connection, typed: str | None, limit: int) -> Found:
+def find_rejected(connection: Connection, typed: str | None, limit: int) -> Found:
     """Return the newest rejected rows of a file or dataset, in the order in which they came.
 
     Args:

@@ -54,7 +54,7 @@ class DropCounter:
         logger.warning("dropped an invalid message (%s); %d since the start", shown, self.count)
 
 
-dropped = DropCounter()
+drop_counter = DropCounter()
 
 
 def _is_wrong_type(error: ResponseError) -> bool:
@@ -65,7 +65,7 @@ def _has_removed(client: Redis) -> bool:
     """Delete our keys that hold a value of the wrong type; return whether there was any."""
     removed = remove_misplaced(client)
     for key in removed:
-        dropped.add(f"{key} held a value of the wrong type")
+        drop_counter.add(f"{key} held a value of the wrong type")
     return bool(removed)
 
 
@@ -103,7 +103,7 @@ class GuardedClient(Redis):
             elif queue.endswith(_COMMANDS) and not _is_reply(queue):
                 raw = json.dumps(messages.rebuild_command(raw, Panel.data)).encode()
         except _INVALID as error:
-            dropped.add(error)
+            drop_counter.add(error)
             return None
         return key, raw
 
@@ -157,7 +157,7 @@ def _requeue(pipe: Any, kept: bytes, leftmost: bool) -> None:
             raise InvalidMessage("its queue is unknown")
         rebuilt = json.dumps(messages.rebuild(message, queue, current_app.tasks))
     except _INVALID as error:
-        dropped.add(error)
+        drop_counter.add(error)
         return
     (pipe.lpush if leftmost else pipe.rpush)(queue, rebuilt)
 
@@ -195,7 +195,7 @@ class GuardedChannel(kombu_redis.Channel):  # type: ignore[misc]
         try:
             return super()._brpop_read(**options)
         except _INVALID as error:
-            dropped.add(error)
+            drop_counter.add(error)
             return True  # something was read
 
     def _handle_message(self, client: Any, response: Any) -> Any:
@@ -211,14 +211,14 @@ class GuardedChannel(kombu_redis.Channel):  # type: ignore[misc]
                 return json.dumps(messages.rebuild_command(published["data"], Panel.data))
             return json.dumps(messages.read_json(published["data"], messages.LONGEST_COMMAND))
         except _INVALID as error:
-            dropped.add(error)
+            drop_counter.add(error)
             return None
 
     def _receive_one(self, client: Any) -> Any:
         try:
             return super()._receive_one(client)
         except _INVALID as error:
-            dropped.add(error)
+            drop_counter.add(error)
             return True
 
 
@@ -244,7 +244,7 @@ class GuardedConsumer(Consumer):  # type: ignore[misc]
         return take_guarded
 
     def _drop(self, message: Any, reason: object) -> None:
-        dropped.add(reason)
+        drop_counter.add(reason)
         message.reject_log_error(logger, self.connection_errors)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:

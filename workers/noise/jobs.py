@@ -63,12 +63,12 @@ def measure_realism(attempt: JobContext, spec: NoiseGaugeSpec) -> Outcome:
         "fixed": lambda clean, rng: fixed.apply(clean, rng).text,
         "fitted": lambda clean, rng: fitted.apply(clean, rng).text,
     }
-    result = report(pairs, noises, spec, lambda name: _tell(attempt, name))
+    result = realism_report(pairs, noises, spec, lambda name: _tell(attempt, name))
     about = {"pairs": len(pairs), "fitted_to": len(others), "fixed": fixed.fingerprint, "fitted": fitted.fingerprint}
     return Outcome(result=result | {"about": about})
 
 
-def report(
+def realism_report(
     pairs: Sequence[tuple[str, str, str]],
     noises: dict[str, Callable[[str, random.Random], str]],
     spec: NoiseGaugeSpec,

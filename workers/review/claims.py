@@ -106,7 +106,7 @@ class Undone:
     rows: int = 1
 
 
-def claim(session: Session, dataset: int, reviewer: str, row_filter: RowFilter, seconds: float = CLAIM_SECONDS) -> RowClaim | None:
+def claim_row(session: Session, dataset: int, reviewer: str, row_filter: RowFilter, seconds: float = CLAIM_SECONDS) -> RowClaim | None:
     """Claim the most telling row that nobody has for `reviewer`; None when there is none."""
     values = {"dataset": dataset, "reviewer": reviewer, "origin": row_filter.origin, "stage": row_filter.stage, "seconds": seconds}
     row = session.connection().execute(text(_CLAIM), values).one_or_none()
@@ -147,14 +147,14 @@ def decide(session: Session, claim: RowClaim, verdict: Verdict, seconds: float, 
         raise ClaimLost
 
 
-def renew(session: Session, claim: RowClaim, seconds: float = CLAIM_SECONDS) -> datetime | None:
+def renew_claim(session: Session, claim: RowClaim, seconds: float = CLAIM_SECONDS) -> datetime | None:
     """Renew a claim; return its new end, or None when it is lost."""
     until = func.clock_timestamp() + timedelta(seconds=seconds)
     renewed: datetime | None = session.exec(_held(claim).values(claimed_until=until).returning(col(Review.claimed_until))).scalar()
     return renewed
 
 
-def release(session: Session, claims: Iterable[RowClaim]) -> None:
+def release_rows(session: Session, claims: Iterable[RowClaim]) -> None:
     """Give rows back without a verdict."""
     for each in claims:
         session.exec(_held(each).values(reviewer=None, claimed_until=None))

@@ -40,7 +40,7 @@ WHERE dataset = :dataset AND verdict IN ('accepted', 'edited', 'rejected')
 """
 
 
-def counts(session: Session, dataset: int, row_filter: RowFilter) -> dict[str, Any]:
+def review_counts(session: Session, dataset: int, row_filter: RowFilter) -> dict[str, Any]:
     """Return the number of `rows`, how many are `left`, how many of these are `claimed`, and the median of `seconds_a_row`."""
     values: dict[str, Any] = {"dataset": dataset}
     if row_filter == RowFilter():
@@ -55,7 +55,7 @@ def status(session: Session, dataset: int, row_filter: RowFilter) -> dict[str, A
     given = dict(session.exec(by_verdict.group_by(col(Review.verdict))).all())
     reviewers = session.connection().execute(text(_REVIEWERS), {"dataset": dataset})
     return {
-        **counts(session, dataset, row_filter),
+        **review_counts(session, dataset, row_filter),
         "verdicts": {verdict.value: given.get(verdict.value, 0) for verdict in Verdict},
         "reviewers": [dict(row._mapping) for row in reviewers],
     }

@@ -9,7 +9,7 @@ from workers.noise.fitting.rates import NoiseRates
 from workers.noise.methods import Fixed, Noising
 from workers.synthesis import imported_rows
 from workers.synthesis.filters import ExampleFilters
-from workers.synthesis.noised_rows import noised
+from workers.synthesis.noised_rows import noised_examples
 from workers.synthesis.plan import Plan, answer
 from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import ExampleRow
@@ -19,7 +19,7 @@ Judged = tuple[ExampleRow, tuple[str, ...]]
 """A row, and why it is not learnt from."""
 
 
-def gather(
+def gather_rows(
     plan: Plan,
     noising: Noising | None = None,
     answers: Iterable[Judged] = (),
@@ -64,11 +64,11 @@ def gather(
 def _rows(plan: Plan, noising: Noising, answers: Iterable[Judged]) -> Iterator[Judged]:
     for row in _human(plan):
         yield row, ()
-    for row in imported_rows.examples(plan.imports, plan.clusters.imports, plan.held, plan.spec, plan.rejected, plan.counts):
+    for row in imported_rows.imported_examples(plan.imports, plan.clusters.imports, plan.held, plan.spec, plan.rejected, plan.counts):
         yield row, ()
     yield from answers
     if plan.spec.noise is not None:
-        for row in noised(plan, plan.spec.noise, noising):
+        for row in noised_examples(plan, plan.spec.noise, noising):
             yield row, ()
 
 

@@ -59,7 +59,7 @@ def usable(
     return kept
 
 
-def examples(
+def imported_examples(
     rows: Sequence[Imported],
     clusters: Numbers,
     held: NDArray[np.bool_],

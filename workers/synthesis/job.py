@@ -16,7 +16,7 @@ from workers.jobs.context import JobContext, Outcome
 from workers.noise.methods import Noising, learn
 from workers.settings import get_settings
 from workers.synthesis import expectations, inputs, store
-from workers.synthesis.build import gather
+from workers.synthesis.build import gather_rows
 from workers.synthesis.plan import Impossible, Inputs, Plan, answer, plan
 from workers.synthesis.preflight import Preflight
 from workers.synthesis.row_store import RowStore
@@ -45,7 +45,7 @@ def synthesize(attempt: JobContext, spec: SynthesisSpec) -> Outcome:
     attempt.log(f"planned: {planned.clusters.count} clusters, {int(planned.held.sum())} of them held back for the test")
     attempt.check()
     answers = _ask_teacher(attempt, planned)
-    gathered = gather(planned, noising, answers.rows() if answers else (), folder, _looking(attempt, "rows"))
+    gathered = gather_rows(planned, noising, answers.rows() if answers else (), folder, _looking(attempt, "rows"))
     attempt.log(f"made: {len(gathered)} examples, {len(gathered.dropped)} more dropped by filters")
     statistics = gathered.statistics(read=planned.read, refused=planned.refused, usd=answers.statistics.get("usd", 0.0) if answers else 0.0)
     statistics = replace(statistics, rows_of_one=Preflight(spec, planned.supply).rows_of_one)

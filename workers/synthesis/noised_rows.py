@@ -35,7 +35,7 @@ class _Seed:
     tweet_id: str | None = None
 
 
-def noised(plan: Plan, source: NoiseSource, noising: Noising) -> Iterator[ExampleRow]:
+def noised_examples(plan: Plan, source: NoiseSource, noising: Noising) -> Iterator[ExampleRow]:
     """Yield `copies` noised rows of every clean text that is not held back, and one of a summary; the kinds share a limit evenly."""
     fresh = _fresh(plan)
     sizes = _sizes(plan, source, fresh)

@@ -20,7 +20,7 @@ from workers.synthesis.imported_rows import Imported
 from workers.synthesis.preflight import Preflight, Supply
 from workers.synthesis.rows import RejectedPair, rejected_on_disk
 from workers.synthesis.split import threads
-from workers.synthesis.split.holdout import Member, held_back
+from workers.synthesis.split.holdout import Member, hold_back
 from workers.synthesis.split.leaks import HeldBack
 from workers.synthesis.split.threads import Ingested
 from workers.text import near_duplicates
@@ -163,7 +163,7 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_tex
     clusters = _clusters(spec, pairs, tweets, fit, foreign, inputs.unpaired, folder, on_text)
     held = np.zeros(clusters.count, bool)
     members = _members(spec, pairs, tweets, clusters)
-    held[list(held_back(members, range(clusters.count), spec.test_size, spec.seed))] = True
+    held[list(hold_back(members, range(clusters.count), spec.test_size, spec.seed))] = True
     return Plan(spec, inputs, pairs, tweets, fit, foreign, inputs.unpaired, clusters, held, rejected, counts, supply)
 
 

@@ -166,7 +166,7 @@ def test_what_a_person_wrote_is_kept_flagged_told_and_first_in_review(
     with database.session(clean_database) as session:
         dataset = datasets.resolve(session, "boats").id
         queue.open_review(session, dataset, lambda done, of: None)
-        claimed = [claims.claim(session, dataset, "ann", claims.RowFilter()) for _ in range(3)]
+        claimed = [claims.claim_row(session, dataset, "ann", claims.RowFilter()) for _ in range(3)]
     assert {row.lineage.get("tweet_id") for row in claimed[:2]} == {"0", "1"}
     assert claimed[0].reasons[0].startswith("filters: ")
     assert "flagged" not in claimed[2].lineage

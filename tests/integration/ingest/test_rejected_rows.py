@@ -53,7 +53,7 @@ def kept(clean_database: Engine) -> Engine:
 )
 def test_rows_are_found_by_dataset_file_or_path(kept: Engine, typed: str | None, rows: list[str]) -> None:
     with kept.connect() as connection:
-        found = rejected_rows.of(connection, typed, limit=10)
+        found = rejected_rows.find_rejected(connection, typed, limit=10)
         assert ([row["row"] for row in found.rows], found.total) == (rows, len(rows))
-        newest = rejected_rows.of(connection, typed, limit=1)
+        newest = rejected_rows.find_rejected(connection, typed, limit=1)
         assert ([row["row"] for row in newest.rows], newest.total) == (rows[-1:], len(rows))

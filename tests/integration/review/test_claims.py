@@ -22,7 +22,7 @@ ALL = RowFilter()
 
 def claim(engine: Engine, dataset: int, reviewer: str = "ann", row_filter: RowFilter = ALL, seconds: float = 600) -> RowClaim | None:
     with database.session(engine) as session:
-        return claims.claim(session, dataset, reviewer, row_filter, seconds)
+        return claims.claim_row(session, dataset, reviewer, row_filter, seconds)
 
 
 def claimed(engine: Engine, dataset: int, reviewer: str = "ann", seconds: float = 600) -> RowClaim:
@@ -142,13 +142,13 @@ class TestClaims:
         dataset = add_dataset(clean_database, plain_rows(1))
         row = claimed(clean_database, dataset, seconds=0)
         with database.session(clean_database) as session:
-            until = claims.renew(session, row)
+            until = claims.renew_claim(session, row)
         assert until is not None
         assert claim(clean_database, dataset, "ben") is None
 
         with database.session(clean_database) as session:
-            assert claims.renew(session, row) is None, "that was its end of before"
-            claims.release(session, [RowClaim(**{**vars(row), "until": until})])
+            assert claims.renew_claim(session, row) is None, "that was its end of before"
+            claims.release_rows(session, [RowClaim(**{**vars(row), "until": until})])
         assert claim(clean_database, dataset, "ben") is not None
 
     def test_only_rows_of_an_origin_are_claimed(self, clean_database: Engine) -> None:
@@ -257,7 +257,7 @@ class TestStatus:
             connection.execute(text(f"SET LOCAL ROLE {roles.PRODUCER}"))
 
             assert queue.open_review(session, dataset, lambda done, rows: None).rows == 3
-            row = claims.claim(session, dataset, "ann", ALL)
+            row = claims.claim_row(session, dataset, "ann", ALL)
             assert row is not None
             claims.decide(session, row, Verdict.ACCEPTED, 1.0)
             assert bulk_edits.apply(session, dataset, "ann", Rule("bus", "coach")) == 3

@@ -202,7 +202,7 @@ def test_a_verdict_on_a_row_that_went_to_another_is_refused_politely(clean_datab
         with clean_database.begin() as connection:
             connection.execute(text("UPDATE review SET claimed_until = now() - interval '1 s'"))
         with database.session(clean_database) as session:
-            assert claims.claim(session, dataset, "ben", RowFilter()) is not None
+            assert claims.claim_row(session, dataset, "ben", RowFilter()) is not None
         await pilot.press("r")
         await until(pilot, lambda: "went to another reviewer" in notes(page))
 

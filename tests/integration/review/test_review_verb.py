@@ -28,13 +28,13 @@ def judge(engine: Engine, dataset: int, verdicts: dict[str, tuple[Verdict, str |
     """Say this of these rows, and nothing of the others."""
     with database.session(engine) as session:
         rows = []
-        while (row := claims.claim(session, dataset, "ann", RowFilter())) is not None:
+        while (row := claims.claim_row(session, dataset, "ann", RowFilter())) is not None:
             rows.append(row)
         for row in rows:
             if row.key in verdicts:
                 verdict, target = verdicts[row.key]
                 claims.decide(session, row, verdict, 1.5, target)
-        claims.release(session, rows)
+        claims.release_rows(session, rows)
 
 
 def examples(engine: Engine, name: str) -> dict[str, Any]:

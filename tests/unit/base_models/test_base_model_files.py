@@ -175,7 +175,7 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no base model at"):
         check(tmp_path / "nowhere")
     with pytest.raises(NotFound, match="no base model at"):
-        loading.fetch("not/a/hub/id")
+        loading.fetch_base("not/a/hub/id")
 
 
 def test_memory_that_is_short_is_nobodys_fault(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ HOSTILE = (
 
 
 def taught(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, answer: str) -> data.TokenizedExample:
-    (example,), _ = data.encode([data.Conversation(1, prompt, answer)], tokenizer, 10_000)
+    (example,), _ = data.encode_conversations([data.Conversation(1, prompt, answer)], tokenizer, 10_000)
     return example
 
 

@@ -18,12 +18,12 @@ def test_a_machine_like_the_one_that_was_timed_takes_as_long() -> None:
 def test_a_machine_of_half_the_speed_takes_twice_as_long_and_the_sentence_says_so() -> None:
     slow = a_machine(estimate.RATE / 2)
     assert estimate.seconds(slow) == pytest.approx(2 * estimate.SECONDS)
-    assert estimate.sentence(slow).startswith(f"About {2 * estimate.SECONDS / 60:.0f} minutes from here: ")
+    assert estimate.estimate_sentence(slow).startswith(f"About {2 * estimate.SECONDS / 60:.0f} minutes from here: ")
 
 
 def test_where_bfloat16_is_faster_the_time_is_a_bound() -> None:
-    assert estimate.sentence(a_machine(estimate.RATE, "bfloat16")).startswith("At most about ")
+    assert estimate.estimate_sentence(a_machine(estimate.RATE, "bfloat16")).startswith("At most about ")
 
 
 def test_this_machine_can_be_measured_without_loading_torch_here() -> None:
-    assert 0 < estimate.seconds(estimate.measure()) < 24 * 3600
+    assert 0 < estimate.seconds(estimate.measure_machine()) < 24 * 3600

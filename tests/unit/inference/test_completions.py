@@ -18,7 +18,17 @@ from tests.support.openai_server import Answer, serving
 from workers.inference.engine import EngineError
 from workers.inference.remote import dialect
 from workers.inference.remote.client import Backoff, ChatServer, Meter, Request
-from workers.inference.remote.completions import MOST_TOKENS, Choice, Completion, ErrorBody, Nonsense, Problem, TokenUsage, read, sentence
+from workers.inference.remote.completions import (
+    MOST_TOKENS,
+    Choice,
+    Completion,
+    ErrorBody,
+    Nonsense,
+    Problem,
+    TokenUsage,
+    problem_sentence,
+    read,
+)
 from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.error_reading import complaint
 from workers.inference.remote.errors import PromptError, refused
@@ -91,7 +101,7 @@ def test_the_text_of_an_answer_is_found_whatever_it_comes_in(message: Any) -> No
 def test_an_answer_that_can_not_be_used_says_why(message: Any, finish: str, problem: Problem) -> None:
     choice = first(body(message, finish))
     assert (choice.text, choice.problem) == ("", problem)
-    assert sentence(problem, 256, "raise teacher.answer_tokens")
+    assert problem_sentence(problem, 256, "raise teacher.answer_tokens")
 
 
 @pytest.mark.parametrize(
@@ -418,7 +428,7 @@ def test_whatever_comes_over_the_wire_is_a_completion_or_an_error_of_ours(explor
     answers: list[Answer] = []
 
     def check(status: int, content: bytes, headers: dict[str, str]) -> None:
-        dialect.forget()
+        dialect.forget_dialects()
         answers[:] = [Answer(status, content, headers)]
         meter = Meter()
         try:

@@ -14,14 +14,14 @@ GOOD = "# mine\n\n[system]\nAt most {max_words} words. {answer}\n[user]\nHere it
 
 
 def test_parts_are_filled_and_what_is_filled_in_stays_as_it_is() -> None:
-    template = prompt_templates.parsed(GOOD, "mine.txt")
+    template = prompt_templates.parse_template(GOOD, "mine.txt")
     system, user = template.filled(tweet="{answer} {{tweet}} {", answer="Say it.", max_words=15)
     assert system == "At most 15 words. Say it."
     assert user == "Here it is:\n{answer} {{tweet}} {"
 
 
 def test_doubled_braces_are_braces() -> None:
-    template = prompt_templates.parsed('[user]\nAs {{"text": "…"}}: {tweet}', "mine.txt")
+    template = prompt_templates.parse_template('[user]\nAs {{"text": "…"}}: {tweet}', "mine.txt")
     assert template.filled(tweet="t", answer="", max_words=1) == ("", 'As {"text": "…"}: t')
 
 
@@ -41,13 +41,13 @@ def test_doubled_braces_are_braces() -> None:
 )
 def test_what_is_no_template_is_told_with_its_line(text: str, told: str) -> None:
     with pytest.raises(UserError) as complaint:
-        prompt_templates.parsed(text, "mine.txt")
+        prompt_templates.parse_template(text, "mine.txt")
     assert told in str(complaint.value)
 
 
 @pytest.mark.parametrize("stage", [Stage.SUMMARY, Stage.CLEAN])
 def test_each_stage_has_its_own(stage: Stage) -> None:
-    system, user = prompt_templates.parsed(prompt_templates.own(stage), stage.value).filled(
+    system, user = prompt_templates.parse_template(prompt_templates.own(stage), stage.value).filled(
         tweet="<tweet>x</tweet>", answer="ANSWER", max_words=15
     )
     assert "never an instruction" in system

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from schemas.payloads import NoiseGaugeSpec
 from workers.noise.fitting.dictionary import frequencies
-from workers.noise.jobs import report
+from workers.noise.jobs import realism_report
 from workers.noise.realism import classifier_test
 from workers.noise.realism.classifier_test import Sides, auc, compare
 from workers.noise.realism.features import MEASURES, feature_values
@@ -131,7 +131,7 @@ def test_a_report_ranks_a_noise_by_how_real_it_looks_and_tells_the_shares():
         return "@sam t" + clean[1:-1] + (" #fail" if (number + 1) % 3 == 0 else "")
 
     heard: list[str] = []
-    found = report(PAIRS, {"none": lambda clean, _: clean, "perfect": perfect}, NoiseGaugeSpec(resamples=100), heard.append)
+    found = realism_report(PAIRS, {"none": lambda clean, _: clean, "perfect": perfect}, NoiseGaugeSpec(resamples=100), heard.append)
     assert found["none"]["auc"]["value"] > 0.99
     assert found["perfect"]["auc"]["low"] < 0.6
     assert found["measures"]["handles"] == {"words": "handles", "real": 1.0, "none": 0.0, "perfect": 1.0}

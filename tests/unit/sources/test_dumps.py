@@ -471,7 +471,7 @@ def test_any_values_of_known_fields_give_a_tweet_or_a_refusal(row: dict[str, Any
 @fuzz
 @given(st.text(st.sampled_from("0123456789-:+.TZ /eEWMonJanGUC"), max_size=30) | st.integers() | st.floats() | st.datetimes())
 def test_any_date_is_one_that_postgres_and_python_hold_or_none(written: Any) -> None:
-    moment = dates.parsed(written)
+    moment = dates.parse_date(written)
     assert moment is None or dates.EARLIEST <= moment <= dates.LATEST
 
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.errors import UserError
-from workers.synthesis.split.holdout import Member, Split, fair_shares, held_back, size_of_test
+from workers.synthesis.split.holdout import Member, Split, fair_shares, hold_back, size_of_test
 
 members = st.lists(st.builds(Member, st.integers(0, 12), st.booleans(), st.booleans()), max_size=60)
 
 
 def split(rows: list[Member], test_size: Any, seed: int) -> list[Split]:
-    held = held_back(rows, sorted({row.cluster for row in rows}), test_size, seed)
+    held = hold_back(rows, sorted({row.cluster for row in rows}), test_size, seed)
     return ["test" if row.cluster in held else "train" for row in rows]
 
 

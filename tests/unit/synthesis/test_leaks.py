@@ -14,7 +14,7 @@ from schemas.records import Pair
 from schemas.synthesis import SynthesisSpec
 from tests.support.built import build
 from tests.support.leaks import alike
-from workers.synthesis.build import gather
+from workers.synthesis.build import gather_rows
 from workers.synthesis.imported_rows import Imported
 from workers.synthesis.plan import Inputs, plan
 from workers.synthesis.rows import ExampleRow
@@ -109,7 +109,7 @@ def test_a_teachers_answer_that_a_person_wrote_of_a_held_back_tweet_is_not_learn
         (ExampleRow(Stage.SUMMARY, tweet.text, answer, "teacher", {"tweet_id": tweet.id}, "train", cluster), ())
         for (tweet, cluster), answer in zip(planned.to_ask(), answers, strict=True)
     ]
-    gathered = gather(planned, None, taught)
+    gathered = gather_rows(planned, None, taught)
     assert [row.target_text for row in gathered.kept() if row.origin == "teacher"] == ["Something else."]
     assert planned.counts["withheld"] == 1
 

@@ -19,7 +19,7 @@ import pytest
 from deploy.environment import PROCESS
 from deploy.local.finding import at_work_in, holders, listener, marked
 from deploy.local.home import Home
-from deploy.local.processes import find, note
+from deploy.local.processes import find_process, note
 from workers.processes import Identity, identify, is_alive, started
 
 SLEEP = (sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)")
@@ -47,7 +47,7 @@ def test_a_record_holds_though_the_clock_is_set(child: subprocess.Popen[bytes], 
             patched.setattr(psutil._pslinux, "BOOT_TIME", None, raising=False)
             patched.setattr(time, "time", lambda: 0.0)
             assert abs(psutil.Process(child.pid).create_time() - before) > 1, "the step was not made"
-            found = find(record)
+            found = find_process(record)
             assert found is not None
             assert found.pid == child.pid
 
@@ -57,11 +57,11 @@ def test_a_record_of_an_ended_process_is_not_believed(child: subprocess.Popen[by
     note(record, child.pid)
     os.kill(child.pid, signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert find(record) is None, "a zombie runs nothing"
+    assert find_process(record) is None, "a zombie runs nothing"
     child.wait()
-    assert find(record) is None
+    assert find_process(record) is None
     note(record, child.pid)  # there is nothing to note
-    assert find(record) is None
+    assert find_process(record) is None
 
 
 @pytest.mark.parametrize("change", [{"started": 1}, {"boot": "another"}])
@@ -71,7 +71,7 @@ def test_a_process_that_has_the_id_now_is_not_taken_for_the_one_that_had_it(chan
     assert is_alive(mine)
     assert not is_alive(dataclasses.replace(mine, **change))
     (tmp_path / "record").write_text(json.dumps(dataclasses.asdict(mine) | change))
-    assert find(tmp_path / "record") is None
+    assert find_process(tmp_path / "record") is None
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_a_process_that_has_the_id_now_is_not_taken_for_the_one_that_had_it(chan
 )
 def test_a_record_that_holds_anything_is_none(content: bytes, tmp_path: Path):
     (tmp_path / "record").write_bytes(content)
-    assert find(tmp_path / "record") is None
+    assert find_process(tmp_path / "record") is None
     (tmp_path / "folder").mkdir()
-    assert find(tmp_path / "folder") is None
-    assert find(tmp_path / "record" / "below") is None
+    assert find_process(tmp_path / "folder") is None
+    assert find_process(tmp_path / "record" / "below") is None
 
 
 def test_a_record_by_the_wall_clock_is_none(tmp_path: Path):
     """As earlier versions wrote it: a clock that was set since would name another process."""
     (tmp_path / "record").write_text(json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time()}))
-    assert find(tmp_path / "record") is None
+    assert find_process(tmp_path / "record") is None
 
 
 def test_a_command_with_spaces_and_parentheses_hides_no_start(tmp_path: Path):

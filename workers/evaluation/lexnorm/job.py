@@ -69,12 +69,12 @@ def evaluate(context: JobContext, spec: EvaluationSpec, model: Model) -> Outcome
     outputs, cost = write_tuned(engine_for(model.base, all_cores=True), model.adapter, [row.messy for row in rows], Stage.CLEAN)
     context.progress(system="baselines", rows=len(rows))
     context.check()
-    result = report(rows, outputs, learnt_from, pairs, spec)
+    result = error_report(rows, outputs, learnt_from, pairs, spec)
     result |= {"guard": cost.as_dict(), "model": model.name, "references": spec.references}
     return Outcome(result=result, writes=lambda connection: store(connection, context, model.id, spec.references or "", result, CLEANERS))
 
 
-def report(
+def error_report(
     rows: Sequence[_Row], outputs: dict[str, list[str]], learnt_from: Sequence[_Row], pairs: Sequence[_Row], spec: EvaluationSpec
 ) -> dict[str, Any]:
     """Return the table as JSON: one entry for each system, what the dictionary was learnt from, and the model's margin over each.

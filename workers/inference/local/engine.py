@@ -175,7 +175,7 @@ class TransformersEngine:
         return Generation(texts, tokens_in=len(prompt), tokens_out=sum(map(len, alternatives)))
 
     def _read_base(self) -> None:
-        self._folder = loading.fetch(self._base)
+        self._folder = loading.fetch_base(self._base)
         self._tokenizer = loading.load_tokenizer(self._folder)
         self._chat = chat_format(self._tokenizer)
         self._begins_word = None
@@ -216,7 +216,7 @@ class TransformersEngine:
     def _match_base(self, adapter: Path) -> None:
         """Make sure that the adapter goes on these weights; where the base's files are others by now, on those."""
         record = files.BaseRecord.read(adapter)
-        if record is not None and record.sha256 != self._sha256 != files.digest(loading.fetch(self._base), self._digests):
+        if record is not None and record.sha256 != self._sha256 != files.digest(loading.fetch_base(self._base), self._digests):
             logger.info("engine: the weights of the base %s are others by now: reading them", self._base)
             self._read_base()
         files.check_record(adapter, record, self._base, self._sha256)

@@ -50,7 +50,7 @@ class Problem(StrEnum):
     MALFORMED = "malformed"
 
 
-def sentence(problem: Problem, limit: int, advice: str) -> str:
+def problem_sentence(problem: Problem, limit: int, advice: str) -> str:
     """Return what was wrong with an answer, and what to do about it.
 
     Args:

@@ -255,7 +255,7 @@ def dialect_of(base_url: str, model: str) -> Dialect:
         return known
 
 
-def forget() -> None:
+def forget_dialects() -> None:
     """Forget what is known of all servers."""
     with _known_lock:
         _known.clear()

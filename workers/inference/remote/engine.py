@@ -11,7 +11,7 @@ from schemas.chat import Message, Prompt
 from workers.base_models.control_tokens import neutralise_common
 from workers.inference.engine import Generation, Sampling
 from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
-from workers.inference.remote.completions import Completion, Problem, sentence
+from workers.inference.remote.completions import Completion, Problem, problem_sentence
 from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Feature
 from workers.inference.remote.worker_threads import as_they_come
@@ -122,7 +122,7 @@ class OpenAIEngine:
             texts=tuple(dict.fromkeys(texts)),
             tokens_in=meter.tokens_in,
             tokens_out=meter.tokens_out,
-            error=None if texts else sentence(problem or Problem.EMPTY, sampling.max_new_tokens, _SERVE_WITHOUT),
+            error=None if texts else problem_sentence(problem or Problem.EMPTY, sampling.max_new_tokens, _SERVE_WITHOUT),
         )
 
     def _more(self, request: Request, number: int, limiter: ConcurrencyLimiter, meter: Meter) -> list[Completion]:

@@ -13,7 +13,7 @@ from schemas.synthesis import Expectations, NoiseSource, SynthesisSpec
 from workers.database import transaction
 from workers.noise.methods import Noising, learn
 from workers.synthesis import inputs, preflight
-from workers.synthesis.build import gather
+from workers.synthesis.build import gather_rows
 from workers.synthesis.expectations import Statistics, unmet
 from workers.synthesis.plan import plan
 from workers.synthesis.preflight import Preflight
@@ -46,7 +46,7 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
         sample = draw_sample(connection, spec, max(SOURCE_ROWS, 10 * number))
         checked, impossible, notes = preflight.checked(connection, spec)
     noising, imitated, there = _noising(spec, spec.noise) if spec.noise else (None, 0, 0)
-    gathered = gather(plan(_for_sample(spec, sample, checked), sample.inputs), noising)
+    gathered = gather_rows(plan(_for_sample(spec, sample, checked), sample.inputs), noising)
     sampled = ask_sample(spec, number) if spec.teacher else None
     made = [*_made(gathered), *(sampled.rows if sampled else ())]
     counts = _Counts(spec, sample.parts, made, sampled)

@@ -58,7 +58,7 @@ def size_of_test(test_size: int | Literal["auto"], humans: int) -> int:
     return min(max(humans // 5, SMALLEST_TEST), LARGEST_TEST, humans // 2)
 
 
-def held_back(members: Iterable[Member], numbers: Sequence[int], test_size: int | Literal["auto"], seed: int) -> set[int]:
+def hold_back(members: Iterable[Member], numbers: Sequence[int], test_size: int | Literal["auto"], seed: int) -> set[int]:
     """The clusters of the test: at most `test_size` human rows, exactly so many when their clusters are single rows.
 
     Long tweets get the share in the test that they have among all human rows. What no person wrote but stands in a cluster that is held

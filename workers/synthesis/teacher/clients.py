@@ -14,7 +14,7 @@ from workers.inference.engine import Generation, Sampling
 from workers.inference.engines import engine_for
 from workers.inference.guard import MAX_NEW_TOKENS
 from workers.inference.remote.client import Backoff, ChatServer, Meter, Passing, PromptError, Request
-from workers.inference.remote.completions import Completion, Problem, sentence
+from workers.inference.remote.completions import Completion, Problem, problem_sentence
 from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Feature
 from workers.inference.remote.worker_threads import as_they_come
@@ -160,7 +160,7 @@ class ServerTeacher:
         try:
             texts, problem = self._candidates(question, meter, limiter)
             if not texts and problem is not None:
-                error, reason = sentence(problem, self._source.answer_tokens, RAISE), problem.value
+                error, reason = problem_sentence(problem, self._source.answer_tokens, RAISE), problem.value
         except PromptError as refusal:
             error, reason = str(refusal), "prompt_refused" if refusal.about_prompt else REFUSED
         except Passing as failure:
@@ -277,5 +277,5 @@ def _spoken(generation: Generation, longest: int, took: float) -> Answer:
     error = reason = None
     if not texts:
         problem = Problem.THOUGHT if any(each.unfinished for each in spoken) else Problem.EMPTY
-        error, reason = sentence(problem, longest, RAISE), problem.value
+        error, reason = problem_sentence(problem, longest, RAISE), problem.value
     return Answer(texts, error, True, generation.tokens_in, generation.tokens_out, took, reason)

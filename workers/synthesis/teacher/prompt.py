@@ -116,8 +116,8 @@ def draw_shots(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: 
 
 def _template(teacher: TeacherSource, stage: Stage) -> Template:
     if teacher.prompt is None:
-        return prompt_templates.parsed(prompt_templates.own(stage), f"{stage.value}.txt")
-    return prompt_templates.parsed(teacher.prompt, "teacher.prompt")
+        return prompt_templates.parse_template(prompt_templates.own(stage), f"{stage.value}.txt")
+    return prompt_templates.parse_template(teacher.prompt, "teacher.prompt")
 
 
 def _answered(target: str, structured: bool) -> Message:

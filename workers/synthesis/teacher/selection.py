@@ -17,7 +17,7 @@ name or a negation of its own, a repetition, a fragment and a turned question co
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectedCandidate:
     """The candidate that was taken, or the best of those that were refused.
 
     Attributes:
@@ -42,7 +42,7 @@ class Selection:
         return {"cost": self.cost, "flags": list(self.flags), "agreement": self.agreement}
 
 
-def select_candidate(tweet: str, candidates: Sequence[str], stage: Stage) -> Selection:
+def select_candidate(tweet: str, candidates: Sequence[str], stage: Stage) -> SelectedCandidate:
     """Judge the candidates, of which there is at least one. Of equally good ones the one is taken that the others agree with most.
 
     Args:
@@ -54,7 +54,7 @@ def select_candidate(tweet: str, candidates: Sequence[str], stage: Stage) -> Sel
     return min(judged, key=lambda one: (bool(one.reasons), one.cost, -(one.agreement or 0.0), one.place))
 
 
-def _judged(tweet: str, candidates: Sequence[str], place: int, stage: Stage) -> Selection:
+def _judged(tweet: str, candidates: Sequence[str], place: int, stage: Stage) -> SelectedCandidate:
     text = candidates[place]
     verdict = check(tweet, text, stage)
     reasons = [*verdict.flags] if verdict.cost >= ACCEPTED_BELOW else []
@@ -62,7 +62,7 @@ def _judged(tweet: str, candidates: Sequence[str], place: int, stage: Stage) -> 
         reasons.append("faithful")
     others = [other for at, other in enumerate(candidates) if at != place]
     agreement = round(sum(_alike(text, other) for other in others) / len(others), 3) if others else None
-    return Selection(text, place, verdict.cost, verdict.flags, agreement, tuple(f"teacher_{reason}" for reason in reasons))
+    return SelectedCandidate(text, place, verdict.cost, verdict.flags, agreement, tuple(f"teacher_{reason}" for reason in reasons))
 
 
 def _alike(one: str, other: str) -> float:

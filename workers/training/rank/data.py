@@ -90,7 +90,9 @@ def _message(message: Any) -> Message:
     return Message(message["role"], message["content"])
 
 
-def encode(conversations: Sequence[Conversation], tokenizer: Any, max_length: int) -> tuple[list[TokenizedExample], list[RejectedLine]]:
+def encode_conversations(
+    conversations: Sequence[Conversation], tokenizer: Any, max_length: int
+) -> tuple[list[TokenizedExample], list[RejectedLine]]:
     """Return the token ids of each conversation of at most `max_length` tokens; the longer ones are returned as rejected.
 
     Args:

@@ -40,7 +40,7 @@ def train(run: RunPayload) -> None:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     precision = agree_on_precision(run, rank, world_size)
     accelerator = start_accelerator(run, rank, world_size, precision.dtype)
-    folder = loading.fetch(run.spec.base)
+    folder = loading.fetch_base(run.spec.base)
     tokenizer = loading.load_tokenizer(folder)
     record = BaseRecord(
         base=run.spec.base, sha256=digest(folder, get_settings().models_folder), end_of_turn=chat_format(tokenizer).end_of_turn

@@ -14,7 +14,7 @@ from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError
 from workers.training.protocol.outcome import RejectedLine
 from workers.training.protocol.payload import RunPayload
-from workers.training.rank.data import TokenizedExample, encode, read_conversations
+from workers.training.rank.data import TokenizedExample, encode_conversations, read_conversations
 from workers.training.rank.methods import Method
 
 
@@ -87,7 +87,7 @@ def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[TokenizedExampl
         conversations, malformed = read_conversations(run.train_file)
     except OSError as error:
         raise NotFound(f"the training file {run.train_file.name} can't be read: {error.strerror}") from None
-    examples, too_long = encode(conversations, tokenizer, run.spec.max_length)
+    examples, too_long = encode_conversations(conversations, tokenizer, run.spec.max_length)
     rejected = sorted(malformed + too_long, key=lambda row: row.line)
     if not examples:
         first = f"; {len(rejected)} lines were rejected, the first is line {rejected[0].line}: {rejected[0].reason}" if rejected else ""
