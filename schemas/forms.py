@@ -129,8 +129,8 @@ def _prompt_and_completion(row: Mapping[str, Any], prompt: str, completion: str)
         return _turns(prompt, [*asked, *answered], "role", "content")
     if _is_turns(answered):
         # A chosen answer may repeat the whole conversation, or be its last turn.
-        said = answered if len(answered) > 1 else [{"role": "user", "content": asked}, *answered]
-        return _turns(completion, said, "role", "content")
+        turns = answered if len(answered) > 1 else [{"role": "user", "content": asked}, *answered]
+        return _turns(completion, turns, "role", "content")
     if _is_turns(asked):
         return _turns(prompt, [*asked, {"role": "assistant", "content": answered}], "role", "content")
     return PromptAndAnswer(_said(asked, prompt), _said(answered, completion))
@@ -151,7 +151,7 @@ def _alpaca(row: Mapping[str, Any]) -> PromptAndAnswer:
 
 
 def _turns(field: str, turns: Sequence[Any], role: str, content: str) -> PromptAndAnswer:
-    said: list[tuple[str, str]] = []
+    spoken: list[tuple[str, str]] = []
     for number, turn in enumerate(turns):
         if not isinstance(turn, dict) or not isinstance(turn.get(role), str):
             raise FormError(f"{field}.{number}", f"a turn of {role} and {content} is needed")
@@ -161,10 +161,10 @@ def _turns(field: str, turns: Sequence[Any], role: str, content: str) -> PromptA
         if speaker != "system":
             if turn.get("weight") in _NOT_LEARNT and speaker == "assistant":
                 raise FormError(f"{field}.{number}.weight", "the answer has the weight 0: it is not to be learnt")
-            said.append((speaker, _text(turn, content, f"{field}.{number}.{content}")))
-    if [speaker for speaker, _ in said] != ["user", "assistant"]:
-        raise FormError(field, f"one tweet and one answer are needed; there are {len(said)} turns or they are in another order")
-    return PromptAndAnswer(said[0][1], said[1][1])
+            spoken.append((speaker, _text(turn, content, f"{field}.{number}.{content}")))
+    if [speaker for speaker, _ in spoken] != ["user", "assistant"]:
+        raise FormError(field, f"one tweet and one answer are needed; there are {len(spoken)} turns or they are in another order")
+    return PromptAndAnswer(spoken[0][1], spoken[1][1])
 
 
 def _list(row: Mapping[str, Any], field: str) -> list[Any]:

@@ -164,8 +164,8 @@ def of_redis(error: BaseException) -> Reason:
 
 
 def _of_kind(error: BaseException, kinds: Kinds) -> Reason:
-    said = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}"
     for pattern, reason in kinds:
-        if pattern.search(said):
+        if pattern.search(message):
             return reason
-    return Reason(first_line(error), for_good="certificate" in said.lower(), is_known=False)
+    return Reason(first_line(error), for_good="certificate" in message.lower(), is_known=False)

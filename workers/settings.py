@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     @field_validator("openai_api_key")
     @classmethod
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        said = key.get_secret_value() if key else ""
-        if not all("!" <= sign <= "~" for sign in said):
+        secret = key.get_secret_value() if key else ""
+        if not all("!" <= sign <= "~" for sign in secret):
             raise ValueError("a key is made of letters, digits and signs of ASCII, without spaces or line breaks")
         return key
 

@@ -82,8 +82,8 @@ class StackFile(PydanticBaseSettingsSource):
         """
         try:
             file = absolute(Path(self.current_state.get("home") or self._home)) / STACK_FILE
-            said = json.loads(file.read_text())
-            return dict(said["settings"])
+            stack = json.loads(file.read_text())
+            return dict(stack["settings"])
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, LookupError, TypeError, ValueError, RecursionError):
             return {}
         except OSError as error:

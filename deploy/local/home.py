@@ -173,19 +173,19 @@ class Home:
         """Return how many workers were asked for since the last call; None when none were, or the file holds no number."""
         request = self.run / "wish"
         try:
-            said = request.read_text()
+            wanted = request.read_text()
             request.unlink()
-            return min(_MOST_WORKERS, int(said))
+            return min(_MOST_WORKERS, int(wanted))
         except (OSError, ValueError):
             return None
 
     def read_stack(self) -> dict[str, Any]:
         """Return what `stack.json` says; empty when there is none, or it says nothing that can be believed."""
         try:
-            said = json.loads(self.stack_file.read_text())
+            stack = json.loads(self.stack_file.read_text())
         except (OSError, ValueError, RecursionError):
             return {}
-        return said if isinstance(said, dict) and _is_sound(said) else {}
+        return stack if isinstance(stack, dict) and _is_sound(stack) else {}
 
     def write_stack(self, stack: dict[str, Any]) -> None:
         """Replace `stack.json`; no reader sees half of it."""

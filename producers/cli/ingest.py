@@ -111,10 +111,10 @@ def check_gained(file: str, counts: Counts) -> None:
         return
     if not counts.read:
         raise UserError(f"{file}: it is empty: there is no tweet in it")
-    told = [f"none of {counts.read:,} rows can be used"]
-    told += [f"{counts.collisions:,} with a known id and another text"] if counts.collisions else []
-    told += [f"{number:,} no tweets ({name})" for name, number in counts.notices.most_common(3)]
-    raise UserError(f"{file}: {', '.join(told)}" + (f". {counts.reasons.commonest()}" if counts.rejected else ""))
+    problems = [f"none of {counts.read:,} rows can be used"]
+    problems += [f"{counts.collisions:,} with a known id and another text"] if counts.collisions else []
+    problems += [f"{number:,} no tweets ({name})" for name, number in counts.notices.most_common(3)]
+    raise UserError(f"{file}: {', '.join(problems)}" + (f". {counts.reasons.commonest()}" if counts.rejected else ""))
 
 
 @contextmanager
@@ -142,13 +142,13 @@ def ingest_line(answer: dict[str, Any]) -> RenderableType:
     parts += [f"{answer['collisions']:,} with a known id and another text"] if answer["collisions"] else []
     parts += [f"{answer['rejected']:,} rejected"]
     parts += [f"{number:,} no tweets ({name})" for name, number in answer["notices"].items()]
-    told = f"{answer['source']}: {', '.join(parts)}."
+    text = f"{answer['source']}: {', '.join(parts)}."
     if answer["same_text"]:
-        told += f" {answer['same_text']:,} of the new ones say what a tweet of another id says."
+        text += f" {answer['same_text']:,} of the new ones say what a tweet of another id says."
     if answer["unusable"]:
         fields = ", ".join(f"{name} {number:,}" for name, number in answer["unusable"].items())
-        told += f" Fields that could not be used and are left out: {fields}."
-    return styled(told)
+        text += f" Fields that could not be used and are left out: {fields}."
+    return styled(text)
 
 
 def rejected(

@@ -205,6 +205,6 @@ def _apply(name: str, new_name: str, wait: bool, as_json: bool) -> None:
     try:
         submitted = review.enqueue_apply(name, new_name)
     except ValidationError as error:
-        said = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
-        raise typer.BadParameter(f"{new_name}: {said}", param_hint="--as") from None
+        problem = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(f"{new_name}: {problem}", param_hint="--as") from None
     exchange.built(submitted, wait, as_json)

@@ -279,7 +279,7 @@ class ReviewPage(App[Tally]):
     def _show(self, row: RowClaim | None, done: bool = False) -> None:
         self.row = row
         if row is None:
-            self._view.tell(self._why_nothing() if done else "…")
+            self._view.show_message(self._why_nothing() if done else "…")
         else:
             self._view.show(row)
         self._show_head()

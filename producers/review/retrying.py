@@ -21,12 +21,12 @@ class Retrying:
 
     async def __call__(self, function: Callable[..., T], *arguments: Any) -> T:
         """Return what the function returns."""
-        said = False
+        reported = False
         while True:
             try:
                 return await asyncio.to_thread(function, *arguments)
             except Unavailable:
-                if not said:
+                if not reported:
                     self._on_unavailable()
-                said = True
+                reported = True
                 await asyncio.sleep(_TRY_AGAIN)

@@ -85,7 +85,7 @@ class RowView(VerticalScroll):
         self._card("why").update(reasons(row.reasons))
         self._card("facts").update(came_from(row))
 
-    def tell(self, what: str) -> None:
+    def show_message(self, what: str) -> None:
         """Say why there is no row."""
         self.add_class("empty")
         self._card("tweet").update(styled(what))

@@ -72,11 +72,11 @@ def _moment(value: object) -> datetime | None:
     if _NUMBER.fullmatch(text):
         return _of_epoch(float(text))
     for form in _WORDED:
-        if said := form.fullmatch(text):
-            return _of_words(said)
+        if match := form.fullmatch(text):
+            return _of_words(match)
     for form in _WRITTEN:
-        if said := form.fullmatch(text):
-            return _as_written(said)
+        if match := form.fullmatch(text):
+            return _as_written(match)
     return _of_iso(text)
 
 
@@ -85,26 +85,26 @@ def _of_iso(text: str) -> datetime:
     return datetime.fromisoformat(_SPACED_OFFSET.sub(r"\1", _ZONE.sub("+00:00", text)))
 
 
-def _of_words(said: re.Match[str]) -> datetime:
-    numbers = (int(said["year"]), _MONTHS.get(said["month"], 0), int(said["day"]), int(said["hour"]), int(said["minute"]))
-    return datetime(*numbers, int(said["second"] or 0), tzinfo=_zone(said["zone"] or "UTC"))
+def _of_words(match: re.Match[str]) -> datetime:
+    numbers = (int(match["year"]), _MONTHS.get(match["month"], 0), int(match["day"]), int(match["hour"]), int(match["minute"]))
+    return datetime(*numbers, int(match["second"] or 0), tzinfo=_zone(match["zone"] or "UTC"))
 
 
-def _as_written(said: re.Match[str]) -> datetime:
+def _as_written(match: re.Match[str]) -> datetime:
     """Return a date with its month in letters, or with its year in front.
 
     Raises:
         ValueError: there is no such day, month or hour.
     """
-    year, month, day = (said[name] or said[f"{name}_2"] or said[f"{name}_3"] for name in ("year", "month", "day"))
-    hour = int(said["hour"] or 0)
-    if said["half"]:
+    year, month, day = (match[name] or match[f"{name}_2"] or match[f"{name}_3"] for name in ("year", "month", "day"))
+    hour = int(match["hour"] or 0)
+    if match["half"]:
         if not 1 <= hour <= 12:
             raise ValueError("no hour of half a day")
-        hour = hour % 12 + (12 if said["half"] in "pP" else 0)
+        hour = hour % 12 + (12 if match["half"] in "pP" else 0)
     number = int(month) if month.isdecimal() else next((at for at, name in enumerate(_MONTH_NAMES, 1) if name.startswith(month)), 0)
     return datetime(
-        int(year), number, int(day), hour, int(said["minute"] or 0), int(said["second"] or 0), tzinfo=_zone(said["zone"] or "UTC")
+        int(year), number, int(day), hour, int(match["minute"] or 0), int(match["second"] or 0), tzinfo=_zone(match["zone"] or "UTC")
     )
 
 

@@ -119,9 +119,9 @@ class ChatFormat:
                 )
             )
         except Exception as error:  # a template is a program of its author's, which may fail in any way
-            said = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UnusableTemplate(
-                f"the base model's chat template fails ({said}): mend its chat_template.jinja, or take another instruct model"
+                f"the base model's chat template fails ({reason}): mend its chat_template.jinja, or take another instruct model"
             ) from error
 
     def _renders(self, messages: Sequence[Message]) -> bool:

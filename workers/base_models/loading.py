@@ -123,13 +123,13 @@ def is_of_machine(error: Exception) -> bool:
 
 
 def _cause(error: Exception, what: str) -> str:
-    said = " ".join(str(error).split())
-    if "trust_remote_code" in said or "auto_map" in said:
+    reason = " ".join(str(error).split())
+    if "trust_remote_code" in reason or "auto_map" in reason:
         return "it needs code of its own, which is never run. Take a base whose architecture transformers knows"
-    if "does not recognize this architecture" in said or ("model type" in said and "not" in said):
+    if "does not recognize this architecture" in reason or ("model type" in reason and "not" in reason):
         return "this version of transformers does not know its model_type. Upgrade transformers, or take another base"
-    if "mismatch" in said or "ignore_mismatched_sizes" in said:
+    if "mismatch" in reason or "ignore_mismatched_sizes" in reason:
         return "weights and config.json don't belong together: their sizes differ. Fetch the model again"
     if type(error).__name__ == "SafetensorError":
         return "its weights are damaged. Fetch the model again"
-    return f"{what} can't be read ({type(error).__name__}: {said[:200]})"
+    return f"{what} can't be read ({type(error).__name__}: {reason[:200]})"

@@ -29,9 +29,9 @@ FROM dataset CROSS JOIN LATERAL (SELECT * FROM example WHERE example.dataset = d
 LEFT JOIN tweet ON tweet.id = example.tweet ORDER BY dataset.created_at DESC, dataset.id DESC
 """
 _NEWEST_VERDICT = """
-SELECT said.verdict, said.reviewer, said.reviewed_at AS at, said.target_text AS edited FROM dataset CROSS JOIN LATERAL (
+SELECT newest.verdict, newest.reviewer, newest.reviewed_at AS at, newest.target_text AS edited FROM dataset CROSS JOIN LATERAL (
     SELECT * FROM review WHERE review.dataset = dataset.id AND key = :key AND verdict IN ('accepted', 'edited', 'rejected')
-) AS said ORDER BY said.reviewed_at DESC LIMIT 1
+) AS newest ORDER BY newest.reviewed_at DESC LIMIT 1
 """
 _AMBIGUOUS_SHOWN = 5
 _KNOWN = ("operations", "seed", "copy", "teacher", "prompt_sha256", "scores", "reviewer", "licence")

@@ -16,27 +16,27 @@ class Reasons:
     def __init__(self, refused: Iterable[tuple[str, str | None, str]] = ()) -> None:
         """Of rows given as place, field and reason."""
         self._found: dict[tuple[str | None, str], tuple[int, str]] = {}
-        for place, at, said in refused:
-            self.note(place, at, said)
+        for place, at, reason in refused:
+            self.note(place, at, reason)
 
-    def note(self, place: str, at: str | None, said: str, rows: int = 1) -> None:
+    def note(self, place: str, at: str | None, reason: str, rows: int = 1) -> None:
         """Count a rejected row."""
-        known = self._found.get((at, said))
+        known = self._found.get((at, reason))
         if known or len(self._found) < _MOST_REASONS:
-            self._found[at, said] = (known[0] + rows, known[1]) if known else (rows, place)
+            self._found[at, reason] = (known[0] + rows, known[1]) if known else (rows, place)
 
     def __add__(self, other: Reasons) -> Reasons:
         """Add up both."""
         both = Reasons()
-        for (at, said), (rows, place) in (*self._found.items(), *other._found.items()):
-            both.note(place, at, said, rows)
+        for (at, why), (rows, place) in (*self._found.items(), *other._found.items()):
+            both.note(place, at, why, rows)
         return both
 
     def commonest(self) -> str:
         """Return the reasons that were given most, where first and how often: `line 7, text: the text is missing (12 rows)`."""
         most = sorted(self._found.items(), key=lambda found: -found[1][0])[:_SHOWN_REASONS]
         return "; ".join(
-            f"{place}{f', {at}' if at else ''}: {said}" + (f" ({rows:,} rows)" if rows > 1 else "") for (at, said), (rows, place) in most
+            f"{place}{f', {at}' if at else ''}: {why}" + (f" ({rows:,} rows)" if rows > 1 else "") for (at, why), (rows, place) in most
         )
 
 

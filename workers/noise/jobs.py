@@ -54,8 +54,8 @@ def measure_realism(attempt: JobContext, spec: NoiseGaugeSpec) -> Outcome:
     if len(pairs) < FEWEST_PAIRS:
         raise UserError(f"{len(pairs)} pairs have their tweets ingested, too few to compare: {FEWEST_PAIRS} at least. See docs/noise.md")
     if len(others) < profile.FEWEST_TWEETS:
-        told = f"only {len(others)} tweets are not among the compared ones, and the noise must be fitted to others"
-        raise UserError(f"{told}: ingest more tweets, or compare fewer with --limit")
+        problem = f"only {len(others)} tweets are not among the compared ones, and the noise must be fitted to others"
+        raise UserError(f"{problem}: ingest more tweets, or compare fewer with --limit")
     attempt.progress(phase="fitting", tweets=len(others))
     fixed, fitted = Fixed(measure(others)), Fitted(profile.fit(others, frequencies(), spec.seed))
     noises: dict[str, Callable[[str, random.Random], str]] = {
@@ -95,7 +95,7 @@ def realism_report(
         result[name] = compare(Sides(synthetic, real, groups), spec.resamples, spec.seed, lambda _, name=name: on_noise(name))  # type: ignore[misc]
     named = enumerate(MEASURES.items())
     result["measures"] = {
-        measure: {"words": told.words, **{side: values[column] for side, values in shares.items()}} for column, (measure, told) in named
+        measure: {"words": each.words, **{side: values[column] for side, values in shares.items()}} for column, (measure, each) in named
     }
     return result
 

@@ -141,8 +141,8 @@ def decide(session: Session, claim: RowClaim, verdict: Verdict, seconds: float, 
     Raises:
         ClaimLost: somebody else has the row, or had it.
     """
-    said = {"verdict": verdict.value, "target_text": target, "seconds": round(seconds, 2)}
-    stored = session.exec(_held(claim).values(**said, reviewed_at=func.clock_timestamp(), claimed_until=None))
+    values = {"verdict": verdict.value, "target_text": target, "seconds": round(seconds, 2)}
+    stored = session.exec(_held(claim).values(**values, reviewed_at=func.clock_timestamp(), claimed_until=None))
     if not stored.rowcount:
         raise ClaimLost
 

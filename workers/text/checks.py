@@ -89,7 +89,7 @@ def _run_on(tweet: str, output: str) -> int:
     for token in output.split():
         word = token.strip("\"'()[]").rstrip(".,!?;:")
         joined = joined or word.lower() in CONJUNCTIONS
-        homes = {place for place, said in enumerate(sentences) if said & set(_stems(word))}
+        homes = {place for place, stems in enumerate(sentences) if stems & set(_stems(word))}
         if homes:
             seams += bool(before) and not joined and not homes & before
             before, joined = (homes & before if homes & before and not joined else homes), False
@@ -99,9 +99,9 @@ def _run_on(tweet: str, output: str) -> int:
 
 def _added_words(tweet: str, output: str) -> int:
     """Words, small ones too, that were added to a tweet of a few words, where there is nothing to shorten or to complete."""
-    said = _lowered(prepare(tweet))
+    words = _lowered(prepare(tweet))
     known = vocabulary(tweet)
-    return 0 if len(said) > _FEW else sum(not known.has_word(word) for word in _lowered(output))
+    return 0 if len(words) > _FEW else sum(not known.has_word(word) for word in _lowered(output))
 
 
 def _breaks_constraints(tweet: str, output: str) -> int:
@@ -131,9 +131,9 @@ def _other_negation(tweet: str, output: str) -> int:
 
 
 def _repeated(tweet: str, output: str) -> int:
-    said, wrote = Counter(_stems(tweet)), Counter(_stems(output))
+    in_tweet, in_output = Counter(_stems(tweet)), Counter(_stems(output))
     twice = {pair for pair in pairwise(_lowered(output)) if pair[0] == pair[1]} - set(pairwise(_lowered(tweet)))
-    return len(twice) + sum(number > max(1, said[word]) for word, number in wrote.items())
+    return len(twice) + sum(number > max(1, in_tweet[word]) for word, number in in_output.items())
 
 
 def _turned_question(tweet: str, output: str) -> int:
@@ -157,11 +157,11 @@ def _fragment(tweet: str, output: str) -> int:
 
 
 def _flipped_person(tweet: str, output: str) -> int:
-    said, wrote = set(_lowered(tweet)), set(_lowered(output))
-    first_only = bool(said & FIRST_PERSON) and not said & SECOND_PERSON
-    second_only = bool(said & SECOND_PERSON) and not said & FIRST_PERSON
-    to_second = bool(wrote & SECOND_PERSON) and not wrote & FIRST_PERSON
-    to_first = bool(wrote & FIRST_PERSON) and not wrote & SECOND_PERSON
+    in_tweet, in_output = set(_lowered(tweet)), set(_lowered(output))
+    first_only = bool(in_tweet & FIRST_PERSON) and not in_tweet & SECOND_PERSON
+    second_only = bool(in_tweet & SECOND_PERSON) and not in_tweet & FIRST_PERSON
+    to_second = bool(in_output & SECOND_PERSON) and not in_output & FIRST_PERSON
+    to_first = bool(in_output & FIRST_PERSON) and not in_output & SECOND_PERSON
     return int((first_only and to_second) or (second_only and to_first))
 
 
@@ -191,8 +191,8 @@ def _source_of(output: str, tweet: str) -> str:
     wrote = set(_stems(output))
 
     def likeness(sentence: str) -> tuple[int, float]:
-        said = set(_stems(sentence))
-        return len(said & wrote), -len(said)
+        stems = set(_stems(sentence))
+        return len(stems & wrote), -len(stems)
 
     return max(_sentences(tweet), key=likeness, default="")
 

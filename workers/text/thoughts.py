@@ -56,23 +56,23 @@ class Spoken(NamedTuple):
     unfinished: bool
 
 
-def split_thoughts(said: str, *, opened: bool = False) -> Spoken:
-    """The answer of `said` without the thoughts around it.
+def split_thoughts(output: str, *, opened: bool = False) -> Spoken:
+    """The answer of `output` without the thoughts around it.
 
     A mark opens a thought only at the start of a line, so that one which is quoted in a sentence stays. A closing mark without an opening
     one ends a thought that the prompt had opened: all before it was thought. What opens and never closes is a thought to the end. An
     object of JSON stays whole: the marks in it are those of its values.
 
     Args:
-        said: what the model wrote.
+        output: what the model wrote.
         opened: the prompt's end had opened a thought already, so that what is written begins inside it.
     """
-    if _is_object(said):
-        return Spoken(said.strip(), thought=False, unfinished=False)
-    channels = _by_channel(said)
+    if _is_object(output):
+        return Spoken(output.strip(), thought=False, unfinished=False)
+    channels = _by_channel(output)
     if channels is not None:
         return channels
-    kept, thought, unfinished = _outside(said, opened)
+    kept, thought, unfinished = _outside(output, opened)
     text = kept.strip()
     wrapped = _ANSWER.match(text)
     if wrapped:
@@ -80,58 +80,58 @@ def split_thoughts(said: str, *, opened: bool = False) -> Spoken:
     return Spoken(text, thought, unfinished)
 
 
-def _is_object(said: str) -> bool:
+def _is_object(output: str) -> bool:
     """Whether all of it is one object of JSON."""
-    if not said.lstrip().startswith("{") or not said.rstrip().endswith("}"):
+    if not output.lstrip().startswith("{") or not output.rstrip().endswith("}"):
         return False
     try:
-        json.loads(said, strict=False)
+        json.loads(output, strict=False)
     except (ValueError, RecursionError):
         return False
     return True
 
 
-def _outside(said: str, opened: bool) -> tuple[str, bool, bool]:
+def _outside(output: str, opened: bool) -> tuple[str, bool, bool]:
     """What stands outside of all thoughts, whether there was one, and whether the last did not end."""
     kept: list[str] = []
     inside = "" if opened else None  # the mark's family; empty: whichever closes first
     thought, place = opened, 0
-    for start, end, family, closes in _found(said):
+    for start, end, family, closes in _found(output):
         if inside is None and closes:
             kept, thought, place = [], True, end
-        elif inside is None and _begins_line(said, place, start):
-            kept.append(said[place:start])
+        elif inside is None and _begins_line(output, place, start):
+            kept.append(output[place:start])
             inside, thought = family, True
         elif closes and inside in ("", family):
             inside, place = None, end
     if inside is None:
-        kept.append(said[place:])
+        kept.append(output[place:])
     return "".join(kept), thought, inside is not None
 
 
-def _found(said: str) -> Iterator[tuple[int, int, str, bool]]:
-    """The marks in `said`: where each starts and ends, its family, and whether it closes."""
-    for match in _MARKS.finditer(said):
+def _found(output: str) -> Iterator[tuple[int, int, str, bool]]:
+    """The marks in `output`: where each starts and ends, its family, and whether it closes."""
+    for match in _MARKS.finditer(output):
         kind = match.lastgroup or ""
         name = match[kind].lower() if kind.endswith("tag") else kind.removeprefix("end_")
         yield match.start(), match.end(), name, kind.startswith("end_")
 
 
-def _begins_line(said: str, place: int, mark: int) -> bool:
+def _begins_line(output: str, place: int, mark: int) -> bool:
     """Whether nothing but blanks stands before a mark in its line, or since the last thought."""
-    before = said[max(place, mark - _INDENT) : mark].rstrip(" \t\r")
+    before = output[max(place, mark - _INDENT) : mark].rstrip(" \t\r")
     return before.endswith("\n") or (not before and mark - place <= _INDENT)
 
 
-def _by_channel(said: str) -> Spoken | None:
+def _by_channel(output: str) -> Spoken | None:
     """The last final channel of a model that writes to channels; None for any other."""
-    opening = list(_CHANNELS.finditer(said))
+    opening = list(_CHANNELS.finditer(output))
     if not opening:
-        names = list(_BARE_CHANNELS.finditer(said)) if said.startswith("analysis") else []
-        return Spoken(said[names[-1].end() :].strip(), True, False) if names else None
+        names = list(_BARE_CHANNELS.finditer(output)) if output.startswith("analysis") else []
+        return Spoken(output[names[-1].end() :].strip(), True, False) if names else None
     final = next((match for match in reversed(opening) if match["name"].lower() == "final"), None)
     thought = any(match["name"].lower() != "final" for match in opening)
     if final is None:
         return Spoken("", True, True)
-    ends = _TURN_END.search(said, final.end())
-    return Spoken(said[final.end() : ends.start() if ends else len(said)].strip(), thought, False)
+    ends = _TURN_END.search(output, final.end())
+    return Spoken(output[final.end() : ends.start() if ends else len(output)].strip(), thought, False)

@@ -97,8 +97,8 @@ def _train_within_memory(attempt: JobContext, run: RunPayload, recorder: Recorde
     try:
         return _launch(attempt, run.model_copy(update={"spec": smaller}), recorder)
     except OutOfMemory as error:
-        told = "out of memory with {} examples a rank at a time, and with {}: lower per_device_train_batch_size, or ".format(*sizes)
-        raise OutOfMemory(told + _CURE, error.log_tail) from error
+        message = "out of memory with {} examples a rank at a time, and with {}: lower per_device_train_batch_size, or ".format(*sizes)
+        raise OutOfMemory(message + _CURE, error.log_tail) from error
 
 
 _CURE = "lower max_length or lora_r, use more ranks, or take a smaller base"
@@ -137,11 +137,11 @@ def _launch(attempt: JobContext, run: RunPayload, recorder: Recorder) -> Trainin
 
 
 def _resumption(manifest: Manifest, spec: TrainingSpec) -> str:
-    told = f"resumed from step {manifest.step} of attempt {manifest.attempt}"
+    message = f"resumed from step {manifest.step} of attempt {manifest.attempt}"
     if manifest.world_size != spec.world_size:
-        told += f", made by {manifest.world_size} ranks"
-        told += ": dropout is drawn anew" if spec.lora_dropout else ""
-    return told
+        message += f", made by {manifest.world_size} ranks"
+        message += ": dropout is drawn anew" if spec.lora_dropout else ""
+    return message
 
 
 def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, str, int]:

@@ -114,8 +114,8 @@ class Recorder:
 
     def _numbers_up_to(self, manifest: Manifest) -> list[dict[str, Any]]:
         """Return what the attempt that made a checkpoint wrote to its progress file: it may have died with rows held back."""
-        said = ProgressReader(self._folder.parent / attempt_folder(manifest.attempt)).read()
-        return [row for event in said if isinstance(event, Step) and event.step <= manifest.step for row in _numbers(event)]
+        events = ProgressReader(self._folder.parent / attempt_folder(manifest.attempt)).read()
+        return [row for event in events if isinstance(event, Step) and event.step <= manifest.step for row in _numbers(event)]
 
     def _row(self, name: str, made: Mapping[str, Any]) -> dict[str, Any]:
         named = ("attempt", "step", "manifest_sha256", "world_size", "zero_stage", "bytes")

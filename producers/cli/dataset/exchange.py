@@ -76,11 +76,11 @@ def import_(
     assert spec.imports is not None
     became: dict[str, int] = {}
 
-    def told(path: Path, counts: Counts) -> None:
+    def report_file(path: Path, counts: Counts) -> None:
         became.update({name: getattr(counts, name) for name in ("read", "inserted", "duplicates", "rejected")})
         say_rejected(str(path), counts)
 
-    brought = import_source(spec.imports, Path(), told)
+    brought = import_source(spec.imports, Path(), report_file)
     spec = spec.model_copy(update={"imports": brought})
     synthesis.check(spec)
     # Without noise nothing depends on the tweets.

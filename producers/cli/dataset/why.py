@@ -82,14 +82,14 @@ def _source(source: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _review(said: dict[str, Any]) -> str:
+def _review(verdict: dict[str, Any]) -> str:
     """`edited on 2026-11-02; before: …`, or what it will become where the review is not applied yet."""
-    rule = said.get("rule")
+    rule = verdict.get("rule")
     parts = [
-        f"{said['verdict']} on {str(said['at'])[:10]}"
+        f"{verdict['verdict']} on {str(verdict['at'])[:10]}"
         + (f" by a rule: replace {rule['replace']} by {rule['by'] or 'nothing'}" if rule else "")
     ]
-    parts += [f"{title}: {said[name]}" for name, title in (("before", "before"), ("edited", "to become")) if said.get(name)]
+    parts += [f"{title}: {verdict[name]}" for name, title in (("before", "before"), ("edited", "to become")) if verdict.get(name)]
     return "\n".join(parts)
 
 

@@ -209,8 +209,8 @@ class TransformersEngine:
                 self._load_base()
                 if loading.is_of_machine(error):
                     raise EngineError(f"the adapter {adapter.name!r} can't be merged here: {type(error).__name__}") from error
-                said = " ".join(str(error).split())[:300]
-                raise UnusableAdapter(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {said}") from error
+                reason = " ".join(str(error).split())[:300]
+                raise UnusableAdapter(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {reason}") from error
         self._merged = wanted
 
     def _match_base(self, adapter: Path) -> None:

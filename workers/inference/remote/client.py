@@ -259,20 +259,20 @@ class ChatServer:
             where = f"check that OPENAI_BASE_URL or teacher.base_url ends in its API version, such as /v1 ({self._tried})"
             advice = "look at the server's log, or name another model" if tries.chat else where
             return PromptError(f"the server's answer {tries.nonsense}, and no chat completion: {advice}")
-        told = f"the server at {self.host} {tries.problem} (after {tries.failed} tries)"
-        return Passing(told) if limiter.passed != tries.before else EngineError(told)
+        message = f"the server at {self.host} {tries.problem} (after {tries.failed} tries)"
+        return Passing(message) if limiter.passed != tries.before else EngineError(message)
 
 
-def _retry_after(reply: Reply | None, said: float | None) -> float | None:
+def _retry_after(reply: Reply | None, stated: float | None) -> float | None:
     """Seconds of a Retry-After header, which is a number or a date; without a good one, what is `said`."""
     value = "" if reply is None else reply.headers.get("retry-after", "")
     try:
         seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else said
+        return max(0.0, seconds) if math.isfinite(seconds) else stated
     except ValueError:
         pass
     try:
         date = parsedate_to_datetime(value)
-        return max(0.0, (date - datetime.now(date.tzinfo or UTC)).total_seconds()) if date.tzinfo else said
+        return max(0.0, (date - datetime.now(date.tzinfo or UTC)).total_seconds()) if date.tzinfo else stated
     except (ValueError, TypeError, OverflowError):
-        return said
+        return stated

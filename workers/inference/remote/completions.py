@@ -153,11 +153,11 @@ def read(content: bytes, number: int, *, stream: bool = False, opened: bool = Fa
         stream: it was sent as a stream of events.
         opened: answers of this model are known to begin inside of a thought, so that one which was cut is no more than that.
     """
-    said = content.decode("utf-8-sig", "replace").lstrip()
-    is_events = stream or said.startswith(("data:", "event:", ": "))
-    document = assembled(said) if is_events else loaded(said)
+    body = content.decode("utf-8-sig", "replace").lstrip()
+    is_events = stream or body.startswith(("data:", "event:", ": "))
+    document = assembled(body) if is_events else loaded(body)
     if document is None:
-        why = "breaks off" if is_events else _kind_of(said)
+        why = "breaks off" if is_events else _kind_of(body)
         return Nonsense(why, paid=is_events, chat=is_events)
     if not isinstance(document, dict):
         return Nonsense("is JSON of another kind")
@@ -174,10 +174,10 @@ def read(content: bytes, number: int, *, stream: bool = False, opened: bool = Fa
     return Completion(tuple(choice for choice, _ in taken), usage, sum(written for _, written in taken))
 
 
-def _kind_of(said: str) -> str:
-    if not said:
+def _kind_of(body: str) -> str:
+    if not body:
         return "is empty"
-    return "is a page of HTML" if said.startswith("<") else "is no JSON"
+    return "is a page of HTML" if body.startswith("<") else "is no JSON"
 
 
 def _failure(document: Mapping[str, Any], choices: list[dict[str, Any]]) -> ErrorBody | None:
@@ -240,18 +240,18 @@ def _calls(message: Mapping[str, Any]) -> bool:
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 
-def _usage(told: object) -> TokenUsage | None:
+def _usage(counts: object) -> TokenUsage | None:
     """Return the counts of a server; None where one is missing, or is none that a request can have."""
-    if not isinstance(told, dict):
+    if not isinstance(counts, dict):
         return None
-    tokens_in = _count(told.get("prompt_tokens", told.get("input_tokens")))
-    tokens_out = _count(told.get("completion_tokens", told.get("output_tokens")))
+    tokens_in = _count(counts.get("prompt_tokens", counts.get("input_tokens")))
+    tokens_out = _count(counts.get("completion_tokens", counts.get("output_tokens")))
     return TokenUsage(tokens_in, tokens_out) if tokens_in and tokens_out is not None else None
 
 
-def _count(told: object) -> int | None:
-    if isinstance(told, str) and len(told) <= _LONGEST_COUNT and told.isascii() and told.isdigit():
-        told = int(told)
-    if isinstance(told, bool) or not isinstance(told, (int, float)) or not math.isfinite(told):
+def _count(count: object) -> int | None:
+    if isinstance(count, str) and len(count) <= _LONGEST_COUNT and count.isascii() and count.isdigit():
+        count = int(count)
+    if isinstance(count, bool) or not isinstance(count, (int, float)) or not math.isfinite(count):
         return None
-    return int(told) if 0 <= told <= MOST_TOKENS else None
+    return int(count) if 0 <= count <= MOST_TOKENS else None

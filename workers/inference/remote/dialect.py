@@ -128,7 +128,7 @@ class Dialect:
             self.proven |= features
 
     @property
-    def told(self) -> list[str]:
+    def left_out(self) -> list[str]:
         """Return what is left out of requests, by the names of the API, in order."""
         return sorted(feature.value for feature in self.lacks)
 

@@ -182,19 +182,19 @@ def complaint(status: int, content: bytes | object, sent: Iterable[str]) -> Comp
     page = False
     document = content
     if isinstance(content, bytes):
-        said = content[: _READ * 8].decode("utf-8-sig", "replace")
-        page = bool(_PAGE.match(said))
+        body = content[: _READ * 8].decode("utf-8-sig", "replace")
+        page = bool(_PAGE.match(body))
         document = loaded(content.decode("utf-8-sig", "replace"))
         if document is None:
-            document = {} if page else {"message": said}
+            document = {} if page else {"message": body}
     error = _error(document)
     words = next((found for name in _MESSAGES if (found := _words(error.get(name)))), "")
     raw = error.get("metadata")
     raw_words = _words(raw.get("raw")) if isinstance(raw, dict) else ""
     codes = frozenset(str(error[name])[:80].lower() for name in ("code", "type", "status", "error_code") if error.get(name) is not None)
     parameter = _words(error.get("param"))[:80] or _located(error.get("detail"))
-    told = f"{words}: {raw_words}" if raw_words and raw_words not in words else words
-    return Complaint(status, showable_words(told, sent), codes, parameter, page, _rest(told[:_READ]))
+    message = f"{words}: {raw_words}" if raw_words and raw_words not in words else words
+    return Complaint(status, showable_words(message, sent), codes, parameter, page, _rest(message[:_READ]))
 
 
 def showable_words(words: str, sent: Iterable[str]) -> str:
@@ -208,8 +208,8 @@ def _rest(words: str) -> float | None:
     """Return the seconds of "Please try again in 15m50.4s", which servers write that send no Retry-After."""
     found = _AGAIN.search(words)
     units = ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0), ("millis", 0.001)
-    told = [float(found[name]) * worth for name, worth in units if found[name]] if found else []
-    return sum(told) if told else None
+    waits = [float(found[name]) * worth for name, worth in units if found[name]] if found else []
+    return sum(waits) if waits else None
 
 
 def _error(document: object) -> Mapping[str, Any]:
@@ -236,8 +236,8 @@ def _words(value: object) -> str:
     if isinstance(value, str):
         return value[:_READ]
     if isinstance(value, list):
-        told = [(_place(each), _words(each.get("msg", each.get("message")))) for each in value[:5] if isinstance(each, dict)]
-        return "; ".join(f"{place}: {words}" if place else words for place, words in told)
+        problems = [(_place(each), _words(each.get("msg", each.get("message")))) for each in value[:5] if isinstance(each, dict)]
+        return "; ".join(f"{place}: {words}" if place else words for place, words in problems)
     if isinstance(value, dict):
         return _words(value.get("message", value.get("msg")))
     return ""

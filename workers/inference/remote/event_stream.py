@@ -11,12 +11,12 @@ from workers.inference.remote.message_parts import loaded, message_of, parts_of,
 MOST_CHOICES = 64
 
 
-def assembled(said: str) -> object:
+def assembled(stream: str) -> object:
     """Return the completion whose pieces a stream of events holds; None for a stream that breaks off or holds none."""
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     ended = False
-    for event in _events(said):
+    for event in _events(stream):
         if event.strip() == "[DONE]":
             ended = True
             break
@@ -33,10 +33,10 @@ def assembled(said: str) -> object:
     return whole | {"choices": [_whole(choices[index]) for index in sorted(choices)]}
 
 
-def _events(said: str) -> Iterator[str]:
+def _events(stream: str) -> Iterator[str]:
     """Yield the data of each event, which may have several lines."""
     data: list[str] = []
-    for line in re.split(r"\r\n|\r|\n", said):
+    for line in re.split(r"\r\n|\r|\n", stream):
         if line.startswith("data:"):
             data.append(line[5:].removeprefix(" "))
         elif not line and data:

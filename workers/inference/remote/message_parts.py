@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def loaded(said: str) -> object:
+def loaded(content: str) -> object:
     """Parse JSON; return None for what is none, or nested too deeply."""
     try:
-        return json.loads(said, strict=False)
+        return json.loads(content, strict=False)
     except (ValueError, RecursionError):
         return None
 

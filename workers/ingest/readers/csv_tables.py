@@ -120,8 +120,8 @@ class _Header:
                 continue
             if text is None or len(text) > LONGEST_RECORD:
                 raise SourceError(f"line {number} must name the columns: it is longer than {LONGEST_RECORD} characters")
-            if declared is None and (said := _SEP_LINE.fullmatch(text.rstrip("\r\n"))):
-                declared = said["delimiter"]
+            if declared is None and (match := _SEP_LINE.fullmatch(text.rstrip("\r\n"))):
+                declared = match["delimiter"]
                 continue
             try:
                 return cls(*_accepted(text, number, check, declared))

@@ -118,7 +118,7 @@ class ServerTeacher:
     @property
     def asked_without(self) -> list[str]:
         """What of the chat API it turned out not to take."""
-        return self._dialect.told
+        return self._dialect.left_out
 
     @property
     def authorization(self) -> str | None:

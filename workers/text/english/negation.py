@@ -81,13 +81,13 @@ class Denial:
 def differs(tweet: str, output: str) -> bool:
     """Whether the output denies what the tweet doesn't, or keeps what the tweet denied without its denial."""
     tweets, outputs = _words(tweet), _words(output)
-    said = (*_denials(tweet), *_by_prefix(tweet, _stems(output)))
+    denied = (*_denials(tweet), *_by_prefix(tweet, _stems(output)))
     wrote = (*_denials(output), *_by_prefix(output, _stems(tweet)))
     # A verb that stands in both texts is the tweet's own, and excuses no other denial.
-    excuses = [one for one in said if one.force is _Force.FULL or (one.force is _Force.VERB and one.word not in outputs)]
+    excuses = [one for one in denied if one.force is _Force.FULL or (one.force is _Force.VERB and one.word not in outputs)]
     if any(_is_anew(one, excuses, tweets, _stems(tweet)) for one in wrote):
         return True
-    lost = [one for one in said if one.force is not _Force.WEAK]
+    lost = [one for one in denied if one.force is not _Force.WEAK]
     if any(_is_turned(one, tweets, outputs, _stems(output)) for one in lost):
         return True
     covers = [one for one in wrote if one.force is _Force.FULL or one.word not in tweets]
@@ -95,13 +95,13 @@ def differs(tweet: str, output: str) -> bool:
     return any(_is_lost(one, covers, tweet, _stems(output)) for one in lost)
 
 
-def _is_anew(one: Denial, said: Sequence[Denial], tweets: Collection[str], stems: Collection[str]) -> bool:
+def _is_anew(one: Denial, denied: Sequence[Denial], tweets: Collection[str], stems: Collection[str]) -> bool:
     """A denial of something that the tweet has and doesn't deny; one of what stands nowhere in it needs some denial there."""
     if one.force is _Force.WEAK or (one.force is _Force.VERB and one.word in tweets):
         return False
-    if not said:
+    if not denied:
         return True
-    return bool(one.about) and one.about[0] in stems and not any(one.touches(other) for other in said)
+    return bool(one.about) and one.about[0] in stems and not any(one.touches(other) for other in denied)
 
 
 def _is_turned(one: Denial, tweets: Collection[str], outputs: Collection[str], stems: Collection[str]) -> bool:
@@ -159,10 +159,10 @@ def _clauses(text: str) -> list[list[str]]:
 
 @lru_cache(maxsize=1024)
 def _prepared(text: str) -> str:
-    told = _IDIOMS.sub(" ", split_hashtags(join_acronyms(LINK.sub(" ", plain(text)))))
+    spelled_out = _IDIOMS.sub(" ", split_hashtags(join_acronyms(LINK.sub(" ", plain(text)))))
     for pattern, spelled in _SPELLED:
-        told = pattern.sub(spelled, told)
-    return told
+        spelled_out = pattern.sub(spelled, spelled_out)
+    return spelled_out
 
 
 def _force(words: Sequence[str], place: int) -> _Force | None:
