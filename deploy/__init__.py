@@ -1,1 +1,1 @@
-"""Where tweetmill runs: the one-machine stack and containers."""
+"""Deploys tweetmill: the one-machine stack and containers."""

@@ -52,7 +52,7 @@ def _chosen(names: tuple[str, ...], environment: Mapping[str, str] = os.environ)
 
 
 def _python() -> dict[str, str]:
-    """Modules come from where ours come from, never from the folder that a process happens to run in."""
+    """Return settings of Python: modules come from where ours do, never from the folder that a process happens to run in."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
     return {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
 

@@ -78,7 +78,7 @@ def free_port(wanted: int, address: str = "127.0.0.1") -> int:
 
 
 def main() -> None:
-    """Become Flower."""
+    """Replace this process by Flower."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--address", default="127.0.0.1")
     address = parser.parse_args().address

@@ -63,7 +63,7 @@ def _ensure(connection: Connection, role: str, password: str) -> None:
 
 
 def main() -> None:
-    """Do so, and say what was done."""
+    """Migrate, create the logins, and print what was done."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("logins", nargs="*", metavar="KIND=PASSWORD_FILE")
     given = dict(login.partition("=")[::2] for login in parser.parse_args().logins)

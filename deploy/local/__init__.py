@@ -1,1 +1,1 @@
-"""The one-machine stack: Valkey, Postgres, workers and Flower under one folder, without Docker or root."""
+"""Runs the one-machine stack: Valkey, Postgres, workers and Flower under one folder, without Docker or root."""

@@ -165,7 +165,7 @@ class Supervisor:
             self.report(f"ready; Flower: http://127.0.0.1:{self.flower_port}, password in {flower.password_file(self.settings, self.home)}")
 
     def _inform_flower(self) -> None:
-        """Flower asks for the workers when it starts, before they are ready: have it ask once more."""
+        """Have Flower ask for the workers once more: it asks when it starts, before they are ready."""
         if not self._flower_informed:
             self._flower_informed = flower.ask_for_workers(self.settings, self.home, self.flower_port) >= len(self.staying)
 

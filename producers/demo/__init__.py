@@ -1,1 +1,1 @@
-"""The demo: the whole way from raw tweets to summaries on one machine, on data that the package index holds."""
+"""Runs the demo: from raw tweets to summaries on one machine, on data that the package index holds."""

@@ -145,7 +145,7 @@ def _summarize(report: Report, model: int, dataset: str) -> None:
 
 
 def sample(job: str, model: int) -> list[dict[str, str]]:
-    """Tweets of the summarization job and their summaries, in the order of the selection, for a look at before and after."""
+    """Return tweets of the summarization job and their summaries, in the order of the selection, for a look at before and after."""
     with database.session() as session:
         rows = summaries.of_long_tweets(session, uuid.UUID(job), model, TABLE_ROWS)
     return [{"tweet": tweet, "summary": summary} for tweet, summary in rows]

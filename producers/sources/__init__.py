@@ -1,4 +1,4 @@
-"""Sources of tweets: JSON Lines, X API pages, dumps of many tools, tables, plain or packed, from a file or standard input.
+"""Reads tweets: JSON Lines, X API pages, dumps of many tools, tables, plain or packed, from a file or standard input.
 
 `read` yields the tweets of a file with one line in memory at a time; `registry` has the kinds of sources.
 """

@@ -66,5 +66,5 @@ class RefusalError(RowError):
     """Why one tweet is refused: the field, and a reason that does not quote it."""
 
     def on(self, number: int) -> Line:
-        """This refusal as the outcome of line `number`."""
+        """Return this refusal as the outcome of line `number`."""
         return Line(number, rejected=RejectedTweet(number, self.field, self.reason))

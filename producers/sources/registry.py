@@ -1,4 +1,4 @@
-"""The kinds of sources that `tweetmill ingest` knows. A new one is a module like `standard_input`, and its class in `SOURCES`."""
+"""Registers the kinds of sources that `tweetmill ingest` knows. A new one is a module like `standard_input`, and its class in `SOURCES`."""
 
 from __future__ import annotations
 

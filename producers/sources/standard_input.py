@@ -1,4 +1,4 @@
-"""Tweets from standard input, which can't be read again: an ingest of it has no cursor."""
+"""Reads tweets from standard input, which can't be read again: an ingest of it has no cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The noise jobs: fit a profile, and measure how real each noise looks by a classifier two-sample test."""
+"""Runs the noise jobs: fit a profile, and measure how real each noise looks by a classifier two-sample test."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def realism_report(
 
 
 def _groups(pairs: Sequence[tuple[str, str, str]]) -> list[int]:
-    """Near-duplicate tweets or clean texts stand together."""
+    """Group near-duplicate tweets and clean texts."""
     texts = [each for _, tweet, clean in pairs for each in (tweet, clean)]
     return clusters(texts, linked=[(2 * number, 2 * number + 1) for number in range(len(pairs))])[::2]
 

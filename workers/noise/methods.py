@@ -26,7 +26,7 @@ class Noising(Protocol):
         """SHA-256, in hex, of all that it learnt."""
 
     def apply(self, sentence: str, rng: random.Random) -> Noisy:
-        """Noise for one clean text; the same generator state gives the same noise."""
+        """Apply noise to one clean text; the same generator state gives the same noise."""
 
 
 class Fixed:
@@ -39,12 +39,12 @@ class Fixed:
         self.fingerprint = sha256(rates.model_dump_json())
 
     def apply(self, sentence: str, rng: random.Random) -> Noisy:
-        """Noise for one clean text."""
+        """Apply noise to one clean text."""
         return fixed_rates.apply(sentence, self.rates, rng)
 
 
 def learn(wanted: Literal["fitted", "fixed"], tweets: Sequence[str]) -> Noising:
-    """The noise of these tweets. Too few to tell how styles spread get the fixed one, whatever was wanted: its `name` says so."""
+    """Learn the noise of these tweets. Too few of them get the fixed one, whatever was wanted: its `name` says so."""
     if wanted == "fixed" or len(tweets) < profile.FEWEST_TWEETS:
         return Fixed(measure(tweets))
     from workers.noise.fitting.dictionary import frequencies

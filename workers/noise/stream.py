@@ -13,7 +13,7 @@ from workers.noise.operations.fitted_style import Fitted
 
 
 def noised(sentences: Iterable[str], document: str, name: str, seed: int, copies: int) -> Iterator[dict[str, Any]]:
-    """Each sentence with its noise and how that came about.
+    """Yield each sentence with its noise and how that came about.
 
     Raises:
         UserError: the document is no profile; before the first sentence is read.

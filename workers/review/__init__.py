@@ -1,1 +1,1 @@
-"""Review of datasets by people: ranking and queue of rows, claims and verdicts, bulk edits, and the dataset that is made of them."""
+"""Lets people review datasets: ranking and queue of rows, claims and verdicts, bulk edits, and the dataset that is made of them."""

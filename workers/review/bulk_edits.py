@@ -1,4 +1,4 @@
-"""Bulk edits: the words that one edit replaced become a rule, which is previewed on all rows and then applied to them, or not."""
+"""Applies bulk edits: the words that one edit replaced become a rule, which is previewed on all rows and then applied to them, or not."""
 
 from __future__ import annotations
 

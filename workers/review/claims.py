@@ -1,4 +1,4 @@
-"""Claims on the rows of a review: a reviewer claims a row, decides on it, and may take the verdict back.
+"""Claims rows of a review: a reviewer claims a row, decides on it, and may take the verdict back.
 
 The rows wait in `review`, the most telling first. A claim is a row's `claimed_until`: the very moment is the token that a verdict must
 show, so that two terminals of one person differ like two persons. All of these moments are of Postgres's clock.

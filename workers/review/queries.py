@@ -1,4 +1,4 @@
-"""Queries about a review: how far it is, and what was decided."""
+"""Queries how far a review is, and what was decided."""
 
 from __future__ import annotations
 

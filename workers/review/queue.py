@@ -1,4 +1,4 @@
-"""Opening a review: a dataset's rows are ranked in a stream and copied into `review`, and earlier verdicts are carried over."""
+"""Opens a review: a dataset's rows are ranked in a stream and copied into `review`, and earlier verdicts are carried over."""
 
 from __future__ import annotations
 

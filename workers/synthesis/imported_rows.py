@@ -67,7 +67,7 @@ def imported_examples(
     rejected: DiskRows[RejectedPair],
     counts: Counter[str],
 ) -> Iterator[ExampleRow]:
-    """The rows as examples, with their clusters and sides. One that no person wrote is not tested on: it is rejected."""
+    """Yield the rows as examples, with their clusters and sides. One that no person wrote is not tested on: it is rejected."""
     if spec.imports is None:
         return
     stage = spec.imports.stage or spec.stages[0]
@@ -89,7 +89,7 @@ def _drawn(number: int, limit: int | None, seed: int) -> NDArray[np.int64]:
 
 
 def _those(rows: Sequence[Imported], places: NDArray[np.int64]) -> Iterator[Imported]:
-    """The rows at these places, in one pass."""
+    """Yield the rows at these places, in one pass."""
     wanted = np.zeros(len(rows), bool)
     wanted[places] = True
     return (row for row, chosen in zip(rows, wanted.tolist(), strict=True) if chosen)

@@ -77,14 +77,14 @@ def _planned(attempt: JobContext, spec: SynthesisSpec, sources: Inputs, folder: 
 
 
 def _scratch() -> Path:
-    """Where rows wait: beside the runs, which are on a disk; a system's folder for such files may be memory."""
+    """Return where rows wait: beside the runs, which are on a disk; a system's folder for such files may be memory."""
     folder = get_settings().runs_folder / "scratch"
     make_private(folder)
     return folder
 
 
 def _noising(spec: SynthesisSpec, noise: NoiseSource, sources: Inputs) -> tuple[Noising, int]:
-    """The noise, and how many tweets it was learnt from. A corpus of a few gets the fixed one, whatever the recipe says."""
+    """Return the noise, and how many tweets it was learnt from. A corpus of a few gets the fixed one, whatever the recipe says."""
     with transaction() as connection:
         tweets = inputs.to_imitate(connection, spec, noise, [pair.tweet_id for pair in sources.pairs])
     return learn(noise.profile, tweets), len(tweets)

@@ -55,7 +55,7 @@ def noised_examples(plan: Plan, source: NoiseSource, noising: Noising) -> Iterat
 
 
 def _fresh(plan: Plan) -> NDArray[np.bool_]:
-    """Which clean sentences are used: one a cluster and stage, and none that is near to a pair that is held back."""
+    """Return which clean sentences are used: one a cluster and stage, and none that is near to a pair that is held back."""
     withheld = plan.held[plan.clusters.sentences]
     stages = np.fromiter((plan.spec.stages.index(row.stage) for row in plan.sentences), np.int64, len(plan.sentences))
     names = plan.clusters.sentences.astype(np.int64) * len(plan.spec.stages) + stages
@@ -69,7 +69,7 @@ def _fresh(plan: Plan) -> NDArray[np.bool_]:
 
 
 def _sizes(plan: Plan, source: NoiseSource, fresh: NDArray[np.bool_]) -> dict[_Name, int]:
-    """How many noised examples of each stage and kind there can be."""
+    """Return how many noised examples of each stage and kind there can be."""
     pairs = int((~plan.held[plan.clusters.pairs]).sum())
     sentences = dict.fromkeys(plan.spec.stages, 0)
     for row, used in zip(plan.sentences, fresh.tolist(), strict=True):
@@ -86,7 +86,7 @@ def _copies(kind: Kind, source: NoiseSource) -> int:
 
 
 def _chosen(sizes: Mapping[_Name, int], shares: Mapping[_Name, int], seed: int) -> dict[_Name, NDArray[np.bool_]]:
-    """Which of each kind are made, in the order in which they come; drawn by the seed where they are not all."""
+    """Return which of each kind are made, in the order in which they come; drawn by the seed where they are not all."""
     rng = random.Random(f"sample {seed}")
     limited = sum(shares.values()) < sum(sizes.values())
     chosen = {}

@@ -70,7 +70,7 @@ class Clusters:
 
 
 def answer(pair: Pair, stage: Stage) -> str:
-    """What a person wrote for this stage."""
+    """Return what a person wrote for this stage."""
     return pair.summary if stage is Stage.SUMMARY else pair.clean
 
 
@@ -113,19 +113,19 @@ class Plan:
         return len(self.rejected) + self.counts["sentences_unfit"]
 
     def to_ask(self) -> Iterator[tuple[Ingested, int]]:
-        """The tweets that a teacher may be asked about, each with its cluster: none of what is held back."""
+        """Yield the tweets that a teacher may be asked about, each with its cluster: none of what is held back."""
         for tweet, cluster in zip(self.unpaired, self.clusters.unpaired.tolist(), strict=True):
             if not self.held[cluster]:
                 yield tweet, cluster
 
     def to_show(self) -> Iterator[tuple[Ingested, Pair]]:
-        """The pairs of the training side with their tweets: what a teacher may be shown."""
+        """Yield the pairs of the training side with their tweets: what a teacher may be shown."""
         for pair, cluster in zip(self.pairs, self.clusters.pairs.tolist(), strict=True):
             if not self.held[cluster]:
                 yield self.tweets[pair.tweet_id], pair
 
     def held_back(self) -> HeldBack:
-        """The texts of the test."""
+        """Return the texts of the test."""
         return HeldBack(self._held_texts(), self.spec.near_duplicate)
 
     def _held_texts(self) -> Iterator[str]:
@@ -168,7 +168,7 @@ def plan(spec: SynthesisSpec, inputs: Inputs, folder: Path | None = None, on_tex
 
 
 def _usable(pairs: Sequence[Pair], tweets: Mapping[str, Ingested], rejected: DiskRows[RejectedPair]) -> list[Pair]:
-    """Pairs whose tweet is known, one for each tweet and one for each text."""
+    """Select the pairs whose tweet is known, one for each tweet and one for each text."""
     known: dict[str, Pair] = {}
     for pair in pairs:
         if pair.tweet_id not in tweets:
@@ -191,7 +191,7 @@ def _usable(pairs: Sequence[Pair], tweets: Mapping[str, Ingested], rejected: Dis
 
 
 def _fit(sentences: Sequence[str], stages: Sequence[Stage], counts: Counter[str], folder: Path | None) -> DiskRows[Fit]:
-    """What the sentences are good for: a text for each stage that may have it as a target."""
+    """Select the sentences that can be targets: a text for each stage that may have it as a target."""
     fit: DiskRows[Fit] = DiskRows(
         lambda row: [row.stage.value, row.text, row.sentence], lambda cells: Fit(Stage(cells[0]), cells[1], cells[2]), folder
     )
@@ -218,7 +218,7 @@ def _clusters(
     folder: Path | None,
     on_text: Callable[[int], None] | None,
 ) -> Clusters:
-    """Clusters of the pairs, each with its three texts as one, of clean texts, of imports, each with both its texts, and of tweets."""
+    """Cluster pairs (each with its three texts as one), clean texts, imports (each with both its texts) and tweets."""
     sentences = 3 * len(pairs)
     imports = sentences + len(fit)
     asked = imports + 2 * len(foreign)
@@ -252,7 +252,7 @@ def _clusters(
 
 
 def _duplicates(fit: Iterable[Fit], start: int) -> Iterator[tuple[int, int]]:
-    """What became of one sentence for two stages belongs together."""
+    """Yield the places of two texts that came of one sentence, for two stages: they belong together."""
     earlier = -1
     for place, row in enumerate(fit, start):
         if row.sentence == earlier:
@@ -261,7 +261,7 @@ def _duplicates(fit: Iterable[Fit], start: int) -> Iterator[tuple[int, int]]:
 
 
 def _members(spec: SynthesisSpec, pairs: Sequence[Pair], tweets: Mapping[str, Ingested], clusters: Clusters) -> Iterator[Member]:
-    """What people wrote: the test is drawn among it."""
+    """Yield what people wrote: the test is drawn among it."""
     for pair, cluster in zip(pairs, clusters.pairs.tolist(), strict=True):
         yield Member(cluster, human=True, long=len(tweets[pair.tweet_id].text.split()) > LONG_TWEET)
     if spec.imports is not None and spec.imports.human:

@@ -53,7 +53,7 @@ class Preflight:
     supply: Supply
 
     def unmet(self) -> list[str]:
-        """What can't be met whatever the filters keep: for each the key, what is asked, what there is, and what to do."""
+        """Return what can't be met whatever the filters keep: for each the key, what is asked, what there is, and what to do."""
         # Without a single pair nothing else can be said yet.
         return [*self._of_pairs()] or [*self._of_test(), *self._of_ratios(), *self._of_shares(), *self._of_sizes()]
 
@@ -62,7 +62,7 @@ class Preflight:
         return [self._without_tweet()] if self.supply.without_tweet else []
 
     def resolved(self) -> Expectations | None:
-        """What the recipe expects, with a number for each `auto`: half of what the sources give under this recipe."""
+        """Return what the recipe expects, with a number for each `auto`: half of what the sources give under this recipe."""
         expect = self.spec.expect
         if expect is None:
             return None
@@ -116,13 +116,13 @@ class Preflight:
         return {origin: number for origin, number in most.items() if number}
 
     def _learnt(self) -> dict[str, int]:
-        """The same without what is held back, where that are single rows: of pairs and people's imports by how many there are."""
+        """Return the same without what is held back, where that are single rows: of pairs and people's imports by how many there are."""
         of_imports = round(self.held * (self.humans - self.supply.pairs) / self.humans) if self.humans else 0
         pairs = self.supply.pairs - self.held + of_imports
         return Preflight(self.spec, replace(self.supply, pairs=pairs, imports=self.supply.imports - of_imports))._most()
 
     def _given(self, there: dict[str, int]) -> int:
-        """How many examples the ratios leave."""
+        """Return how many examples the ratios leave."""
         try:
             return sum((shares(there, self.spec.ratios) if self.spec.ratios is not None else there).values())
         except UserError:
@@ -158,7 +158,7 @@ class Preflight:
                 yield str(error)
 
     def _of_shares(self) -> Iterator[str]:
-        """What the ratios alone make of the share of people, whatever there is of each origin."""
+        """Yield a problem where the ratios alone leave fewer examples by people than the recipe expects."""
         asked, ratios = (self.spec.expect or Expectations()).min_human_share, self.spec.ratios
         imported = self.spec.imports is not None and self.spec.imports.human
         if asked is None or ratios is None or ratios.human is None or (imported and ratios.imports is None):
@@ -233,5 +233,5 @@ def checked(connection: Connection, spec: SynthesisSpec) -> tuple[Preflight, lis
 
 
 def refusal(dataset: str, reasons: list[str]) -> str:
-    """One message for all of them."""
+    """Join all reasons in one message."""
     return f"dataset {dataset}: the recipe asks for what its sources can't give. {'; '.join(reasons)}"

@@ -55,7 +55,7 @@ class RowStore:
         self._reasons.update(reasons)
 
     def distinct(self, counts: Counter[str]) -> None:
-        """One row a key, the first: short texts often come out of the noise twice the same. All rows are in."""
+        """Keep one row a key, the first: short texts often come out of the noise twice the same. All rows are in."""
         self._keys = np.frombuffer(self._added_keys, "S32")
         kinds = np.frombuffer(self._added_kinds, np.uint8)
         self._origins, self._train, self._human = kinds & 7, (kinds & 8) > 0, (kinds & 16) > 0
@@ -84,7 +84,7 @@ class RowStore:
         return int(self._kept.sum())
 
     def kept(self) -> Iterator[ExampleRow]:
-        """The rows of the dataset, in the order in which they came."""
+        """Yield the rows of the dataset, in the order in which they came."""
         return (row for row, kept in zip(self._rows, self._kept.tolist(), strict=True) if kept)
 
     def count(self, counts: Counter[str]) -> None:

@@ -36,7 +36,7 @@ class ExampleRow:
 
 
 def flags_of(row: ExampleRow) -> list[str]:
-    """What filters found in a person's example, of which each is one of `workers.catalog.dropped_examples.REASONS`."""
+    """Return what filters found in a person's example, of which each is one of `workers.catalog.dropped_examples.REASONS`."""
     flags = row.lineage.get(FLAGGED, [])
     assert isinstance(flags, list)
     return flags

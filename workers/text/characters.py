@@ -41,7 +41,7 @@ _COSTUME = re.compile(
 
 
 def visible(text: str) -> str:
-    """The text without what shows nothing, and with letters in costume as plain letters; white space is left to the caller.
+    """Return the text without what shows nothing, and with letters in costume as plain letters; white space is left to the caller.
 
     Joiners stay where a script or an emoji needs them, and so do the selectors that make a sign an emoji.
     """

@@ -65,7 +65,7 @@ def findings(tweet: str, output: str, stage: Stage, only: Collection[str] | None
 
 
 def _out_of_order(tweet: str, output: str) -> int:
-    """Words that stand in another order than in the tweet, the longest run in order apart: the mark of who and whom swapped."""
+    """Count words that stand in another order than in the tweet, the longest run in order apart: the mark of who and whom swapped."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, word in enumerate(_stems(tweet)):
         places[word].append(place)
@@ -83,7 +83,7 @@ def _out_of_order(tweet: str, output: str) -> int:
 
 
 def _run_on(tweet: str, output: str) -> int:
-    """Words of two sentences of the tweet run together: no mark and no conjunction between them says that they were two."""
+    """Count words of two sentences of the tweet run together: no mark and no conjunction between them says that they were two."""
     sentences = [set(_stems(sentence)) for sentence in _sentences(tweet)]
     seams, before, joined = 0, set[int](), True
     for token in output.split():
@@ -98,7 +98,7 @@ def _run_on(tweet: str, output: str) -> int:
 
 
 def _added_words(tweet: str, output: str) -> int:
-    """Words, small ones too, that were added to a tweet of a few words, where there is nothing to shorten or to complete."""
+    """Count words, small ones too, that were added to a tweet of a few words, where there is nothing to shorten or to complete."""
     words = _lowered(prepare(tweet))
     known = vocabulary(tweet)
     return 0 if len(words) > _FEW else sum(not known.has_word(word) for word in _lowered(output))
@@ -126,7 +126,7 @@ def _new_words(tweet: str, output: str) -> int:
 
 
 def _other_negation(tweet: str, output: str) -> int:
-    """A negation that the tweet lacks, one of something else, or one lost while the output keeps what it denied."""
+    """Find a negation that the tweet lacks, one of something else, or one lost while the output keeps what it denied."""
     return int(negation.differs(tweet, output))
 
 
@@ -148,7 +148,7 @@ def _lost_hedge(tweet: str, output: str) -> int:
 
 
 def _fragment(tweet: str, output: str) -> int:
-    """An ending such as `of the`, unless the tweet itself stops there."""
+    """Find an ending such as `of the`, unless the tweet itself stops there."""
     words = _lowered(output)
     if not words or words[-1] not in OPEN_ENDINGS:
         return 0
@@ -187,7 +187,7 @@ def _sentences(text: str) -> tuple[str, ...]:
 
 
 def _source_of(output: str, tweet: str) -> str:
-    """The sentence of the tweet that shares most with the output, relative to its own length where two share as much."""
+    """Return the sentence of the tweet that shares most with the output, relative to its own length where two share as much."""
     wrote = set(_stems(output))
 
     def likeness(sentence: str) -> tuple[int, float]:

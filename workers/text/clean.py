@@ -69,7 +69,7 @@ def opening(text: str, max_words: int) -> str:
 
 
 def _comma(match: re.Match[str]) -> str:
-    """A mark between two sentences as a comma; a function word that began the second one loses its capital."""
+    """Write a mark between two sentences as a comma; a function word that began the second one loses its capital."""
     quote, following = match.groups()
     small = following.lower() in FUNCTION and following != "I" and not following[1:].isupper()
     return f",{quote} {following.lower() if small else following}"
@@ -95,7 +95,7 @@ def _tidy_marks(body: str) -> str:
 
 
 def _calmed(body: str) -> str:
-    """The text in small letters where most of it is shouted."""
+    """Return the text in small letters where most of it is shouted."""
     letters = [character for character in body if character.isalpha()]
     if len(letters) > 10 and sum(map(str.isupper, letters)) > _SHOUTED_SHARE * len(letters):
         return body.lower()

@@ -1,4 +1,4 @@
-"""Output constraints of a summary: its form, and faithfulness to the tweet as far as words can tell."""
+"""Checks the output constraints of a summary: its form, and its faithfulness to the tweet as far as words show it."""
 
 from __future__ import annotations
 

@@ -49,17 +49,17 @@ _ENTITY_ROUNDS = 5
 
 
 def to_text(markup: str) -> str:
-    """The text of HTML: paragraphs between blank lines, `<br>` as a line's end, links as their whole address, entities once undone."""
+    """Convert HTML to text: paragraphs between blank lines, `<br>` as a line's end, links as their whole address, entities once undone."""
     return unescape_once(_tidied(_Reader(markup, is_html=True).read()))
 
 
 def without_tags(text: str) -> str:
-    """The text without HTML tags, where it has any; everything else that stands between angle brackets stays."""
+    """Return the text without HTML tags, where it has any; everything else that stands between angle brackets stays."""
     return _Reader(text, is_html=False).read() if "<" in text else text
 
 
 def plain_of(text: str) -> str:
-    """The text with tags and entities undone, however often they were escaped on the way."""
+    """Return the text with tags and entities undone, however often they were escaped on the way."""
     for _ in range(_ENTITY_ROUNDS):
         undone = unescape_once(without_tags(text))
         if undone == text:
@@ -69,7 +69,7 @@ def plain_of(text: str) -> str:
 
 
 def unescape_once(text: str) -> str:
-    """The text with its character references as characters, once: `&amp;lt;` gives `&lt;`."""
+    """Return the text with its character references as characters, once: `&amp;lt;` gives `&lt;`."""
     return _ENTITY.sub(lambda match: html.unescape(match.group()), text) if "&" in text else text
 
 
@@ -85,7 +85,7 @@ class _Reader:
         self._links = 0
 
     def read(self) -> str:
-        """What is seen."""
+        """Return what is seen."""
         kept: list[str] = []
         place = 0
         for tag in _TAG.finditer(self._source):
@@ -116,7 +116,7 @@ class _Reader:
             kept.append(_WHITE.sub(" ", part) if self._is_html else part)
 
     def _space_of(self, name: str, *, closes: bool, attributes: str) -> str:
-        """What stands for a tag: the ends of blocks, a space between cells, nothing inside a word. Notes what is not seen."""
+        """Return what stands for a tag: the ends of blocks, a space between cells, nothing inside a word. Notes what is not seen."""
         if self._unread is not None:
             self._depth += (name == self._unread) * (-1 if closes else 1)
             self._unread = self._unread if self._depth else None
@@ -132,11 +132,11 @@ class _Reader:
         return " " if name in _CELLS else ""
 
     def _hides(self, name: str, attributes: str) -> bool:
-        """Mastodon hides the ends of a long address; inside its link they are a part of it all the same."""
+        """Whether an element is hidden: Mastodon hides the ends of a long address, but inside its link they are a part of it."""
         return name == "span" and self._links <= 0 and bool(_INVISIBLE.search(attributes))
 
     def _without_cut_tag(self, rest: str) -> str:
-        """The end of a text that was cut inside a tag, without what is left of it."""
+        """Return the end of a text that was cut inside a tag, without what is left of it."""
         cut = _CUT_TAG.search(rest)
         if cut is None:
             return rest
@@ -145,7 +145,7 @@ class _Reader:
 
 
 def _pairs(text: str) -> frozenset[str]:
-    """The names of elements of which both ends are in a text."""
+    """Return the names of elements of which both ends are in a text."""
     opened, closed = set[str](), set[str]()
     for tag in _TAG.finditer(text):
         (closed if tag["close"] else opened).add(tag["name"].lower())

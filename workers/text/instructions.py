@@ -1,4 +1,4 @@
-"""Instructions that open a prompt, and the version that is stored with whatever a prompt produced."""
+"""Holds the instructions that open a prompt, and the version that is stored with whatever a prompt produced."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ Numbers = NDArray[np.int32]
 
 
 def clusters(texts: Iterable[str], threshold: float = 0.7, linked: Iterable[tuple[int, int]] = ()) -> list[int]:
-    """The cluster of each text as a list, for few of them; see `numbered`."""
+    """Cluster texts into a list, for few of them; see `numbered`."""
     return [int(number) for number in numbered(texts, threshold, linked)]
 
 
 def numbered(texts: Iterable[str], threshold: float = 0.7, linked: Iterable[tuple[int, int]] = (), folder: Path | None = None) -> Numbers:
-    """The cluster of each text, numbered from 0 in order of appearance.
+    """Cluster texts; return the cluster of each, numbered from 0 in order of appearance.
 
     Two texts share a cluster if a chain joins them in which each step is equal by `normalise`, has at least `threshold` Jaccard
     similarity of word 3-shingles, or is one of `linked`, pairs of positions that belong together for other reasons.
@@ -65,13 +65,13 @@ def numbered(texts: Iterable[str], threshold: float = 0.7, linked: Iterable[tupl
 
 
 def shingles(normalised: str) -> frozenset[str]:
-    """Runs of three words; a shorter text is one shingle, so it is similar only to its equal."""
+    """Return all runs of three words; a shorter text is one shingle, so it is similar only to its equal."""
     words = normalised.split()
     return frozenset(" ".join(words[start : start + SHINGLE]) for start in range(max(1, len(words) - SHINGLE + 1)))
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Shared shingles among all."""
+    """Return the Jaccard similarity of two sets of shingles, from 0 to 1."""
     shared = len(one & other)
     return shared / (len(one) + len(other) - shared)
 
@@ -118,7 +118,7 @@ class _Sketches:
         return (mixed >> np.uint64(32)).astype(np.uint32)
 
     def near(self, one: int, others: NDArray[np.intp], threshold: float) -> NDArray[np.bool_]:
-        """Which of the others have at least `threshold` Jaccard similarity with `one`."""
+        """Return which of the others have at least `threshold` Jaccard similarity with `one`."""
         mine = self._shingles_of(one)
         theirs = [self._shingles_of(int(other)) for other in others]
         sizes = np.array([len(each) for each in theirs])
@@ -132,7 +132,7 @@ class _Sketches:
 
 
 def _firsts(digests: NDArray[np.bytes_]) -> NDArray[np.intp]:
-    """For each text the position of the first one with the same digest."""
+    """Return for each text the position of the first one with the same digest."""
     _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
     return np.asarray(first[inverse])
 
@@ -145,7 +145,7 @@ def _join_similar(sketches: _Sketches, places: NDArray[np.intp], threshold: floa
 
 
 def _candidates(band: NDArray[np.uint32], places: NDArray[np.intp], roots: Numbers) -> Iterator[NDArray[np.intp]]:
-    """The places that are equal in a band and not all joined already."""
+    """Yield the places that are equal in a band and not all joined already."""
     order = np.argsort(band, kind="stable")
     equal = np.flatnonzero(np.concatenate(([True], band[order][1:] != band[order][:-1]))) if len(order) else order
     ends = np.append(equal[1:], len(order))
@@ -169,7 +169,7 @@ def _join_near(sketches: _Sketches, candidates: NDArray[np.intp], threshold: flo
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """Bands and rows a band: as many rows, for as few false candidates, as `RECALL` of pairs at the threshold allows."""
+    """Return the numbers of bands and of rows a band: as many rows as `RECALL` of pairs at the threshold allows, for few false candidates."""
     for rows in range(PERMUTATIONS, 1, -1):
         bands = PERMUTATIONS // rows
         if bands > 1 and 1 - (1 - threshold**rows) ** bands >= RECALL:
@@ -200,7 +200,7 @@ class _Groups:
                 self.join(one, other)
 
     def roots(self) -> Numbers:
-        """Everybody's root."""
+        """Return the root of each member."""
         roots = np.array(self._parent, np.int32)
         while not np.array_equal(further := roots[roots], roots):
             roots = further

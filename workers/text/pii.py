@@ -62,7 +62,7 @@ def scrub(prompt: str, target: str, kinds: Collection[str]) -> Scrubbed:
 
 
 def _replaced(prompt: str, target: str, kind: str) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Both texts without what is of the kind, each with the number of places."""
+    """Return both texts without what is of the kind, each with the number of places."""
     if kind == "email":
         return EMAIL.subn(_EMAIL, prompt), EMAIL.subn(_EMAIL, target)
     if kind == "handle":
@@ -95,7 +95,7 @@ def _without_phones(text: str, phones: Sequence[_Phone], sure: Collection[str]) 
 
 
 def _phones(text: str) -> Iterator[_Phone]:
-    """What can be dialled, and whether it is surely meant so."""
+    """Yield what can be dialled, and whether it is surely meant so."""
     if sum(map(str.isdigit, text)) < _FEWEST_DIGITS:
         return
     try:
@@ -114,7 +114,7 @@ def _phones(text: str) -> Iterator[_Phone]:
 
 
 def _without_lost(before: str, after: str, target: str, placeholder: str) -> tuple[str, int]:
-    """The target without the words that `before` supports and `after` does not; words side by side become one placeholder."""
+    """Return the target without the words that `before` supports and `after` does not; words side by side become one placeholder."""
     if before == after:
         return target, 0
     replaced = 0
@@ -131,7 +131,7 @@ def _without_lost(before: str, after: str, target: str, placeholder: str) -> tup
 
 
 def _whole(word: str) -> str:
-    """The word as a pattern; a number with the letters around it, since `7th` and `v7` say the number 7."""
+    """Return the word as a pattern; a number with the letters around it, since `7th` and `v7` say the number 7."""
     return rf"[^\W\d]*{re.escape(word)}[^\W\d]*" if word[0].isdigit() else re.escape(word)
 
 

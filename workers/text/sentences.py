@@ -31,13 +31,13 @@ def normalise(text: str) -> str:
 
 
 def first_of_each(texts: Iterable[str]) -> list[int]:
-    """For each text the position of the first one that is the same by `normalise`; its own if it is the first."""
+    """Return for each text the position of the first one that is the same by `normalise`; its own if it is the first."""
     seen: dict[str, int] = {}
     return [seen.setdefault(normalise(text), position) for position, text in enumerate(texts)]
 
 
 def plain_sentence(text: str, longest: int | None = LONGEST_SUMMARY) -> str | None:
-    """The text as one plain sentence with a closing mark, or None when it is not fit to be a target.
+    """Return the text as one plain sentence with a closing mark, or None when it is not fit to be a target.
 
     Unfit are: fewer than three words or more than `longest`, more than one sentence, marks of Twitter, lists, markup. The
     section after a headline's last dash is left out.
@@ -57,7 +57,7 @@ def plain_sentence(text: str, longest: int | None = LONGEST_SUMMARY) -> str | No
 
 
 def clean_text(text: str) -> str | None:
-    """A clean text of any length, or None when it holds marks of Twitter or markup: the targets of the stage `clean`."""
+    """Return a clean text of any length, or None when it holds marks of Twitter or markup: the targets of the stage `clean`."""
     tidy = " ".join(text.split())
     fit = len(tidy.split()) >= 3 and not UNFIT.search(tidy) and not EMOJI.search(tidy)
     return (tidy if CLOSING.search(tidy) else f"{tidy}.") if fit else None

@@ -17,17 +17,17 @@ _EXACT = re.compile(r"0|[1-9]\d{0,14}")
 
 
 def harmless(cell: str) -> str:
-    """The cell as text that a spreadsheet does not compute."""
+    """Return the cell as text that a spreadsheet does not compute."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def harmless_id(cell: str) -> str:
-    """An id as text that a spreadsheet neither computes nor rounds."""
+    """Return an id as text that a spreadsheet neither computes nor rounds."""
     return f"'{cell}" if _NUMERAL.fullmatch(cell) and not _EXACT.fullmatch(cell) else harmless(cell)
 
 
 def cell_of(written: str) -> str:
-    """What `harmless` was given, or what a formula says that is nothing but a text: `="12"`."""
+    """Return what `harmless` was given, or what a formula says that is nothing but a text: `="12"`."""
     if constant := _CONSTANT.fullmatch(written):
         return constant[1].replace('""', '"')
     return written[1:] if written.startswith("'") and _FORMULA.match(written[1:]) else written

@@ -57,7 +57,7 @@ class Spoken(NamedTuple):
 
 
 def split_thoughts(output: str, *, opened: bool = False) -> Spoken:
-    """The answer of `output` without the thoughts around it.
+    """Return the answer of `output` without the thoughts around it.
 
     A mark opens a thought only at the start of a line, so that one which is quoted in a sentence stays. A closing mark without an opening
     one ends a thought that the prompt had opened: all before it was thought. What opens and never closes is a thought to the end. An
@@ -92,7 +92,7 @@ def _is_object(output: str) -> bool:
 
 
 def _outside(output: str, opened: bool) -> tuple[str, bool, bool]:
-    """What stands outside of all thoughts, whether there was one, and whether the last did not end."""
+    """Return what stands outside of all thoughts, whether there was one, and whether the last did not end."""
     kept: list[str] = []
     inside = "" if opened else None  # the mark's family; empty: whichever closes first
     thought, place = opened, 0
@@ -110,7 +110,7 @@ def _outside(output: str, opened: bool) -> tuple[str, bool, bool]:
 
 
 def _found(output: str) -> Iterator[tuple[int, int, str, bool]]:
-    """The marks in `output`: where each starts and ends, its family, and whether it closes."""
+    """Find the marks in `output`: where each starts and ends, its family, and whether it closes."""
     for match in _MARKS.finditer(output):
         kind = match.lastgroup or ""
         name = match[kind].lower() if kind.endswith("tag") else kind.removeprefix("end_")
@@ -124,7 +124,7 @@ def _begins_line(output: str, place: int, mark: int) -> bool:
 
 
 def _by_channel(output: str) -> Spoken | None:
-    """The last final channel of a model that writes to channels; None for any other."""
+    """Return the last final channel of a model that writes to channels; None for any other."""
     opening = list(_CHANNELS.finditer(output))
     if not opening:
         names = list(_BARE_CHANNELS.finditer(output)) if output.startswith("analysis") else []

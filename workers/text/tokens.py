@@ -100,5 +100,5 @@ def _split_camel(chunk: str) -> list[str]:
 
 
 def _starts_word(chunk: str, place: int) -> bool:
-    """A capital after a small letter or a digit, or the last of a run of capitals: the A of `MTVAwards`."""
+    """Whether a capital begins a word: after a small letter or a digit, or the last of a run of capitals: the A of `MTVAwards`."""
     return chunk[place].isupper() and (not chunk[place - 1].isupper() or chunk[place + 1 : place + 2].islower())

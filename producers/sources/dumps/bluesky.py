@@ -1,4 +1,4 @@
-"""Bluesky: feeds, searches, an account's records, and Jetstream's lines."""
+"""Recognises dumps of Bluesky: feeds, searches, an account's records, and Jetstream's lines."""
 
 from __future__ import annotations
 

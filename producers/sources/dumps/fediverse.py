@@ -1,4 +1,4 @@
-"""Mastodon and its kin: statuses of the API, and outboxes in ActivityStreams. Their texts are HTML."""
+"""Recognises dumps of Mastodon and its kin: statuses of the API, and outboxes in ActivityStreams. Their texts are HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that JSON holds by column, as pandas and columnar tools write them: turned into rows."""
+"""Turns tables that JSON holds by column, as pandas and columnar tools write them, into rows."""
 
 from __future__ import annotations
 

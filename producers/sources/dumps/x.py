@@ -1,4 +1,4 @@
-"""X and the tools around it: both APIs, its web client's GraphQL, streams with their notices, and retweets whose text was cut off."""
+"""Recognises dumps of X: both APIs, its web client's GraphQL, streams with their notices, and retweets whose text was cut off."""
 
 from __future__ import annotations
 

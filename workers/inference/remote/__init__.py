@@ -1,1 +1,1 @@
-"""The engine behind a server that speaks the OpenAI chat API."""
+"""Talks to an engine behind a server that speaks the OpenAI chat API."""

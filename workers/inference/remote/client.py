@@ -192,7 +192,7 @@ class ChatServer:
         return complaint(answer.status, answer.document, request.texts()) if isinstance(answer, ErrorBody) else answer
 
     def _sent(self, path: str, body: dict[str, object], tries: _Tries, meter: Meter) -> Reply | None:
-        """The reply, read to its end; None when none came, which is noted."""
+        """Return the reply, read to its end; None when none came, which is noted."""
         try:
             return self._transport.send(path, body)
         except Hung:
@@ -264,7 +264,7 @@ class ChatServer:
 
 
 def _retry_after(reply: Reply | None, stated: float | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; without a good one, what is `said`."""
+    """Return the seconds of a Retry-After header, a number or a date; without a good one, those that the answer `stated`."""
     value = "" if reply is None else reply.headers.get("retry-after", "")
     try:
         seconds = float(value)

@@ -1,4 +1,4 @@
-"""The engine that asks a server with the OpenAI chat API: vLLM, SGLang, llama.cpp, Ollama, or a hosted one."""
+"""Answers by an engine that asks a server with the OpenAI chat API: vLLM, SGLang, llama.cpp, Ollama, or a hosted one."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class OpenAIEngine:
         adapter: Path | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """See `Engine.generate`. Alternatives are the greedy answer first, then sampled ones.
+        """Generate as `Engine.generate` says. Alternatives are the greedy answer first, then sampled ones.
 
         Raises:
             EngineError: the server cannot be reached, refuses the key or the model, or stays overloaded.
@@ -126,7 +126,7 @@ class OpenAIEngine:
         )
 
     def _more(self, request: Request, number: int, limiter: ConcurrencyLimiter, meter: Meter) -> list[Completion]:
-        """Further completions: by one request, or one by one where the server gives no more at a time."""
+        """Return further completions: by one request, or one by one where the server gives no more at a time."""
         dialect = self._server.dialect(request.model)
         found: list[Completion] = []
         got = 0

@@ -145,7 +145,7 @@ class Transport:
             raise Unreachable(type(error).__name__, sent=sent) from None
 
     async def _followed(self, asked: httpx.URL, body: Mapping[str, object] | None) -> Reply:
-        """The reply where redirects on the same host end; the next request goes there at once."""
+        """Return the reply where redirects on the same host end; the next request goes there at once."""
         url = self._moved.get(asked, asked)
         for _ in range(_MOST_REDIRECTS):
             reply = await self._once(url, body)
@@ -175,7 +175,7 @@ def is_stream(headers: Mapping[str, str]) -> bool:
 
 
 def onward(url: httpx.URL, location: str) -> httpx.URL:
-    """Where a redirect leads, if that is the same server: its host and port, or its own HTTPS port.
+    """Return where a redirect leads, if that is the same server: its host and port, or its own HTTPS port.
 
     Raises:
         LedAway: it is another server, which gets neither the key nor a tweet.
@@ -192,7 +192,7 @@ def onward(url: httpx.URL, location: str) -> httpx.URL:
 
 
 def decoded(content: bytes, encodings: str, most: int) -> bytes:
-    """A body without its content encodings, the last of which was applied last.
+    """Decode a body from its content encodings, the last of which was applied last.
 
     Raises:
         Unreadable: it is longer than `most` after one of them, broken, or encoded in a way that was not asked for.

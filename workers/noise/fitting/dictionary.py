@@ -9,7 +9,7 @@ from workers.errors import UserError
 
 @lru_cache(maxsize=1)
 def frequencies() -> dict[str, int]:
-    """Words in small letters and their counts in a body of films' subtitles.
+    """Return words in small letters and their counts in a body of films' subtitles.
 
     Raises:
         UserError: the library is not installed here.

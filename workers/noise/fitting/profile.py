@@ -1,4 +1,4 @@
-"""A noise profile: what a corpus does to English, as counts that can be read, kept and passed on. No text and no handle is in it."""
+"""Fits a noise profile: what a corpus does to English, as counts that can be read, kept and passed on, without any text or handle."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class NoiseProfile(ProfileModel):
 
 
 def read(document: str, name: str) -> NoiseProfile:
-    """A profile as `noise fit` wrote it.
+    """Read a profile as `noise fit` wrote it.
 
     Raises:
         UserError: it is none; says where.
@@ -211,7 +211,7 @@ def _spread(values: Any) -> Spread:
 
 
 def _together(present: Any) -> Iterable[Together]:
-    """The pairs whose correlation is 0.1 or more either way, the strongest first."""
+    """Yield the pairs whose correlation is 0.1 or more either way, the strongest first."""
     names = list(OPERATIONS)
     varied = [column for column in range(len(names)) if 0 < present[:, column].sum() < len(present)]
     matrix = np.atleast_2d(np.corrcoef(present[:, varied].T.astype(float))) if len(varied) > 1 else np.zeros((0, 0))

@@ -149,7 +149,7 @@ def _count_marks(text: str, counts: _Counts) -> None:
 
 
 def _bare(text: str) -> str:
-    """The text without handles at its head, links, emoji, emoticons, retweet marks and hashtags at its end."""
+    """Return the text without handles at its head, links, emoji, emoticons, retweet marks and hashtags at its end."""
     for pattern in (STABLE_LINK, STABLE_RETWEET, EMOJI, STABLE_EMOTICON):
         text = pattern.sub(" ", text)
     return TRAILING_HASHTAGS.sub("", LEADING_HANDLES.sub("", text.strip())).strip()
@@ -243,7 +243,7 @@ OWNERS = Counter(form for forms in SLANG.values() for form in forms)
 
 
 def _spellings(phrase: str, forms: tuple[str, ...], seen: Counter[str]) -> dict[str, float]:
-    """Shares of the spellings of one phrase; a spelling that several phrases have is divided among them."""
+    """Return shares of the spellings of one phrase; a spelling that several phrases have is divided among them."""
     times = {form: seen[form.lower()] / OWNERS[form] for form in forms if form not in AMBIGUOUS}
     total = seen[phrase.lower()] + sum(times.values())
     shares = {form: round((count + PRIOR_OCCURRENCES * DEFAULT_SHARE) / (total + PRIOR_OCCURRENCES), 5) for form, count in times.items()}

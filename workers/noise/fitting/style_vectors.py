@@ -114,7 +114,7 @@ class Style:
         return bool(self.end) and not untidy
 
     def row(self) -> list[int | str]:
-        """The counts in the order of `COLUMNS`."""
+        """Return the counts in the order of `STYLE_COLUMNS`."""
         return list(astuple(self))
 
 
@@ -122,7 +122,7 @@ STYLE_COLUMNS = tuple(field.name for field in fields(Style))
 
 
 def token_kind(token: str) -> str | None:
-    """The letter of what a token is when it is no word; None for a word."""
+    """Return the letter of what a token is when it is no word; None for a word."""
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(token)), None)
 
 
@@ -148,13 +148,13 @@ def style_of(tweet: str, diagnosis: Diagnosis) -> Style:
 
 
 def hosts_of(text: str) -> Style:
-    """What a clean text gives noise to work on: the first counts of a style alone."""
+    """Return what a clean text gives noise to work on: the first counts of a style alone."""
     plain = _WORD.findall(text.replace("’", "'"))
     return Style(**_marks(text), **_hosts([word.lower() for word in plain], 0))
 
 
 def parts(tokens: list[str]) -> tuple[str, list[str], str]:
-    """What stands before the words, the tokens from the first word to the last, what stands after them."""
+    """Return what stands before the words, the tokens from the first word to the last, what stands after them."""
     kinds = [token_kind(token) for token in tokens]
     for place, token in enumerate(tokens[:-1]):
         if token.lower().rstrip(":") in _CREDITS and kinds[place + 1] == HANDLE:

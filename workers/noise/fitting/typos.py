@@ -49,7 +49,7 @@ class Diagnosis:
         return self._frequencies.get(word, 0) > 0
 
     def frequency(self, word: str) -> int:
-        """How often it was seen."""
+        """Return how often it was seen."""
         return self._frequencies.get(word, 0)
 
     def _of(self, word: str) -> tuple[str, frozenset[str]] | None:

@@ -1,10 +1,10 @@
-"""Hand-made lists of words: what must survive noise, what invites it, and what people on Twitter add."""
+"""Holds hand-made lists of words: what must survive noise, what invites it, and what people on Twitter add."""
 
 from __future__ import annotations
 
 
 def words(listing: str) -> tuple[str, ...]:
-    """The words of a listing that is easier to read without quotes and commas."""
+    """Split a listing, which is easier to read without quotes and commas, into its words."""
     return tuple(listing.split())
 
 

@@ -1,1 +1,1 @@
-"""The operations that turn a clean sentence into a tweet: spelling, words, punctuation, affixes, decoration."""
+"""Applies operations that turn a clean sentence into a tweet: spelling, words, punctuation, affixes, decoration."""

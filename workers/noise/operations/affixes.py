@@ -22,7 +22,7 @@ _SYMBOLS = {EMOTICON: ("emoticons", EMOTICONS), EMOJI: ("emoji", COMMON_EMOJI), 
 
 
 def surround(draft: Draft, style: Style, profile: NoiseProfile) -> None:
-    """The tweet's head and tail."""
+    """Add the tweet's head and tail."""
     for kind in style.head:
         draft.head.append(_new(kind, draft, profile))
         draft.record(NAMES[kind], 0)
@@ -32,7 +32,7 @@ def surround(draft: Draft, style: Style, profile: NoiseProfile) -> None:
 
 
 def insert(draft: Draft, style: Style, profile: NoiseProfile) -> None:
-    """What the tweet had among its words, where one sentence or clause ends and the next begins; hashtags stand in for words elsewhere."""
+    """Insert what the tweet had among its words, where a sentence or clause ends; hashtags stand in for words elsewhere."""
     for kind in style.inside.replace(HASHTAG, ""):
         places = [place + 1 for place, word in enumerate(draft.words[:-1]) if word.after or word.gap == "  "]
         if not places and len(draft.words) > 2 and kind == HANDLE:
@@ -62,7 +62,7 @@ def _new(kind: str, draft: Draft, profile: NoiseProfile) -> str:
 
 
 def _hashtag(draft: Draft, profile: NoiseProfile) -> str:
-    """One or two words of the text, or a tag that any tweet may have."""
+    """Make a hashtag of one or two words of the text, or take a tag that any tweet may have."""
     own = [word.core for word in draft.words if is_content(word)]
     tag = draft.rng.choice(TAGS)
     if own and draft.rng.random() < 0.6:

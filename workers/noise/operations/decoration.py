@@ -1,4 +1,4 @@
-"""Operations that add to the words or change all of them: punctuation, capitals, hashtags, handles, links, emoji, filler, retweets."""
+"""Applies operations that add to the words or change them all: punctuation, capitals, hashtags, handles, links, emoji, filler, retweets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def change_punctuation(draft: Draft) -> None:
 
 
 def loosen_sentences(draft: Draft) -> None:
-    """Inside the text: full stops become dots or commas or vanish, commas vanish."""
+    """Loosen the marks inside the text: full stops become dots or commas or vanish, commas vanish."""
     for word in draft.words[:-1]:
         if word.after == "." and word.ends_sentence and draft.word_chance(draft.rates.no_final_punctuation / 3):
             word.after = draft.rng.choice(("", "..", "...", ","))
@@ -41,7 +41,7 @@ def loosen_sentences(draft: Draft) -> None:
 
 
 def change_case(draft: Draft) -> None:
-    """All small, all capitals, or else single words: a small opening, a small i, a shouted word."""
+    """Change case: all small, all capitals, or else single words: a small opening, a small i, a shouted word."""
     draw = draft.rng.random()
     if draw < draft.rates.lowercase:
         recase_all(draft, str.lower, "all small")
@@ -55,12 +55,12 @@ def change_case(draft: Draft) -> None:
 
 
 def pronouns(draft: Draft) -> list[Word]:
-    """The words that say I."""
+    """Return the words that say I."""
     return [word for word in draft.words if word.core in FORMS_OF_I]
 
 
 def shoutable(draft: Draft) -> list[Word]:
-    """Words that somebody may write in capitals."""
+    """Return words that somebody may write in capitals."""
     return [word for word in draft.words if len(word.core) >= 4 and word.core.isalpha() and word.core.lower() not in STOPWORDS]
 
 
@@ -105,7 +105,7 @@ def tag_one(draft: Draft) -> None:
 
 
 def _names(words: list[Word]) -> list[tuple[int, int]]:
-    """Where runs of one to three capitalised words stand: `New Zealand` is one name."""
+    """Find runs of one to three capitalised words: `New Zealand` is one name."""
     runs: list[tuple[int, int]] = []
     start = 0
     while start < len(words):
@@ -128,7 +128,7 @@ def is_content(word: Word) -> bool:
 
 
 def add_filler(draft: Draft) -> None:
-    """`lol` and its like, before the sentence or after it."""
+    """Add `lol` and its like, before the sentence or after it."""
     if not draft.chance(draft.rates.filler):
         return
     before = draft.chance(0.35)
@@ -140,21 +140,21 @@ def add_filler(draft: Draft) -> None:
 
 
 def add_emoticon(draft: Draft) -> None:
-    """Two characters for a face."""
+    """Add an emoticon at the end."""
     if draft.chance(draft.rates.emoticon):
         draft.tail.append(draft.rng.choice(EMOTICONS))
         draft.record("emoticon", draft.end)
 
 
 def add_emoji(draft: Draft) -> None:
-    """One emoji, at times repeated."""
+    """Add one emoji, at times repeated."""
     if draft.chance(draft.rates.emoji):
         draft.tail.append(draft.rng.choice(COMMON_EMOJI) * draft.rng.choice((1, 1, 1, 2, 3)))
         draft.record("emoji", draft.end)
 
 
 def add_hashtags(draft: Draft) -> None:
-    """One to three hashtags at the end: words of the sentence, or tags that any tweet may have."""
+    """Add one to three hashtags at the end: words of the sentence, or tags that any tweet may have."""
     if not draft.chance(draft.rates.hashtag_trailing):
         return
     own = sorted({f"#{word.core.lower()}" for word in draft.words if is_content(word)})
@@ -166,7 +166,7 @@ def add_hashtags(draft: Draft) -> None:
 
 
 def add_link(draft: Draft) -> None:
-    """A shortened link before or after the hashtags, in the form that the corpus masks links with if it does."""
+    """Add a shortened link before or after the hashtags, in the form that the corpus masks links with if it does."""
     if draft.chance(draft.rates.link):
         link = new_link(draft)
         place = next((place for place, item in enumerate(draft.tail) if item.startswith("#")), None)
@@ -175,13 +175,13 @@ def add_link(draft: Draft) -> None:
 
 
 def new_link(draft: Draft) -> str:
-    """A link that leads nowhere, or the corpus's mask."""
+    """Make up a link that leads nowhere, or the corpus's mask."""
     slug = "".join(draft.rng.choices(SLUG, k=draft.rng.choice((6, 7, 10))))
     return draft.rates.link_mask or draft.rng.choice(SHORTENERS) + slug
 
 
 def retweet(draft: Draft) -> None:
-    """`RT @someone` before the sentence."""
+    """Add `RT @someone` before the sentence."""
     if draft.chance(draft.rates.retweet):
         draft.head.insert(0, f"RT {new_handle(draft)}{draft.rng.choice((':', ':', ''))}")
         draft.record("retweet", 0)
@@ -199,7 +199,7 @@ def address(draft: Draft) -> None:
 
 
 def new_handle(draft: Draft) -> str:
-    """A handle of nobody, or the corpus's mask."""
+    """Make up a handle of nobody, or the corpus's mask."""
     if draft.rates.handle_mask:
         return draft.rates.handle_mask
     parts = draft.rng.sample(NAME_PARTS, 2)

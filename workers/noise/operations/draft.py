@@ -1,4 +1,4 @@
-"""A sentence while noise is applied to it: its words, which of them must not change, and the operations so far."""
+"""Holds a sentence while noise is applied to it: its words, which of them must not change, and the operations so far."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Draft:
         self.operations.append(Operation(kind, at.place if isinstance(at, Word) else at))
 
     def text(self) -> str:
-        """The tweet as it stands."""
+        """Return the tweet as it stands."""
         body = "".join(f"{word.gap if number else ''}{word}" for number, word in enumerate(self.words))
         return " ".join([*self.head, *([body] if self.words else []), *self.tail])
 

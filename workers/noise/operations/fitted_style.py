@@ -1,6 +1,6 @@
-"""Noise that gives each clean text the style of one observed tweet, as far as the text has room for it.
+"""Gives each clean text the style of one observed tweet, as far as the text has room for it.
 
-Where `noise` draws each operation by itself at the corpus's rate, here one tweet decides them all: its handles, marks, capitals and
+Where `fixed_rates` draws each operation by itself at the corpus's rate, here one tweet decides them all: its handles, marks, capitals and
 typos come together or not at all, and a careful writer's text stays as it is.
 """
 
@@ -20,13 +20,13 @@ from workers.noise.operations.style_matching import Matcher
 
 
 def match_hashtags(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """As many hashtags in place as the tweet had."""
+    """Write as many words as hashtags in place as the tweet had."""
     for _count in range(style.inside.count(HASHTAG)):
         tag_one(draft)
 
 
 def match_case(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """All small, all capitals, or as many small openings, small `i` and shouted words as the tweet had."""
+    """Change case: all small, all capitals, or as many small openings, small `i` and shouted words as the tweet had."""
     if style.case:
         recase_all(draft, *((str.lower, "all small") if style.case == 1 else (str.upper, "all capitals")))
         return
@@ -71,7 +71,7 @@ class Fitted:
         self._matcher = Matcher(profile)
 
     def apply(self, sentence: str, rng: random.Random) -> Noisy:
-        """Noise for one clean sentence or short text; the same generator state gives the same noise.
+        """Apply noise to one clean sentence or short text; the same generator state gives the same noise.
 
         Who writes against a limit leaves something out: a style that makes the text too long is drawn again, a few times.
         """
@@ -83,7 +83,7 @@ class Fitted:
         return min(tried, key=_length)
 
     def imitate(self, sentence: str, style: Style, rng: random.Random) -> Noisy:
-        """The text in this very style."""
+        """Write the sentence in this very style."""
         draft = Draft.of(sentence, self.profile.rates, rng)
         for operation in OPERATIONS:
             operation(draft, style, self.profile)
@@ -100,5 +100,5 @@ def _length(noisy: Noisy) -> int:
 
 
 def _escaped(text: str) -> str:
-    """The text as a careless export leaves it."""
+    """Escape `&`, `<` and `>` as a careless export does."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -44,7 +44,7 @@ class Noisy:
 
 
 def apply(sentence: str, rates: NoiseRates, rng: random.Random) -> Noisy:
-    """Noise for one clean sentence or short text; the same generator state gives the same noise.
+    """Apply noise to one clean sentence or short text; the same generator state gives the same noise.
 
     White space becomes single spaces. `operations` is empty exactly if nothing else changed.
     """

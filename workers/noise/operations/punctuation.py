@@ -36,7 +36,7 @@ def close(draft: Draft, style: Style, _: NoiseProfile) -> None:
 
 
 def join_sentences(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """Inside the text: as many runs of dots and single full stops as the tweet had; other sentences run on with a comma, a dash or bare."""
+    """Keep as many runs of dots and single full stops as the tweet had; other sentences run on with a comma, a dash or bare."""
     boundaries = [word for word in draft.words[:-1] if word.after == "." and word.ends_sentence]
     dotted = some(draft, boundaries, style.dots)
     stopped = some(draft, [word for word in boundaries if word not in dotted], style.stops)
@@ -63,7 +63,7 @@ def join_sentences(draft: Draft, style: Style, _: NoiseProfile) -> None:
 
 
 def _carry_on(draft: Draft, word: Word) -> None:
-    """The next word opens no sentence any more; unless it may be a name, its capital goes."""
+    """Let the next word open no sentence any more; unless it may be a name, its capital goes."""
     following = next(after for before, after in zip(draft.words, draft.words[1:], strict=False) if before is word)
     if word.after.startswith("."):
         return
@@ -73,7 +73,7 @@ def _carry_on(draft: Draft, word: Word) -> None:
 
 
 def drop_commas(draft: Draft, style: Style, profile: NoiseProfile) -> None:
-    """Commas, where the tweet had fewer of them than careful writers have."""
+    """Drop commas where the tweet had fewer of them than careful writers have."""
     expected = profile.commas * style.words
     kept = min(1.0, (style.commas + PRIOR_WORDS / 4) / (expected + PRIOR_WORDS / 4)) if expected else 1.0
     for word in draft.words[:-1]:
@@ -83,7 +83,7 @@ def drop_commas(draft: Draft, style: Style, profile: NoiseProfile) -> None:
 
 
 def space(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """As many wide blanks, missing blanks and blanks before a mark as the tweet had."""
+    """Make as many wide blanks, missing blanks and blanks before a mark as the tweet had."""
     following = [word for before, word in zip(draft.words, draft.words[1:], strict=False) if _closes(before)]
     for word in some(draft, following, style.wide_blanks):
         word.gap = "  "

@@ -1,4 +1,4 @@
-"""Operations on the spelling of single words: slang, apostrophes, typos, lengthened words, capitals."""
+"""Applies operations on the spelling of single words: slang, apostrophes, typos, lengthened words, capitals."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def drop_apostrophes(draft: Draft) -> None:
 
 
 def without_apostrophe(core: str) -> str | None:
-    """A contraction without its apostrophe; None for any other word."""
+    """Return a contraction without its apostrophe; None for any other word."""
     bare = core.replace("'", "").replace("’", "")
     return bare if bare.isalpha() and bare != core and core[-1].isalpha() else None
 
@@ -171,7 +171,7 @@ def stretch(draft: Draft, word: Word, letters: int) -> None:
 
 
 def _dwelling(core: str) -> int:
-    """Where a voice dwells: the vowel before a final silent e or the last consonant, else the last letter."""
+    """Return where a voice dwells: the vowel before a final silent e or the last consonant, else the last letter."""
     lowered = core.lower()
     if lowered[-1] in VOWELS + "yhwm" and not (lowered[-1] == "e" and len(core) > 3):
         return len(core) - 1

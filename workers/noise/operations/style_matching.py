@@ -1,4 +1,4 @@
-"""Which observed style a clean text gets: one of a tweet that had as much to say, and as much to get wrong.
+"""Matches a clean text with an observed style: that of a tweet of like length, sentences and contractions.
 
 Styles are compared by what noise leaves alone: length, sentences, how often `I`, `and` and contractions occur, questions and exclamations.
 One of the nearest is drawn, so that a mark or a misspelling comes as often as it came among such tweets.
@@ -25,7 +25,7 @@ class Matcher:
         self._table = np.array([_hosts(style) for style in self._styles])
 
     def draw(self, sentence: str, rng: random.Random, count: int = 1) -> list[Style]:
-        """So many of the styles nearest to a clean text, in the order of the draw."""
+        """Draw `count` of the styles nearest to a clean text, in the order of the draw."""
         distances = np.abs(self._table - np.array(_hosts(hosts_of(sentence)))) @ _WEIGHTS
         # All that are as near as the last one count, so that the order of the rows decides nothing. Rounded: machines add up differently.
         rounded = np.round(distances, 6)
@@ -35,7 +35,7 @@ class Matcher:
 
 
 def _hosts(style: Style) -> list[float]:
-    """Numbers in the order of `_WEIGHTS`: half again as many words weigh as much as two sentences more."""
+    """Return numbers in the order of `_WEIGHTS`: half again as many words weigh as much as two sentences more."""
     return [
         float(np.log1p(style.words)),
         min(style.sentences, 6),

@@ -42,7 +42,7 @@ def match_subject(draft: Draft, style: Style, _: NoiseProfile) -> None:
 
 
 def _subject(words: list[Word]) -> int:
-    """How many words a hurried writer leaves out at the beginning; 0 where what follows would not be understood."""
+    """Return how many words a hurried writer leaves out at the beginning; 0 where what follows would not be understood."""
     opening = [word.core.lower().replace("’", "'") for word in words[:3]]
     if opening[:1] == ["i'm"] or opening[:1] == ["it's"]:
         return 1
@@ -103,7 +103,7 @@ def _join(draft: Draft, word: Word) -> None:
 
 
 def _spell_shorter(draft: Draft, profile: NoiseProfile) -> bool:
-    """The spelling that the corpus likes best among those that save something."""
+    """Return the spelling that the corpus likes best among those that save something."""
     found = [
         option
         for option in _respellable(draft, profile, curt=False)

@@ -80,11 +80,11 @@ class Text:
         return cls(raw, body, TOKEN.findall(shown), LETTERS.findall(body), frequencies)
 
     def share(self, fits: Callable[[str], bool]) -> float:
-        """The share of the words that fit."""
+        """Return the share of the words that fit."""
         return sum(map(fits, self.words)) / max(1, len(self.words))
 
     def where(self, sign: str, first: bool) -> int:
-        """How many tokens at one end begin with `sign`, links and other signs skipped."""
+        """Return how many tokens at one end begin with `sign`, links and other signs skipped."""
         ordered = self.tokens if first else self.tokens[::-1]
         found = 0
         for token in ordered:
@@ -95,7 +95,7 @@ class Text:
         return found
 
     def count(self, pattern: re.Pattern[str]) -> int:
-        """How often `pattern` occurs in the body."""
+        """Return how often `pattern` occurs in the body."""
         return len(pattern.findall(self.body))
 
 
@@ -248,6 +248,6 @@ MEASURES: dict[str, Measure] = {
 
 
 def feature_values(raw: str, frequencies: Frequencies) -> list[float]:
-    """The measures of one text, in the order of `MEASURES`."""
+    """Return the measures of one text, in the order of `MEASURES`."""
     text = Text.of(raw, frequencies)
     return [float(measure.of(text)) for measure in MEASURES.values()]

@@ -1,1 +1,1 @@
-"""What a recipe would give, before it is run."""
+"""Previews what a recipe would give."""

@@ -1,4 +1,4 @@
-"""What a recipe would give, before it is run: some examples, about how many there will be, and what a teacher will cost.
+"""Previews what a recipe would give before it is run: some examples, about how many there will be, and what a teacher will cost.
 
 Nothing is stored but a teacher's answers, which the run then finds. Of long sources a part is looked at, drawn by the seed.
 """
@@ -33,7 +33,7 @@ ORIGINS = ("human", "import", "noise", "teacher")
 
 
 def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
-    """What the recipe would give.
+    """Preview a recipe on a sample of its sources.
 
     Args:
         spec: the recipe, its files brought in.
@@ -71,7 +71,7 @@ def preview(spec: SynthesisSpec, number: int) -> dict[str, Any]:
 
 
 def _for_sample(spec: SynthesisSpec, sample: Sample, checked: Preflight) -> SynthesisSpec:
-    """The recipe for a part of its sources: limits and ratios are those of the whole, and reckoned afterwards."""
+    """Return the recipe for a part of its sources: limits and ratios are those of the whole, and reckoned afterwards."""
     there, looked_at = checked.humans, _usable(spec, sample)
     # A test that is larger than what there is is reported as unmet: the examples are shown all the same.
     held = checked.held
@@ -88,18 +88,18 @@ def _for_sample(spec: SynthesisSpec, sample: Sample, checked: Preflight) -> Synt
 
 
 def _usable(spec: SynthesisSpec, sample: Sample) -> int:
-    """What people wrote of the sample."""
+    """Return what people wrote of the sample."""
     imports = len(sample.inputs.imports) if spec.imports is not None and spec.imports.human else 0
     return imports + len({pair.tweet_id for pair in sample.inputs.pairs} & sample.inputs.tweets.keys())
 
 
 def _unmet(impossible: list[str], reckoned: list[str]) -> list[str]:
-    """What can't be met, and what would not be: each key once, named by its first word."""
+    """Return what can't be met, and what would not be: each key once, named by its first word."""
     return list({reason.split()[0]: reason for reason in [*reckoned, *impossible]}.values())
 
 
 def _noising(spec: SynthesisSpec, noise: NoiseSource) -> tuple[Noising, int, int]:
-    """The noise, how many tweets it was learnt from here, and how many a run would read."""
+    """Return the noise, how many tweets it was learnt from here, and how many a run would read."""
     with transaction() as connection:
         there = inputs.to_imitate(connection, spec, noise, inputs.paired(connection, spec))
     tweets = there[:TWEETS_TO_IMITATE]
@@ -112,7 +112,7 @@ def _made(gathered: RowStore) -> Iterator[DroppedRow]:
 
 
 def _drawn(made: list[DroppedRow], number: int, seed: int) -> Iterator[DroppedRow]:
-    """Examples of each origin, kept and dropped ones as they come."""
+    """Yield examples of each origin, kept and dropped ones as they come."""
     for origin in ORIGINS:
         there = [each for each in made if each.row.origin == origin]
         yield from random.Random(f"preview {seed} {origin}").sample(there, min(number, len(there)))
@@ -164,7 +164,7 @@ class _Counts:
         return round(dropped / (self._judged + dropped), 4) if dropped else 0.0
 
     def unmet(self, expect: Expectations | None) -> list[str]:
-        """What the recipe expects and this would not give, as far as a preview can tell."""
+        """Return what the recipe expects and this would not give, as far as a preview can tell."""
         if expect is None:
             return []
         unknown = {"max_rejected_share": None, "max_same_target_share": None, "max_usd": None}

@@ -52,14 +52,14 @@ class _Held:
 
 
 def size_of_test(test_size: int | Literal["auto"], humans: int) -> int:
-    """How many of `humans` rows are held back; `auto` is a fifth, from 30 to 200, and leaves at least half to learn from."""
+    """Return how many of `humans` rows are held back; `auto` is a fifth, from 30 to 200, and leaves at least half to learn from."""
     if test_size != "auto":
         return test_size
     return min(max(humans // 5, SMALLEST_TEST), LARGEST_TEST, humans // 2)
 
 
 def hold_back(members: Iterable[Member], numbers: Sequence[int], test_size: int | Literal["auto"], seed: int) -> set[int]:
-    """The clusters of the test: at most `test_size` human rows, exactly so many when their clusters are single rows.
+    """Draw the clusters of the test: at most `test_size` human rows, exactly that many when their clusters are single rows.
 
     Long tweets get the share in the test that they have among all human rows. What no person wrote but stands in a cluster that is held
     back may neither be learnt nor be tested on: the caller drops it.

@@ -1,4 +1,4 @@
-"""Whether a text is near to what is held back: asked of every text that is learnt from, whatever made it and however it was clustered.
+"""Finds texts that are near to what is held back; every text of the training split is checked, whatever made it.
 
 The clusters keep sources apart. But noise may make a text like another one, a teacher may answer what a person wrote of another
 tweet, and MinHash misses a near-duplicate now and then.

@@ -15,7 +15,7 @@ _ORIGIN_OF = {"human": "human", "noise": "noise", "teacher": "teacher", "imports
 
 
 def shares(there: Mapping[str, int], ratios: Ratios) -> dict[str, int]:
-    """How many of `there`, examples by origin, are kept so that they stand in the ratios: as many as the scarcest origin allows.
+    """Return how many of `there`, examples by origin, are kept so that they stand in the ratios: as many as the scarcest origin allows.
 
     Raises:
         UserError: an origin with a ratio has no examples, so that nothing can stand in that ratio to it.
@@ -31,7 +31,7 @@ def shares(there: Mapping[str, int], ratios: Ratios) -> dict[str, int]:
 
 
 def draw_positions(keys: NDArray[np.bytes_], number: int, seed: int) -> NDArray[np.intp]:
-    """The places of `number` of the keys: a hash of key and seed draws, so that a row more or less changes little of what is drawn."""
+    """Draw `number` of the keys by a hash of key and seed, so that a row more or less changes little; return their places."""
     salt = f"ratio {seed} ".encode()
     lots = np.fromiter((int.from_bytes(hashlib.blake2b(salt + bytes(key), digest_size=8).digest()) for key in keys), np.uint64, len(keys))
     return np.sort(np.argsort(lots, kind="stable")[:number])

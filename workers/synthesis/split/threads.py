@@ -28,7 +28,7 @@ class Ingested:
 
 
 def links(tweets: Sequence[Ingested], minutes: float) -> Iterator[tuple[int, int]]:
-    """Positions of tweets that belong together.
+    """Yield positions of tweets that belong together.
 
     Args:
         tweets: in any order.

@@ -42,7 +42,7 @@ def projected(teacher: TeacherSource, spent: Spent, of: int) -> Projection | Non
 
 
 def _until_exhausted(teacher: TeacherSource, spent: Spent, share: float) -> float:
-    """How many times what is spent will be spent."""
+    """Return how many times what is spent will be spent."""
     used = (
         (teacher.max_usd, usd(teacher, spent)),
         (teacher.max_tokens, spent.tokens_in + spent.tokens_out),

@@ -169,7 +169,7 @@ class ServerTeacher:
         return Answer(tuple(texts), error, lasting, meter.tokens_in, meter.tokens_out, took, reason, meter.estimated)
 
     def _candidates(self, question: Asked, meter: Meter, limiter: ConcurrencyLimiter) -> tuple[list[str], Problem | None]:
-        """The greedy answer, and sampled ones: by one request, or one by one where the server gives no more at a time."""
+        """Return the greedy answer, and sampled ones: by one request, or one by one where the server gives no more at a time."""
         texts, problem = self._well_formed(question, 1, 0.0, 0, meter, limiter)
         if not texts:
             return texts, problem
@@ -184,7 +184,7 @@ class ServerTeacher:
     def _well_formed(
         self, question: Asked, number: int, temperature: float, seed: int, meter: Meter, limiter: ConcurrencyLimiter
     ) -> tuple[list[str], Problem | None]:
-        """The well-formed ones of `number` candidates; when there is none, others are asked for a few times, if that may help."""
+        """Return the well-formed ones of `number` candidates; when there is none, others are asked for a few times, if that may help."""
         problem: Problem | None = None
         for again in range(_MALFORMED_TRIES):
             # The same greedy request would be answered the same.
@@ -263,7 +263,7 @@ class LocalTeacher:
             together = min(256, together * 2) if took < 0.5 else max(1, together // 2) if took > 2 else together
 
     def is_there(self) -> bool:
-        """A model that failed here is not."""
+        """Return False: a model of this process that failed is not there."""
         return False
 
     def close(self) -> None:
@@ -271,7 +271,7 @@ class LocalTeacher:
 
 
 def _spoken(generation: Generation, longest: int, took: float) -> Answer:
-    """The answer of a model of ours, without its thoughts."""
+    """Return the answer of a model of ours, without its thoughts."""
     spoken = [split_thoughts(text) for text in generation.texts]
     texts = tuple(each.text for each in spoken if each.text)
     error = reason = None

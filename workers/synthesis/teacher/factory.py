@@ -12,7 +12,7 @@ from workers.synthesis.teacher.clients import LocalTeacher, ServerTeacher, Teach
 
 
 def teacher_of(source: TeacherSource) -> Teacher:
-    """The teacher of a recipe.
+    """Return the teacher of a recipe.
 
     Raises:
         SettingsError: nobody says where it is, or the environment's address is none.

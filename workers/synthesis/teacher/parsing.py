@@ -30,7 +30,7 @@ LIMIT, REPEATED = frozenset({Problem.THOUGHT, Problem.CUT}), frozenset({Problem.
 
 
 def text_of(choice: Choice, *, structured: bool) -> str | Problem:
-    """The answer's text, or why there is none.
+    """Return the answer's text, or why there is none.
 
     JSON may stand in a fence or between remarks and have more keys than the schema: what counts is one `text`. Where several objects
     give different ones, none is taken; an object with nothing but a summary, an answer or the like has it for its text. A server that
@@ -58,13 +58,13 @@ def holds_json(choice: Choice) -> bool:
 
 
 def _bare(content: str) -> str:
-    """An answer without the fence around it."""
+    """Return an answer without the fence around it."""
     fenced = _FENCE.match(content.strip())
     return (fenced.group(1) if fenced else content).strip()
 
 
 def _from_json(content: str) -> str | None:
-    """The one `text` of the objects in an answer; None without one, or where they differ."""
+    """Return the one `text` of the objects in an answer; None without one, or where they differ."""
     content = _decoded_twice(content[:_LONGEST])
     found = dict.fromkeys(_texts(content)) or dict.fromkeys(_texts(_TRAILING_COMMA.sub(r"\1", content)))
     if not found:
@@ -74,13 +74,13 @@ def _from_json(content: str) -> str | None:
 
 
 def _decoded_twice(content: str) -> str:
-    """What a string of JSON holds, if it holds an object: some models write JSON within JSON."""
+    """Return what a string of JSON holds, if it holds an object: some models write JSON within JSON."""
     inner = loaded(content) if content.startswith('"') else None
     return inner if isinstance(inner, str) and "{" in inner else content
 
 
 def _texts(content: str) -> Iterator[str]:
-    """The `text` of each object in an answer, outermost first; an object without one is looked into."""
+    """Yield the `text` of each object in an answer, outermost first; an object without one is looked into."""
     place = -1
     for _ in range(_MOST_STARTS):
         place = content.find("{", place + 1)
@@ -97,7 +97,7 @@ def _texts(content: str) -> Iterator[str]:
 
 
 def _text_in(fields: Mapping[str, object]) -> str | None:
-    """The text of an object, under its own name in any capitals, or under another that is alone in it."""
+    """Return the text of an object, under its own name in any capitals, or under another that is alone in it."""
     named = {name.lower(): value for name, value in fields.items()}
     text = named.get("text", next(iter(named.values())) if len(fields) == 1 and named.keys() <= _OTHER_NAMES else None)
     return text if isinstance(text, str) else None

@@ -64,13 +64,13 @@ class StagePrompt:
         self.prompt_sha256 = sha256(_serialized(self.chat("", structured=False)))
 
     def chat(self, tweet: str, *, structured: bool) -> Prompt:
-        """The chat about one tweet. A structured one shows and wants answers as JSON."""
+        """Return the chat about one tweet. A structured one shows and wants answers as JSON."""
         turns = [turn for shown, target in self._shown for turn in (self._asked(shown, structured), _answered(target, structured))]
         system = self._parts("", structured)[0]
         return (*((Message("system", system),) if system else ()), *turns, self._asked(tweet, structured))
 
     def fingerprint(self, tweet: str) -> str:
-        """The name of the answers to this tweet: SHA-256 over model, full prompt and sampling.
+        """Return the name of the answers to this tweet: SHA-256 over model, full prompt and sampling.
 
         It is the same whether the server answers in JSON or not, so that an answer is found again whichever way it came.
         """
@@ -99,7 +99,7 @@ def is_wordy(tweet: str) -> bool:
 
 
 def draw_shots(pairs: Sequence[tuple[str, str]], number: int, seed: int, stage: Stage) -> list[tuple[str, str]]:
-    """The pairs that are shown, drawn by the seed among those against which no check speaks.
+    """Draw the pairs that are shown, by the seed, among those against which no check speaks.
 
     The order in which the pairs come does not matter. Where too few are without reproach, others fill up.
     """

@@ -76,7 +76,7 @@ class Rounds:
             raise UserError(self._no_use())
 
     def _unsure(self) -> Sequence[tuple[Asked, Answer]]:
-        """What may be the server's fault: everything until it has answered, then whatever it refused for nothing."""
+        """Return what may be the server's fault: everything until it has answered, then whatever it refused for nothing."""
         if not self._usage.has_answers:
             return self._doubtful
         return [(asked, answer) for asked, answer in self._doubtful if answer.reason == REFUSED and not answer.tokens_in]

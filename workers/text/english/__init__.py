@@ -1,1 +1,1 @@
-"""What English words, numbers, names and negations say: closed lists and pure functions, without a model."""
+"""Finds words, numbers, names and negations in English by closed lists and pure functions, without a model."""

@@ -25,7 +25,7 @@ _HALVES_OF_HOURS = re.compile(r"(?<!\d)(?:30|60|90|120)\s?(?:m|min|mins|minutes)
 
 
 def expansions(tweet: str) -> set[str]:
-    """The words, in small letters. `tweet` is on one line, with its capitals."""
+    """Return the words, in small letters. `tweet` is on one line, with its capitals."""
     return {*places.names(tweet), *_of_marks(tweet), *_of_units(tweet), *_of_handles(tweet), *_of_dates(tweet), *_of_quotes(tweet)}
 
 
@@ -45,7 +45,7 @@ def _of_units(tweet: str) -> Iterator[str]:
 
 
 def _of_handles(tweet: str) -> Iterator[str]:
-    """`@SouthwestAir` is Southwest Airlines as well."""
+    """Expand the names of companies in handles: `@SouthwestAir` is Southwest Airlines as well."""
     for handle in HANDLE.findall(tweet):
         words = split_hashtag(handle.lstrip("@＠").rstrip("0123456789_")).lower().split()
         yield from words

@@ -1,4 +1,4 @@
-"""Closed lists of English: the words that carry no content of their own, slang and what it stands for, negation, hedges, numbers."""
+"""Holds closed lists of English: the words that carry no content of their own, slang and what it stands for, negation, hedges, numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ def _words(*lines: str) -> frozenset[str]:
 
 
 def _table(*lines: str) -> dict[str, tuple[str, ...]]:
-    """Each entry is `word=expansion`, further words of the expansion joined by `+`."""
+    """Parse a table whose entries are `word=expansion`, further words of the expansion joined by `+`."""
     entries = (entry.split("=") for line in lines for entry in line.split())
     return {word: tuple(expansion.split("+")) for word, expansion in entries}
 

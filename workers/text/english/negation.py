@@ -96,7 +96,7 @@ def differs(tweet: str, output: str) -> bool:
 
 
 def _is_anew(one: Denial, denied: Sequence[Denial], tweets: Collection[str], stems: Collection[str]) -> bool:
-    """A denial of something that the tweet has and doesn't deny; one of what stands nowhere in it needs some denial there."""
+    """Whether it denies something that the tweet has and doesn't deny; one of what stands nowhere in it needs some denial there."""
     if one.force is _Force.WEAK or (one.force is _Force.VERB and one.word in tweets):
         return False
     if not denied:
@@ -144,7 +144,7 @@ def _denials(text: str) -> tuple[Denial, ...]:
 
 @lru_cache(maxsize=256)
 def _undenied(text: str) -> frozenset[str]:
-    """Stems of the content words that no negation comes before in their clause."""
+    """Return stems of the content words that no negation comes before in their clause."""
     free: set[str] = set()
     for words in _clauses(text):
         first = next((place for place in range(len(words)) if (_force(words, place) or 0) > _Force.WEAK), len(words))
@@ -153,7 +153,7 @@ def _undenied(text: str) -> frozenset[str]:
 
 
 def _clauses(text: str) -> list[list[str]]:
-    """The words of each clause, in small letters."""
+    """Return the words of each clause, in small letters."""
     return [[word if word == "US" else word.lower() for word in WORD.findall(clause)] for clause in _CLAUSE_BREAK.split(_prepared(text))]
 
 
@@ -191,7 +191,7 @@ def _stems(text: str) -> tuple[str, ...]:
 
 
 def _by_prefix(text: str, other: Collection[str]) -> tuple[Denial, ...]:
-    """A denial for each word such as `unhelpful` of which the other text has the bare form alone."""
+    """Find a denial for each word such as `unhelpful` of which the other text has the bare form alone."""
     found = []
     for word in _words(text):
         for prefix in _PREFIXES:

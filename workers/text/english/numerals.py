@@ -66,7 +66,7 @@ class _Token:
 
 
 def values(text: str) -> set[str]:
-    """The values of all numbers in `text`, in every reading: `5k` is 5 and 5000, `3rd` and `third` are 3."""
+    """Return the values of all numbers in `text`, in every reading: `5k` is 5 and 5000, `3rd` and `third` are 3."""
     found = {value for mention in _mentions(text) for value in mention.values}
     for token in _tokens(text):
         word = token.lower
@@ -78,12 +78,12 @@ def values(text: str) -> set[str]:
 
 
 def mentions(text: str) -> list[Mention]:
-    """The numbers that `text` surely says; `first`, `one` or `half` alone may mean none."""
+    """Return the numbers that `text` surely names; `first`, `one` or `half` alone may mean none."""
     return [one for one in _mentions(text) if not (one.single and one.text.lower() in AMBIGUOUS_NUMBERS)]
 
 
 def canonical(digits: str) -> str:
-    """Digits without thousands' commas and without zeros that say nothing."""
+    """Write digits without thousands' commas and without zeros that say nothing."""
     value = digits.replace(",", "")
     if "." in value:
         value = value.rstrip("0").rstrip(".")
@@ -91,7 +91,7 @@ def canonical(digits: str) -> str:
 
 
 def _times(text: str) -> set[str]:
-    """What clock times, decades and ranges say beside their digits: `1230am` is half past 12, `11pm` is 23, `4-50` begins at 40."""
+    """Return what clock times, decades and ranges mean beside their digits: `1230am` is half past 12, `11pm` is 23, `4-50` begins at 40."""
     found = {match.group(1) for match in _CENTURY.finditer(text)}
     found |= {_plain(_decimal(match.group(1) or "0") + Decimal("0.5")) for match in _AND_HALVES.finditer(text)}
     for match in _CLOCK.finditer(text):
@@ -121,7 +121,7 @@ def _mentions(text: str) -> list[Mention]:
 
 
 def _number(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]:
-    """Where the number that begins at `place` ends, and its values; none where there is no number."""
+    """Return where the number that begins at `place` ends, and its values; none where there is no number."""
     first = tokens[place]
     if first.is_digits:
         return _of_digits(text, tokens, place)
@@ -144,7 +144,7 @@ def _of_digits(text: str, tokens: list[_Token], place: int) -> tuple[int, set[st
 
 
 def _of_half(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]:
-    """`half a million`, or half alone."""
+    """Read `half a million`, or half alone."""
     end = place + 1 + (_joins(text, tokens, place + 1) and tokens[place + 1].lower in _ONE)
     if _joins(text, tokens, end) and tokens[end].lower in _SCALES:
         return end + 1, {_plain(Decimal(_SCALES[tokens[end].lower]) / 2)}
@@ -152,7 +152,7 @@ def _of_half(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]
 
 
 def _of_words(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]:
-    """Words that make one number as long as they stand together: `two hundred and fifty`, `twenty-first`, `a thousand`."""
+    """Read words that make one number as long as they stand together: `two hundred and fifty`, `twenty-first`, `a thousand`."""
     total, current, end = 0, None, place
     while end < len(tokens) and (end == place or _joins(text, tokens, end)):
         word = tokens[end].lower
@@ -182,7 +182,7 @@ def _goes_on(text: str, tokens: list[_Token], place: int) -> bool:
 
 
 def _and_a_half(text: str, tokens: list[_Token], place: int, number: Decimal) -> set[str]:
-    """The number and a half, where that follows: `two and a half`, `2 hours and a half`."""
+    """Add a half to a number, where that follows: `two and a half`, `2 hours and a half`."""
     for start in (place, place + 1):
         words = tuple(token.lower for token in tokens[start : start + 3])
         if words == ("and", "a", "half") and all(_joins(text, tokens, at) for at in range(place, start + 3)):

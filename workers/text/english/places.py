@@ -1,4 +1,4 @@
-"""Codes that people write for places: airports, states, countries, and a few cities. docs/summaries.md has the rules."""
+"""Expands codes that people write for places: airports, states, countries, and a few cities. docs/summaries.md has the rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workers.text.tokens import HANDLE, HASHTAG
 
 
 def _codes(*lines: str) -> dict[str, tuple[str, ...]]:
-    """Each entry is `CODE=name`, the words of a name joined by `+`, further names after a comma."""
+    """Parse a table whose entries are `CODE=name`, the words of a name joined by `+`, further names after a comma."""
     entries = (entry.split("=") for line in lines for entry in line.split())
     return {code: tuple(re.split("[+,]", names)) for code, names in entries}
 
@@ -76,7 +76,7 @@ _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]{2}")
 
 
 def names(text: str) -> set[str]:
-    """The words of the names that codes in a tweet stand for, in small letters; a code counts in capitals, a few in small letters too."""
+    """Return the words, in small letters, of the names that codes in a tweet stand for; a few codes count in small letters too."""
     found: set[str] = set()
     for comma, code in _CODE.findall(text):
         found.update(_of_code(code, after_a_comma=bool(comma)))
@@ -99,7 +99,7 @@ def _of_code(code: str, after_a_comma: bool) -> Iterable[str]:
 
 
 def _of_tag(tag: str) -> Iterable[str]:
-    """A hashtag or handle that is a code, as `#ABQ`, or begins with one, as `@PHLAirport`."""
+    """Yield the code of a hashtag or handle that is a code, as `#ABQ`, or begins with one, as `@PHLAirport`."""
     begins = _IN_A_TAG.match(tag)
     if begins:
         yield from AIRPORTS.get(begins.group(1).upper(), ())

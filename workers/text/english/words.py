@@ -54,7 +54,7 @@ class Vocabulary:
 
 @lru_cache(maxsize=4096)
 def vocabulary(tweet: str) -> Vocabulary:
-    """The words of `tweet` as it was sent."""
+    """Return the words of `tweet` as it was sent."""
     text = join_acronyms(plain(tweet))
     tags = [match.group().lstrip("@＠") for match in HANDLE.finditer(text)] + HASHTAG.findall(text)
     spelled = LINK.sub(" ", text) + " " + " ".join(map(split_hashtag, tags))
@@ -74,7 +74,7 @@ def vocabulary(tweet: str) -> Vocabulary:
 
 
 def foreign_numbers(tweet: str, output: str) -> list[str]:
-    """The numbers of `output` that `tweet` lacks, as written there."""
+    """Return the numbers of `output` that `tweet` lacks, as written there."""
     known = vocabulary(tweet)
     return [
         one.text
@@ -84,7 +84,7 @@ def foreign_numbers(tweet: str, output: str) -> list[str]:
 
 
 def foreign_names(tweet: str, output: str) -> list[str]:
-    """The capitalised words of `output` that `tweet` lacks; at the start of a sentence any form of a word of the tweet will do."""
+    """Return the capitalised words of `output` that `tweet` lacks; at the start of a sentence any form of a word of the tweet will do."""
     known = vocabulary(tweet)
     names = []
     for sentence in SENTENCE_BOUNDARY.split(_spoken(output)):
@@ -99,7 +99,7 @@ def foreign_names(tweet: str, output: str) -> list[str]:
 
 
 def foreign_words(tweet: str, output: str) -> list[str]:
-    """The content words of `output`, names and numbers apart, that `tweet` lacks."""
+    """Return the content words of `output`, names and numbers apart, that `tweet` lacks."""
     known = vocabulary(tweet)
     names = set(foreign_names(tweet, output))
     found = WORD.findall(_spoken(output))
@@ -113,28 +113,28 @@ def foreign_words(tweet: str, output: str) -> list[str]:
 
 
 def _joined(words: list[str], place: int) -> set[str]:
-    """The word with its neighbours as one, as a tweet may write them: `Wi-Fi` for `wifi`."""
+    """Join the word with its neighbours, as a tweet may write them: `Wi-Fi` for `wifi`."""
     lowered = [_bare(word) for word in words[max(0, place - 1) : place + 2]]
     return {"".join(lowered[:2]), "".join(lowered[-2:])} if len(lowered) > 1 else set()
 
 
 def content_words(text: str) -> list[str]:
-    """Lower-case content words of `text` in order."""
+    """Return lower-case content words of `text` in order."""
     return [_bare(word) for word in WORD.findall(text) if not _is_function(word)]
 
 
 def join_acronyms(text: str) -> str:
-    """`U.S.` as `US`, so that its periods end no sentence."""
+    """Write `U.S.` as `US`, so that its periods end no sentence."""
     return _ACRONYM.sub(lambda match: match.group().replace(".", ""), text)
 
 
 def stem(word: str) -> str:
-    """The first five letters of the word without its ending: enough to tell words apart, and blind to inflection."""
+    """Return the first five letters of the word without its ending: enough to tell words apart, and blind to inflection."""
     return _full_stem(word)[:5]
 
 
 def undo_elongation(word: str) -> str:
-    """`goooood` to `good`, `sooo` to `so`, `yesss` to `yes`; a word without a letter three times in a row stays."""
+    """Shorten `goooood` to `good`, `sooo` to `so`, `yesss` to `yes`; a word without a letter three times in a row stays."""
     if not _RUN.search(word):
         return word
     twice = _RUN.sub(r"\1\1", word)
@@ -142,7 +142,7 @@ def undo_elongation(word: str) -> str:
 
 
 def _spoken(output: str) -> str:
-    """What of a text is words: links are compared whole, elsewhere."""
+    """Return a text without its links, which are compared whole, elsewhere."""
     return join_acronyms(LINK.sub(" ", plain(output)))
 
 
