@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, func, text
-from sqlmodel import select
+from sqlalchemy import Connection, func
+from sqlmodel import col, select
 
 from schemas.payloads import Stage
 from schemas.synthesis import Expectations, SynthesisSpec
@@ -16,12 +16,6 @@ from workers.database import session_on
 from workers.errors import UserError
 from workers.synthesis.split.holdout import size_of_test
 from workers.synthesis.split.ratios import shares
-
-# Raw: three counts by one pass. Pairs of equal tweets are one in the end; which other ones fall away is seen when all is read.
-_COUNT_PAIRS = """
-SELECT count(*) AS read, count(*) FILTER (WHERE tweet.id IS NULL) AS without_tweet, count(DISTINCT tweet.text_hash) AS pairs
-FROM curated LEFT JOIN tweet ON tweet.id = curated.key WHERE collection = :collection
-"""
 
 
 @dataclass(frozen=True)
@@ -191,7 +185,7 @@ def count_supply(connection: Connection, spec: SynthesisSpec) -> Supply:
     """Count in Postgres what is there for the recipe, whose files are imported."""
     known: dict[str, int] = {}
     if spec.pairs is not None:
-        known |= connection.execute(text(_COUNT_PAIRS), {"collection": spec.pairs}).one()._mapping
+        known |= _count_pairs(connection, spec.pairs)
     if spec.sentences is not None:
         known["sentences"] = count_curated(connection, spec.sentences) * len(spec.stages)
     if spec.imports is not None:
@@ -199,6 +193,19 @@ def count_supply(connection: Connection, spec: SynthesisSpec) -> Supply:
     if spec.teacher is not None:
         known["unpaired"] = _count_tweets(connection, spec.teacher.source)
     return Supply(**known)
+
+
+def _count_pairs(connection: Connection, collection: str) -> dict[str, int]:
+    """Count curated pairs in one pass: all, those without their tweet, and those whose tweets' texts differ.
+
+    Pairs of equal tweets are one in the end; which other ones fall away is seen when all is read.
+    """
+    without_tweet = func.count().filter(col(Tweet.id).is_(None))
+    counts = select(func.count(), without_tweet, func.count(func.distinct(Tweet.text_hash))).select_from(Curated)
+    joined = counts.join(Tweet, col(Tweet.id) == Curated.key, isouter=True).where(Curated.collection == collection)
+    with session_on(connection) as session:
+        read, missing, pairs = session.exec(joined).one()
+    return {"read": read, "without_tweet": missing, "pairs": pairs}
 
 
 def count_curated(connection: Connection, collection: str) -> int:

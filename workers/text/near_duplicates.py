@@ -169,7 +169,7 @@ def _join_near(sketches: _Sketches, candidates: NDArray[np.intp], threshold: flo
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """Return the numbers of bands and of rows a band: as many rows as `RECALL` of pairs at the threshold allows, for few false candidates."""
+    """Return the numbers of bands and of rows a band: as many rows as `RECALL` of pairs at the threshold allows: few false candidates."""
     for rows in range(PERMUTATIONS, 1, -1):
         bands = PERMUTATIONS // rows
         if bands > 1 and 1 - (1 - threshold**rows) ** bands >= RECALL:
