@@ -75,9 +75,9 @@ def echo() -> Iterator[str]:
 def flower(servers: Servers, tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """A running Flower; asks it for a page."""
     port = free_port()
-    told = {**os.environ, "TWEETMILL_HOME": str(tmp_path), "TWEETMILL_FLOWER_PORT": str(port)}
+    environment = {**os.environ, "TWEETMILL_HOME": str(tmp_path), "TWEETMILL_FLOWER_PORT": str(port)}
     with (tmp_path / "flower.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "deploy.flower"], env=told, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, "-m", "deploy.flower"], env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def page(path: str) -> str:
         password = (tmp_path / "secrets" / "flower_password").read_text().strip()

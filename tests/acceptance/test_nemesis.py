@@ -36,17 +36,17 @@ def test_a_seeded_storm_breaks_nothing(tmp_path: Path, measured, thorough: bool)
     options = ["--minutes", "3"] if thorough else ["--minutes", "0.3", "--work", "work", "--faults", ",".join(QUICK)]
     done = storm(tmp_path, "--seed", "4", *options)
 
-    told = verdict(done)
-    assert (done.returncode, told["violations"]) == (0, 0), done.stderr[-4000:]
-    assert told["faults_in_all"] >= 4
-    assert told["done"] > 0
+    result = verdict(done)
+    assert (done.returncode, result["violations"]) == (0, 0), done.stderr[-4000:]
+    assert result["faults_in_all"] >= 4
+    assert result["done"] > 0
     measured(
-        violations=told["violations"],
-        faults=told["faults_in_all"],
-        jobs=told["jobs"],
-        rows=told["rows"],
-        restarts=told["restarts"],
-        slowest_recovery_seconds=told["slowest_recovery_seconds"] or 0.0,
+        violations=result["violations"],
+        faults=result["faults_in_all"],
+        jobs=result["jobs"],
+        rows=result["rows"],
+        restarts=result["restarts"],
+        slowest_recovery_seconds=result["slowest_recovery_seconds"] or 0.0,
     )
     ours = [process.pid for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(process.info["cmdline"] or ())]
     assert ours == [], "the storm left processes of its own"

@@ -176,9 +176,9 @@ def environment(servers: Servers, tmp_path: Path, echo: str) -> Iterator[dict[st
 def flower(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """A running Flower; asks it for a page."""
     port = free_port()
-    told = {**os.environ, **environment, "TWEETMILL_HOME": str(tmp_path / "home"), "TWEETMILL_FLOWER_PORT": str(port)}
+    environ = {**os.environ, **environment, "TWEETMILL_HOME": str(tmp_path / "home"), "TWEETMILL_FLOWER_PORT": str(port)}
     with (tmp_path / "flower.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "deploy.flower"], env=told, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, "-m", "deploy.flower"], env=environ, stdout=log, stderr=subprocess.STDOUT)
 
     def page(path: str) -> str:
         return httpx.get(f"http://127.0.0.1:{port}{path}", auth=("tweetmill", PASSWORD), timeout=30).text

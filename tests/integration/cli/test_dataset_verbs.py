@@ -131,18 +131,18 @@ class TestSynthesize:
 
     def test_a_failed_job_says_why_and_ends_with_1(self, clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with working(clean_database):
-            told = complaint(capsys, 1, "synthesize", "-r", recipe, "noise=null", "filters.shortest=9", "filters.human=drop")
+            message = complaint(capsys, 1, "synthesize", "-r", recipe, "noise=null", "filters.shortest=9", "filters.human=drop")
 
-        assert "nothing to learn from was left" in told
-        assert "`tweetmill dataset dropped late` shows what filters kept out" in told
-        assert "tweetmill retry" in told
+        assert "nothing to learn from was left" in message
+        assert "`tweetmill dataset dropped late` shows what filters kept out" in message
+        assert "tweetmill retry" in message
 
     def test_all_that_the_files_show_to_be_impossible_is_told_at_once_and_before_a_job(
         self, clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         sizes = ("test_size=200", "expect.min_train=500", "expect.min_test=100")
         teacher = ("teacher.model=m", "teacher.source=nowhere", "ratios.teacher=1")
-        told = complaint(capsys, 1, "synthesize", "-r", recipe, *sizes, *teacher)
+        message = complaint(capsys, 1, "synthesize", "-r", recipe, *sizes, *teacher)
 
         for part in (
             "test_size asks for 200 pairs to be held back, but only 60 are usable",
@@ -152,7 +152,7 @@ class TestSynthesize:
             "teacher.source: no tweet of a source nowhere is ingested. There are tweets",
             "ratios name teacher",
         ):
-            assert part in told
+            assert part in message
         assert self.jobs(clean_database) == 0
 
     def test_pairs_without_their_tweets_are_told_before_the_job(
@@ -169,8 +169,8 @@ class TestSynthesize:
         with clean_database.begin() as connection:
             connection.execute(text("TRUNCATE tweet CASCADE"))
         before = self.jobs(clean_database)
-        told = complaint(capsys, 1, "synthesize", "-r", recipe)
-        assert "pairs: the tweets of 60 of 60 pairs are not ingested: `tweetmill ingest FILE`" in told
+        message = complaint(capsys, 1, "synthesize", "-r", recipe)
+        assert "pairs: the tweets of 60 of 60 pairs are not ingested: `tweetmill ingest FILE`" in message
         assert self.jobs(clean_database) == before
 
     @pytest.mark.parametrize(("number", "test"), [(30, 15), (60, 30)])
@@ -220,10 +220,10 @@ class TestTrain:
     def test_queues_what_the_recipe_and_the_overrides_say(
         self, clean_database: Engine, dataset: dict[str, Any], training: Path, base: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        told = answer(capsys, "train", "-r", training, "learning_rate=2e-4", "world_size=2", "--no-wait", "--json")
+        result = answer(capsys, "train", "-r", training, "learning_rate=2e-4", "world_size=2", "--no-wait", "--json")
 
         with clean_database.connect() as connection:
-            payload = connection.execute(text("SELECT payload FROM job WHERE id = :job"), {"job": told["job"]}).scalar_one()
+            payload = connection.execute(text("SELECT payload FROM job WHERE id = :job"), {"job": result["job"]}).scalar_one()
         assert (payload["name"], payload["base"], payload["learning_rate"], payload["world_size"]) == ("mine", str(base), 2e-4, 2)
 
     def test_the_same_recipe_on_the_same_examples_is_one_job(
@@ -317,6 +317,6 @@ class TestEvaluate:
         assert "last evaluation, SARI of 2 rows" in said(capsys, "model", model)
 
     def test_a_file_without_references_is_told(self, model: str, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        told = complaint(capsys, 1, "evaluate", model, "--references", recipe.parent / "pairs.jsonl")
+        message = complaint(capsys, 1, "evaluate", model, "--references", recipe.parent / "pairs.jsonl")
 
-        assert "none of 61 lines can be used as references. line 1, id: Field required" in told
+        assert "none of 61 lines can be used as references. line 1, id: Field required" in message

@@ -185,9 +185,9 @@ class TestExport:
         out.mkdir()
         (out / "dataset_info.json").write_text('{"of_mine": {"file_name": "mine.json"}}')
 
-        told = answer("dataset", "export", "mixed", "--form", "sharegpt", "--out", out, "--split", "train")
+        result = answer("dataset", "export", "mixed", "--form", "sharegpt", "--out", out, "--split", "train")
 
-        (file,) = told["files"]
+        (file,) = result["files"]
         lines = Path(file["file"]).read_bytes()
         assert (file["rows"], file["sha256"]) == (lines.count(b"\n"), hashlib.sha256(lines).hexdigest())
         index = json.loads((out / "dataset_info.json").read_text())
@@ -273,9 +273,9 @@ class TestWhy:
     def test_an_import_is_told_by_file_and_line_with_its_licence(
         self, keys: dict[str, str], answer: Asks, page: Callable[..., str]
     ) -> None:
-        told = answer("why", keys["import"][:12])
-        assert told["example"] == keys["import"]
-        assert told["source"] | {"place": "", "file_sha256": ""} == {
+        result = answer("why", keys["import"][:12])
+        assert result["example"] == keys["import"]
+        assert result["source"] | {"place": "", "file_sha256": ""} == {
             "kind": "import",
             "file": "taught.jsonl",
             "place": "",
@@ -283,31 +283,31 @@ class TestWhy:
             "human": False,
             "file_sha256": "",
         }
-        assert told["licence"] == "CC0"
-        assert [each["name"] for each in told["datasets"]] == ["mixed"]
-        assert f"{told['source']['place']} of taught.jsonl" in page("why", keys["import"])
+        assert result["licence"] == "CC0"
+        assert [each["name"] for each in result["datasets"]] == ["mixed"]
+        assert f"{result['source']['place']} of taught.jsonl" in page("why", keys["import"])
 
     def test_noise_is_told_by_its_text_operations_and_seed(self, keys: dict[str, str], answer: Asks, page: Callable[..., str]) -> None:
-        told = answer("why", keys["noise"])
-        assert told["source"]["kind"].startswith("noise of a ")
-        assert len(told["source"]["text_sha256"]) == 64
-        assert told["seed"] == 0
-        assert told["operations"] == told["lineage"]["operations"] != []
-        pair = answer("why", told["source"]["pair"])
-        assert (pair["origin"], pair["source"]["tweet"]) == ("human", told["source"]["tweet"])
+        result = answer("why", keys["noise"])
+        assert result["source"]["kind"].startswith("noise of a ")
+        assert len(result["source"]["text_sha256"]) == 64
+        assert result["seed"] == 0
+        assert result["operations"] == result["lineage"]["operations"] != []
+        pair = answer("why", result["source"]["pair"])
+        assert (pair["origin"], pair["source"]["tweet"]) == ("human", result["source"]["tweet"])
         shown = page("why", keys["noise"])
         assert "operations" in shown
         assert "none noted" in shown, "nobody stated a licence"
 
     def test_a_pair_is_told_by_its_tweet_and_who_wrote_that(self, keys: dict[str, str], answer: Asks, page: Callable[..., str]) -> None:
-        told = answer("why", keys["human"])
-        assert told["source"] == {
+        result = answer("why", keys["human"])
+        assert result["source"] == {
             "kind": "curated pair",
-            "tweet": told["lineage"]["tweet_id"],
+            "tweet": result["lineage"]["tweet_id"],
             "tweet_source": "tweets",
             "tweet_author": "ann",
         }
-        assert told["operations"] is None
+        assert result["operations"] is None
         assert "of tweets by ann" in page("why", keys["human"])
 
     def test_an_example_of_several_datasets_is_one(self, keys: dict[str, str], recipe: Path, answer: Asks) -> None:

@@ -122,13 +122,13 @@ def test_an_unmet_expectation_fails_the_job_stores_no_dataset_and_keeps_the_drop
     clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with working(clean_database):
-        told = complaint(
+        message = complaint(
             capsys, 1, "synthesize", "-r", recipe, "expect.max_dropped_share=0.01", "expect.min_train=110", "expect.min_test=5"
         )
 
-    assert "min_train asks for 110 training examples" in told
-    assert "max_dropped_share allows 1 %" in told
-    assert "min_test" not in told
+    assert "min_train asks for 110 training examples" in message
+    assert "max_dropped_share allows 1 %" in message
+    assert "min_test" not in message
     assert tables(clean_database)[:2] == (0, 0)
     assert answer(capsys, "dataset", "dropped", "boats", "--json")["reasons"]["language"] == 1
     assert "failed" in said(capsys, "dataset", "dropped", "boats")

@@ -103,8 +103,8 @@ def test_a_csv_begins_no_formula_and_comes_back_as_the_same_dataset(run: Run, da
 
     assert run("import", file, "--form", "csv", "--dataset", "again")[0] == 0
 
-    told = json.loads(run("dataset", "diff", dataset, "again", "--json")[1])
-    assert told["same"] is True
+    result = json.loads(run("dataset", "diff", dataset, "again", "--json")[1])
+    assert result["same"] is True
 
 
 def test_a_raw_csv_has_the_cells_as_they_are(run: Run, dataset: str, tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ def stored(engine: Engine) -> dict[str, str]:
 
 
 def test_a_file_is_stored_under_its_name_and_counted(clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = answer(capsys, "ingest", file_of(tmp_path, *GOOD, *BAD, GOOD[0]), "--json")
+    result = answer(capsys, "ingest", file_of(tmp_path, *GOOD, *BAD, GOOD[0]), "--json")
 
     counts = {"read": 5, "inserted": 2, "duplicates": 1, "collisions": 0, "rejected": 2}
-    assert told == {"source": "tweets", **counts, "notices": {}, "same_text": 0, "unusable": {}, "resumed_after_line": 0}
+    assert result == {"source": "tweets", **counts, "notices": {}, "same_text": 0, "unusable": {}, "resumed_after_line": 0}
     assert stored(clean_database) == {"1": "tweets", "2": "tweets"}
 
 
@@ -44,9 +44,9 @@ def test_ingesting_the_same_file_again_adds_nothing(clean_database: Engine, tmp_
     path = file_of(tmp_path, *GOOD, *BAD)
     answer(capsys, "ingest", path, "--json")
 
-    told = answer(capsys, "ingest", path, "--source", "another name", "--json")
+    result = answer(capsys, "ingest", path, "--source", "another name", "--json")
 
-    assert (told["inserted"], told["duplicates"], told["rejected"]) == (0, 2, 2)
+    assert (result["inserted"], result["duplicates"], result["rejected"]) == (0, 2, 2)
     assert set(stored(clean_database).values()) == {"tweets"}
     assert len(answer(capsys, "rejected", "--json")) == 2
 
@@ -104,11 +104,11 @@ def test_an_interrupted_ingest_goes_on_when_the_command_is_given_again(
 
     # When the rest has come
     path.write_bytes(whole)
-    told = answer(capsys, "ingest", path, "--json")
+    result = answer(capsys, "ingest", path, "--json")
 
     # Then only what was missing is read
-    assert told["resumed_after_line"] == before - 1
-    assert (told["read"], told["duplicates"]) == (12_000 - before + 1, 1)
+    assert result["resumed_after_line"] == before - 1
+    assert (result["read"], result["duplicates"]) == (12_000 - before + 1, 1)
     assert len(stored(clean_database)) == 12_000
 
 
@@ -126,10 +126,10 @@ def test_an_ingest_that_was_killed_loses_nothing_and_stores_nothing_twice(
     wait_until_rolled_back(clean_database)
     before = len(stored(clean_database))
 
-    told = answer(capsys, "ingest", path, "--json")
+    result = answer(capsys, "ingest", path, "--json")
 
-    assert told["resumed_after_line"] == before - 1
-    assert (told["inserted"], told["duplicates"]) == (100_000 - before, 1)
+    assert result["resumed_after_line"] == before - 1
+    assert (result["inserted"], result["duplicates"]) == (100_000 - before, 1)
 
 
 def wait_until_rolled_back(engine: Engine) -> None:
@@ -157,14 +157,15 @@ def test_every_row_is_counted_once_by_what_became_of_it(clean_database: Engine, 
     ]
     path = file_of(tmp_path, *rows)
 
-    told = answer(capsys, "ingest", path, "--json")
+    result = answer(capsys, "ingest", path, "--json")
 
-    assert {name: told[name] for name in ("read", "inserted", "duplicates", "collisions", "rejected", "same_text")} == {
+    assert {name: result[name] for name in ("read", "inserted", "duplicates", "collisions", "rejected", "same_text")} == {
         "read": 10, "inserted": 3, "duplicates": 1, "collisions": 2, "rejected": 2, "same_text": 2,
     }  # fmt: skip
-    assert told["notices"] == {"deletion": 1, "limit notice": 1}
-    assert told["unusable"] == {"author": 1, "lang": 1, "created_at": 1}
-    assert told["read"] == sum(told[name] for name in ("inserted", "duplicates", "collisions", "rejected")) + sum(told["notices"].values())
+    assert result["notices"] == {"deletion": 1, "limit notice": 1}
+    assert result["unusable"] == {"author": 1, "lang": 1, "created_at": 1}
+    kinds = ("inserted", "duplicates", "collisions", "rejected")
+    assert result["read"] == sum(result[name] for name in kinds) + sum(result["notices"].values())
     kept = rejections(clean_database)
     assert [(row, field) for row, field, _ in kept] == [("3 item 4", "text"), ("3 item 5", "text"), ("2", "id"), ("3 item 3", "id")]
     assert all("known with another text" in reason for row, field, reason in kept if field == "id")

@@ -65,10 +65,10 @@ class TestFit:
         self, clean_database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with working(clean_database):
-            told = said(capsys, "noise", "fit", "--source", "other")
+            printed = said(capsys, "noise", "fit", "--source", "other")
 
-        assert told.startswith("60 tweets")
-        assert re.search(r"no final mark\s+100\.0\s+1\.000\s+0\.000", told)
+        assert printed.startswith("60 tweets")
+        assert re.search(r"no final mark\s+100\.0\s+1\.000\s+0\.000", printed)
 
     def test_the_same_tweets_are_one_job_and_more_of_them_another(
         self, clean_database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -126,9 +126,9 @@ class TestApply:
     def test_a_mistake_is_told_with_the_file_and_what_to_do(self, profile: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "no such file" in complaint(capsys, 2, "noise", "apply", folder / "none.txt", "--profile", profile)
         assert "no such file" in complaint(capsys, 2, "noise", "apply", folder / "pairs.jsonl", "--profile", folder / "none.json")
-        told = complaint(capsys, 1, "noise", "apply", folder / "pairs.jsonl", "--profile", folder / "tweets.jsonl")
-        assert "is no noise profile" in told
-        assert "tweetmill noise fit" in told
+        message = complaint(capsys, 1, "noise", "apply", folder / "pairs.jsonl", "--profile", folder / "tweets.jsonl")
+        assert "is no noise profile" in message
+        assert "tweetmill noise fit" in message
 
 
 class TestGauge:
@@ -198,6 +198,6 @@ class TestDatasets:
     ) -> None:
         (folder / "late.yaml").write_text(self.RECIPE)
         with working(clean_database):
-            told = said(capsys, "synthesize", "-r", folder / "late.yaml", "noise.source=nowhere")
+            printed = said(capsys, "synthesize", "-r", folder / "late.yaml", "noise.source=nowhere")
 
-        assert "Its noise: fixed, learnt from 0 tweets." in " ".join(told.split())
+        assert "Its noise: fixed, learnt from 0 tweets." in " ".join(printed.split())

@@ -68,11 +68,11 @@ class TestSummarize:
     ) -> None:
         answer(capsys, "ingest", tweets, "--json")
 
-        told = answer(capsys, "summarize", "bus", "--model", model, "--limit", 2, "--no-guard", "--json")
+        result = answer(capsys, "summarize", "bus", "--model", model, "--limit", 2, "--no-guard", "--json")
 
-        assert told["new"] is True
+        assert result["new"] is True
         with clean_database.connect() as connection:
-            payload = connection.execute(text("SELECT payload FROM job WHERE id = :job"), {"job": told["job"]}).scalar_one()
+            payload = connection.execute(text("SELECT payload FROM job WHERE id = :job"), {"job": result["job"]}).scalar_one()
         assert (payload["source"], payload["limit"], payload["guard"]) == ("bus", 2, False)
 
     @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ class TestSummarize:
             connection.execute(text("UPDATE model SET base = '/nowhere'"))
 
         with working(clean_database):
-            told = complaint(capsys, 1, "summarize", "bus", "--model", model, "--wait")
+            message = complaint(capsys, 1, "summarize", "bus", "--model", model, "--wait")
 
-        assert "1 shards did not finish" in told
-        assert "tweetmill retry" in told
+        assert "1 shards did not finish" in message
+        assert "tweetmill retry" in message
 
 
 class TestSummaries:

@@ -73,10 +73,10 @@ def test_a_recipe_with_a_teacher_becomes_a_dataset_with_its_lineage(
     counts = {(row["split"], row["origin"]): row["examples"] for row in shown["counts"]}
     assert counts == {("train", "human"): 4, ("test", "human"): 2, ("train", "teacher"): 6}
     key = next(example["key"] for example in shown["examples"] if example["origin"] == "teacher")
-    told = answer(capsys, "why", key, "--json")
-    assert told["teacher"]["model"] == "big"
-    assert told["prompt_sha256"] == built["teacher"]["prompt_sha256"]["summary"]
-    assert told["scores"]["cost"] < 3
+    result = answer(capsys, "why", key, "--json")
+    assert result["teacher"]["model"] == "big"
+    assert result["prompt_sha256"] == built["teacher"]["prompt_sha256"]["summary"]
+    assert result["scores"]["cost"] < 3
     assert "big" in said(capsys, "why", key)
 
 
@@ -122,8 +122,8 @@ def test_a_teacher_that_refuses_the_key_fails_the_job_with_advice(
     clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(lambda *_: Answer(401, body="no")) as server, working(clean_database):
-        told = complaint(capsys, 1, "synthesize", "-r", recipe, f"teacher.base_url={server.url}")
-    assert "OPENAI_API_KEY" in told
+        message = complaint(capsys, 1, "synthesize", "-r", recipe, f"teacher.base_url={server.url}")
+    assert "OPENAI_API_KEY" in message
 
 
 def test_the_shipped_recipe_is_one(clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

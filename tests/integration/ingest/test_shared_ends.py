@@ -56,9 +56,9 @@ def pairs(number: int = 4) -> list[tuple[str, str]]:
 )  # fmt: skip
 @pytest.mark.parametrize("number", [1, 4])
 def test_marks_of_older_formats_are_taken_off_where_every_row_bears_them(brought_in, prompt: str, completion: str, number: int) -> None:
-    found, told = brought_in(rows(prompt, completion, number))
+    found, counts = brought_in(rows(prompt, completion, number))
     assert [(tweet, answer.rstrip("\n")) for tweet, answer in found] == pairs(number)
-    assert ["was taken off" in remark for remark in told.remarks] == [True]
+    assert ["was taken off" in remark for remark in counts.remarks] == [True]
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_marks_of_older_formats_are_taken_off_where_every_row_bears_them(brought
 )
 def test_what_is_a_text_stays_to_the_letter(brought_in, prompt: str, completion: str) -> None:
     given = rows(prompt, completion)
-    found, told = brought_in(given)
+    found, counts = brought_in(given)
     assert found == [(row["prompt"], row["completion"]) for row in given]
-    assert told.remarks == ()
+    assert counts.remarks == ()
 
 
 def test_a_mark_that_one_row_lacks_stays_in_all(brought_in) -> None:
@@ -84,15 +84,15 @@ def test_a_mark_that_one_row_lacks_stays_in_all(brought_in) -> None:
     ],
 )  # fmt: skip
 def test_an_instruction_in_every_prompt_is_told_and_taken_off_when_asked(brought_in, prompt: str) -> None:
-    found, told = brought_in(rows(prompt))
+    found, counts = brought_in(rows(prompt))
     assert found == [(row["prompt"], row["completion"]) for row in rows(prompt)]
-    assert len(told.remarks) == 1
-    assert "is learnt as a part of the tweet: --strip-instruction takes it off" in told.remarks[0]
-    assert not any(tweet in remark for tweet in TWEETS for remark in told.remarks)
+    assert len(counts.remarks) == 1
+    assert "is learnt as a part of the tweet: --strip-instruction takes it off" in counts.remarks[0]
+    assert not any(tweet in remark for tweet in TWEETS for remark in counts.remarks)
 
-    found, told = brought_in(rows(prompt), strip=True)
+    found, counts = brought_in(rows(prompt), strip=True)
     assert found == pairs()
-    assert "were taken off" in told.remarks[0]
+    assert "were taken off" in counts.remarks[0]
 
 
 def test_one_row_is_known_by_the_words_of_an_instruction_alone(brought_in) -> None:
@@ -101,21 +101,21 @@ def test_one_row_is_known_by_the_words_of_an_instruction_alone(brought_in) -> No
 
 
 def test_one_row_many_times_shares_no_instruction(brought_in) -> None:
-    found, told = brought_in(rows("so late again and again {}", number=1) * 50)
-    assert (len(found), told.remarks) == (50, ())
+    found, counts = brought_in(rows("so late again and again {}", number=1) * 50)
+    assert (len(found), counts.remarks) == (50, ())
 
 
 def test_a_row_of_which_nothing_is_left_is_refused(clean_database: Engine, brought_in) -> None:
     given = [*rows("Shorten the tweet: {}"), {"prompt": "Shorten the tweet: ", "completion": "Nothing."}]
-    found, told = brought_in(given, strip=True)
-    assert (found, told.rejected) == (pairs(), 1)
+    found, counts = brought_in(given, strip=True)
+    assert (found, counts.rejected) == (pairs(), 1)
 
 
 def test_thoughts_are_taken_off_and_counted(brought_in) -> None:
     given = [*rows("{}", "<think>short, then</think>\n\n{}"), *rows("{}!", "{}"), {"prompt": "x", "completion": "<think>and so on"}]
-    found, told = brought_in(given)
+    found, counts = brought_in(given)
     assert found == [*pairs(), *[(f"{tweet}!", answer) for tweet, answer in pairs()]]
-    assert (told.rejected, told.remarks) == (1, ("A model's thoughts were taken off 4 answers.",))
+    assert (counts.rejected, counts.remarks) == (1, ("A model's thoughts were taken off 4 answers.",))
 
 
 def test_a_person_is_told(clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,15 +239,15 @@ class TestStatus:
         claim(clean_database, dataset)
 
         with database.session(clean_database) as session:
-            told = queries.status(session, dataset, ALL)
+            found = queries.status(session, dataset, ALL)
             of_teachers = queries.status(session, dataset, RowFilter("teacher"))
             assert claims.requeue_skipped(session, dataset) == 1
             given = queries.decisions(session, dataset)
 
-        assert (told["rows"], told["left"], told["claimed"], told["seconds_a_row"]) == (5, 2, 1, 2.0)
+        assert (found["rows"], found["left"], found["claimed"], found["seconds_a_row"]) == (5, 2, 1, 2.0)
         assert of_teachers["rows"] == 0
-        assert told["verdicts"] == {"accepted": 1, "edited": 0, "rejected": 1, "skipped": 1}
-        assert [(each["reviewer"], each["rows"]) for each in told["reviewers"]] == [("ann", 2), ("ben", 1)]
+        assert found["verdicts"] == {"accepted": 1, "edited": 0, "rejected": 1, "skipped": 1}
+        assert [(each["reviewer"], each["rows"]) for each in found["reviewers"]] == [("ann", 2), ("ben", 1)]
         assert [(each["verdict"], each["reviewer"]) for each in given] == [("accepted", "ann"), ("rejected", "ben")]
 
     def test_a_producers_login_may_do_all_of_it(self, clean_database: Engine) -> None:

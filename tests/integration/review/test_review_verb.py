@@ -103,10 +103,10 @@ class TestApply:
         self, clean_database: Engine, built: dict[str, Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
         edited = Row(HUMAN.prompt, "The tram is late.").key
-        told = answer(capsys, "why", edited, "--json")
+        result = answer(capsys, "why", edited, "--json")
 
-        assert told["reviewer"] == "ann"
-        assert (told["review"]["verdict"], told["review"]["before"], told["review"]["key"]) == ("edited", HUMAN.target, HUMAN.key)
+        assert result["reviewer"] == "ann"
+        assert (result["review"]["verdict"], result["review"]["before"], result["review"]["key"]) == ("edited", HUMAN.target, HUMAN.key)
         assert "before: The tram are late." in said(capsys, "why", edited)
         assert "to become: The tram is late." in said(capsys, "why", HUMAN.key)
         assert answer(capsys, "why", plain_rows(2)[1].key, "--json")["reviewer"] == "ann"
@@ -154,18 +154,18 @@ class TestAnywhere:
     ) -> None:
         add_dataset(clean_database, plain_rows(1), opened=False)
 
-        told = complaint(capsys, 2, "review", "buses")
+        message = complaint(capsys, 2, "review", "buses")
 
-        assert "needs a terminal" in told
-        assert "--status" in told
+        assert "needs a terminal" in message
+        assert "--status" in message
 
     def test_status_and_decisions_are_told_to_people_and_as_json(
         self, clean_database: Engine, dataset: int, capsys: pytest.CaptureFixture[str]
     ) -> None:
         judge(clean_database, dataset, {HUMAN.key: (Verdict.EDITED, "The tram is late.")})
 
-        told = answer(capsys, "review", "buses", "--status", "--json")
-        assert (told["rows"], told["left"], told["verdicts"]["edited"]) == (12, 11, 1)
+        result = answer(capsys, "review", "buses", "--status", "--json")
+        assert (result["rows"], result["left"], result["verdicts"]["edited"]) == (12, 11, 1)
         assert "11 of 12 rows are left" in said(capsys, "review", "buses", "--status")
         decided = answer(capsys, "review", "buses", "--decisions", "--json")
         assert [(each["key"], each["target"], each["edited"], each["reviewer"]) for each in decided] == [

@@ -38,8 +38,8 @@ class Broker:
         return {**self.environment, "CELERY_BROKER_URL": f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.port}/0"}
 
     def run(self, user: str, *command: str) -> subprocess.CompletedProcess[str]:
-        told = {**os.environ, **self.settings_of(user)}
-        return subprocess.run([sys.executable, *command], env=told, capture_output=True, text=True, timeout=60, check=False)
+        environment = {**os.environ, **self.settings_of(user)}
+        return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     def denied(self) -> list[tuple[str, str]]:
         """Who was denied what, since the last look."""
@@ -88,10 +88,10 @@ def test_a_worker_does_what_a_producer_asks_and_neither_is_denied_anything(broke
 
 def test_flower_sees_workers_and_queues_and_is_denied_nothing(broker: Broker, worker: WorkerProcess, tmp_path: Path):
     port = free_port()
-    told = {**os.environ, **broker.settings_of("flower"), "TWEETMILL_HOME": str(tmp_path), "TWEETMILL_FLOWER_PORT": str(port)}
-    told.pop("DATABASE_URL")
+    environment = {**os.environ, **broker.settings_of("flower"), "TWEETMILL_HOME": str(tmp_path), "TWEETMILL_FLOWER_PORT": str(port)}
+    environment.pop("DATABASE_URL")
     with (tmp_path / "flower.log").open("wb") as log:
-        flower = subprocess.Popen([sys.executable, "-m", "deploy.flower"], env=told, stdout=log, stderr=subprocess.STDOUT)
+        flower = subprocess.Popen([sys.executable, "-m", "deploy.flower"], env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         password = tmp_path / "secrets" / "flower_password"
 

@@ -52,9 +52,9 @@ def refused(settings: Settings) -> TweetmillError:
     """What `tweetmill worker` says; `tweetmill status` says the same."""
     with pytest.raises(TweetmillError) as complaint:
         node.check(settings, ["upkeep"])
-    told = health.status(settings, Home(settings.home))
-    assert not told["ready"]
-    said = [*told["problems"], *(told[server]["error"] for server in ("redis", "postgres") if not told[server]["answers"])]
+    found = health.status(settings, Home(settings.home))
+    assert not found["ready"]
+    said = [*found["problems"], *(found[server]["error"] for server in ("redis", "postgres") if not found[server]["answers"])]
     assert str(complaint.value) == "; ".join(said)
     return complaint.value
 
@@ -158,10 +158,10 @@ def test_behind_a_pooler_every_transaction_has_its_settings(
 
 def test_a_pooler_that_refuses_whatever_is_asked_is_named_with_what_it_must_allow(servers: Servers, socket: Path):
     with pooler(socket, REFUSES_ALL) as (port, _):
-        told = refused(changed(database_url=f"postgresql://tweetmill:{SECRET}@127.0.0.1:{port}/tweetmill"))
-    assert isinstance(told, NotReady)
-    assert "ignore_startup_parameters = options" in str(told)
-    assert "127.0.0.1" not in str(told)
+        error = refused(changed(database_url=f"postgresql://tweetmill:{SECRET}@127.0.0.1:{port}/tweetmill"))
+    assert isinstance(error, NotReady)
+    assert "ignore_startup_parameters = options" in str(error)
+    assert "127.0.0.1" not in str(error)
 
 
 # Postgres that takes no writes, or is another
@@ -172,9 +172,9 @@ def test_a_database_that_takes_no_writes_is_told_by_status_and_waited_for(clean_
         connection.execute(text("ALTER DATABASE tweetmill SET default_transaction_read_only = on"))
     try:
         clean_database.dispose()
-        told = refused(get_settings())
-        assert isinstance(told, Unavailable)
-        assert "default_transaction_read_only is on" in str(told)
+        error = refused(get_settings())
+        assert isinstance(error, Unavailable)
+        assert "default_transaction_read_only is on" in str(error)
         with pytest.raises(Unavailable, match="it takes no writes now: `tweetmill status` tells why"), transaction() as connection:
             connection.execute(text("INSERT INTO tweet (id, source, text) VALUES ('1', 'x', 'here')"))
     finally:
@@ -189,13 +189,13 @@ def test_a_database_of_another_encoding_and_one_that_is_not_there_are_told(clean
     with clean_database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"))
         try:
-            told = refused(changed(database_url=servers.database_url.replace("@/tweetmill", "@/latin")))
-            assert "encoding is LATIN1, which can't hold tweets" in str(told)
+            error = refused(changed(database_url=servers.database_url.replace("@/tweetmill", "@/latin")))
+            assert "encoding is LATIN1, which can't hold tweets" in str(error)
         finally:
             connection.execute(text("DROP DATABASE latin WITH (FORCE)"))
-    told = refused(changed(database_url=servers.database_url.replace("@/tweetmill", f"@/{SECRET}")))
-    assert "there is no such database" in str(told)
-    assert SECRET not in str(told)
+    error = refused(changed(database_url=servers.database_url.replace("@/tweetmill", f"@/{SECRET}")))
+    assert "there is no such database" in str(error)
+    assert SECRET not in str(error)
 
 
 @pytest.mark.parametrize(("role", "is_refused"), [("tweetmill_worker", False), ("tweetmill_producer", True), ("tweetmill_reader", True)])
@@ -259,16 +259,16 @@ def test_a_replica_is_refused_as_such(clean_database: Engine, tmp_path: Path):
 
 def test_a_cluster_is_refused_as_such(clean_database: Engine, tmp_path: Path):
     with valkey(tmp_path, {"cluster-enabled": "yes", "cluster-port": free_port()}) as port:
-        told = str(refused(changed(broker_url=f"redis://127.0.0.1:{port}/0")))
-    assert "runs in cluster mode" in told or "it is a Redis Cluster" in told
+        message = str(refused(changed(broker_url=f"redis://127.0.0.1:{port}/0")))
+    assert "runs in cluster mode" in message or "it is a Redis Cluster" in message
 
 
 def test_a_full_memory_is_told_by_status_and_waited_for(clean_database: Engine, tmp_path: Path):
     with valkey(tmp_path) as port, Redis(port=port) as client:
         client.config_set("maxmemory", 1)
-        told = refused(changed(broker_url=f"redis://127.0.0.1:{port}/0"))
-    assert isinstance(told, Unavailable)
-    assert "raise its maxmemory" in str(told)
+        error = refused(changed(broker_url=f"redis://127.0.0.1:{port}/0"))
+    assert isinstance(error, Unavailable)
+    assert "raise its maxmemory" in str(error)
 
 
 @pytest.mark.parametrize(

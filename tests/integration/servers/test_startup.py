@@ -62,8 +62,8 @@ def refusal(way: str, folder: Path, **environment: str) -> tuple[int, str]:
         "celery": ["-m", "celery", "-A", "workers.app", "worker", "-Q", "upkeep"],
         "tweetmill worker": ["-c", "from producers.cli import main; raise SystemExit(main(['worker', '--queues', 'upkeep']))"],
     }[way]
-    told = {**os.environ, "PYTHONWARNINGS": "ignore", "COLUMNS": "1000", **environment}
-    ended = subprocess.run([sys.executable, *command], cwd=folder, env=told, capture_output=True, text=True, timeout=60, check=False)
+    environ = {**os.environ, "PYTHONWARNINGS": "ignore", "COLUMNS": "1000", **environment}
+    ended = subprocess.run([sys.executable, *command], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False)
     return ended.returncode, ended.stdout + ended.stderr
 
 
@@ -74,19 +74,19 @@ def test_a_redis_that_would_lose_queues_is_refused_however_the_worker_is_started
 ):
     with valkey(tmp_path, {"appendonly": "no", "maxmemory-policy": "allkeys-lru", "maxmemory": "100mb"}) as port:
         begun = time.monotonic()
-        code, told = refusal(way, tmp_path, CELERY_BROKER_URL=url(port))
+        code, message = refusal(way, tmp_path, CELERY_BROKER_URL=url(port))
         measured(exit_code=code, refused_seconds=round(time.monotonic() - begun, 1))
-    assert code == 1, told
-    assert "evicts keys (maxmemory-policy allkeys-lru) and would lose queues: set it to noeviction" in told
-    assert "no append-only file" in told
-    assert "Traceback" not in told
-    assert "ready." not in told
+    assert code == 1, message
+    assert "evicts keys (maxmemory-policy allkeys-lru) and would lose queues: set it to noeviction" in message
+    assert "no append-only file" in message
+    assert "Traceback" not in message
+    assert "ready." not in message
 
 
 def test_a_refusal_is_one_line(engine: Engine, tmp_path: Path):
     with valkey(tmp_path, {"appendonly": "no"}) as port:
-        _, told = refusal("celery", tmp_path, CELERY_BROKER_URL=url(port))
-    assert len([line for line in told.splitlines() if line.startswith("tweetmill: ")]) == 1
+        _, message = refusal("celery", tmp_path, CELERY_BROKER_URL=url(port))
+    assert len([line for line in message.splitlines() if line.startswith("tweetmill: ")]) == 1
 
 
 def test_an_evicting_policy_that_is_set_while_a_worker_runs_shows_in_status(engine: Engine, tmp_path: Path, start: Start):
@@ -115,9 +115,9 @@ def old_release(executable: str) -> Callable[[bytes], bytes]:
 
 def test_an_old_release_of_a_distribution_is_a_warning_and_a_worker_starts(engine: Engine, tmp_path: Path, start: Start):
     with valkey(tmp_path) as port, Proxy(("127.0.0.1", port), old_release("/usr/bin/valkey")) as packaged:
-        told = status(CELERY_BROKER_URL=url(packaged.port))
-        (warning,) = told["warnings"]
-        assert (told["redis"]["version"], told["problems"]) == ("8.1.0", [])
+        found = status(CELERY_BROKER_URL=url(packaged.port))
+        (warning,) = found["warnings"]
+        assert (found["redis"]["version"], found["problems"]) == ("8.1.0", [])
         assert "Valkey 8.1.0 is open to CVE-2025-49844" in warning
         worker = start(CELERY_BROKER_URL=url(packaged.port))
         assert wait_for(worker.is_ready), worker.log
@@ -127,10 +127,10 @@ def test_an_old_release_of_a_distribution_is_a_warning_and_a_worker_starts(engin
 def test_an_old_release_that_was_put_there_by_hand_is_refused(engine: Engine, tmp_path: Path):
     with valkey(tmp_path) as port, Proxy(("127.0.0.1", port), old_release("/opt/bin/valkey")) as by_hand:
         (problem,) = status(CELERY_BROKER_URL=url(by_hand.port))["problems"]
-        code, told = refusal("celery", tmp_path, CELERY_BROKER_URL=url(by_hand.port))
-    assert code == 1, told
+        code, message = refusal("celery", tmp_path, CELERY_BROKER_URL=url(by_hand.port))
+    assert code == 1, message
     assert "Valkey 8.1.0 is open to CVE-2025-49844" in problem
-    assert problem in told
+    assert problem in message
 
 
 def status(**environment: str) -> dict[str, Any]:
@@ -140,9 +140,9 @@ def status(**environment: str) -> dict[str, Any]:
 
 
 def test_status_shows_what_the_checks_look_at(engine: Engine, servers: Servers):
-    told = status()
-    assert told["problems"] == []
-    redis, postgres = told["redis"], told["postgres"]
+    found = status()
+    assert found["problems"] == []
+    redis, postgres = found["redis"], found["postgres"]
     assert (redis["product"], redis["append_only"], redis["eviction"]) == ("Valkey", True, "noeviction")
     assert abs(redis["clock_ahead"]) < 1
     assert abs(postgres["clock_ahead"]) < 1
@@ -153,13 +153,13 @@ def test_tables_that_are_behind_are_refused(engine: Engine, tmp_path: Path):
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     try:
-        code, told = refusal("celery", tmp_path)
+        code, message = refusal("celery", tmp_path)
     finally:
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head()})
     assert code == 1
-    assert f"the tables stand at 0000, this code expects {head()}: run `tweetmill migrate`" in told
-    assert "Traceback" not in told
+    assert f"the tables stand at 0000, this code expects {head()}: run `tweetmill migrate`" in message
+    assert "Traceback" not in message
 
 
 # The clock
@@ -170,13 +170,13 @@ def test_tables_that_are_behind_are_refused(engine: Engine, tmp_path: Path):
 def test_a_process_whose_clock_is_wrong_is_refused(engine: Engine, tmp_path: Path, hours: int, measured: Callable[..., None]):
     jobs.add(engine, kind="upkeep.ping")
     (tmp_path / "sitecustomize.py").write_text(f"import time\n_true = time.time\ntime.time = lambda: _true() + {hours * 3600}\n")
-    code, told = refusal("celery", tmp_path, PYTHONPATH=str(tmp_path))
+    code, message = refusal("celery", tmp_path, PYTHONPATH=str(tmp_path))
     measured(exit_code=code, extra_starts=0)
     assert code == 1
     direction = "ahead of" if hours > 0 else "behind"
     for server in ("Valkey", "Postgres"):
-        assert re.search(rf"this machine's clock is 7\d\d\d\.\d s {direction} {server}'s: let NTP set both", told), told
-    assert "ready." not in told
+        assert re.search(rf"this machine's clock is 7\d\d\d\.\d s {direction} {server}'s: let NTP set both", message), message
+    assert "ready." not in message
 
 
 def test_a_second_is_tolerated_and_more_is_not(engine: Engine):
@@ -192,9 +192,9 @@ def test_workers_of_one_redis_must_agree_on_the_visibility_timeout(engine: Engin
     with valkey(tmp_path) as port:
         first = start(CELERY_BROKER_URL=url(port))
         assert wait_for(first.is_ready), first.log
-        code, told = refusal("celery", tmp_path, CELERY_BROKER_URL=url(port), TWEETMILL_VISIBILITY_TIMEOUT="3600")
+        code, message = refusal("celery", tmp_path, CELERY_BROKER_URL=url(port), TWEETMILL_VISIBILITY_TIMEOUT="3600")
         assert code == 1
-        assert "agreed on a visibility timeout of 600 s, here it is 3600 s" in told
+        assert "agreed on a visibility timeout of 600 s, here it is 3600 s" in message
         second = start(CELERY_BROKER_URL=url(port))
         assert wait_for(second.is_ready), second.log
         with Redis(port=port) as client:
@@ -259,17 +259,17 @@ def test_a_full_redis_is_waited_for_and_breaks_no_worker(engine: Engine, tmp_pat
 
 def test_a_wrong_password_is_no_reason_to_wait(engine: Engine, tmp_path: Path):
     with valkey(tmp_path, {"requirepass": "secret"}) as port:
-        code, told = refusal("celery", tmp_path, CELERY_BROKER_URL=f"redis://:wrong@127.0.0.1:{port}/0")
+        code, message = refusal("celery", tmp_path, CELERY_BROKER_URL=f"redis://:wrong@127.0.0.1:{port}/0")
     assert code == 1
-    assert "Redis refuses the user or password" in told
-    assert "wrong@" not in told
+    assert "Redis refuses the user or password" in message
+    assert "wrong@" not in message
 
 
 def test_an_unknown_user_of_postgres_is_no_reason_to_wait(engine: Engine, servers: Servers, tmp_path: Path):
-    code, told = refusal("celery", tmp_path, DATABASE_URL=servers.database_url.replace("//tweetmill@", "//nobody-knows@"))
+    code, message = refusal("celery", tmp_path, DATABASE_URL=servers.database_url.replace("//tweetmill@", "//nobody-knows@"))
     assert code == 1
-    assert "check DATABASE_URL" in told
-    assert "Traceback" not in told
+    assert "check DATABASE_URL" in message
+    assert "Traceback" not in message
 
 
 def test_a_worker_that_may_start_is_let_through(engine: Engine):

@@ -74,9 +74,9 @@ def test_a_worker_does_its_work_through_tls_alone(listeners: Listeners, clean_da
     try:
         assert wait_for(worker.is_ready), worker.log
         ask = "from tests.support import work; work.enqueue([work.Work(rows=3)])"
-        told = {**os.environ, **listeners.environment()}
+        environment = {**os.environ, **listeners.environment()}
         root = Path(__file__).resolve().parents[3]
-        subprocess.run([sys.executable, "-c", ask], env=told, cwd=root, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", ask], env=environment, cwd=root, check=True, timeout=60)
         assert wait_for(lambda: counted(clean_database, "SELECT count(*) FROM job WHERE state = 'done'") == 1), worker.log
         assert counted(clean_database, "SELECT count(*) FROM metric") == 3
         assert counted(clean_database, "SELECT count(*) FROM job WHERE kind = 'test.work' AND attempt = 1") == 1

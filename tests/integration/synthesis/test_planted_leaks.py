@@ -92,10 +92,10 @@ def built(engine: Engine, capsys: pytest.CaptureFixture[str], recipe: Path, *ove
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_planted_leak_straddles(clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str], seed: int) -> None:
-    told = built(clean_database, capsys, recipe, f"seed={seed}", "stage=both", "imports.stage=summary")
+    result = built(clean_database, capsys, recipe, f"seed={seed}", "stage=both", "imports.stage=summary")
 
-    assert told["counts"]["test"] == 40
-    assert min(told["counts"]["sentences_withheld"], told["counts"]["imports_withheld"]) > 0
+    assert result["counts"]["test"] == 40
+    assert min(result["counts"]["sentences_withheld"], result["counts"]["imports_withheld"]) > 0
     with clean_database.connect() as connection:
         for query in (_EQUAL, _THREADS, _SOURCES):
             assert connection.execute(text(query)).scalar_one() == 0
@@ -148,13 +148,13 @@ def test_a_dataset_that_is_not_what_the_recipe_expects_fails_at_once_and_keeps_w
 def test_what_filters_drop_is_kept_with_the_dataset_and_not_in_it(
     clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = built(clean_database, capsys, recipe, "filters.faithful=true")
+    result = built(clean_database, capsys, recipe, "filters.faithful=true")
 
     with clean_database.connect() as connection:
         dropped = connection.execute(text("SELECT count(*), count(DISTINCT key) FROM dropped")).one()
         both = connection.execute(text("SELECT count(*) FROM dropped JOIN example USING (key)")).scalar_one()
         stored = connection.execute(text("SELECT count(*) FROM example")).scalar_one()
     assert dropped[0] == dropped[1] > 0
-    assert sum(told["dropped"].values()) >= dropped[0]
+    assert sum(result["dropped"].values()) >= dropped[0]
     assert both == 0
-    assert stored == told["counts"]["train"] + told["counts"]["test"]
+    assert stored == result["counts"]["train"] + result["counts"]["test"]

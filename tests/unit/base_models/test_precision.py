@@ -81,9 +81,9 @@ def test_with_its_bfloat16_instructions_switched_off_this_machine_takes_float32(
     done = subprocess.run(
         [sys.executable, "-m", "workers.base_models.precision"], env=environment, capture_output=True, text=True, check=True
     )
-    told = json.loads(done.stdout)
-    assert told["dtype"] == "float32"
-    assert told["slower"] > 2.5
+    result = json.loads(done.stdout)
+    assert result["dtype"] == "float32"
+    assert result["slower"] > 2.5
 
 
 def test_a_recipe_may_name_the_type_in_either_way() -> None:

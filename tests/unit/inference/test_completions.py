@@ -398,10 +398,10 @@ def test_whatever_an_error_says_becomes_one_line_without_the_tweet(explore: Expl
     def check(status: int, content: bytes, quoted: bool) -> None:
         said = content + tweet.encode() if quoted else content
         found = complaint(status, said, [tweet])
-        told = str(refused(found, "model", "tried"))
-        assert len(told) < 900
-        assert showable(told, one_line=True) == told
-        assert "night ferry" not in told
+        message = str(refused(found, "model", "tried"))
+        assert len(message) < 900
+        assert showable(message, one_line=True) == message
+        assert "night ferry" not in message
 
     measured(examples=explore(check, status=st.integers(300, 599), content=BODIES, quoted=st.booleans()))
 

@@ -36,9 +36,9 @@ def found(status: int, error: object, tweet: str = TWEET) -> Complaint:
     ],
 )
 def test_an_account_without_money_or_allowance_is_told_apart(status: int, error: object) -> None:
-    told = refused(found(status, error), "big", "tried at host")
-    assert isinstance(told, AccountEmpty)
-    assert "used up" in str(told)
+    raised = refused(found(status, error), "big", "tried at host")
+    assert isinstance(raised, AccountEmpty)
+    assert "used up" in str(raised)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_a_wait_that_stands_in_the_words_is_read(words: str, seconds: float | No
 
 
 def test_what_stands_behind_the_cut_is_read_as_well() -> None:
-    told = found(429, {"error": {"message": "You exceeded your current quota" + ", as is written there" * 20 + ". Please retry in 30s"}})
-    assert not told.is_account
-    assert told.rest == 30
+    error = found(429, {"error": {"message": "You exceeded your current quota" + ", as is written there" * 20 + ". Please retry in 30s"}})
+    assert not error.is_account
+    assert error.rest == 30
 
 
 def test_words_are_cut_on_one_line_and_show_their_controls() -> None:

@@ -66,9 +66,9 @@ def look_elsewhere(told: dict[str, Any]) -> None:
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    told = json.loads((folder / MANIFEST_FILE).read_text())
-    change(told)
-    (folder / MANIFEST_FILE).write_text(json.dumps(told))
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    change(manifest)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
 @pytest.mark.fault(32)
