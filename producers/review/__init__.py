@@ -1,1 +1,1 @@
-"""The review page: a full-screen terminal application over the claims in Postgres."""
+"""Shows the review page, a full-screen terminal application over the claims in Postgres."""

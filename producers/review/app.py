@@ -73,11 +73,11 @@ class ReviewPage(App[Tally]):
     # What a key does
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """No key of the page means anything while a target is edited."""
+        """Disable the keys of the page while a target is edited."""
         return not self._editing and super().check_action(action, parameters) is not False
 
     def action_accept(self) -> None:
-        """The target is right."""
+        """Accept the target."""
         self._say(Verdict.ACCEPTED)
 
     def action_reject(self) -> None:
@@ -113,7 +113,7 @@ class ReviewPage(App[Tally]):
         self.run_worker(self._leave())
 
     def on_editor_kept(self, message: Editor.Kept) -> None:
-        """An edit is a verdict, if it changes something."""
+        """Store an edit as the verdict, if it changes something."""
         row = self.row
         if row is None:
             return
@@ -127,12 +127,12 @@ class ReviewPage(App[Tally]):
             self._say(Verdict.EDITED, message.text)
 
     def on_editor_dropped(self) -> None:
-        """The target stays."""
+        """Leave the target as it was."""
         self._edit(False)
         self._show(self.row)
 
     def on_text_area_changed(self, _: TextArea.Changed) -> None:
-        """The checks read along."""
+        """Check the target while it is typed."""
         if self.row is not None and self._editing:
             self._view.judge(objections(self.row.prompt, self._view.editor.kept, self.row.stage))
 

@@ -1,4 +1,4 @@
-"""The keys of the review page, and its help."""
+"""Lists the keys of the review page, and its help."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class RowView(VerticalScroll):
     """The cards of a row."""
 
     def compose(self) -> ComposeResult:
-        """One below the other; the editor takes the target's place."""
+        """Lay out the cards one below the other; the editor takes the target's place."""
         for name, title in (("tweet", "tweet"), ("target", "target"), ("why", "why this row")):
             card = Static(id=name, classes="card", markup=False)
             card.border_title = title

@@ -38,7 +38,7 @@ class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [("escape,question_mark,q,enter,space", "dismiss", "Back")]
 
     def compose(self) -> ComposeResult:
-        """One box."""
+        """Lay out one box."""
         box = Static(styled(HELP), id="box")
         box.border_title = "help"
         box.border_subtitle = "Escape goes back"

@@ -1,4 +1,4 @@
-"""The calls of a review page to Postgres, each a transaction of its own."""
+"""Calls Postgres for a review page, each call a transaction of its own."""
 
 from __future__ import annotations
 

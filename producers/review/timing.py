@@ -19,18 +19,18 @@ class Stopwatch:
         self.start()
 
     def start(self) -> None:
-        """A row is shown."""
+        """Start the clock: a row is shown."""
         self._worked = 0.0
         self._last = self._now()
 
     def touch(self) -> None:
-        """A key was hit."""
+        """Note that a key was hit."""
         now = self._now()
         self._worked += min(now - self._last, PAUSE)
         self._last = now
 
     def taken(self) -> float:
-        """Seconds of work since `start`."""
+        """Return the seconds of work since `start`."""
         self.touch()
         return self._worked
 

@@ -1,4 +1,4 @@
-"""The baselines that a fine-tuned model must beat: cleaning by rules, and the first words of that."""
+"""Computes the baselines that a fine-tuned model must beat: cleaning by rules, and the first words of that."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def sentence_sari(source: str, output: str, references: Sequence[str]) -> float:
 
 
 def _operations(source: Ngrams, output: Ngrams, references: Ngrams, count: int) -> tuple[float, float, float]:
-    """(keep F1, delete precision, add F1) for one n. Source and output weigh as much as `count` references together."""
+    """Return (keep F1, delete precision, add F1) for one n. Source and output weigh as much as `count` references together."""
     source_weighted = Counter({gram: number * count for gram, number in source.items()})
     output_weighted = Counter({gram: number * count for gram, number in output.items()})
 

@@ -41,7 +41,7 @@ class GuardCost:
     tweets: int
 
     def as_dict(self) -> dict[str, float | int]:
-        """Shares and rates, as the report shows them."""
+        """Return shares and rates, as the report shows them."""
         return {
             "n": self.tweets,
             "retried": self.retried,

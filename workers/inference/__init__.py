@@ -1,1 +1,1 @@
-"""How a tweet becomes a summary: prompts, engines behind one port, and the guard that checks what they wrote."""
+"""Turns a tweet into a summary: prompts, engines behind one port, and the guard that checks what they wrote."""

@@ -114,7 +114,7 @@ def fallback(tweet: str, stage: Stage) -> str:
 
 
 def _candidates(tweet: str, first: Guarded, alternatives: Generation, stage: Stage) -> list[str]:
-    """The model's texts, greedy first, and after them those too long for a summary, ended at their last clause that fits."""
+    """Return the model's texts, greedy first, and after them those too long for a summary, ended at their last clause that fits."""
     texts = [text for text in (first.greedy, *alternatives.texts) if text]
     if stage is Stage.CLEAN:
         return texts

@@ -97,7 +97,7 @@ class Findings:
         self._having = {name: math.log(1 + count) for name, count in having.items()}
 
     def weight(self, name: str) -> float:
-        """From 0, every row has it, to 1, none of the sample has."""
+        """Return how rare a finding is, from 0 (every row of the sample has it) to 1 (none has)."""
         return 1 - self._having.get(name, 0.0) / self._full
 
 

@@ -1,4 +1,4 @@
-"""Imported pairs: which of them become examples, and what is remembered of where they came from."""
+"""Makes examples of imported pairs, and keeps where they came from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def imports_on_disk(folder: Path | None = None) -> DiskRows[Imported]:
 def usable(
     imports: Sequence[Imported], spec: SynthesisSpec, counts: Counter[str], rejected: DiskRows[RejectedPair], folder: Path | None = None
 ) -> Sequence[Imported]:
-    """As many rows as the recipe allows, drawn by its seed, each pair once; those that say another one to the letter are rejected.
+    """Select as many rows as the recipe allows, drawn by its seed, each pair once; those that say another one to the letter are rejected.
 
     Rows that are only alike stay: they share a cluster, so that the split never parts them.
     """

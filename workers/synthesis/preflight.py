@@ -222,7 +222,7 @@ def _count_tweets(connection: Connection, source: str | None) -> int:
 
 
 def unknown_source(connection: Connection, key: str, source: str | None) -> list[str]:
-    """That no tweet was ingested under the name that the recipe gives to `key`, and which there are; nothing where some was."""
+    """Return a problem where no tweet was ingested under the name that the recipe gives to `key`; it lists the names that there are."""
     if source is None or _count_tweets(connection, source):
         return []
     with session_on(connection) as session:

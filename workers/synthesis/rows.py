@@ -1,4 +1,4 @@
-"""The rows of a dataset while it is built: examples, dropped examples, rejected pairs."""
+"""Defines the rows of a dataset while it is built: examples, dropped examples, rejected pairs."""
 
 from __future__ import annotations
 

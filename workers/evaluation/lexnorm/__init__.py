@@ -1,1 +1,1 @@
-"""Lexical normalisation as its field scores it: the error reduction rate over aligned words."""
+"""Scores lexical normalisation as its field does: by the error reduction rate over aligned words."""

@@ -33,7 +33,7 @@ class Gold:
 
     @classmethod
     def of(cls, messy: str, clean: str) -> Gold:
-        """The gold of a tweet and its cleaned text, by the alignment of their words."""
+        """Return the gold of a tweet and its cleaned text, by the alignment of their words."""
         found = tweet_words(messy)
         return cls(tuple(found), tuple(spans(_texts(found), _texts(tweet_words(clean)))))
 
@@ -56,7 +56,7 @@ class ErrorCounts:
     needing: NDArray[np.float64]
 
     def err(self, resamples: int = 2000, seed: int = 0) -> Figure:
-        """(TP - FP) / (TP + FN) over all words, with a 95% interval over tweets; `n` is the number of tweets.
+        """Return (TP - FP) / (TP + FN) over all words, with a 95% interval over tweets; `n` is the number of tweets.
 
         Raises:
             ValueError: no word needs normalisation.
@@ -64,7 +64,7 @@ class ErrorCounts:
         return ratio(self.corrected - self.spoiled, self.needing, resamples, seed)
 
     def err_above(self, other: ErrorCounts, resamples: int = 2000, seed: int = 0) -> Figure:
-        """By how much the ERR is above another cleaner's on the same tweets, paired."""
+        """Return by how much the ERR is above another cleaner's on the same tweets, paired."""
         return ratio(self.corrected - self.spoiled - other.corrected + other.spoiled, self.needing, resamples, seed)
 
 
@@ -75,7 +75,7 @@ def count_errors(gold: Sequence[Gold], outputs: Sequence[str]) -> ErrorCounts:
 
 
 def counts_of_dictionaries(gold: Sequence[Gold], dictionaries: Sequence[Dictionary]) -> ErrorCounts:
-    """The same for word by word replacement, a dictionary a tweet."""
+    """Count the errors of word by word replacement, a dictionary a tweet."""
     rows = [
         _judged(row, [dictionary.get(word.text, (word.text,)) for word in row.words])
         for row, dictionary in zip(gold, dictionaries, strict=True)

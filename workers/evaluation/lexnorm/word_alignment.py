@@ -75,7 +75,7 @@ def _shared_ends(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]
 
 
 def _cheapest(before: Sequence[str], after: Sequence[str]) -> list[Span]:
-    """The spans of the cheapest edit. `taken[i][j]` is how many words the last step gave to word i; -1: one more to the same word."""
+    """Return the spans of the cheapest edit. `taken[i][j]`: how many words the last step gave to word i; -1: one more to the same word."""
     rows, columns = len(before) + 1, len(after) + 1
     cost = [[0.0] * columns for _ in range(rows)]
     taken = [[0] * columns for _ in range(rows)]
@@ -117,7 +117,7 @@ def _traced(taken: list[list[int]], after: Sequence[str], words_before: int) -> 
 
 @lru_cache(maxsize=2**18)
 def _distance(word: str, span: Span) -> float:
-    """From 0, the same word, to about 1, nothing in common."""
+    """Return the distance of two words, from 0 (the same) to about 1 (nothing in common)."""
     if len(span) > 1 and word.startswith("".join(each[0] for each in span)):
         return _ACRONYM
     if len(span) > _LONGEST_SPAN:
@@ -127,7 +127,7 @@ def _distance(word: str, span: Span) -> float:
 
 
 def _edits(one: str, other: str) -> int:
-    """The distance of V. Levenshtein (1966): letters to put in, take out or replace."""
+    """Return the edit distance of V. Levenshtein (1966): letters to put in, take out or replace."""
     previous = list(range(len(other) + 1))
     for number, letter in enumerate(one, start=1):
         current = [number]

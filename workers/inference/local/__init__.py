@@ -1,1 +1,1 @@
-"""The engine in this process: a Hugging Face model on CUDA or the CPU."""
+"""Runs the engine in this process: a Hugging Face model on CUDA or the CPU."""

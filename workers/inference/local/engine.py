@@ -103,7 +103,7 @@ class TransformersEngine:
         return [result for result in results if result is not None]
 
     def _encode(self, prompt: Prompt, max_new_tokens: int) -> Ids:
-        """The prompt's token ids; what exceeds the model's context is cut from its middle, so that the template's end stays."""
+        """Return the prompt's token ids; what exceeds the model's context is cut from its middle, so that the template's end stays."""
         ids = self._chat.prompt_ids(prompt)
         room = int(getattr(self._model.config, "max_position_embeddings", 0) or len(ids) + max_new_tokens) - max_new_tokens
         if room < 2:

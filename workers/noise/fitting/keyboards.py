@@ -1,4 +1,4 @@
-"""Neighbouring keys of three keyboard layouts."""
+"""Lists the neighbouring keys of three keyboard layouts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LAYOUTS: dict[str, tuple[str, str, str]] = {
 
 
 def _neighbours(rows: tuple[str, str, str]) -> dict[str, str]:
-    """Keys beside, above and below; each row stands half a key to the right of the one above."""
+    """Return the keys beside, above and below; each row stands half a key to the right of the one above."""
     places = {key: (row, column) for row, keys in enumerate(rows) for column, key in enumerate(keys)}
     touching = {(0, -1), (0, 1), (-1, 0), (-1, 1), (1, -1), (1, 0)}
     return {

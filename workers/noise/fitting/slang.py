@@ -1,4 +1,4 @@
-"""How people on Twitter spell common words: phrase in standard English -> the spellings seen for it.
+"""Lists how people on Twitter spell common words: phrase in standard English -> the spellings seen for it.
 
 Entries neither contain nor replace a negation (`not`, `no`, `n't`, `never`), so that none can be lost. Spellings are slang,
 phonetic, or abbreviations; forms that only lack an apostrophe belong to `noise` instead.

@@ -27,7 +27,7 @@ PHRASES_BY_FIRST_WORD = _by_first_word()
 
 
 def drop_subject(draft: Draft) -> None:
-    """`I am having a day` -> `Having a day`, `I'm at the airport` -> `At the airport`; the latter half as often."""
+    """Drop the subject: `I am having a day` -> `Having a day`, `I'm at the airport` -> `At the airport`; the latter half as often."""
     words = draft.words
     if not words or words[0].before or not draft.chance(draft.rates.dropped_subject):
         return
@@ -44,7 +44,7 @@ def drop_subject(draft: Draft) -> None:
 
 
 def use_slang(draft: Draft) -> None:
-    """`going to` -> `gonna`, `you` -> `u`, each spelling as often as it was measured."""
+    """Use slang: `going to` -> `gonna`, `you` -> `u`, each spelling as often as it was measured."""
     place = 0
     while place < len(draft.words):
         for phrase, lowered in PHRASES_BY_FIRST_WORD.get(draft.words[place].core.lower(), []):
@@ -85,7 +85,7 @@ def respell(draft: Draft, place: int, length: int, spelling: str) -> None:
 
 
 def drop_apostrophes(draft: Draft) -> None:
-    """`can't` -> `cant`. The letters of a negation stay."""
+    """Drop apostrophes: `can't` -> `cant`. The letters of a negation stay."""
     for word in draft.words:
         bare = without_apostrophe(word.core)
         if bare is not None and draft.word_chance(draft.rates.dropped_apostrophe):
@@ -139,7 +139,7 @@ def _miss_key(core: str, rng: random.Random, layout: str) -> str:
 
 
 def typos_on(layout: str) -> dict[str, Callable[[str, random.Random], str]]:
-    """Slips of the finger by name, as they happen on a keyboard; each keeps the first letter."""
+    """Return the typos that can be made in a word, by name, as they happen on a keyboard; each keeps the first letter."""
     return {
         "letter dropped": _drop_letter,
         "letter doubled": _double_letter,
@@ -150,7 +150,7 @@ def typos_on(layout: str) -> dict[str, Callable[[str, random.Random], str]]:
 
 
 def lengthen(draft: Draft) -> None:
-    """`so` -> `sooo`, expressive words above all."""
+    """Lengthen words: `so` -> `sooo`, expressive words above all."""
     for word in draft.words:
         expressive = word.core.lower() in EXPRESSIVE
         if stretchable(word) and draft.word_chance(min(1.0, draft.rates.elongated_word * (EXPRESSIVE_FACTOR if expressive else 0.2))):
@@ -171,7 +171,7 @@ def stretch(draft: Draft, word: Word, letters: int) -> None:
 
 
 def _dwelling(core: str) -> int:
-    """Return where a voice dwells: the vowel before a final silent e or the last consonant, else the last letter."""
+    """Return the place of the letter to lengthen: the vowel before a final silent e or the last consonant, else the last letter."""
     lowered = core.lower()
     if lowered[-1] in VOWELS + "yhwm" and not (lowered[-1] == "e" and len(core) > 3):
         return len(core) - 1

@@ -24,7 +24,7 @@ PRIOR_WORDS = 2.0  # words that the corpus counts for beside the one tweet
 
 
 def match_subject(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """`I am having a day` -> `Having a day`, `I love it` -> `Love it`, `It is late` -> `Late`, where the tweet left its subject out."""
+    """Drop the subject if the tweet did: `I am having a day` -> `Having a day`, `I love it` -> `Love it`, `It is late` -> `Late`."""
     words = draft.words
     count = _subject(words) if style.subjectless else 0
     if not count or len(words) <= count + 1 or any(word.after for word in words[:count]):
@@ -54,7 +54,7 @@ def _subject(words: list[Word]) -> int:
 
 
 def drop_articles(draft: Draft, style: Style, profile: NoiseProfile) -> None:
-    """`the`, `a` and `an` where the tweet had fewer of them than careful writers have."""
+    """Drop `the`, `a` and `an` where the tweet had fewer of them than careful writers have."""
     expected = profile.articles * style.words
     kept = min(1.0, (style.articles + PRIOR_WORDS) / (expected + PRIOR_WORDS)) if expected else 1.0
     hosts = [word for word in draft.words[:-1] if word.core.lower() in ARTICLES and not word.before and not word.after]
@@ -64,7 +64,7 @@ def drop_articles(draft: Draft, style: Style, profile: NoiseProfile) -> None:
 
 
 def match_slang(draft: Draft, style: Style, profile: NoiseProfile) -> None:
-    """As many slang spellings as the tweet had: `gonna`, `ppl`; and as many of single letters and digits: `u`, `2`."""
+    """Use as many slang spellings as the tweet had: `gonna`, `ppl`; and as many of single letters and digits: `u`, `2`."""
     for curt, count in ((False, style.slang), (True, style.curt)):
         for _ in range(count):
             found = list(_respellable(draft, profile, curt))
@@ -138,7 +138,7 @@ def _leave_out(draft: Draft, place: int) -> None:
 
 
 def _respellable(draft: Draft, profile: NoiseProfile, curt: bool) -> list[tuple[int, int, str, float]]:
-    """Every place, its number of words, a spelling and how usual that is."""
+    """Return every place, its number of words, a spelling and how usual that is."""
     found = []
     for place, word in enumerate(draft.words):
         for phrase, lowered in spelling.PHRASES_BY_FIRST_WORD.get(word.core.lower(), []):
@@ -153,14 +153,14 @@ def _respellable(draft: Draft, profile: NoiseProfile, curt: bool) -> list[tuple[
 
 
 def write_ampersands(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """`and` -> `&`."""
+    """Write `&` for `and`."""
     hosts = [word for word in draft.words if word.core.lower() == "and" and not word.fixed]
     for word in some(draft, hosts, style.ampersands):
         _join(draft, word)
 
 
 def match_apostrophes(draft: Draft, style: Style, profile: NoiseProfile) -> None:
-    """`can't` -> `cant`, in the share of contractions in which the tweet did so. The letters of a negation stay."""
+    """Drop apostrophes (`can't` -> `cant`) in the share of contractions in which the tweet did so. The letters of a negation stay."""
     share = style.bare / style.contracted if style.contracted else 0.0 if style.careful else profile.rates.dropped_apostrophe
     for word in draft.words:
         bare = spelling.without_apostrophe(word.core)
@@ -187,7 +187,7 @@ def add_typos(draft: Draft, style: Style, profile: NoiseProfile) -> None:
 
 
 def clip_endings(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """`going` -> `goin`."""
+    """Clip endings: `going` -> `goin`."""
     hosts = [word for word in draft.words if word.spellable and len(word.core) > 4 and word.core.endswith("ing")]
     for word in some(draft, hosts, style.clipped):
         word.core, word.fixed = word.core[:-1], True
@@ -195,7 +195,7 @@ def clip_endings(draft: Draft, style: Style, _: NoiseProfile) -> None:
 
 
 def match_lengthening(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """`so` -> `sooo`: as many words and as many letters as in the tweet, expressive words first."""
+    """Lengthen (`so` -> `sooo`) as many words and as many letters as in the tweet, expressive words first."""
     for _count in range(style.stretched):
         hosts = [word for word in draft.words if spelling.stretchable(word)]
         eager = [word for word in hosts if word.core.lower() in EXPRESSIVE] or hosts
@@ -204,7 +204,7 @@ def match_lengthening(draft: Draft, style: Style, _: NoiseProfile) -> None:
 
 
 def merge_and_split(draft: Draft, style: Style, _: NoiseProfile) -> None:
-    """`a lot` -> `alot`, `everyone` -> `every one`."""
+    """Merge and split words: `a lot` -> `alot`, `everyone` -> `every one`."""
     for _count in range(style.words_merged):
         pairs = [place for place in range(len(draft.words) - 1) if _mergeable(*draft.words[place : place + 2])]
         if pairs:

@@ -1,4 +1,4 @@
-"""Classifier two-sample test of noised texts against real tweets: the cross-validated AUC, its interval, and the most telling features.
+"""Runs a classifier two-sample test of noised texts against tweets: the cross-validated AUC, its interval, the most telling features.
 
 The classifier sees features of style alone; 0.5 says that it can't separate the two samples, 1 that it always can. Each curated pair gives
 one real tweet and one text made from its clean version, so that both samples say the same. Folds keep near-duplicates together, and with

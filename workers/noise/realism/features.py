@@ -1,4 +1,4 @@
-"""The features of style by which the classifier two-sample test separates noise from tweets, whatever they are about.
+"""Measures the features of style by which the classifier two-sample test separates noise from tweets, whatever they are about.
 
 None of them is the identity of a word that tells a topic: lengths, capitals, marks, where they stand, spelling, and the little words
 that every text is held together by (as in authorship attribution: Mosteller and Wallace, 1964). They are counted by other means than

@@ -1,1 +1,1 @@
-"""Training and test kept apart: held-out clusters, threads, leaks, and the ratios of origins."""
+"""Keeps training and test apart: held-out clusters, threads, leaks, and the ratios of origins."""

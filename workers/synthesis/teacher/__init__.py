@@ -1,1 +1,1 @@
-"""The teacher, a language model that writes targets: asked once, paid once, checked before anything is learnt from it."""
+"""Asks a teacher, a language model that writes targets: each question once, and every answer is checked before it is learnt from."""

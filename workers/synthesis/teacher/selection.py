@@ -66,7 +66,7 @@ def _judged(tweet: str, candidates: Sequence[str], place: int, stage: Stage) -> 
 
 
 def _alike(one: str, other: str) -> float:
-    """F1 of the words that two texts share: 1 for the same words."""
+    """Return the F1 of the words that two texts share: 1 for the same words."""
     ours, theirs = (Counter(word.lower() for word in WORD.findall(text)) for text in (one, other))
     total = ours.total() + theirs.total()
     return 2 * (ours & theirs).total() / total if total else 1.0
