@@ -102,8 +102,8 @@ def files(tmp_path: Path) -> Path:
     """Tweets and pairs that carry the canary; some lines of each can't be used, in every way there is."""
     folder = tmp_path / "data"
     folder.mkdir()
-    said = [f"The {CANARY} to Oslo was {number + 2} minutes late." for number in range(TWEETS)]
-    tweets = [json.dumps({"id": str(number), "text": f"omg {sentence} smh"}) for number, sentence in enumerate(said)]
+    sentences = [f"The {CANARY} to Oslo was {number + 2} minutes late." for number in range(TWEETS)]
+    tweets = [json.dumps({"id": str(number), "text": f"omg {sentence} smh"}) for number, sentence in enumerate(sentences)]
     broken = [
         f'{{"id": "x", "text": "{CANARY}',
         json.dumps({"id": "y", "text": f"{CANARY} \u0000"}),
@@ -111,7 +111,7 @@ def files(tmp_path: Path) -> Path:
         json.dumps({"id": "z", "text": 5, CANARY: CANARY}),
         CANARY,
     ]
-    pairs = [json.dumps({"tweet_id": str(number), "clean": sentence, "summary": sentence}) for number, sentence in enumerate(said)]
+    pairs = [json.dumps({"tweet_id": str(number), "clean": sentence, "summary": sentence}) for number, sentence in enumerate(sentences)]
     unusable = [
         CANARY,
         json.dumps({"tweet_id": "0", "clean": CANARY}),
@@ -122,7 +122,7 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def told_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def printed_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What a person sees of a verb, on both streams, whether it fails or not."""
     capsys.readouterr()
     main(arguments)
@@ -164,7 +164,7 @@ def test_no_tweet_is_found_where_none_may_be(
     monkeypatch.setenv("TWEETMILL_MAX_FAILURES", "1")
     get_settings.cache_clear()
     listener = Listener(servers.home / "run" / "valkey.sock")
-    said = told_by(capsys, "ingest", str(files / "tweets.jsonl"))
+    printed = printed_by(capsys, "ingest", str(files / "tweets.jsonl"))
     local = WorkerProcess("local", "synthesis,summarization", tmp_path, TWEETMILL_LOG_JSON="true")
     try:
         collection = import_collection(files / "pairs.jsonl", "pairs")
@@ -186,7 +186,7 @@ def test_no_tweet_is_found_where_none_may_be(
     finally:
         remote.kill_all()
     for verb in (["rejected", "--json"], ["jobs"], *([verb, str(job)] for job in asked for verb in ("job", "logs"))):
-        said += told_by(capsys, *verb)
+        printed += printed_by(capsys, *verb)
     commands = listener.stop()
 
     assert counted(engine, "SELECT count(*) FROM tweet WHERE text LIKE :canary") >= TWEETS, "the search can find it"
@@ -204,7 +204,7 @@ def test_no_tweet_is_found_where_none_may_be(
         "what Redis was sent": commands,
         "what Redis keeps": everything_in_redis(servers),
         "Flower": pages.encode(),
-        "what a person was told": said.encode(),
+        "what a person was told": printed.encode(),
         "job": rows(engine, "SELECT * FROM job").encode(),
         "job_event": rows(engine, "SELECT * FROM job_event").encode(),
         "rejected_row": rows(engine, "SELECT * FROM rejected_row").encode(),

@@ -59,11 +59,11 @@ def own_settings() -> Iterator[None]:
     get_settings.cache_clear()
 
 
-def hits(said: str) -> list[str]:
-    return [part for part in PARTS if part in said]
+def hits(printed: str) -> list[str]:
+    return [part for part in PARTS if part in printed]
 
 
-def told_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def printed_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What a person sees of a verb, on both streams, whether it fails or not."""
     get_settings.cache_clear()
     capsys.readouterr()
@@ -77,10 +77,10 @@ def test_no_verb_tells_a_part_of_an_address(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, scheme: str, url: str
 ):
     monkeypatch.setenv(name, url.format(scheme))
-    said = "".join(told_by(capsys, *verb) for verb in VERBS)
-    assert hits(said) == []
-    assert name in said
-    assert "Traceback" not in said
+    printed = "".join(printed_by(capsys, *verb) for verb in VERBS)
+    assert hits(printed) == []
+    assert name in printed
+    assert "Traceback" not in printed
 
 
 def test_no_option_or_argument_of_a_verb_comes_back_with_a_password_in_it(
@@ -90,7 +90,7 @@ def test_no_option_or_argument_of_a_verb_comes_back_with_a_password_in_it(
     for name in get_command(cli).commands:  # type: ignore[attr-defined]
         if name not in ("up", "down", "demo", "worker", "fetch"):
             for arguments in ([], ["1"], [os.devnull], ["a", "b"]):
-                assert hits(told_by(capsys, name, *arguments)) == [], (name, arguments)
+                assert hits(printed_by(capsys, name, *arguments)) == [], (name, arguments)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_no_recipe_is_quoted(
 ):
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps({"dataset": "d", "stage": "summary", "teacher": {"model": "m", **recipe}}))
-    said = told_by(capsys, "synthesize", "-r", str(file), *overrides)
-    assert hits(said) == []
-    assert "Error" in said
+    printed = printed_by(capsys, "synthesize", "-r", str(file), *overrides)
+    assert hits(printed) == []
+    assert "Error" in printed
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_no_recipe_is_quoted(
 )
 def test_no_setting_is_quoted(servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str):
     monkeypatch.setenv(name, value)
-    said = "".join(told_by(capsys, *verb) for verb in VERBS if verb != ["worker"])
-    said += told_by(capsys, "worker", "--queues", "none")
-    assert hits(said) == []
+    printed = "".join(printed_by(capsys, *verb) for verb in VERBS if verb != ["worker"])
+    printed += printed_by(capsys, "worker", "--queues", "none")
+    assert hits(printed) == []
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from producers.cli import main
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """What a verb that succeeds prints."""
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 0
@@ -19,7 +19,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
     """The JSON that a verb prints; `--json` is among the arguments where the verb needs it."""
-    return json.loads(said(capsys, *arguments))
+    return json.loads(printed(capsys, *arguments))
 
 
 def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:

@@ -100,13 +100,13 @@ def attempts_are_bounded(record: Record) -> Found:
         if job["remaining"] is not None:
             continue
         attempt, paid = job["attempt"], job["failures"] + job["preemptions"]
-        told = f"attempt {attempt}, {job['failures']} failures of {job['max_failures']}, {job['preemptions']} preemptions"
+        attempts = f"attempt {attempt}, {job['failures']} failures of {job['max_failures']}, {job['preemptions']} preemptions"
         if job["failures"] > job["max_failures"] or not paid <= attempt <= paid + 1:
-            yield job["key"], told
+            yield job["key"], attempts
         elif job["state"] == "done" and attempt != paid + 1:
-            yield job["key"], f"is done without an attempt for it: {told}"
+            yield job["key"], f"is done without an attempt for it: {attempts}"
         elif job["state"] == "quarantined" and job["failures"] != job["max_failures"]:
-            yield job["key"], f"was quarantined too early: {told}"
+            yield job["key"], f"was quarantined too early: {attempts}"
 
 
 # Claims
@@ -145,7 +145,7 @@ def a_lease_has_one_holder(record: Record) -> Found:
     """An attempt is claimed when the one before has ended or its lease, as far as it was seen, has run out."""
     ended = {(move["job"], move["attempt"]) for move in record.moves if move["event"] in ENDS}
     until: dict[tuple[str, int], float] = {}
-    for event in record.told("leases"):
+    for event in record.events_of("leases"):
         for job, attempt, _, lease_until, _ in event["held"] or ():
             until[job, attempt] = max(lease_until, until.get((job, attempt), 0.0))
     for job, claims in claims_of(record).items():
@@ -230,7 +230,7 @@ def done_trainings_left_a_model(record: Record) -> Found:
 
 def the_harness_worked(record: Record) -> Found:
     """A fault that could not be made or healed proves nothing."""
-    for event in record.told("harness failed"):
+    for event in record.events_of("harness failed"):
         yield str(event["what"]), str(event["error"])
 
 

@@ -28,14 +28,14 @@ class Resume:
 def resumes(record: Record) -> Iterator[Resume]:
     """Every resume, as the trainings themselves tell it."""
     for move in record.moves:
-        told = RESUMED.search(move["detail"] or "") if move["event"] == "log" else None
-        if told:
-            yield Resume(move["job"], move["attempt"], int(told[1]), int(told[2]), move["at"])
+        resumed = RESUMED.search(move["detail"] or "") if move["event"] == "log" else None
+        if resumed:
+            yield Resume(move["job"], move["attempt"], int(resumed[1]), int(resumed[2]), move["at"])
 
 
 def broken_checkpoints_are_not_loaded(record: Record) -> Found:
     """Once a file of a checkpoint was broken nobody goes on from it."""
-    broken = [event for event in record.told("struck") if event["kind"] == "break_checkpoint"]
+    broken = [event for event in record.events_of("struck") if event["kind"] == "break_checkpoint"]
     for resume in resumes(record):
         for event in broken:
             same = (event["job"], event["step"], event["attempt"]) == (resume.job, resume.step, resume.maker)
@@ -63,7 +63,7 @@ def _seen_steps(record: Record) -> dict[tuple[str, int], int]:
     seen: dict[tuple[str, int], int] = {}
     inherited: dict[tuple[str, int], int] = {}
     last: dict[str, int] = {}
-    for event in record.told("leases"):
+    for event in record.events_of("leases"):
         for job, attempt, _, _, step in event["held"] or ():
             if step is None:
                 continue
@@ -74,8 +74,8 @@ def _seen_steps(record: Record) -> dict[tuple[str, int], int]:
 
 def _excused(record: Record, since: float, until: float) -> bool:
     """Whether the disk or Postgres was in trouble between two moments."""
-    begun = [event["wall"] for event in record.told("struck") if _EXCUSES.fullmatch(event["kind"])]
-    ended = [event["wall"] for event in record.told("healed") if _EXCUSES.fullmatch(event["kind"])]
+    begun = [event["wall"] for event in record.events_of("struck") if _EXCUSES.fullmatch(event["kind"])]
+    ended = [event["wall"] for event in record.events_of("healed") if _EXCUSES.fullmatch(event["kind"])]
     under_way = sum(wall <= since for wall in begun) > sum(wall <= since for wall in ended)
     return under_way or any(since <= wall <= until for wall in [*begun, *ended])
 

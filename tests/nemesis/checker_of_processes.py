@@ -19,7 +19,7 @@ Sample = tuple[float, list[dict[str, Any]], dict[str, list[int]], set[str]]
 def samples(record: Record) -> Iterator[Sample]:
     """Time, living processes, takers of locks, and workers whose main process lives."""
     names = ("pid", "started", "worker", "role", "run", "device")
-    for event in record.told("processes"):
+    for event in record.events_of("processes"):
         alive = [dict(zip(names, one, strict=True)) for one in event["alive"]]
         yield event["t"], alive, event["locks"], set(event["mains"])
 
@@ -47,7 +47,7 @@ def nothing_is_left_behind(record: Record) -> Found:
 
 def workers_leave_when_asked(record: Record) -> Found:
     """At the end, with all servers well, each worker leaves by itself and in time."""
-    for event in record.told("worker dismissed"):
+    for event in record.events_of("worker dismissed"):
         if event["code"] is None:
             yield event["worker"], "had to be killed"
 
@@ -74,7 +74,7 @@ def a_lock_has_one_training(record: Record) -> Found:
                 yield lock, f"at {now:.1f} held by ranks of {' and '.join(holders)}"
 
 
-def _shared(record: Record, group: Callable[[Sequence[dict[str, Any]]], dict[str, set[str]]], told: str) -> Found:
+def _shared(record: Record, group: Callable[[Sequence[dict[str, Any]]], dict[str, set[str]]], problem: str) -> Found:
     seen: dict[tuple[str, tuple[str, ...]], list[float]] = defaultdict(list)
     for now, alive, _, _ in samples(record):
         ranks = [process for process in alive if process["role"] == "rank" and process["run"]]
@@ -82,7 +82,7 @@ def _shared(record: Record, group: Callable[[Sequence[dict[str, Any]]], dict[str
             if len(parties) > 1:
                 seen[subject, tuple(sorted(parties))].append(now)
     for (subject, together), times in seen.items():
-        yield subject, told.format(" and ".join(together), subject) + f", seen {len(times)} times in {times[-1] - times[0]:.1f} s"
+        yield subject, problem.format(" and ".join(together), subject) + f", seen {len(times)} times in {times[-1] - times[0]:.1f} s"
 
 
 def _by(ranks: Sequence[dict[str, Any]], key: str, value: str) -> dict[str, set[str]]:

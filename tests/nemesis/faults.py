@@ -27,12 +27,12 @@ class Struck:
     Attributes:
         whom: for the history.
         heal: undoes it.
-        told: what else the checker must know.
+        details: what else the checker must know.
     """
 
     whom: str
     heal: Callable[[], None] = lambda: None
-    told: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 Inject = Callable[[Cluster, Strike], Struck | None]

@@ -46,8 +46,8 @@ def break_checkpoint(cluster: Cluster, strike: Strike) -> Struck | None:
     how(victim, strike.draw)
     for supervisor in cluster.found("supervisor"):
         tell(supervisor.pid, signal.SIGKILL)
-    told = {"job": str(row.job), "step": row.step, "attempt": row.attempt}
-    return Struck(f"{victim.name} of step {row.step} ({how.__name__.strip('_')})", told=told)
+    details = {"job": str(row.job), "step": row.step, "attempt": row.attempt}
+    return Struck(f"{victim.name} of step {row.step} ({how.__name__.strip('_')})", details=details)
 
 
 def _truncate(file: Path, draw: int) -> None:

@@ -233,7 +233,7 @@ def cancel_job(cluster: Cluster, strike: Strike) -> Struck | None:
             fanout.cancel(connection, rows[0].id)
     except UserError:
         return None  # it has just ended
-    return Struck(str(rows[0].id), told={"key": rows[0].idempotency_key})
+    return Struck(str(rows[0].id), details={"key": rows[0].idempotency_key})
 
 
 def answers(cluster: Cluster) -> bool:

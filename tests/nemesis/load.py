@@ -138,8 +138,8 @@ class Producer:
             bf16=False,
         )
         key = job_key(training.TRAIN, spec, dataset)
-        told = {"what": "training", "steps": STEPS, "save_steps": SAVE_STEPS, "ends": ["done"]}
-        self._history.write("asked", batch=number, jobs={key: told})
+        expected = {"what": "training", "steps": STEPS, "save_steps": SAVE_STEPS, "ends": ["done"]}
+        self._history.write("asked", batch=number, jobs={key: expected})
         training.enqueue(spec, dataset_fingerprint=dataset)
 
 

@@ -43,22 +43,22 @@ class Record:
     checkpoints: Sequence[Row] = ()
     left_behind: Sequence[str] = field(default_factory=tuple)
 
-    def told(self, event: str) -> list[Event]:
+    def events_of(self, event: str) -> list[Event]:
         """The history's events of one sort."""
         return [one for one in self.history if one["event"] == event]
 
     def asked(self) -> dict[str, dict[str, Any]]:
         """What the producer asked for, by idempotency key, whether or not it came to commit it."""
-        return {key: expected for event in self.told("asked") for key, expected in event["jobs"].items()}
+        return {key: expected for event in self.events_of("asked") for key, expected in event["jobs"].items()}
 
     def due(self) -> dict[str, dict[str, Any]]:
         """What the producer asked for in batches that it finished: none of it may be missing."""
-        finished = {event["batch"] for event in self.told("committed")}
-        return {key: expected for event in self.told("asked") if event["batch"] in finished for key, expected in event["jobs"].items()}
+        finished = {event["batch"] for event in self.events_of("committed")}
+        return {key: expected for event in self.events_of("asked") if event["batch"] in finished for key, expected in event["jobs"].items()}
 
     def cancelled(self) -> set[str]:
         """Keys of jobs that somebody cancelled, or tried to."""
-        return {event["key"] for event in self.told("cancelling")}
+        return {event["key"] for event in self.events_of("cancelling")}
 
 
 def collect(cluster: Cluster, left_behind: Sequence[str]) -> Record:

@@ -277,14 +277,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.chmod(0o711)
     began = time.monotonic()
     with servers(folder):
-        told = {"seed": asked.seed, **hunt(asked.kills, asked.seed, folder)}
-    told["seconds"] = round(time.monotonic() - began)
-    if told["violations"]:
+        result = {"seed": asked.seed, **hunt(asked.kills, asked.seed, folder)}
+    result["seconds"] = round(time.monotonic() - began)
+    if result["violations"]:
         _say(f"the files are in {folder}")
     elif not asked.keep:
         shutil.rmtree(folder, ignore_errors=True)
-    sys.stdout.write(json.dumps(told) + "\n")
-    return int(bool(told["violations"]))
+    sys.stdout.write(json.dumps(result) + "\n")
+    return int(bool(result["violations"]))
 
 
 if __name__ == "__main__":

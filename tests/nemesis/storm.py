@@ -85,10 +85,10 @@ class Storm:
         threads = [threading.Thread(target=self._strike, args=(strike,), name=strike.kind) for strike in self.strikes]
         for thread in threads:
             thread.start()
-        told = 0.0
+        reported_at = 0.0
         while any(thread.is_alive() for thread in threads) or self._now() < self._seconds:
-            if self._now() - told > 5:
-                told = self._now()
+            if self._now() - reported_at > 5:
+                reported_at = self._now()
                 self._say(" ".join(f"{state} {jobs}" for state, jobs in sorted(self._sampler.states.items())))
             time.sleep(0.1)
 
@@ -100,7 +100,7 @@ class Storm:
             return
         self._made[strike.kind] += 1
         self._say(f"{strike.kind}: {struck.whom}")
-        self._cluster.history.write("struck", kind=strike.kind, whom=struck.whom, **struck.told)
+        self._cluster.history.write("struck", kind=strike.kind, whom=struck.whom, **struck.details)
         time.sleep(max(0.0, strike.ends - self._now()))
         self._guarded(f"healing {strike.kind}", lambda: self._heal(struck))
         self._cluster.history.write("healed", kind=strike.kind, whom=struck.whom)
@@ -197,7 +197,7 @@ class Storm:
 
 def slowest_recovery(record: Record) -> float | None:
     """The longest time, in seconds, from a healing to the end of a job that was claimed after it, as long as work was asked for."""
-    healings = [event["wall"] for event in record.told("healed")]
+    healings = [event["wall"] for event in record.events_of("healed")]
     claimed = {(move["job"], move["attempt"]): move["at"] for move in record.moves if move["event"] == "claimed"}
     done = [(claimed.get((move["job"], move["attempt"]), 0.0), move["stamp"]) for move in record.moves if move["event"] == "done"]
     waits = [min((end - healed for begun, end in done if begun >= healed), default=None) for healed in healings]

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli import main
 from tests.integration.in_process import working
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import engines
 
@@ -124,7 +124,7 @@ class TestSynthesize:
         assert listed() == {"late": first, f"late@{other[:12]}": both["late"]}
 
     def test_examples_are_shown_to_people_as_they_are(self, dataset: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-        page = said(capsys, "dataset", "late", "--examples", 1)
+        page = printed(capsys, "dataset", "late", "--examples", 1)
 
         assert "recipe test_size" in page
         assert "minutes late" in page
@@ -263,7 +263,7 @@ class TestModels:
         assert shown["details"]["final_loss"] == 0.5
 
     def test_a_person_sees_the_curve_fall(self, model: str, capsys: pytest.CaptureFixture[str]) -> None:
-        page = said(capsys, "model", "tiny")
+        page = printed(capsys, "model", "tiny")
 
         bars = [line.partition("┤")[2] for line in page.splitlines() if "┤" in line]
         assert len(bars) == 8
@@ -271,7 +271,7 @@ class TestModels:
         assert "Not evaluated yet" in page
 
     def test_the_curve_can_be_saved_as_an_image(self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        said(capsys, "model", "tiny", "--plot", tmp_path / "loss.png")
+        printed(capsys, "model", "tiny", "--plot", tmp_path / "loss.png")
 
         assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
         assert "Format 'nope' is not supported" in complaint(capsys, 2, "model", "tiny", "--plot", tmp_path / "loss.nope")
@@ -306,7 +306,7 @@ class TestEvaluate:
         references.write_text("".join(json.dumps(line) + "\n" for line in lines) + "broken\n")
 
         with working(clean_database):
-            page = said(capsys, "evaluate", model, "--references", references)
+            page = printed(capsys, "evaluate", model, "--references", references)
 
         every, long_ones = page.split("Tweets of more than 20 words")
         for table, n in ((every, "2"), (long_ones, "1")):
@@ -314,7 +314,7 @@ class TestEvaluate:
             assert rows.keys() == {"tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_is"}
             assert all(row[-1] == n and len(row) == 12 for row in rows.values())
         assert "The tuned model " in page
-        assert "last evaluation, SARI of 2 rows" in said(capsys, "model", model)
+        assert "last evaluation, SARI of 2 rows" in printed(capsys, "model", model)
 
     def test_a_file_without_references_is_told(self, model: str, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
         message = complaint(capsys, 1, "evaluate", model, "--references", recipe.parent / "pairs.jsonl")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 
 
 def build_of(engine: Engine, dataset: str, rows: list[tuple[str, str, list[str]]], state: str = "done", fingerprint: str = "f" * 64) -> str:
@@ -68,7 +68,7 @@ def test_it_counts_by_reason_and_shows_the_examples(clean_database: Engine, caps
         "tweet b :[red]",
     )
 
-    page = said(capsys, "dataset", "dropped", "mix")
+    page = printed(capsys, "dataset", "dropped", "mix")
     assert "Dropped from mix: 3 examples (2 of teacher, 1 of import)." in page
     assert "█" in page
     assert "66.7 %" in page
@@ -94,7 +94,7 @@ def test_the_newest_build_is_told_of_even_if_it_failed(clean_database: Engine, c
 
     assert answer(capsys, "dataset", "dropped", "mix", "--json")["total"] == 2
     assert f"Job {failed[:8]} is failed: `tweetmill job {failed[:8]}` says why." in " ".join(
-        said(capsys, "dataset", "dropped", "mix").split()
+        printed(capsys, "dataset", "dropped", "mix").split()
     )
     assert answer(capsys, "dataset", "dropped", "mix@abc000000000", "--json")["total"] == 3
 
@@ -102,5 +102,5 @@ def test_the_newest_build_is_told_of_even_if_it_failed(clean_database: Engine, c
 def test_nothing_dropped_and_nothing_built_are_told_apart(clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     build_of(clean_database, "mix", [])
 
-    assert "Nothing was dropped from mix." in said(capsys, "dataset", "dropped", "mix")
+    assert "Nothing was dropped from mix." in printed(capsys, "dataset", "dropped", "mix")
     assert "nothing was built under this name" in complaint(capsys, 1, "dataset", "dropped", "mux")

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.integration.in_process import working
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 from tests.support.openai_server import serving, teaching
 from workers import database
 from workers.catalog import datasets
@@ -111,7 +111,7 @@ def test_each_bad_row_is_dropped_for_its_reason_and_stops_nothing(
 
 def test_the_result_line_tells_drops_by_reason(clean_database: Engine, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with working(clean_database):
-        line = " ".join(said(capsys, "synthesize", "-r", recipe).split())
+        line = " ".join(printed(capsys, "synthesize", "-r", recipe).split())
 
     assert "Dropped: " in line
     assert "near_duplicate 1" in line
@@ -131,7 +131,7 @@ def test_an_unmet_expectation_fails_the_job_stores_no_dataset_and_keeps_the_drop
     assert "min_test" not in message
     assert tables(clean_database)[:2] == (0, 0)
     assert answer(capsys, "dataset", "dropped", "boats", "--json")["reasons"]["language"] == 1
-    assert "failed" in said(capsys, "dataset", "dropped", "boats")
+    assert "failed" in printed(capsys, "dataset", "dropped", "boats")
 
 
 def test_what_a_person_wrote_is_kept_flagged_told_and_first_in_review(
@@ -143,11 +143,11 @@ def test_what_a_person_wrote_is_kept_flagged_told_and_first_in_review(
     ]
     right = (tmp_path / "pairs.jsonl").read_text().splitlines()[2:]
     (tmp_path / "pairs.jsonl").write_text("\n".join([*map(json.dumps, wrong), *right]))
-    page = " ".join(said(capsys, "synthesize", "-r", recipe, "imports=null", "--preview", 1).split())
+    page = " ".join(printed(capsys, "synthesize", "-r", recipe, "imports=null", "--preview", 1).split())
     assert "promise 1, new_number 1 of what people wrote" in page
     with working(clean_database):
         built = answer(capsys, "synthesize", "-r", recipe, "imports=null", "--json")
-        line = said(capsys, "synthesize", "-r", recipe, "imports=null")
+        line = printed(capsys, "synthesize", "-r", recipe, "imports=null")
         dropped = answer(
             capsys, "synthesize", "-r", recipe, "imports=null", "test_size=0", "filters.human=drop", "dataset=strict", "--json"
         )
@@ -158,7 +158,7 @@ def test_what_a_person_wrote_is_kept_flagged_told_and_first_in_review(
     shown = answer(capsys, "dataset", "boats", "--json")
     assert shown["flagged"] == {"examples": 2, "reasons": {"new_number": 1, "promise": 1}}
     assert sum(row["examples"] for row in shown["counts"] if row["origin"] == "human") == 20
-    assert "but flagged: 2" in " ".join(said(capsys, "dataset", "boats").split())
+    assert "but flagged: 2" in " ".join(printed(capsys, "dataset", "boats").split())
     assert "flagged" not in dropped
     kept_out = answer(capsys, "dataset", "dropped", "strict", "--json")
     assert (kept_out["origins"]["human"], dropped["counts"]["dropped"]) == (2, kept_out["total"])
@@ -197,7 +197,7 @@ class TestPreview:
         assert answer(capsys, "synthesize", "-r", recipe, "--preview", 3, "--json") == seen
 
     def test_people_see_tweets_targets_and_reasons(self, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        page = said(capsys, "synthesize", "-r", recipe, "--preview", 100, "expect.min_train=5000")
+        page = printed(capsys, "synthesize", "-r", recipe, "--preview", 100, "expect.min_train=5000")
 
         assert "Bergen" in page
         assert "near_duplicate" in page

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.cli import main
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 
 GOOD = ['{"id": "1", "text": "first"}', '{"id": "2", "text": "second"}']
 BAD = ['{"id": "3"}', "no json"]
@@ -169,7 +169,7 @@ def test_every_row_is_counted_once_by_what_became_of_it(clean_database: Engine, 
     kept = rejections(clean_database)
     assert [(row, field) for row, field, _ in kept] == [("3 item 4", "text"), ("3 item 5", "text"), ("2", "id"), ("3 item 3", "id")]
     assert all("known with another text" in reason for row, field, reason in kept if field == "id")
-    assert " ".join(said(capsys, "ingest", path).split()) == (
+    assert " ".join(printed(capsys, "ingest", path).split()) == (
         "tweets: 0 new tweets, 4 known already, 2 with a known id and another text, 2 rejected, 1 no tweets (deletion), "
         "1 no tweets (limit notice). Fields that could not be used and are left out: author 1, lang 1, created_at 1."
     )

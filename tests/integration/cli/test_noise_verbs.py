@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli import main
 from tests.integration.in_process import working
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 
 PLACES = ("Oslo", "Bergen", "Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Prague", "Lisbon")
 RUN = "import sys; from producers.cli import main; sys.exit(main())"
@@ -65,10 +65,10 @@ class TestFit:
         self, clean_database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with working(clean_database):
-            printed = said(capsys, "noise", "fit", "--source", "other")
+            page = printed(capsys, "noise", "fit", "--source", "other")
 
-        assert printed.startswith("60 tweets")
-        assert re.search(r"no final mark\s+100\.0\s+1\.000\s+0\.000", printed)
+        assert page.startswith("60 tweets")
+        assert re.search(r"no final mark\s+100\.0\s+1\.000\s+0\.000", page)
 
     def test_the_same_tweets_are_one_job_and_more_of_them_another(
         self, clean_database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -96,7 +96,7 @@ class TestApply:
         (folder / "sentences.txt").write_text("\n".join(sentences) + "\n")
 
         def noised(*more: object) -> list[dict[str, Any]]:
-            lines = said(capsys, "noise", "apply", folder / "sentences.txt", "--profile", profile, *more)
+            lines = printed(capsys, "noise", "apply", folder / "sentences.txt", "--profile", profile, *more)
             return [json.loads(line) for line in lines.splitlines()]
 
         rows = noised("--seed", 1)
@@ -137,7 +137,7 @@ class TestGauge:
     ) -> None:
         with working(clean_database):
             found = answer(capsys, "noise", "gauge", "--pairs", folder / "pairs.jsonl", "--plot", folder / "noise.svg", "--json")
-            again = said(capsys, "noise", "gauge")
+            again = printed(capsys, "noise", "gauge")
 
         for noise in ("none", "fixed", "fitted"):
             auc = found[noise]["auc"]
@@ -198,6 +198,6 @@ class TestDatasets:
     ) -> None:
         (folder / "late.yaml").write_text(self.RECIPE)
         with working(clean_database):
-            printed = said(capsys, "synthesize", "-r", folder / "late.yaml", "noise.source=nowhere")
+            page = printed(capsys, "synthesize", "-r", folder / "late.yaml", "noise.source=nowhere")
 
-        assert "Its noise: fixed, learnt from 0 tweets." in " ".join(printed.split())
+        assert "Its noise: fixed, learnt from 0 tweets." in " ".join(page.split())

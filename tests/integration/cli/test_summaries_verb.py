@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.integration.in_process import working
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 from tests.support.tiny_model import build_tiny_model
 from workers.catalog.summaries import EXPORT_COLUMNS
 from workers.inference import engines
@@ -110,7 +110,7 @@ class TestSummaries:
     def test_are_printed_one_json_object_a_line_with_all_fields(
         self, summarised: dict[str, Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        rows = lines_of(said(capsys, "summaries"))
+        rows = lines_of(printed(capsys, "summaries"))
 
         assert [row["tweet"] for row in rows] == ["0", "1", "2", "3", "4", "awkward"]
         assert all(tuple(row) == EXPORT_COLUMNS for row in rows)
@@ -121,10 +121,10 @@ class TestSummaries:
         assert all(awkward[name] for name in ("summary", "cleaned", "prompt_version", "worker"))
 
     def test_csv_and_a_file_hold_the_same(self, summarised: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        rows = lines_of(said(capsys, "summaries"))
+        rows = lines_of(printed(capsys, "summaries"))
         target = tmp_path / "out.csv"
 
-        assert said(capsys, "summaries", "--format", "csv", "--output", target) == ""
+        assert printed(capsys, "summaries", "--format", "csv", "--output", target) == ""
 
         table = list(csv.DictReader(io.StringIO(target.read_text(encoding="utf-8"), newline="")))
         assert [(row["tweet"], row["text"], row["summary"]) for row in table] == [
@@ -133,8 +133,8 @@ class TestSummaries:
         assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == ["out.csv"]
 
     def test_json_is_one_array(self, summarised: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-        assert answer(capsys, "summaries", "--json") == lines_of(said(capsys, "summaries"))
-        assert answer(capsys, "summaries", "--limit", 1, "--json") == lines_of(said(capsys, "summaries"))[:1]
+        assert answer(capsys, "summaries", "--json") == lines_of(printed(capsys, "summaries"))
+        assert answer(capsys, "summaries", "--limit", 1, "--json") == lines_of(printed(capsys, "summaries"))[:1]
         assert "choose one" in complaint(capsys, 2, "summaries", "--json", "--format", "csv")
 
     def test_a_job_has_the_tweets_of_its_selection_even_those_that_an_earlier_job_did(
@@ -143,11 +143,11 @@ class TestSummaries:
         with working(clean_database):
             again = answer(capsys, "summarize", "--model", model, "--limit", 2, "--wait", "--json")
 
-        assert len(lines_of(said(capsys, "summaries", "--job", summarised["job"]))) == 6
-        assert len(lines_of(said(capsys, "summaries", "--job", again["job"][:8]))) == 2
+        assert len(lines_of(printed(capsys, "summaries", "--job", summarised["job"]))) == 6
+        assert len(lines_of(printed(capsys, "summaries", "--job", again["job"][:8]))) == 2
         with clean_database.connect() as connection:
             shards = connection.execute(text("SELECT id FROM job WHERE parent = :job"), {"job": summarised["job"]}).scalars()
-            assert sorted(len(lines_of(said(capsys, "summaries", "--job", shard))) for shard in shards) == [2, 4]
+            assert sorted(len(lines_of(printed(capsys, "summaries", "--job", shard))) for shard in shards) == [2, 4]
 
     def test_can_be_narrowed_to_a_model(
         self, clean_database: Engine, summarised: dict[str, Any], capsys: pytest.CaptureFixture[str]
@@ -155,11 +155,11 @@ class TestSummaries:
         with clean_database.begin() as connection:
             connection.execute(text("INSERT INTO model (name, base, method, stage) VALUES ('other', 'x', 'none', 'summary')"))
 
-        assert len(lines_of(said(capsys, "summaries", "--model", "tiny"))) == 6
-        assert said(capsys, "summaries", "--model", "other") == ""
+        assert len(lines_of(printed(capsys, "summaries", "--model", "tiny"))) == 6
+        assert printed(capsys, "summaries", "--model", "other") == ""
 
     def test_none_yet_is_no_error(self, clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
-        assert said(capsys, "summaries") == ""
+        assert printed(capsys, "summaries") == ""
         assert answer(capsys, "summaries", "--json") == []
 
     def test_a_reader_that_has_enough_ends_it_quietly(self, clean_database: Engine, model: str) -> None:

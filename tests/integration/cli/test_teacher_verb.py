@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.integration.in_process import working
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 from tests.support.openai_server import Answer, Request, Server, serving, taught, teaching, tweet
 from workers.synthesis.teacher import clients
 from workers.synthesis.teacher.clients import Backoff
@@ -77,7 +77,7 @@ def test_a_recipe_with_a_teacher_becomes_a_dataset_with_its_lineage(
     assert result["teacher"]["model"] == "big"
     assert result["prompt_sha256"] == built["teacher"]["prompt_sha256"]["summary"]
     assert result["scores"]["cost"] < 3
-    assert "big" in said(capsys, "why", key)
+    assert "big" in printed(capsys, "why", key)
 
 
 def test_what_a_teacher_fails_at_is_told_and_asked_again_when_the_same_is_asked_again(

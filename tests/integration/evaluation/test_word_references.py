@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.integration.in_process import working
-from tests.integration.verbs import complaint, said
+from tests.integration.verbs import complaint, printed
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import engines
 
@@ -60,7 +60,7 @@ def test_the_answer_holds_the_model_and_both_baselines_with_intervals(
     clean_database: Engine, cleaner: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with working(clean_database):
-        result: dict[str, Any] = json.loads(said(capsys, "evaluate", cleaner, "--references", references, "--json"))
+        result: dict[str, Any] = json.loads(printed(capsys, "evaluate", cleaner, "--references", references, "--json"))
 
     assert result["as_is"]["err"] == {"value": 0, "low": 0, "high": 0, "n": 12}
     assert result["most_frequent"]["err"]["value"] == 1, "each word that needs it is learnt from the other tweets"
@@ -80,7 +80,7 @@ def test_the_dictionary_can_be_learnt_from_a_file_of_its_own(
     train = written(tmp_path / "train.jsonl", [{"id": "1", "messy": "lol", "clean": "laughing out loud"}])
 
     with working(clean_database):
-        result = json.loads(said(capsys, "evaluate", cleaner, "--references", references, "--train-references", train, "--json"))
+        result = json.loads(printed(capsys, "evaluate", cleaner, "--references", references, "--train-references", train, "--json"))
 
     assert result["most_frequent"]["err"]["value"] == pytest.approx(1 / 3)
     assert result["most_frequent_of"].startswith("train.jsonl:")
@@ -90,13 +90,13 @@ def test_a_person_gets_a_table_and_a_verdict(
     clean_database: Engine, cleaner: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with working(clean_database):
-        page = said(capsys, "evaluate", cleaner, "--references", references, "--limit", 6)
+        page = printed(capsys, "evaluate", cleaner, "--references", references, "--limit", 6)
 
     rows = [line.split()[0] for line in page.splitlines() if "±" in line and "interval" not in line]
     assert rows == ["tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is"]
     assert "18 of 30 words need normalisation." in page
     assert "(ERR)." in page
-    assert "Not evaluated yet" in said(capsys, "model", cleaner), "its SARI is still unknown"
+    assert "Not evaluated yet" in printed(capsys, "model", cleaner), "its SARI is still unknown"
 
 
 @pytest.mark.parametrize(

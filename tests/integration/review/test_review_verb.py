@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli import main
 from tests.integration.in_process import working
-from tests.integration.verbs import answer, complaint, said
+from tests.integration.verbs import answer, complaint, printed
 from tests.support.reviews import Row, add_dataset, plain_rows, reviewed
 from workers import database
 from workers.review import bulk_edits, claims
@@ -107,8 +107,8 @@ class TestApply:
 
         assert result["reviewer"] == "ann"
         assert (result["review"]["verdict"], result["review"]["before"], result["review"]["key"]) == ("edited", HUMAN.target, HUMAN.key)
-        assert "before: The tram are late." in said(capsys, "why", edited)
-        assert "to become: The tram is late." in said(capsys, "why", HUMAN.key)
+        assert "before: The tram are late." in printed(capsys, "why", edited)
+        assert "to become: The tram is late." in printed(capsys, "why", HUMAN.key)
         assert answer(capsys, "why", plain_rows(2)[1].key, "--json")["reviewer"] == "ann"
 
     def test_the_same_verdicts_are_one_job_and_a_review_of_the_result_knows_them(
@@ -166,17 +166,17 @@ class TestAnywhere:
 
         result = answer(capsys, "review", "buses", "--status", "--json")
         assert (result["rows"], result["left"], result["verdicts"]["edited"]) == (12, 11, 1)
-        assert "11 of 12 rows are left" in said(capsys, "review", "buses", "--status")
+        assert "11 of 12 rows are left" in printed(capsys, "review", "buses", "--status")
         decided = answer(capsys, "review", "buses", "--decisions", "--json")
         assert [(each["key"], each["target"], each["edited"], each["reviewer"]) for each in decided] == [
             (HUMAN.key, HUMAN.target, "The tram is late.", "ann")
         ]
-        assert "edited  The tram is late." in said(capsys, "review", "buses", "--decisions")
+        assert "edited  The tram is late." in printed(capsys, "review", "buses", "--decisions")
 
     def test_a_review_that_nobody_began_is_told(self, clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
         add_dataset(clean_database, plain_rows(1), opened=False)
 
-        assert "Nobody has begun yet" in said(capsys, "review", "buses", "--status")
+        assert "Nobody has begun yet" in printed(capsys, "review", "buses", "--status")
 
     @pytest.mark.parametrize("options", [("--origin", "mars"), ("--stage", "mars"), ("--status", "--apply")])
     def test_a_wrong_option_is_bad_usage(self, options: tuple[str, ...]) -> None:
