@@ -209,8 +209,8 @@ def test_under_everything_at_once_nothing_waits_for_ever_every_move_is_legal_and
     assert deadlocks == []
     for parent, shards in parents:
         retry(engine, parent)
-        # The last permitted failure would be quarantine: here each shard gets its turn. Before any is reaped, since a reaper takes all whose
-        # lease is over, and would cancel those that were asked to.
+        # The last permitted failure would be quarantine: here each shard gets its turn. All of them before the first is reaped, since a
+        # reaper takes every job whose lease is over, and cancels those that were asked to.
         for shard in shards:
             jobs.alter(engine, shard, "orders = NULL, failures = 0")
         for shard in shards:
