@@ -18,8 +18,8 @@ from workers.noise.fitting.dictionary import frequencies
 from workers.noise.fitting.rates import measure
 from workers.noise.methods import Fixed
 from workers.noise.operations.fitted_style import Fitted
-from workers.noise.realism.classifier_test import Sides, compare, present
 from workers.noise.realism.features import MEASURES, feature_values
+from workers.noise.realism.two_sample import Sides, compare, present
 from workers.text.near_duplicates import clusters
 
 FEWEST_PAIRS = 50

@@ -13,9 +13,9 @@ from sklearn.metrics import roc_auc_score
 from schemas.payloads import NoiseGaugeSpec
 from workers.noise.fitting.dictionary import frequencies
 from workers.noise.jobs import realism_report
-from workers.noise.realism import classifier_test
-from workers.noise.realism.classifier_test import Sides, auc, compare
+from workers.noise.realism import two_sample
 from workers.noise.realism.features import MEASURES, feature_values
+from workers.noise.realism.two_sample import Sides, auc, compare
 
 PLACES = ["Oslo", "Rome", "Paris", "Lima", "Cairo", "Delhi", "Quito", "Tokyo", "Perth", "Sofia"]
 PAIRS = [
@@ -136,4 +136,4 @@ def test_a_report_ranks_a_noise_by_how_real_it_looks_and_tells_the_shares():
     assert found["perfect"]["auc"]["low"] < 0.6
     assert found["measures"]["handles"] == {"words": "handles", "real": 1.0, "none": 0.0, "perfect": 1.0}
     assert heard[0] == "none"
-    assert heard.count("perfect") == classifier_test.FOLDS + 1
+    assert heard.count("perfect") == two_sample.FOLDS + 1
