@@ -158,7 +158,7 @@ def test_whatever_lies_in_run_the_stack_goes_on(stack: Stack):
     (run / "flower.json").mkdir()
     (stack.home / "stack.json").write_text('{"settings": 5, "processes": [1], "supervisor": "x"}')
     assert wait_for(lambda: _recovered(stack), 20)
-    assert stack.status()["ready"]
+    assert wait_for(lambda: stack.status()["ready"], 20)
     assert stack.pid("worker1") == pid, "it was started anew, for nothing"
     (run / "flower.json").rmdir()
 
