@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from workers.settings import ENVIRONMENT
+
 PROCESS = "TWEETMILL_PROCESS"
 """Marks a process of a stack, by the name that the stack has for it. Its home is in `TWEETMILL_HOME`."""
 
@@ -45,7 +47,7 @@ def for_worker(home: Path, name: str) -> dict[str, str]:
     return _chosen((*_ANY, *_PYTHON, *_NETWORK, *_OWN, *_WORK, *_COMPUTING)) | _python() | _marks(home, name)
 
 
-def _chosen(names: tuple[str, ...], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def _chosen(names: tuple[str, ...], environment: Mapping[str, str] = ENVIRONMENT) -> dict[str, str]:
     exact = {name for name in names if not name.endswith(("_", "*"))}
     beginnings = tuple(name.removesuffix("*") for name in names if name not in exact)
     return {name: value for name, value in environment.items() if name.upper() in exact or name.upper().startswith(beginnings)}
@@ -53,7 +55,7 @@ def _chosen(names: tuple[str, ...], environment: Mapping[str, str] = os.environ)
 
 def _python() -> dict[str, str]:
     """Return settings of Python: modules come from where ours do, never from the folder that a process happens to run in."""
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
+    paths = [path for path in ENVIRONMENT.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
     return {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
 
 

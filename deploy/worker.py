@@ -10,7 +10,7 @@ from deploy.local.home import Home
 from schemas.payloads import Queue
 from workers.errors import SettingsError
 from workers.readiness import startup
-from workers.settings import Settings
+from workers.settings import ENVIRONMENT, Settings
 
 
 def worker_command(name: str, queues: Sequence[str], concurrency: int = 1) -> list[str]:
@@ -48,4 +48,4 @@ def become(settings: Settings, name: str, queues: Sequence[str], concurrency: in
     os.chdir(CODE)
     command = worker_command(name, queues, concurrency)
     devices = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    os.execve(command[0], command, {**os.environ, "PYTHONSAFEPATH": "1", **devices})  # noqa: S606 - no shell is wanted
+    os.execve(command[0], command, {**ENVIRONMENT, "PYTHONSAFEPATH": "1", **devices})  # noqa: S606 - no shell is wanted

@@ -5,43 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, Row, text
 
+from producers.sources.lines import Line, RejectedTweet
 from schemas.records import TweetRecord
 from workers.database import get_engine
 from workers.errors import NotFound, UserError
 from workers.ingest.counts import Counts
 from workers.ingest.curated import import_collection
 from workers.ingest.file_cursor import FileCursor
-from workers.ingest.readers.row import Unit
 from workers.ingest.tweets import copy_tweets
 
 AWKWARD = "tab\there, newline\nhere, backslash \\ and \\N and \\., quote \" and ', emoji 🎉, e\u0301, \x07 bell"
-
-
-@dataclass(frozen=True)
-class Refused:
-    line: int
-    field: str | None
-    reason: str
-    item: int | None = None
-    unit: Unit = "line"
-
-
-@dataclass(frozen=True)
-class Line:
-    number: int
-    tweet: TweetRecord | None = None
-    rejected: Refused | None = None
-    notice: str | None = None
-    unusable: tuple[str, ...] = ()
-    item: int | None = None
-    unit: Unit = "line"
 
 
 def tweets(count: int, start: int = 1) -> list[Line]:
@@ -94,7 +73,11 @@ class TestTweets:
         assert count(clean_database, "tweet") == 12_001
 
     def test_refused_lines_are_kept_once_with_line_field_and_reason(self, clean_database: Engine) -> None:
-        lines = [*tweets(1), Line(2, rejected=Refused(2, "text", "the text is empty")), Line(3, rejected=Refused(3, None, "not JSON"))]
+        lines = [
+            *tweets(1),
+            Line(2, rejected=RejectedTweet(2, "text", "the text is empty")),
+            Line(3, rejected=RejectedTweet(3, None, "not JSON")),
+        ]
 
         assert copy_tweets(lines, origin="file.jsonl") == Counts(read=3, inserted=1, rejected=2)
         copy_tweets(lines, origin="file.jsonl")

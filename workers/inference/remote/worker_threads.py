@@ -89,14 +89,9 @@ def as_they_come(
     numbered = enumerate(items)
     threads = _Threads(work, most)
     try:
-        more = True
         while True:
-            while more and failure is None and threads.pending < limiter.limit:
-                following = next(numbered, None)
-                if following is None:
-                    more = False
-                else:
-                    threads.give(*following)
+            while failure is None and threads.pending < limiter.limit and (following := next(numbered, None)):
+                threads.give(*following)
             if not threads.pending or clock.now() > until:
                 break
             done = []

@@ -18,7 +18,7 @@ from pathlib import Path
 from schemas.payloads import TrainingSpec
 from workers.file_permissions import make_private
 from workers.processes import descendants, kill
-from workers.settings import get_settings
+from workers.settings import ENVIRONMENT, get_settings
 from workers.training import gpu_locks
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import (
@@ -82,7 +82,7 @@ def run(
 @contextmanager
 def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path, ...]]]:
     """Lock the GPUs that the ranks will use, if there are any; yield the open locks and their files."""
-    names = gpu_locks.visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
+    names = gpu_locks.visible_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
     if not names:
         yield (), ()
         return
@@ -128,7 +128,7 @@ def _environment(spec: TrainingSpec) -> dict[str, str]:
         # CUDA would number the fastest device 0; the driver, by whose numbers devices are held, goes by their place on the bus.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         # Ranks connect to no server: addresses and keys stay with the worker.
-        **{name: value for name, value in os.environ.items() if not name.upper().startswith(_KEYS)},
+        **{name: value for name, value in ENVIRONMENT.items() if not name.upper().startswith(_KEYS)},
         "ACCELERATE_USE_DEEPSPEED": "true",
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // spec.world_size)),
         "TOKENIZERS_PARALLELISM": "false",
@@ -137,7 +137,7 @@ def _environment(spec: TrainingSpec) -> dict[str, str]:
         "NCCL_SOCKET_IFNAME": "lo",
         # torchrun's agent would open a TCP store on every interface; the ranks meet in a file instead.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (here, ENVIRONMENT.get("PYTHONPATH")))),
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
     }

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from workers.processes import adopt_orphans, die_with_parent, end_descendants
+from workers.settings import ENVIRONMENT
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import EXIT_CODES, FAILURE_FILE, SUPERVISOR_PID, ExitCode, Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload
@@ -40,7 +41,7 @@ class RankSupervisor:
         """Start the ranks, wait for them, end every process that is left, and return how it went."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        agent = subprocess.Popen(self._command(), env={**os.environ, SUPERVISOR_PID: str(os.getpid())}, preexec_fn=die_with_parent)
+        agent = subprocess.Popen(self._command(), env={**ENVIRONMENT, SUPERVISOR_PID: str(os.getpid())}, preexec_fn=die_with_parent)
         watch = Watchdog(self._run.run_folder / PROGRESS_FILE, self._run.spec.stall_timeout)
         verdict: Failure | None = None
         while agent.poll() is None and verdict is None:

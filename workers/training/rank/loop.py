@@ -14,7 +14,7 @@ from workers import files
 from workers.base_models import loading
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
-from workers.settings import get_settings
+from workers.settings import ENVIRONMENT, get_settings
 from workers.training.protocol.outcome import RESULT_FILE, RejectedLine, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
@@ -37,7 +37,7 @@ def train(run: RunPayload) -> None:
     begin = time.monotonic()
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, world_size = int(ENVIRONMENT["RANK"]), int(ENVIRONMENT["WORLD_SIZE"])
     precision = agree_on_precision(run, rank, world_size)
     accelerator = start_accelerator(run, rank, world_size, precision.dtype)
     folder = loading.fetch_base(run.spec.base)
@@ -49,7 +49,7 @@ def train(run: RunPayload) -> None:
     spec = run.spec
     steps = steps_of(len(examples), spec.num_train_epochs, spec.global_batch, spec.max_steps)
     batches = plan_batches([len(example) for example in examples], steps, spec.global_batch, spec.seed)
-    _check_process_group(spec, accelerator, batches)
+    _check_process_group(spec, world_size, accelerator, batches)
     method = METHODS[spec.method]
     model, optimizer = load_trainable(spec, method, folder, tokenizer, accelerator, precision.dtype)
     # What pads is masked: any token serves where the tokenizer names none.
@@ -73,10 +73,10 @@ def train(run: RunPayload) -> None:
     accelerator.wait_for_everyone()
 
 
-def _check_process_group(spec: TrainingSpec, accelerator: Any, batches: Sequence[list[Visit]]) -> None:
+def _check_process_group(spec: TrainingSpec, started: int, accelerator: Any, batches: Sequence[list[Visit]]) -> None:
     check_group(
         asked=spec.world_size,
-        started=int(os.environ["WORLD_SIZE"]),
+        started=started,
         joined=accelerator.num_processes,
         distributed_type=accelerator.distributed_type.value,
     )

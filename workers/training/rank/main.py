@@ -14,6 +14,7 @@ from pathlib import Path
 
 from workers.errors import Unavailable, UserError
 from workers.processes import die_with_parent, parent_of
+from workers.settings import ENVIRONMENT
 from workers.training import gpu_locks
 from workers.training.protocol.outcome import EXIT_CODES, SUPERVISOR_PID, Failure, FailureKind, Preempted, record_failure
 from workers.training.protocol.payload import RunPayload
@@ -25,7 +26,7 @@ _NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory")
 
 def _tie_to_parent() -> None:
     die_with_parent()
-    supervisor = os.environ.get(SUPERVISOR_PID)
+    supervisor = ENVIRONMENT.get(SUPERVISOR_PID)
     # The parent may have died before the call: then the kernel would never tell.
     if supervisor is not None and parent_of(os.getppid()) != int(supervisor):
         sys.exit("the launcher of this rank is gone")
