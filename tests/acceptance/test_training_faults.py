@@ -101,9 +101,10 @@ def test_a_job_that_is_done_keeps_its_logs_and_not_its_checkpoints(engine: Engin
     ]
     assert all(row.removed for row in job.checkpoints())
     assert wait_for(lambda: sorted(path.name for path in job.folder.iterdir()) == ["attempt-1"], 10)
-    kept = {path.name for path in (job.folder / "attempt-1").iterdir()}
-    assert {"ranks.log", "progress.jsonl", "result.json"} <= kept
-    assert kept.isdisjoint({"adapter", "torchrun", "train.jsonl"})
+    logs = job.folder / "attempt-1"
+    # The row is committed first and the folder tidied after it.
+    assert wait_for(lambda: {path.name for path in logs.iterdir()}.isdisjoint({"adapter", "torchrun", "train.jsonl"}), 10)
+    assert {"ranks.log", "progress.jsonl", "result.json"} <= {path.name for path in logs.iterdir()}
     assert (Path(job.row.result["adapter"]) / "adapter_model.safetensors").is_file()
 
 
