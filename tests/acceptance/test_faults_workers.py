@@ -107,10 +107,10 @@ def test_an_idle_worker_leaves_when_asked(mill: Mill, measured):
     worker = mill.only()
     asked = time.monotonic()
     worker.signal(signal.SIGTERM)
-    code = worker.exit_code(seconds=20)
+    code = worker.exit_code(seconds=30)
     took = round(time.monotonic() - asked, 2)
     measured(exit_code=code, seconds=took)
-    assert (code, took < 10) == (0, True), worker.log
+    assert (code, took < 20) == (0, True), worker.log  # a lease is longer, and so is a job's drain
 
 
 @pytest.mark.fault(12)
