@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from producers import recipe_file
 from producers.recipe_file import Document, RecipeError, Values
-from schemas.payloads import Payload, TrainingSpec
+from schemas.payloads import Payload
 from schemas.synthesis import Columns, ImportSource, SynthesisSpec, TeacherSource
+from schemas.training import TrainingSpec
 from workers.errors import NotFound
 from workers.ingest import prompt_templates
 from workers.ingest.counts import Counts

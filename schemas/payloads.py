@@ -1,16 +1,15 @@
 """Define the payloads of jobs: one frozen model for each kind of work.
 
 They are stored in `job.payload` as JSON. The Celery message carries the job's id alone, so that neither Redis nor Flower ever
-holds a tweet or a path. The names of training options are those of Hugging Face's `TrainingArguments`.
-The keys of a synthesis recipe are in `schemas.synthesis`.
+holds a tweet or a path. The keys of a synthesis recipe are in `schemas.synthesis`, those of a training recipe in `schemas.training`.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from schemas import bounds
 from schemas.bounds import Name, Seed
@@ -77,59 +76,6 @@ class ReviewedSpec(Payload):
 
     dataset: str = Field(min_length=1, description="the one that was reviewed")
     name: Name = Field(description="of the new one")
-
-
-class TrainingSpec(Payload):
-    """One fine-tuning run."""
-
-    name: Name
-    base: str = Field(min_length=1, description="folder or hub id of the base model")
-    dataset: str = Field(min_length=1)
-    stage: Stage = Stage.SUMMARY
-    method: Literal["lora"] = "lora"
-    world_size: int = Field(default=1, ge=1, le=1024, description="ranks: one a GPU, or CPU processes")
-    zero_stage: Literal[0, 1, 2] = 2
-    per_device_train_batch_size: int = Field(default=4, ge=1, le=1_000_000)
-    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1_000_000)
-    learning_rate: float = Field(default=4e-4, gt=0)
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
-    warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    num_train_epochs: float = Field(default=1.0, gt=0, le=100_000)
-    max_steps: int = Field(default=-1, ge=-1, description="-1: as many as the epochs need")
-    max_length: int = Field(default=256, ge=16, le=10_000_000, description="tokens; longer examples are dropped and counted")
-    human_repeats: int = Field(default=1, ge=1, le=20, description="times a curated pair is seen for each synthetic one")
-    lora_r: int = Field(default=16, ge=1, le=65_536)
-    lora_alpha: int = Field(default=32, ge=1)
-    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
-    lora_target_modules: Literal["all-linear"] = "all-linear"
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="of the weights; auto: what the machine computes fast"
-    )
-    bf16: bool | None = Field(default=None, description="the same in Hugging Face's words: true is bfloat16, false float32")
-    seed: Seed = 0
-    logging_steps: int = Field(default=1, ge=1)
-    save_steps: int = Field(default=50, ge=0, description="steps between two checkpoints; 0: only when asked to stop")
-    stall_timeout: float = Field(default=900.0, gt=0, le=10_000_000, description="seconds without a new step before the ranks are stopped")
-
-    @model_validator(mode="after")
-    def _names_one_dtype(self) -> TrainingSpec:
-        if self.bf16 is not None and self.dtype not in ("auto", self.asked_dtype):
-            raise ValueError(f"bf16 is {str(self.bf16).lower()} and dtype is {self.dtype}: leave one of them out")
-        return self
-
-    @property
-    def global_batch(self) -> int:
-        """Examples that one optimizer step learns from, over all ranks."""
-        return self.per_device_train_batch_size * self.gradient_accumulation_steps * self.world_size
-
-    @property
-    def asked_dtype(self) -> Literal["auto", "float32", "bfloat16"]:
-        """What `dtype` and `bf16` ask for together."""
-        if self.bf16 is None:
-            return self.dtype
-        return "bfloat16" if self.bf16 else "float32"
 
 
 class EvaluationSpec(Payload):

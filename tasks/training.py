@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.payloads import Queue, TrainingSpec
+from schemas.payloads import Queue
+from schemas.training import TrainingSpec
 from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
 from workers.jobs import attempt

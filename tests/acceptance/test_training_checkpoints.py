@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from tests.support.ranks import Run, a_spec, alive, limit, train, wait_for, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from workers.processes import descendants

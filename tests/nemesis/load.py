@@ -18,7 +18,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from schemas.payloads import SummarizationSpec, TrainingSpec
+from schemas.payloads import SummarizationSpec
+from schemas.training import TrainingSpec
 from tasks import summarization, training
 from tasks.enqueue import job_key, publish_now
 from tests.nemesis.history import History, read

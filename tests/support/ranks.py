@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers import clock
 from workers.processes import command_line, descendants, is_running
 from workers.training.launcher import launch

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, text
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from tasks import training
 from tests.support import jobs
 from tests.support.ranks import WORDS

@@ -16,9 +16,9 @@ from typer.main import get_command
 
 import schemas.tables  # noqa: F401 - declares the tables
 from producers.cli import app
-from schemas.payloads import TrainingSpec
 from schemas.states import LEGAL_MOVES, PARENT_MOVES, JobState
 from schemas.synthesis import SynthesisSpec
+from schemas.training import TrainingSpec
 from workers.settings import Settings
 from workers.text import checks
 

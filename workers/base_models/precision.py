@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from schemas.training import AskedDtype
 from workers.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-AskedDtype = Literal["auto", "float32", "bfloat16", "float16"]
+
 
 SLOWER_AT_MOST = 1.25
 """How much longer a product in bfloat16 may take on a CPU: half the memory traffic wins so much back. With AMX a product takes a

@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 
-from schemas.payloads import Stage, TrainingSpec
+from schemas.payloads import Stage
 from schemas.tables.datasets import Dataset, Example
 from schemas.tables.models import Model
 from schemas.tables.tweets import RejectedRow
+from schemas.training import TrainingSpec
 from workers import files
 from workers.base_models.files import check, digest
 from workers.catalog import models

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers.base_models import precision
 from workers.base_models.precision import Rates
 from workers.errors import UserError

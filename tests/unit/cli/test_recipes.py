@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from producers import recipes
 from producers.recipes import RecipeError
 from schemas.bounds import STORED, usable_source
-from schemas.payloads import ReviewedSpec, Stage, TrainingSpec
+from schemas.payloads import ReviewedSpec, Stage
 from schemas.synthesis import NoiseSource, SynthesisSpec
+from schemas.training import TrainingSpec
 from workers.errors import NotFound
 from workers.settings import get_settings
 

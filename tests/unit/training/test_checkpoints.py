@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers import clock
 from workers.errors import UserError
 from workers.training.job import halved

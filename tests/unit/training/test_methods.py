@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from tests.support.ranks import a_spec
 from tests.support.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers.training.launcher.supervisor import Watchdog
 from workers.training.protocol.outcome import Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload

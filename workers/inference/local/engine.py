@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.chat import Prompt
+from schemas.training import AskedDtype
 from workers.base_models import files, loading, precision
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
-from workers.base_models.precision import AskedDtype
 from workers.inference.engine import EngineError, Generation, Sampling
 from workers.text.thoughts import split_thoughts
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers.file_permissions import make_private
 from workers.processes import descendants, kill
 from workers.settings import ENVIRONMENT, get_settings

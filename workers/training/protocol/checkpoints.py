@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers import files
 from workers.errors import TweetmillError, UserError
 from workers.file_permissions import make_private

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers import files
 from workers.base_models.precision import Dtype
 

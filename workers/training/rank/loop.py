@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers import files
 from workers.base_models import loading
 from workers.base_models.chat_template import chat_format

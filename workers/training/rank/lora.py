@@ -11,7 +11,7 @@ from workers.base_models import loading
 if TYPE_CHECKING:
     import torch
 
-    from schemas.payloads import TrainingSpec
+    from schemas.training import TrainingSpec
     from workers.base_models.files import BaseRecord
 
 WEIGHTS_FILE = "adapter_model.safetensors"

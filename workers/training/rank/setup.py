@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers.base_models import precision
 from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError

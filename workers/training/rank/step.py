@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from schemas.payloads import TrainingSpec
+from schemas.training import TrainingSpec
 from workers.base_models.precision import Precision
 from workers.training.rank.data import TokenizedExample, Visit, micro_batches
 from workers.training.rank.methods import Method
