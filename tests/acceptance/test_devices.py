@@ -21,8 +21,8 @@ from tests.support.ranks import Run, a_spec, alive, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
 from workers.errors import Unavailable
+from workers.gpus import gpu_locks
 from workers.processes import command_line, descendants
-from workers.training import gpu_locks
 from workers.training.launcher import launch
 from workers.training.protocol.outcome import TrainingResult
 

@@ -13,14 +13,14 @@ from schemas.tables.models import Model
 from workers.catalog import models
 from workers.database import session
 from workers.errors import UserError
-from workers.evaluation import metrics, queries
-from workers.evaluation.bootstrap import difference
+from workers.evaluation import queries
 from workers.evaluation.lexnorm import job as lexnorm
-from workers.evaluation.metrics import Scores
 from workers.evaluation.store import store
 from workers.evaluation.systems import HeldBackRow, SystemOutputs, write
 from workers.inference.engines import engine_for
 from workers.jobs.context import JobContext, Outcome
+from workers.metrics.bootstrap import difference
+from workers.metrics.scores import Scores, score, summarize
 
 LONG_TWEET_WORDS = 20
 """Tweets of more words than this get a table of their own: there a summary has to choose."""
@@ -59,7 +59,7 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
 def report(rows: Sequence[HeldBackRow], written: SystemOutputs, resamples: int, seed: int) -> dict[str, Any]:
     """Return the table as JSON: one entry for each system, the same for long tweets under `long`, the guard's cost, paired differences."""
     tweets, references = [row.tweet for row in rows], [row.reference for row in rows]
-    scores = {system: metrics.score(tweets, outputs, references) for system, outputs in written.outputs.items()}
+    scores = {system: score(tweets, outputs, references) for system, outputs in written.outputs.items()}
     is_long = np.array([len(tweet.split()) > LONG_TWEET_WORDS for tweet in tweets])
     table: dict[str, Any] = _table(scores, resamples, seed)
     table["guard"] = written.guard.as_dict()
@@ -72,7 +72,7 @@ def report(rows: Sequence[HeldBackRow], written: SystemOutputs, resamples: int, 
 
 def _table(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[str, Any]:
     return {
-        system: {metric: figure.as_dict() for metric, figure in metrics.summarize(of_system, resamples, seed).items()}
+        system: {metric: figure.as_dict() for metric, figure in summarize(of_system, resamples, seed).items()}
         for system, of_system in scores.items()
     }
 

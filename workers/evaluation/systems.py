@@ -13,9 +13,9 @@ from pathlib import Path
 
 from schemas.chat import Prompt
 from schemas.payloads import Stage
-from workers.evaluation import baselines
 from workers.inference.engine import Engine, Generation, Sampling
 from workers.inference.guard import MAX_NEW_TOKENS, guarded, unguarded
+from workers.metrics import baselines
 from workers.text import prompts
 
 SYSTEMS = ("tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_is")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.evaluation.bootstrap import Figure, ratio
 from workers.evaluation.lexnorm.word_alignment import Span, TweetWord, spans, tweet_words
 from workers.files import sha256
+from workers.metrics.bootstrap import Figure, ratio
 
 DICTIONARY_FOLDS = 10
 

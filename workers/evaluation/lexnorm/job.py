@@ -12,7 +12,7 @@ from schemas.payloads import EvaluationSpec, Stage
 from schemas.tables.models import Model
 from workers.database import session
 from workers.errors import UserError
-from workers.evaluation import baselines, queries
+from workers.evaluation import queries
 from workers.evaluation.lexnorm.error_reduction import (
     Dictionary,
     ErrorCounts,
@@ -26,6 +26,7 @@ from workers.evaluation.store import store
 from workers.evaluation.systems import write_tuned
 from workers.inference.engines import engine_for
 from workers.jobs.context import JobContext, Outcome
+from workers.metrics import baselines
 
 CLEANERS = ("tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is")
 

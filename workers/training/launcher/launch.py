@@ -17,9 +17,9 @@ from pathlib import Path
 
 from schemas.training import TrainingSpec
 from workers.file_permissions import make_private
+from workers.gpus import gpu_locks
 from workers.processes import descendants, kill
 from workers.settings import ENVIRONMENT, get_settings
-from workers.training import gpu_locks
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import (
     EXIT_CODES,

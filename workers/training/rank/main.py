@@ -13,9 +13,9 @@ import traceback
 from pathlib import Path
 
 from workers.errors import Unavailable, UserError
+from workers.gpus import gpu_locks
 from workers.processes import die_with_parent, parent_of
 from workers.settings import ENVIRONMENT
-from workers.training import gpu_locks
 from workers.training.protocol.outcome import EXIT_CODES, SUPERVISOR_PID, Failure, FailureKind, Preempted, record_failure
 from workers.training.protocol.payload import RunPayload
 

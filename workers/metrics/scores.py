@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.chrf import CHRF
 
-from workers.evaluation.bootstrap import Figure, interval
-from workers.evaluation.sari import sentence_sari
+from workers.metrics.bootstrap import Figure, interval
+from workers.metrics.sari import sentence_sari
 from workers.text.constraints import faithful, meets_constraints
 
 METRICS = ("sari", "rougeL", "chrf", "promise", "faithful")

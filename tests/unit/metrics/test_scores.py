@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workers.evaluation.metrics import METRICS, score, table
+from workers.metrics.scores import METRICS, score, table
 
 TWEETS = [
     "cant believe @BlueJet cancelled my flite AGAIN!!! 3rd time this month smh #fail http://t.co/x",

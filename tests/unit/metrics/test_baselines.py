@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.evaluation.baselines import lead, rules
+from workers.metrics.baselines import lead, rules
 from workers.text.clean import opening
 from workers.text.constraints import MAX_WORDS, meets_constraints
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.evaluation.sari import sentence_sari
+from workers.metrics.sari import sentence_sari
 
 SOURCE = "About 95 species are currently accepted ."
 REFERENCES = ["About 95 species are currently known .", "About 95 species are now accepted .", "95 species are now accepted ."]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from workers.evaluation import bootstrap
-from workers.evaluation.bootstrap import Figure, difference, interval
+from workers.metrics import bootstrap
+from workers.metrics.bootstrap import Figure, difference, interval
 
 VALUES = np.random.default_rng(1).normal(50, 10, size=200)
 

@@ -1,0 +1,1 @@
+"""Metrics of summaries, their intervals, and the baselines that need no model."""
