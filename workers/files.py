@@ -83,6 +83,26 @@ def atomic_folder(folder: Path, aside: Path, *, replace: bool = False, sync: boo
         sync_to_disk(folder.parent)
 
 
+class HashingFile:
+    """Writes to a file, and counts and digests what is written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, content: bytes | memoryview, /) -> None:
+        """Append `content`."""
+        self._file.write(content)
+        self._digest.update(content)
+        self.bytes += len(content)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all that was written, in hexadecimal."""
+        return self._digest.hexdigest()
+
+
 def sync_to_disk(path: Path) -> None:
     """Wait until a file or the names in a folder are safe on disk."""
     handle = os.open(path, os.O_RDONLY)

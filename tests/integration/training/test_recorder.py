@@ -54,7 +54,7 @@ def on_disk(folder: Path, step: int, attempt: int = 1) -> CheckpointWritten:
     """A checkpoint as the ranks leave it, and what they say of it."""
     about = {"world_size": 2, "zero_stage": 2}
     manifest = Manifest(identity=IDENTITY, step=step, attempt=attempt, global_batch=16, tokens=1, seconds=1.0, optimizer_step=step, **about)
-    stored = checkpoints.write(folder, manifest, {"weight.safetensors": b"w" * 100})
+    stored = checkpoints.write(folder, manifest, {"weight.safetensors": lambda out: out.write(b"w" * 100)})
     told = {"folder": stored.folder.name, "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes, "seconds": 0.1}
     return CheckpointWritten(step=step, attempt=attempt, **about, **told)
 

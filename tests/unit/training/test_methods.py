@@ -43,10 +43,12 @@ def test_lora_trains_its_adapter_and_leaves_the_base_alone(base: Path) -> None:
 def test_lora_exports_its_adapter_with_the_record_of_its_base(base: Path, tmp_path: Path) -> None:
     model, record = loaded(base), BaseRecord(base="tiny", sha256="0" * 64)
     folder = tmp_path / "adapter"
-    digest = METHODS["lora"].export(model, folder, record)
+    digest = METHODS["lora"].export(model, folder, record, METHODS["lora"].trainable(model).items())
     assert {file.name for file in folder.iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "base.json"}
     assert digest == sha256_of_file(folder / "adapter_model.safetensors")
     assert len(load_file(folder / "adapter_model.safetensors")) == len(METHODS["lora"].trainable(model))
     assert BaseRecord.read(folder) == record
     assert [entry.name for entry in tmp_path.iterdir()] == ["adapter"], "nothing is left beside it"
-    assert METHODS["lora"].export(loaded(base), tmp_path / "again", record) == digest, "the same seed draws the same adapter"
+    again = loaded(base)
+    weights = METHODS["lora"].trainable(again).items()
+    assert METHODS["lora"].export(again, tmp_path / "again", record, weights) == digest, "the same seed draws the same adapter"

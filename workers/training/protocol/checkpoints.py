@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,10 @@ _INDIFFERENT = {
     *("name", "dataset", "world_size", "zero_stage", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("logging_steps", "save_steps", "stall_timeout"),
 }
+
+
+Content = Callable[[files.HashingFile], None]
+"""Writes a file's content to what it is given, in parts that need not be in memory together."""
 
 
 class Unusable(TweetmillError):
@@ -70,7 +74,7 @@ def training_identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "
     return files.sha256(json.dumps([files.sha256_of_file(train_file), deciding, *filter(None, [base_sha256])], sort_keys=True))
 
 
-def write(parent: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Stored:
+def write(parent: Path, manifest: Manifest, contents: Mapping[str, Content]) -> Stored:
     """Keep `contents`, by the names of their files, as a checkpoint under `parent`. When this returns, it will survive a power cut.
 
     Raises:
@@ -78,48 +82,39 @@ def write(parent: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> St
     """
     make_private(parent)
     folder = parent / manifest.folder_name
-    entries = {name: FileEntry(bytes=len(content), sha256=files.sha256(content)) for name, content in contents.items()}
-    whole = manifest.model_copy(update={"files": entries})
-    described = whole.model_dump_json(indent=2).encode()
+    entries: dict[str, FileEntry] = {}
     # What is there by that name is of this very attempt, and was found unusable when it began anew.
     with files.atomic_folder(folder, folder.with_name(folder.name + PARTIAL), replace=True, sync=True) as partial:
         partial.mkdir()
-        for name, content in contents.items():
-            (partial / name).write_bytes(content)
+        for name, write_content in contents.items():
+            with (partial / name).open("wb") as file:
+                out = files.HashingFile(file)
+                write_content(out)
+            entries[name] = FileEntry(bytes=out.bytes, sha256=out.sha256)
+        whole = manifest.model_copy(update={"files": entries})
+        described = whole.model_dump_json(indent=2).encode()
         (partial / MANIFEST_FILE).write_bytes(described)
     return Stored(folder, whole, files.sha256(described))
 
 
 def verify(folder: Path) -> Stored:
-    """Check a checkpoint against its manifest, byte for byte.
+    """Check a checkpoint against its manifest, byte for byte and in constant memory.
 
     Raises:
         Unusable: saying what is wrong with it.
     """
     stored = _described(folder)
-    for name in stored.manifest.files:
-        read(stored, name)
+    for name, entry in stored.manifest.files.items():
+        try:
+            size = (folder / name).stat().st_size
+            digest = files.sha256_of_file(folder / name) if size == entry.bytes else ""
+        except OSError as error:
+            raise Unusable(f"{name} can't be read: {error.strerror}") from None
+        if size != entry.bytes:
+            raise Unusable(f"{name} has {size} bytes, and the manifest says {entry.bytes}")
+        if digest != entry.sha256:
+            raise Unusable(f"{name} has another sha256 than the manifest says")
     return stored
-
-
-def read(stored: Stored, name: str) -> bytes:
-    """Return one file of a checkpoint.
-
-    Raises:
-        Unusable: it is not what the manifest says.
-    """
-    entry = stored.manifest.files.get(name)
-    if entry is None:
-        raise Unusable(f"{name} is not in the manifest")
-    try:
-        content = (stored.folder / name).read_bytes()
-    except OSError as error:
-        raise Unusable(f"{name} can't be read: {error.strerror}") from None
-    if len(content) != entry.bytes:
-        raise Unusable(f"{name} has {len(content)} bytes, and the manifest says {entry.bytes}")
-    if files.sha256(content) != entry.sha256:
-        raise Unusable(f"{name} has another sha256 than the manifest says")
-    return content
 
 
 def _described(folder: Path) -> Stored:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,18 +59,22 @@ def train(run: RunPayload) -> None:
     progress = ProgressWriter(run.run_folder) if accelerator.is_main_process else None
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
     from workers.training.rank.zero_checkpointer import ZeroCheckpointer
+    from workers.training.rank.zero_state import gather_weights
 
     checkpointer = ZeroCheckpointer(run, trainer, progress, begin)
     first, tokens = checkpointer.resume()
     if progress:
         progress.write(_start(trainer, len(rejected), first))
     final_loss, tokens = _run_steps(trainer, checkpointer, progress, first, tokens)
+    weights = gather_weights(method.trainable(model.module), keep=progress is not None)
     if progress:
-        sha256 = method.export(accelerator.unwrap_model(model), run.adapter_folder, record)
+        sha256 = method.export(model.module, run.adapter_folder, record, weights)
         result = _result(run, trainer, rejected, final_loss, tokens, sha256, checkpointer.seconds, first)
         result = result.model_copy(update={"base_sha256": record.sha256})
         progress.write(Done())
         files.write_text(run.run_folder / RESULT_FILE, result.model_dump_json(indent=2), sync=True)
+    else:
+        deque(weights, maxlen=0)
     accelerator.wait_for_everyone()
 
 
@@ -126,7 +131,9 @@ def _start(trainer: Trainer, dropped: int, resumed_from: int) -> Start:
         backend=torch.distributed.get_backend(),
         zero_stage=trainer.spec.zero_stage,
         device=accelerator.device.type,
-        trainable_parameters=sum(parameter.numel() for parameter in trainer.method.trainable(trainer.model.module).values()),
+        trainable_parameters=sum(
+            getattr(parameter, "ds_numel", parameter.numel()) for parameter in trainer.method.trainable(trainer.model.module).values()
+        ),
         total_steps=len(trainer.batches),
         dropped=dropped,
         resumed_from=resumed_from,

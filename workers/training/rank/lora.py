@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ class Lora:
 
     def load(self, spec: TrainingSpec, folder: Path, tokenizer: Any, **options: Any) -> torch.nn.Module:
         """Load the base model, freeze it, and add an adapter with new weights, drawn from torch's generator."""
+        import torch
         from peft import LoraConfig, get_peft_model
 
         base = loading.load_model(folder, tokenizer, **options)
@@ -36,6 +38,8 @@ class Lora:
             bias="none",
             task_type="CAUSAL_LM",
         )
+        # Loading a base may draw from the generator, at ZeRO-3 for one: an adapter follows from the seed alone.
+        torch.manual_seed(spec.seed)
         adapted: torch.nn.Module = get_peft_model(base, config)
         return adapted
 
@@ -43,11 +47,11 @@ class Lora:
         """Return the matrices of the adapter."""
         return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
-    def export(self, model: torch.nn.Module, folder: Path, base: BaseRecord) -> str:
+    def export(self, model: torch.nn.Module, folder: Path, base: BaseRecord, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
         """Write the adapter as PEFT does, without its model card."""
         saved: Any = model
         with files.atomic_folder(folder, folder.with_name(f".{folder.name}.partial"), replace=True) as aside:
-            saved.save_pretrained(aside, safe_serialization=True)
+            saved.save_pretrained(aside, safe_serialization=True, state_dict=dict(weights))
             for file in aside.iterdir():
                 if file.name not in {WEIGHTS_FILE, CONFIG_FILE}:
                     file.unlink()

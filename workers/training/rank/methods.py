@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from schemas.training import TrainingSpec
     from workers.base_models.files import BaseRecord
+
+
+Weights = Iterable[tuple[str, "torch.Tensor"]]
+"""Tensors by name, on the CPU: see `Method.export`."""
 
 
 class Method(Protocol):
@@ -36,10 +40,17 @@ class Method(Protocol):
         """Return the parameters that the optimizer updates, by name and in its order. A checkpoint keeps these and their moments."""
         ...
 
-    def export(self, model: torch.nn.Module, folder: Path, base: BaseRecord) -> str:
-        """Write what was trained to `folder`, in safetensors and with `base` beside it; return the SHA-256 of the weights.
+    def export(self, model: torch.nn.Module, folder: Path, base: BaseRecord, weights: Weights) -> str:
+        """Write what was trained to `folder`, in safetensors and with `base` beside it; return the SHA-256 of the file of weights.
 
         Rank 0 alone calls this. The folder is complete or absent.
+
+        Args:
+            model: as `load` returned it; at ZeRO-3 its parameters are empty.
+            folder: to be made.
+            base: of the base model.
+            weights: the parameters of `trainable`, whole, by name and in its order, a few at a time in memory. It is read to its end: the
+                other ranks give their parts meanwhile.
         """
         ...
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import ExitStack
 
-from safetensors.torch import load, save
+from safetensors import safe_open
 
+from workers.base_models.tensor_file import Out, write_tensors
 from workers.errors import UserError
 from workers.training.protocol import checkpoints, deadline
 from workers.training.protocol.manifest import Manifest
@@ -14,13 +17,13 @@ from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import CheckpointWritten, ProgressWriter
 from workers.training.rank.checkpointer import Signal
 from workers.training.rank.step import Trainer
-from workers.training.rank.zero_state import MOMENTS, WEIGHT, gather, optimizer_step, restore
+from workers.training.rank.zero_state import STATES, gather, optimizer_step, restore, shapes_of
 
 LONGEST_INTERVAL = 600.0  # seconds between two checkpoints, however long a step takes
 
 
 class ZeroCheckpointer:
-    """A `Checkpointer` that works on any number of ranks and at ZeRO stages 0 to 2. Rank 0, which has `progress`, decides and writes.
+    """A `Checkpointer` that works on any number of ranks and at every ZeRO stage. Rank 0, which has `progress`, decides and writes.
 
     Args:
         run: the payload of the ranks.
@@ -44,15 +47,26 @@ class ZeroCheckpointer:
         """See `Checkpointer`."""
         if self._run.resume_from is None:
             return 0, 0
+        folder = self._run.resume_from
         try:
-            stored = checkpoints.verify(self._run.resume_from)
-            state = {what: load(checkpoints.read(stored, f"{what}.safetensors")) for what in (WEIGHT, *MOMENTS)}
+            stored = checkpoints.verify(folder)
         except checkpoints.Unusable as error:
-            raise UserError(f"{self._run.resume_from.name}: {error}") from error
+            raise UserError(f"{folder.name}: {error}") from error
+        lacking = [_file_of(what) for what in STATES if _file_of(what) not in stored.manifest.files]
+        if lacking:
+            raise UserError(f"{folder.name}: {', '.join(lacking)} is not in its manifest")
         checkpoints.check_batch(stored.manifest, self._run.spec)
-        restore(self._trainer.model, self._trainable, state, stored.manifest.optimizer_step)
+        with ExitStack() as opened:
+            files = {what: opened.enter_context(safe_open(folder / _file_of(what), "pt")) for what in STATES}
+            for what, file in files.items():
+                self._check_shapes(what, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118 - no mapping
+            restore(self._trainer.model, self._trainable, lambda what, name: files[what].get_tensor(name), stored.manifest.optimizer_step)
         self._saved_step, self._earlier_seconds = stored.manifest.step, stored.manifest.seconds
         return stored.manifest.step, stored.manifest.tokens
+
+    def _check_shapes(self, what: str, found: dict[str, tuple[int, ...]]) -> None:
+        if found != shapes_of(self._trainable):
+            raise UserError(f"the checkpoint's {what} is not of this model: was the base model replaced? Train under another name")
 
     @property
     def seconds(self) -> float:
@@ -86,9 +100,10 @@ class ZeroCheckpointer:
     def _save(self, step: int, tokens: int) -> None:
         began = time.monotonic()
         engine, spec = self._trainer.model, self._run.spec
-        state = gather(engine, self._trainable, keep=self._progress is not None)
         self._saved_step, self._saved_at = step, began
         if self._progress is None:
+            for what in STATES:
+                deque(gather(engine, self._trainable, what), maxlen=0)
             return
         manifest = Manifest(
             identity=self._identity,
@@ -102,9 +117,18 @@ class ZeroCheckpointer:
             optimizer_step=optimizer_step(engine),
             dtype=self._trainer.precision.dtype,
         )
-        files = {f"{what}.safetensors": save(tensors) for what, tensors in state.items()}
-        stored = checkpoints.write(self._run.checkpoints, manifest, files)
+        stored = checkpoints.write(self._run.checkpoints, manifest, {_file_of(what): self._content_of(what) for what in STATES})
         self._progress.write(_event(stored, time.monotonic() - began))
+
+    def _content_of(self, what: str) -> checkpoints.Content:
+        def write(out: Out) -> None:
+            write_tensors(out, "float32", shapes_of(self._trainable), gather(self._trainer.model, self._trainable, what))
+
+        return write
+
+
+def _file_of(what: str) -> str:
+    return f"{what}.safetensors"
 
 
 def _event(stored: checkpoints.Stored, seconds: float) -> CheckpointWritten:
