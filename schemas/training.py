@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from schemas.bounds import Name, Seed
+from schemas.deepspeed import refused_keys, without_auto
 from schemas.payloads import Payload, Stage
 
 MethodName = Literal["full", "freeze", "expand", "lora", "qlora"]
@@ -89,6 +90,27 @@ class TrainingSpec(Payload):
     def _names_one_dtype(self) -> TrainingSpec:
         if self.bf16 is not None and self.dtype not in ("auto", self.asked_dtype):
             raise ValueError(f"bf16 is {str(self.bf16).lower()} and dtype is {self.dtype}: leave one of them out")
+        return self
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _leaves_the_recipe_its_keys(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
+        if config is None:
+            return None
+        meant = without_auto(config)
+        refused = list(refused_keys(meant))
+        if refused:
+            raise ValueError("; ".join(refused))
+        return meant
+
+    @model_validator(mode="after")
+    def _offloads_what_its_stage_shards(self) -> TrainingSpec:
+        if self.offload_param != "none" and self.zero_stage != 3:
+            raise ValueError(f"offload_param needs zero_stage 3, which shards the weights, and zero_stage is {self.zero_stage}")
+        if self.offload_optimizer != "none" and self.zero_stage == 0:
+            raise ValueError("offload_optimizer needs zero_stage 1, 2 or 3: at 0 each rank keeps its optimizer")
+        if self.method == "qlora" and self.zero_stage == 3:
+            raise ValueError("zero_stage 3 can't shard the 4-bit weights of qlora: use zero_stage 2, or method lora")
         return self
 
     @model_validator(mode="after")

@@ -92,7 +92,8 @@ def load_model(folder: Path, tokenizer: Any, dtype: torch.dtype, **options: Any)
             f"the base model {folder} lacks {len(lacking)} of the tensors that its config.json asks for, such as {lacking[0][:100]}:"
             " fetch the model again"
         )
-    rows = int(model.get_input_embeddings().weight.shape[0])
+    embeddings = model.get_input_embeddings().weight
+    rows = int(getattr(embeddings, "ds_shape", embeddings.shape)[0])  # at ZeRO-3 the weights themselves are empty
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= rows:
         raise UnusableBase(

@@ -22,9 +22,8 @@ from workers.settings import ENVIRONMENT
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import EXIT_CODES, FAILURE_FILE, SUPERVISOR_PID, ExitCode, Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload
-from workers.training.protocol.progress import PROGRESS_FILE
+from workers.training.protocol.progress import FIRST_STEP_ALLOWANCE, PROGRESS_FILE
 
-FIRST_STEP_ALLOWANCE = 5
 POLL_SECONDS = 0.1
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 PROGRESS_FILE = "progress.jsonl"
+FIRST_STEP_ALLOWANCE = 5
+"""Times `stall_timeout` that the first step may take: the model loads, kernels compile."""
 
 
 class Start(BaseModel):

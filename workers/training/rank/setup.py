@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,10 @@ from workers.errors import NotFound, UserError
 from workers.training.protocol.outcome import RejectedLine
 from workers.training.protocol.payload import RunPayload
 from workers.training.rank.data import TokenizedExample, encode_conversations, read_conversations
+from workers.training.rank.deepspeed_config import build_config, group_timeout, size_buckets
 from workers.training.rank.methods import Method
+
+_MIXED_PRECISION: Mapping[Dtype, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
 
 
 def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision:
@@ -35,10 +38,10 @@ def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision
 def _choose_precision(run: RunPayload) -> Precision:
     if run.dtype is not None:
         return Precision(run.dtype, "as in the checkpoint")
-    chosen = precision.choose_dtype(run.spec.asked_dtype, "cuda" if torch.cuda.is_available() else "cpu")
-    if chosen.dtype == "float16":  # its gradients would need a scaled loss
-        return Precision("float32", f"{chosen.reason}, which has no bfloat16")
-    return chosen
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and run.spec.asked_dtype == "float16":
+        raise UserError("dtype float16 trains on GPUs alone: on this CPU set dtype to auto, float32 or bfloat16")
+    return precision.choose_dtype(run.spec.asked_dtype, device)
 
 
 def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype) -> Any:
@@ -57,19 +60,34 @@ def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype)
     from accelerate import Accelerator
     from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
 
-    spec = run.spec
-    plugin = DeepSpeedPlugin(
-        zero_stage=spec.zero_stage,
-        gradient_clipping=spec.max_grad_norm,
-        gradient_accumulation_steps=spec.gradient_accumulation_steps,
-    )
-    plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = spec.per_device_train_batch_size
+    config = build_config(run.spec, dtype)
+    _check_config(run.spec, config)
     group = InitProcessGroupKwargs(
         backend="nccl" if on_gpu else "gloo",
         init_method=f"file://{run.store_file}?rank={rank}&world_size={world_size}",
-        timeout=timedelta(hours=1),
+        timeout=group_timeout(run.spec.stall_timeout),
     )
-    return Accelerator(mixed_precision="bf16" if dtype == "bfloat16" else "no", deepspeed_plugin=plugin, kwargs_handlers=[group])
+    # At ZeRO-3 the plugin also has transformers build the model in shards, `deepspeed.zero.Init`; it must live until then.
+    return Accelerator(
+        mixed_precision=_MIXED_PRECISION[dtype], deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=config), kwargs_handlers=[group]
+    )
+
+
+def _check_config(spec: TrainingSpec, config: dict[str, Any]) -> None:
+    """Have DeepSpeed read the config before anything is loaded, where a part of it is the user's.
+
+    Raises:
+        UserError: with what DeepSpeed says of it.
+    """
+    if spec.deepspeed is None:
+        return
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    try:
+        DeepSpeedConfig({**config, "train_batch_size": spec.per_device_train_batch_size * spec.gradient_accumulation_steps})
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"deepspeed: DeepSpeed does not take this config: {reason[:500]}") from error
 
 
 def _check_device(spec: TrainingSpec, on_gpu: bool) -> None:
@@ -104,8 +122,25 @@ def load_trainable(spec: TrainingSpec, method: Method, folder: Path, tokenizer: 
     torch.manual_seed(spec.seed)
     # On a CPU, torch's fused attention is slower backwards than the plain one at the lengths of tweets: 1.3 times the whole step.
     attention = "sdpa" if accelerator.device.type == "cuda" else "eager"
-    adapted = method.load(spec, folder, tokenizer, dtype=getattr(torch, dtype), attn_implementation=attention)
-    optimizer = torch.optim.AdamW(list(method.trainable(adapted).values()), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    weights_dtype: torch.dtype = getattr(torch, dtype)
+    adapted: Any = method.load(spec, folder, tokenizer, dtype=weights_dtype, attn_implementation=attention)
+    if spec.gradient_checkpointing:
+        # Non-reentrant: the inputs of a block need no gradient, so none is computed for what lies below the first trained weight.
+        adapted.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    trainable = list(method.trainable(adapted).values())
+    if spec.zero_stage == 3:
+        _cast_what_is_new(adapted, weights_dtype)
+    size_buckets(accelerator.deepspeed_plugin.deepspeed_config, trainable, spec.deepspeed)
+    # The fused kernel updates offloaded weights at the speed of the host's memory, and needs no compiler.
+    fused = True if spec.offload_optimizer != "none" else None
+    optimizer = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=fused)
     model, optimizer = accelerator.prepare(adapted, optimizer)
     model.train()
     return model, optimizer
+
+
+def _cast_what_is_new(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Give the weights that a method added the type of the base's: at ZeRO-3 DeepSpeed leaves that to whoever builds the model."""
+    for parameter in model.parameters():
+        if not hasattr(parameter, "ds_id") and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
