@@ -55,7 +55,7 @@ FAULTS = tuple(
             ("the launcher of ranks is killed", "no rank is left after 10 s"),
             ("the ranks' supervisor is killed", "no rank is left after 5 s"),
             ("a job kills its worker, each time", "3 starts, then quarantined; 10 of 10 other jobs done"),
-            ("out of memory", "told apart; at most 3 starts"),
+            ("out of memory", "told apart; at most 3 starts; a training is halved down to one example"),
             ("a worker freezes for longer than its lease and wakes up", "it is fenced; no row of its attempt after that"),
             ("a rank freezes", "the group is ended within `stall_timeout` and 10 s"),
             ("a busy training worker is asked to leave", "a checkpoint, no failure counted, at most one interval lost"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from sqlalchemy import Engine
 
 from schemas.states import JobState
 from tests.support.mill import Mill
-from tests.support.ranks import limit
 from tests.support.tiny_model import build_tiny_model
 from tests.support.trainings import TrainingJob, add_dataset, group, left
 from tests.support.worker_process import WorkerProcess, wait_for
@@ -155,32 +153,58 @@ def test_a_damaged_checkpoint_is_not_taken_and_the_log_says_why(
     measured(damaged_loaded=0, refused=len(refusals))
 
 
+# In each rank: memory runs out in the third step, in other words for each size of the micro-batch; with one example it fits.
+OUT_OF_MEMORY = """
+import json, os, sys
+if "workers.training.rank.main" in sys.orig_argv:
+    import torch
+    spec = json.load(open(sys.argv[-1]))["spec"]
+    size, steps, plain = spec["per_device_train_batch_size"], 2 * spec["gradient_accumulation_steps"], torch.Tensor.backward
+    seen = 0
+    def nccl_thread():
+        os.write(2, b"include/alloc.h:178 NCCL WARN Cuda failure 2 'out of memory'\\n")
+        os.abort()
+    def fail(words):
+        raise RuntimeError(words)
+    failures = {
+        32: lambda: fail("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        16: nccl_thread,
+        8: lambda: torch.empty(2**60),
+        4: lambda: fail("CUDA driver error: out of memory"),
+        2: lambda: fail("Triton Error [CUDA]: out of memory"),
+    }
+    def backward(*args, **options):
+        global seen
+        seen += 1
+        if seen > steps:
+            failures[size]() if size in failures else os._exit(1) if not os.path.exists("crashed") else None
+        return plain(*args, **options)
+    torch.Tensor.backward = backward
+"""
+
+
 @pytest.mark.fault(7)
-def test_out_of_memory_is_tried_once_more_in_smaller_bites_and_then_told_to_the_user(
-    engine: Engine, base: Path, start: Callable[..., WorkerProcess], measured: Told
+def test_out_of_memory_is_tried_with_ever_smaller_micro_batches_and_what_fits_is_remembered(
+    engine: Engine, base: Path, start: Callable[..., WorkerProcess], tmp_path: Path, measured: Told
 ) -> None:
-    job = TrainingJob(engine, base, per_device_train_batch_size=8)
-    # Large blocks are asked of the kernel each time, so that its limit is felt at once.
-    worker = start("worker", MALLOC_MMAP_THRESHOLD_="16384")
-    assert wait_for(past(job, 21), 120), worker.log
-    starve(worker)
-    assert wait_for(lambda: len(job.resumed_from) == 1, 60), worker.log
-    first = job.resumed_from[0]
-    assert wait_for(past(job, first + 21), 120), worker.log
-    starve(worker)
-    assert wait_for(lambda: job.row.state == "failed", 60), worker.log
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults" / "sitecustomize.py").write_text(OUT_OF_MEMORY.replace('"crashed"', repr(str(tmp_path / "crashed"))))
+    job = TrainingJob(engine, base, world_size=1, per_device_train_batch_size=32, max_steps=14, save_steps=1)
+    worker = start("worker", PYTHONPATH=str(tmp_path / "faults"), OMP_NUM_THREADS="1")
 
-    assert (job.row.attempt, job.row.failures) == (1, 0), "the same attempt, and nobody's third time"
-    assert job.row.error["class"] == "OutOfMemory"
-    assert "lower per_device_train_batch_size" in job.row.error["message"]
-    assert "out of memory with 8 examples a rank at a time: once more with 4, as many a step" in job.log
-    measured(starts=2, attempts=job.row.attempt, resumed_from=first, state=job.row.state)
+    # With one example it fits, and the rank dies of something else.
+    assert wait_for(lambda: job.row.failures == 1, 240), (job.log, worker.log)
+    (tmp_path / "crashed").touch()
+    assert wait_for(lambda: job.row.state == "done", 120), (job.log, worker.log)
 
-
-def starve(worker: WorkerProcess) -> None:
-    """Let the ranks have no more memory than they have now."""
-    for rank in group(worker)["rank"]:
-        limit([rank.pid], resource.RLIMIT_AS, rank.memory_info().vms)
+    sizes = [(32, 16), (16, 8), (8, 4), (4, 2), (2, 1)]
+    tried = [f"out of memory with {size} examples a rank at a time: once more with {smaller}, as many a step" for size, smaller in sizes]
+    assert [line for line in job.log if line.startswith("out of memory")] == tried
+    assert job.resumed_from == [2, 4, 6, 8, 10, 12], "each goes on from the newest checkpoint"
+    assert "1 examples a rank at a time, which is what fitted into memory before" in job.log
+    assert (job.row.attempt, job.row.failures) == (2, 1), "only the crash counts"
+    assert sorted(job.losses()) == list(range(1, 15))
+    measured(starts=7, attempts=job.row.attempt, smallest=1, state=job.row.state)
 
 
 @pytest.mark.fault(22)

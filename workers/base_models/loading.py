@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers.base_models.files import UnusableBase, check
 from workers.errors import NotFound, TweetmillError
+from workers.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -119,8 +120,7 @@ def _explained(folder: Path, what: str) -> Iterator[None]:
 
 def is_of_machine(error: Exception) -> bool:
     """Return whether memory or disk failed, and not the files: loading may work later, or elsewhere."""
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error)
-    return out_of_memory or "out of memory" in str(error) or (isinstance(error, OSError) and error.errno in _MACHINE)
+    return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _MACHINE)
 
 
 def _cause(error: Exception, what: str) -> str:

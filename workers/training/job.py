@@ -26,6 +26,7 @@ from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
 from workers.text import prompts
 from workers.training.launcher import launch
+from workers.training.micro_batches import train_within_memory
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest
 from workers.training.protocol.outcome import OutOfMemory, TrainingFailed, TrainingResult, TrainingStopped
@@ -57,7 +58,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     try:
         dataset, fingerprint, examples = _write_examples(spec, run.train_file)
         attempt.log(f"{examples} examples of dataset {spec.dataset}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
-        result = _train_within_memory(attempt, run, recorder)
+        result = train_within_memory(run.spec, runs, lambda fitting: _launch(attempt, _with(run, fitting), recorder), attempt.log)
     finally:
         run.train_file.unlink(missing_ok=True)
     adapter = _keep_adapter(attempt, spec, result)
@@ -84,35 +85,8 @@ def _base_sha256(base: Path) -> str:
     return digest(base, get_settings().models_folder)
 
 
-def _train_within_memory(attempt: JobContext, run: RunPayload, recorder: Recorder) -> TrainingResult:
-    """Train; when memory runs out, resume once from the newest checkpoint with smaller micro-batches."""
-    sizes = [run.spec.per_device_train_batch_size]
-    try:
-        return _launch(attempt, run, recorder)
-    except OutOfMemory as error:
-        smaller = halved(run.spec)
-        if smaller is None:
-            raise OutOfMemory(f"out of memory with one example a rank at a time: {_CURE}", error.log_tail) from error
-        sizes.append(smaller.per_device_train_batch_size)
-    attempt.log("out of memory with {} examples a rank at a time: once more with {}, as many a step".format(*sizes))
-    try:
-        return _launch(attempt, run.model_copy(update={"spec": smaller}), recorder)
-    except OutOfMemory as error:
-        message = "out of memory with {} examples a rank at a time, and with {}: lower per_device_train_batch_size, or ".format(*sizes)
-        raise OutOfMemory(message + _CURE, error.log_tail) from error
-
-
-_CURE = "lower max_length or lora_r, use more ranks, or take a smaller base"
-
-
-def halved(spec: TrainingSpec) -> TrainingSpec | None:
-    """Return the same training with smaller micro-batches, half as large where that divides; None when they can't be smaller."""
-    size = spec.per_device_train_batch_size
-    smaller = max((part for part in range(1, size // 2 + 1) if size % part == 0), default=None)
-    if smaller is None:
-        return None
-    accumulation = spec.gradient_accumulation_steps * size // smaller
-    return spec.model_copy(update={"per_device_train_batch_size": smaller, "gradient_accumulation_steps": accumulation})
+def _with(run: RunPayload, spec: TrainingSpec) -> RunPayload:
+    return run.model_copy(update={"spec": spec})
 
 
 def _launch(attempt: JobContext, run: RunPayload, recorder: Recorder) -> TrainingResult:

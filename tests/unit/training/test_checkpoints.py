@@ -17,7 +17,6 @@ import pytest
 from schemas.training import TrainingSpec
 from workers import clock
 from workers.errors import UserError
-from workers.training.job import halved
 from workers.training.protocol import checkpoints, deadline
 from workers.training.protocol.checkpoints import PARTIAL, Stored
 from workers.training.protocol.manifest import MANIFEST_FILE, Manifest
@@ -215,18 +214,6 @@ def test_another_global_batch_is_refused_with_the_values_that_would_do(change: d
         checkpoints.check_batch(a_manifest(), a_spec(**change))
 
     assert cure in str(refusal.value)
-
-
-@pytest.mark.parametrize(("size", "accumulation", "smaller"), [(8, 1, (4, 2)), (6, 2, (3, 4)), (9, 1, (3, 3)), (5, 1, (1, 5))])
-def test_smaller_bites_keep_the_global_batch(size: int, accumulation: int, smaller: tuple[int, int]) -> None:
-    spec = halved(a_spec(per_device_train_batch_size=size, gradient_accumulation_steps=accumulation))
-
-    assert spec is not None
-    assert (spec.per_device_train_batch_size, spec.gradient_accumulation_steps) == smaller
-
-
-def test_one_example_at_a_time_is_the_smallest_bite() -> None:
-    assert halved(a_spec(per_device_train_batch_size=1)) is None
 
 
 def test_a_deadline_is_the_one_that_was_set_last(tmp_path: Path) -> None:

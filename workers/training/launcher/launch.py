@@ -32,10 +32,9 @@ from workers.training.protocol.outcome import (
     TrainingStopped,
     read_failure,
 )
-from workers.training.protocol.payload import ADAPTER_FOLDER, TORCHRUN_FOLDER, RunPayload
+from workers.training.protocol.payload import ADAPTER_FOLDER, LOG_FILE, TORCHRUN_FOLDER, RunPayload
 from workers.training.protocol.progress import PROGRESS_FILE, Event, ProgressReader
 
-LOG_FILE = "ranks.log"
 LOG_TAIL_LINES = 40
 FOLLOW_SECONDS = 0.2
 STOP_POLL_SECONDS = 0.5
@@ -94,7 +93,7 @@ def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path,
 def _start(payload: RunPayload, locks: tuple[int, ...], held_until: Callable[[], float] | None) -> subprocess.Popen[bytes]:
     if held_until is not None:
         deadline.extend(payload.deadline_file, held_until())
-    with (payload.run_folder / LOG_FILE).open("a") as log:
+    with payload.log_file.open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "workers.training.launcher.supervisor", str(payload.write()), str(os.getpid())],
             env=_environment(payload.spec),

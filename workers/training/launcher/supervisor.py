@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from workers.out_of_memory import tells_of_memory
 from workers.processes import adopt_orphans, die_with_parent, end_descendants
 from workers.settings import ENVIRONMENT
 from workers.training.protocol import deadline
@@ -25,6 +26,7 @@ from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import FIRST_STEP_ALLOWANCE, PROGRESS_FILE
 
 POLL_SECONDS = 0.1
+_LAST_WORDS = 1 << 16  # bytes
 
 
 class RankSupervisor:
@@ -35,6 +37,7 @@ class RankSupervisor:
         self._payload_file = payload_file
         self._stop_requested = False
         self._kills_before = _oom_kills()
+        self._log_begins = run.log_file.stat().st_size if run.log_file.exists() else 0
 
     def supervise(self) -> ExitCode:
         """Start the ranks, wait for them, end every process that is left, and return how it went."""
@@ -85,8 +88,22 @@ class RankSupervisor:
             message = "the kernel killed a rank for memory: lower per_device_train_batch_size or max_length"
             (self._run.run_folder / FAILURE_FILE).unlink(missing_ok=True)
             record_failure(self._run.run_folder, Failure(kind="oom", message=message))
+        elif tells_of_memory(self._last_words()):
+            # A native thread, such as NCCL's, ends the process before Python could say why; what a rank did say comes first.
+            message = "a rank died for want of memory, as its log says: lower per_device_train_batch_size or max_length"
+            record_failure(self._run.run_folder, Failure(kind="oom", message=message))
         failure = read_failure(self._run.run_folder)
         return EXIT_CODES[failure.kind] if failure else ExitCode.CRASH
+
+    def _last_words(self) -> str:
+        """The end of what this run, and not an earlier one, wrote to the log."""
+        try:
+            with self._run.log_file.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self._log_begins, size - _LAST_WORDS))
+                return log.read(_LAST_WORDS).decode(errors="replace")
+        except OSError:
+            return ""
 
 
 class Watchdog:

@@ -13,6 +13,7 @@ from workers.base_models.precision import Dtype
 PAYLOAD_FILE = "payload.json"
 ADAPTER_FOLDER = "adapter"
 TORCHRUN_FOLDER = "torchrun"
+LOG_FILE = "ranks.log"
 
 
 class RunPayload(BaseModel):
@@ -57,6 +58,11 @@ class RunPayload(BaseModel):
     def checkpoints(self) -> Path:
         """Where checkpoints go."""
         return self.checkpoint_folder or self.run_folder / "checkpoints"
+
+    @property
+    def log_file(self) -> Path:
+        """What the supervisor and the ranks say; runs in the same folder append to it."""
+        return self.run_folder / LOG_FILE
 
     @property
     def stop_file(self) -> Path:

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from workers.errors import Unavailable, UserError
 from workers.gpus import gpu_locks
+from workers.out_of_memory import is_out_of_memory
 from workers.processes import die_with_parent, parent_of
 from workers.settings import ENVIRONMENT
 from workers.training.protocol.outcome import EXIT_CODES, SUPERVISOR_PID, Failure, FailureKind, Preempted, record_failure
 from workers.training.protocol.payload import RunPayload
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# What torch says on a CPU, and CUDA where it is not torch's allocator that asks.
-_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory")
 
 
 def _tie_to_parent() -> None:
@@ -59,7 +58,7 @@ def main(payload_file: Path) -> int:
 
 
 def _diagnosis(error: Exception) -> tuple[FailureKind, str]:
-    if type(error).__name__ in {"OutOfMemoryError", "MemoryError"} or any(words in str(error) for words in _NO_MEMORY):
+    if is_out_of_memory(error):
         return "oom", "out of memory: lower per_device_train_batch_size or max_length"
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return "disk_full", f"disk full: {error.strerror}. The checkpoints before stay as they are; make room where the runs are kept"
