@@ -114,6 +114,12 @@ class TrainingSpec(Payload):
         return self
 
     @model_validator(mode="after")
+    def _has_a_dtype_of_its_device(self) -> TrainingSpec:
+        if self.device == "cpu" and self.asked_dtype == "float16":
+            raise ValueError("dtype float16 trains on GPUs alone: with device: cpu set dtype to auto, float32 or bfloat16")
+        return self
+
+    @model_validator(mode="after")
     def _shares_ranks_evenly(self) -> TrainingSpec:
         if self.world_size % self.nodes:
             raise ValueError(f"world_size counts the ranks on all nodes: {self.world_size} can't be shared evenly by {self.nodes} nodes")

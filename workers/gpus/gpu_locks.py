@@ -57,6 +57,11 @@ def visible_gpus(named: str | None) -> tuple[str, ...]:
     return tuple(devices)
 
 
+def usable_gpus(named: str | None) -> tuple[str, ...]:
+    """Return the devices of `visible_gpus` that a driver on this machine vouches for: none where there is no driver."""
+    return visible_gpus(named) if _present() else ()
+
+
 def _known_as(name: str, present: Sequence[str]) -> str | None:
     if name.isdecimal():
         if not present:

@@ -25,6 +25,7 @@ from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
 from workers.text import prompts
+from workers.training.devices import check_devices
 from workers.training.launcher import launch
 from workers.training.micro_batches import train_within_memory
 from workers.training.protocol import checkpoints
@@ -40,6 +41,7 @@ ROWS_AT_ONCE = 2000
 
 def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     """Fine-tune a base model as `spec` says; the files of the adapter are complete before the row of the model is written."""
+    check_devices(attempt, spec)
     runs = get_settings().runs_folder / str(attempt.job)
     folder = runs / attempt_folder(attempt.number)
     make_private(folder)

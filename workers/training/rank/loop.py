@@ -15,12 +15,14 @@ from workers import files
 from workers.base_models import loading
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
+from workers.gpus.gpu_locks import usable_gpus
 from workers.settings import ENVIRONMENT, get_settings
 from workers.training.protocol.outcome import RESULT_FILE, RejectedLine, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
 from workers.training.rank.checkpointer import Checkpointer, Signal
 from workers.training.rank.data import Visit, plan_batches
+from workers.training.rank.device import choose_device
 from workers.training.rank.group_checks import check_group, check_slices, visits_fingerprint
 from workers.training.rank.methods import METHODS
 from workers.training.rank.schedule import learning_rate, steps_of
@@ -36,7 +38,7 @@ def train(run: RunPayload) -> None:
         Preempted: it was asked to leave.
     """
     begin = time.monotonic()
-    if not torch.cuda.is_available():
+    if choose_device(run.spec.device, usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))) == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
     rank, world_size = int(ENVIRONMENT["RANK"]), int(ENVIRONMENT["WORLD_SIZE"])
     precision = agree_on_precision(run, rank, world_size)

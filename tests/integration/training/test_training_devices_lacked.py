@@ -1,0 +1,59 @@
+"""A training that needs a GPU leaves a worker without one: for another worker, or with an error when there is no other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from schemas.training import TrainingSpec
+from tests.support import jobs
+from workers import clock
+from workers.errors import Unavailable, UserError
+from workers.jobs import worker_registry
+from workers.jobs.attempt import Attempt
+from workers.training import devices
+
+SPEC = TrainingSpec(name="m", base="b", dataset="d", device="cuda")
+
+
+@pytest.fixture
+def attempt(clean_database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attempt:
+    """An attempt on a worker that has no GPU."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho No devices found.\n")
+    (tmp_path / "nvidia-smi").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    claim = jobs.claimed(clean_database, jobs.add(clean_database))
+    register(clean_database, "cpu@here", "training")
+    return Attempt(claim, "cpu@here", 10.0, asked=clock.now())
+
+
+def register(engine: Engine, name: str, *queues: str) -> None:
+    with engine.begin() as connection:
+        worker_registry.register(connection, name, queues, 1)
+
+
+def test_alone_it_says_at_once_what_to_do(clean_database: Engine, attempt: Attempt) -> None:
+    register(clean_database, "other@here", "summarization")
+    with pytest.raises(UserError, match=r"this worker sees no GPU. Set device: cpu .* `tweetmill worker --queues training --gpu 0`"):
+        devices.check_devices(attempt, SPEC)
+
+
+def test_beside_another_that_trains_it_gives_the_job_back(clean_database: Engine, attempt: Attempt) -> None:
+    register(clean_database, "gpu@there", "training")
+    with pytest.raises(Unavailable, match="this worker sees no GPU: left for gpu@there"):
+        devices.check_devices(attempt, SPEC)
+
+
+def test_it_is_not_handed_about_for_ever(clean_database: Engine, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(clean_database, "gpu@there", "training")
+    monkeypatch.setattr(devices, "HAND_BACKS", 0)
+    with pytest.raises(UserError, match="this worker sees no GPU"):
+        devices.check_devices(attempt, SPEC)
+
+
+def test_a_recipe_for_any_device_is_taken(attempt: Attempt) -> None:
+    devices.check_devices(attempt, SPEC.model_copy(update={"device": "auto"}))

@@ -1,0 +1,52 @@
+"""Checks, before anything is written or started, that this worker has the devices that a recipe asks for."""
+
+from __future__ import annotations
+
+from schemas.payloads import Queue
+from schemas.training import TrainingSpec
+from workers.database import transaction
+from workers.errors import Unavailable, UserError
+from workers.gpus.gpu_locks import visible_gpus
+from workers.jobs import worker_registry
+from workers.jobs.context import JobContext
+from workers.settings import ENVIRONMENT
+
+HAND_BACKS = 10
+"""A job goes to another worker so often at most: nobody knows before it runs whether any of them has what it needs."""
+
+
+def check_devices(attempt: JobContext, spec: TrainingSpec) -> None:
+    """Make sure that this worker sees a GPU for each rank that it would start, where the recipe needs GPUs.
+
+    Raises:
+        Unavailable: it does not, and other workers take trainings: the job goes back to the queue, for them.
+        UserError: it does not, and there is no other.
+    """
+    lack = missing_devices(spec, len(visible_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))))
+    if lack is None:
+        return
+    others = _others_that_train(attempt.owner)
+    if others and attempt.number <= HAND_BACKS:
+        raise Unavailable(f"{lack}: left for {'another worker' if len(others) > 1 else others[0]}")
+    tried = f" (and {attempt.number - 1} attempts before found no better one)" if attempt.number > 1 else ""
+    raise UserError(f"{lack}{tried}. {_cure(spec)}")
+
+
+def missing_devices(spec: TrainingSpec, gpus: int) -> str | None:
+    """Return what a worker that sees so many GPUs lacks for a training; None where it has all."""
+    if spec.device == "cuda" and not gpus:
+        return "the recipe says device: cuda, and this worker sees no GPU"
+    if spec.device != "cpu" and 0 < gpus < spec.ranks_per_node:
+        return f"the training starts {spec.ranks_per_node} ranks on a node, one a GPU, and this worker sees {gpus}"
+    return None
+
+
+def _cure(spec: TrainingSpec) -> str:
+    fewer = f"Set world_size={spec.nodes}" if spec.ranks_per_node > 1 else "Set device: cpu to train on CPUs"
+    return f"{fewer}, or start a worker where there are GPUs: `tweetmill worker --queues training --gpu 0`"
+
+
+def _others_that_train(owner: str) -> list[str]:
+    with transaction() as connection:
+        live = worker_registry.live(connection)
+    return [worker.name for worker in live if worker.name != owner and Queue.TRAINING in worker.queues and not worker.draining]
