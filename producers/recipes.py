@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,13 +28,14 @@ P = TypeVar("P", bound=Payload)
 _NOTHING = ("null", "none", "~")
 
 
-def read(path: Path | str, overrides: Sequence[str], spec: type[P]) -> P:
+def read(path: Path | str, overrides: Sequence[str], spec: type[P], files: Mapping[str, Callable[[Path], object]] | None = None) -> P:
     """Return the spec that a recipe describes, checked.
 
     Args:
         path: a YAML file, a mapping of the spec's fields.
         overrides: `key=value`, with dots for nested fields: `noise.copies=3`. `null` unsets an optional field.
         spec: what the recipe is for.
+        files: keys whose text is the path of a file, from the recipe's folder or the current one, and what reads it.
 
     Raises:
         RecipeError: naming the file, the key and the reason.
@@ -41,7 +43,12 @@ def read(path: Path | str, overrides: Sequence[str], spec: type[P]) -> P:
     path = Path(path)
     annotations = _annotations(spec)
     document = recipe_file.read(path, lambda name: name in annotations and _takes_text(annotations[name]))
-    return _checked(path, document, _overridden(document.values, overrides, spec), overrides, spec)
+    values = _overridden(document.values, overrides, spec)
+    for key, read_file in (files or {}).items():
+        named = values.get(key)
+        if isinstance(named, str):
+            values = {**values, key: read_file(_find(named, path.parent))}
+    return _checked(path, document, values, overrides, spec)
 
 
 def read_synthesis(path: Path | str, overrides: Sequence[str] = (), on_file: Callable[[Path, Counts], None] | None = None) -> SynthesisSpec:
@@ -97,14 +104,31 @@ def import_source(source: ImportSource, folder: Path, on_file: Callable[[Path, C
 
 
 def read_training(path: Path | str, overrides: Sequence[str] = ()) -> TrainingSpec:
-    """Return the spec of a training run, with its base resolved to an absolute folder where there is one.
+    """Return the spec of a training run, with its base resolved to an absolute folder where there is one, and with its DeepSpeed config.
 
     Raises:
-        RecipeError: as in `read`.
+        RecipeError: as in `read`; or the file that `deepspeed` names can't be used.
         NotFound: the base is a path that does not exist.
     """
-    spec = read(path, overrides, TrainingSpec)
+    spec = read(path, overrides, TrainingSpec, {"deepspeed": _deepspeed_config})
     return spec.model_copy(update={"base": resolve_base(spec.base)})
+
+
+def _deepspeed_config(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a DeepSpeed config file."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise RecipeError(f"deepspeed: there is no file {file}. Give the path of a DeepSpeed config, from the recipe's folder") from None
+    except OSError as error:
+        raise RecipeError(f"deepspeed: {file} can't be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise RecipeError(f"deepspeed: {file}, line {error.lineno}: not JSON ({error.msg})") from None
+    except (ValueError, RecursionError):
+        raise RecipeError(f"deepspeed: {file} is not JSON") from None
+    if not isinstance(config, dict):
+        raise RecipeError(f'deepspeed: {file} holds no JSON object: a DeepSpeed config is one, such as {{"zero_optimization": {{…}}}}')
+    return config
 
 
 def resolve_base(base: str) -> str:

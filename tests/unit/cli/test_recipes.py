@@ -230,6 +230,70 @@ class TestMistakesInARecipe:
         assert "is not UTF-8" in complaint(tmp_path / "binary")
 
 
+class TestADeepSpeedConfig:
+    """`deepspeed: FILE.json` adds to what the recipe says, and never says the same thing a second time."""
+
+    @pytest.fixture
+    def named(self, recipe: pathlib.Path, models_folder: pathlib.Path) -> pathlib.Path:
+        recipe.write_text(TRAINING + "deepspeed: ds.json\n")
+        return recipe
+
+    def test_is_read_from_the_folder_of_the_recipe(self, named: pathlib.Path) -> None:
+        (named.parent / "ds.json").write_text('{"zero_optimization": {"overlap_comm": true, "reduce_bucket_size": 1000}}')
+        assert recipes.read_training(named).deepspeed == {"zero_optimization": {"overlap_comm": True, "reduce_bucket_size": 1000}}
+
+    def test_on_the_command_line_wins_or_is_unset(self, named: pathlib.Path) -> None:
+        (named.parent / "other.json").write_text('{"wall_clock_breakdown": true}')
+        assert recipes.read_training(named, ["deepspeed=other.json"]).deepspeed == {"wall_clock_breakdown": True}
+        assert recipes.read_training(named, ["deepspeed=null"]).deepspeed is None
+
+    def test_may_be_auto_where_the_recipe_decides_as_hugging_face_writes_it(self, named: pathlib.Path) -> None:
+        config = '{"train_batch_size": "auto", "bf16": {"enabled": "auto"}, "zero_optimization": {"stage": "auto", "overlap_comm": true}}'
+        (named.parent / "ds.json").write_text(config)
+        assert recipes.read_training(named).deepspeed == {"zero_optimization": {"overlap_comm": True}}
+
+    @pytest.mark.parametrize(
+        ("config", "told"),
+        [
+            ('{"train_micro_batch_size_per_gpu": 8}', r"train_micro_batch_size_per_gpu is .*: use per_device_train_batch_size"),
+            ('{"gradient_accumulation_steps": 2}', "gradient_accumulation_steps is .*: use gradient_accumulation_steps"),
+            ('{"gradient_clipping": 1}', "gradient_clipping is .*: use max_grad_norm"),
+            ('{"optimizer": {"type": "Adam"}}', "optimizer is .*: use learning_rate"),
+            ('{"bf16": {"enabled": true}}', "bf16 is .*: use dtype"),
+            ('{"zero_optimization": {"stage": 3}}', r"zero_optimization\.stage is .*: use zero_stage"),
+            ('{"zero_optimization": {"offload_param": {"device": "cpu"}}}', r"offload_param\.device is .*: use offload_param"),
+            ('{"elasticity": {"enabled": true}}', "elasticity is not supported here"),
+            ('{"fp16": {"enabled": true}, "scheduler": {"type": "WarmupLR"}}', "fp16 is .*; scheduler is "),
+        ],
+    )
+    def test_is_refused_where_the_recipe_has_a_key_for_it(self, named: pathlib.Path, config: str, told: str) -> None:
+        (named.parent / "ds.json").write_text(config)
+        with pytest.raises(RecipeError, match=told):
+            recipes.read_training(named)
+
+    @pytest.mark.parametrize(
+        ("content", "told"), [(None, "there is no file .*ds.json"), ("{\n  nothing", "line 2: not JSON"), ("[1]", "holds no JSON object")]
+    )
+    def test_that_is_none_is_told(self, named: pathlib.Path, content: str | None, told: str) -> None:
+        if content is not None:
+            (named.parent / "ds.json").write_text(content)
+        with pytest.raises(RecipeError, match=f"deepspeed: .*{told}"):
+            recipes.read_training(named)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("offload_param=cpu zero_stage=2", "offload_param needs zero_stage 3"),
+        ("offload_optimizer=cpu zero_stage=0", "offload_optimizer needs zero_stage 1, 2 or 3"),
+        ("method=qlora zero_stage=3", "use zero_stage 2, or method lora"),
+    ],
+)
+def test_what_a_zero_stage_can_not_do_is_refused_before_a_job_is_queued(recipe: pathlib.Path, override: str, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        recipes.read(recipe, override.split(), TrainingSpec)
+
+
 class TestTheBaseOfATrainingRun:
     def test_is_found_by_name_in_the_models_folder(self, recipe: pathlib.Path, models_folder: pathlib.Path) -> None:
         assert recipes.read_training(recipe).base == str(models_folder / "tiny")

@@ -17,6 +17,7 @@ import pytest
 from schemas.training import TrainingSpec
 from workers import clock
 from workers.errors import UserError
+from workers.files import sha256, sha256_of_file
 from workers.training.protocol import checkpoints, deadline
 from workers.training.protocol.checkpoints import PARTIAL, Stored
 from workers.training.protocol.manifest import MANIFEST_FILE, Manifest
@@ -224,3 +225,29 @@ def test_a_deadline_is_the_one_that_was_set_last(tmp_path: Path) -> None:
     assert not deadline.has_passed(file)
     deadline.extend(file, clock.now() - 0.1)
     assert deadline.has_passed(file)
+
+
+def test_keys_that_came_with_a_later_version_leave_older_checkpoints_good(tmp_path: Path) -> None:
+    train_file = tmp_path / "train.jsonl"
+    train_file.write_text("{}\n")
+    spec = TrainingSpec(name="n", base="b", dataset="d")
+    first: dict[str, Any] = {
+        "base": "b",
+        "stage": "summary",
+        "method": "lora",
+        "dtype": "auto",
+        "bf16": None,
+        "seed": 0,
+        "human_repeats": 1,
+    }
+    first |= {"learning_rate": 4e-4, "lr_scheduler_type": "cosine", "warmup_ratio": 0.05, "weight_decay": 0.0, "max_grad_norm": 1.0}
+    first |= {"num_train_epochs": 1.0, "max_steps": -1, "max_length": 256, "human_repeats": 1}
+    first |= {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "lora_target_modules": "all-linear"}
+    made_by_the_first = sha256(json.dumps([sha256_of_file(train_file), first], sort_keys=True))
+
+    def identity(**changes: Any) -> str:
+        return checkpoints.training_identity(spec.model_copy(update=changes), train_file)
+
+    assert identity() == made_by_the_first
+    assert identity(use_dora=True) != made_by_the_first, "it decides what is learnt"
+    assert identity(zero_stage=3, offload_param="cpu", gradient_checkpointing=True) == made_by_the_first, "these decide how, not what"

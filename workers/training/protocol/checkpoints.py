@@ -29,9 +29,16 @@ _NAME = re.compile(r"step-(?P<step>\d{6,})-a(?P<attempt>\d+)")
 # What may differ between the run that made a checkpoint and the one that goes on from it: none of it decides what is learnt. The
 # sizes of batches are judged by their product, see `check_batch`.
 _INDIFFERENT = {
-    *("name", "dataset", "world_size", "zero_stage", "per_device_train_batch_size", "gradient_accumulation_steps"),
-    *("logging_steps", "save_steps", "stall_timeout"),
+    *("name", "dataset", "world_size", "nodes", "zero_stage", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("device", "offload_optimizer", "offload_param", "deepspeed", "gradient_checkpointing"),
+    *("logging_steps", "report_to", "save_steps", "stall_timeout"),
 }
+_FIRST_KEYS = {
+    *("base", "stage", "method", "learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "max_grad_norm"),
+    *("num_train_epochs", "max_steps", "max_length", "human_repeats", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules"),
+    *("dtype", "bf16", "seed"),
+}
+"""What decided in the first version. A key that came later counts where it is not at its default: older checkpoints stay good."""
 
 
 Content = Callable[[files.HashingFile], None]
@@ -70,7 +77,8 @@ def training_identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "
     Raises:
         OSError: when the file can't be read.
     """
-    deciding = spec.model_dump(mode="json", exclude=_INDIFFERENT)
+    chosen = spec.model_dump(mode="json", exclude=_INDIFFERENT, exclude_defaults=True)
+    deciding = spec.model_dump(mode="json", include=_FIRST_KEYS) | chosen
     return files.sha256(json.dumps([files.sha256_of_file(train_file), deciding, *filter(None, [base_sha256])], sort_keys=True))
 
 

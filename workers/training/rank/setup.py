@@ -36,9 +36,11 @@ def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision
 
 
 def _choose_precision(run: RunPayload) -> Precision:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if run.dtype == "float16" and device == "cpu":
+        return Precision("float32", "the checkpoint's float16 trains on GPUs alone")
     if run.dtype is not None:
         return Precision(run.dtype, "as in the checkpoint")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and run.spec.asked_dtype == "float16":
         raise UserError("dtype float16 trains on GPUs alone: on this CPU set dtype to auto, float32 or bfloat16")
     return precision.choose_dtype(run.spec.asked_dtype, device)
