@@ -165,11 +165,11 @@ def _check_places(folder: Path) -> None:
 
 def _check_weights(folder: Path) -> None:
     for path in weight_files(folder):
-        _header(path)
+        tensor_entries(path)
     index = _json(folder, INDEX) if not (folder / WEIGHTS).is_file() else None
     if index is None:
         return
-    held = {path.name: _header(path).keys() for path in weight_files(folder)}
+    held = {path.name: tensor_entries(path).keys() for path in weight_files(folder)}
     for tensor, shard in index["weight_map"].items():
         if tensor not in held[shard]:
             raise UnusableBase(
@@ -195,8 +195,8 @@ def _shards(folder: Path, index: Mapping[str, Any]) -> set[str]:
     return shards
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The tensors that a safetensors file says it holds, after a look at whether it holds them.
+def tensor_entries(path: Path) -> dict[str, Any]:
+    """Return the tensors that a safetensors file says it holds, after a look at whether it holds them.
 
     Raises:
         UnusableBase: it is cut short, or no safetensors.
