@@ -23,7 +23,7 @@ _GROUP_SPARE = timedelta(minutes=5)
 def build_config(spec: TrainingSpec, dtype: Dtype) -> dict[str, Any]:
     """Return the DeepSpeed config of a run, with what `spec.deepspeed` adds.
 
-    Gradients are summed over micro-batches and ranks in fp32 wherever DeepSpeed can: at ZeRO 0 it sums in the weights' own type.
+    DeepSpeed sums gradients over micro-batches in fp32 at ZeRO 1 to 3; at 0 it can't, and `fp32_sums` does.
     The optimizer is always torch's AdamW, which needs no compiler, also where it is offloaded.
     """
     on_gpu = torch.cuda.is_available()

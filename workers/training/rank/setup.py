@@ -16,6 +16,7 @@ from workers.training.protocol.outcome import RejectedLine
 from workers.training.protocol.payload import RunPayload
 from workers.training.rank.data import TokenizedExample, encode_conversations, read_conversations
 from workers.training.rank.deepspeed_config import build_config, group_timeout, size_buckets
+from workers.training.rank.fp32_sums import sum_in_fp32
 from workers.training.rank.methods import Method
 
 _MIXED_PRECISION: Mapping[Dtype, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
@@ -63,7 +64,7 @@ def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype)
     from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
 
     config = build_config(run.spec, dtype)
-    _check_config(run.spec, config)
+    check_config(run.spec, config)
     group = InitProcessGroupKwargs(
         backend="nccl" if on_gpu else "gloo",
         init_method=f"file://{run.store_file}?rank={rank}&world_size={world_size}",
@@ -75,7 +76,7 @@ def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype)
     )
 
 
-def _check_config(spec: TrainingSpec, config: dict[str, Any]) -> None:
+def check_config(spec: TrainingSpec, config: dict[str, Any]) -> None:
     """Have DeepSpeed read the config before anything is loaded, where a part of it is the user's.
 
     Raises:
@@ -137,6 +138,8 @@ def load_trainable(spec: TrainingSpec, method: Method, folder: Path, tokenizer: 
     fused = True if spec.offload_optimizer != "none" else None
     optimizer = torch.optim.AdamW(trainable, lr=spec.learning_rate, weight_decay=spec.weight_decay, fused=fused)
     model, optimizer = accelerator.prepare(adapted, optimizer)
+    if spec.zero_stage == 0 and dtype != "float32" and spec.gradient_accumulation_steps > 1:
+        sum_in_fp32(trainable, model.is_gradient_accumulation_boundary)
     model.train()
     return model, optimizer
 
