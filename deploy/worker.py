@@ -48,4 +48,6 @@ def become(settings: Settings, name: str, queues: Sequence[str], concurrency: in
     os.chdir(CODE)
     command = worker_command(name, queues, concurrency)
     devices = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+    # The numbers of `gpu` are the driver's: CUDA by itself would number the fastest device 0.
+    devices["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.execve(command[0], command, {**ENVIRONMENT, "PYTHONSAFEPATH": "1", **devices})  # noqa: S606 - no shell is wanted

@@ -21,6 +21,8 @@ def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
 @app.task(name=TRAIN, bind=True)  # type: ignore[untyped-decorator]
 def train(task: Any, job_id: str) -> None:
     """Fine-tune as job `job_id` says."""
+    from workers.inference import engines
     from workers.training import job as run
 
+    engines.release()  # what this worker kept warm must not share memory with the ranks
     attempt.run(job_id, task.request.hostname, TrainingSpec, run.train, TRAIN)

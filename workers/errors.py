@@ -6,6 +6,7 @@ TweetmillError
 │   └── SettingsError     a setting that is missing or wrong
 ├── NotReady              a server or this machine is not as a worker needs it: somebody must change that first
 ├── Unavailable           Postgres or Redis does not answer: try again
+│   └── Busy              what the job needs is in use: try again, ever later
 └── LeaseLost             another attempt holds the job: stop at once, write nothing
 """
 
@@ -40,6 +41,10 @@ class NotReady(TweetmillError):
 
 class Unavailable(TweetmillError):
     """A server does not answer. Is the stack up? `tweetmill status` tells."""
+
+
+class Busy(Unavailable):
+    """What this needs is in use."""
 
 
 class LeaseLost(TweetmillError):

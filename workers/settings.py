@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     )
 
     engine: str = Field(default="transformers", description="the module of workers/inference/builders that builds the engine")
+    device: Literal["auto", "cuda", "cpu"] = Field(default="auto", description="where an engine of this process's own model runs")
+    busy_gpu: Literal["wait", "cpu"] = Field(default="wait", description="what an engine does while every GPU is held")
+    engine_idle: Seconds = Field(default=300.0, description="an engine that did nothing for so long leaves its GPU")
+    locks: Path | None = Field(default=None, description="folder of the GPUs' locks, one for all workers of a machine")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of an engine's weights")
     threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
@@ -90,7 +94,9 @@ class Settings(BaseSettings):
     flower_password_file: Path | None = None
     log_json: bool = False
 
-    @field_validator("home", "database_password_file", "broker_password_file", "database_ca_file", "broker_ca_file", "flower_password_file")
+    @field_validator(
+        "home", "locks", "database_password_file", "broker_password_file", "database_ca_file", "broker_ca_file", "flower_password_file"
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else absolute(path)
@@ -230,6 +236,11 @@ class Settings(BaseSettings):
     def models_folder(self) -> Path:
         """Where base models and adapters lie."""
         return self.home / "models"
+
+    @property
+    def locks_folder(self) -> Path:
+        """Where the locks of GPUs lie."""
+        return self.locks or self.home / "locks"
 
     @property
     def runs_folder(self) -> Path:

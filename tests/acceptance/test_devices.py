@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -20,8 +21,8 @@ import pytest
 from tests.support.ranks import Run, a_spec, alive, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
-from workers.errors import Unavailable
-from workers.gpus import gpu_locks
+from workers.errors import Busy, Unavailable
+from workers.gpus import driver, gpu_locks
 from workers.processes import command_line, descendants
 from workers.training.launcher import launch
 from workers.training.protocol.outcome import TrainingResult
@@ -30,9 +31,10 @@ pytestmark = pytest.mark.spread
 
 HOLDER = """
 import os, pathlib, subprocess, sys, time
-from workers.training import gpu_locks
-folder, history, names, seconds, rank = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), float(sys.argv[4]), sys.argv[5:]
-with gpu_locks.held(names, folder, patience=60, job="a-job") as locks:
+from workers.gpus import gpu_locks
+folder, history, names, seconds, count, *rank = sys.argv[1:]
+seconds, names = float(seconds), names.split(",")
+with gpu_locks.held(names, pathlib.Path(folder), patience=60, count=int(count) or None, job="a-job"):
     with open(history, "a") as out: out.write(f"in {os.getpid()}\\n")
     group = [subprocess.Popen([sys.executable, "-c", *rank], start_new_session=True)] if rank else []
     time.sleep(seconds)
@@ -40,7 +42,7 @@ with gpu_locks.held(names, folder, patience=60, job="a-job") as locks:
 """
 RANK = """
 import pathlib, sys, time
-from workers.training import gpu_locks
+from workers.gpus import gpu_locks
 gpu_locks.join([pathlib.Path(name) for name in sys.argv[2:]])
 pathlib.Path(sys.argv[1]).touch()
 time.sleep(60)
@@ -52,8 +54,8 @@ def holder(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a process that holds devices for some seconds; ends it."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*names: str, seconds: float = 60, rank: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        arguments = [str(tmp_path / "locks"), str(tmp_path / "history"), ",".join(names), str(seconds), *rank]
+    def start(*names: str, seconds: float = 60, count: int = 0, rank: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        arguments = [str(tmp_path / "locks"), str(tmp_path / "history"), ",".join(names), str(seconds), str(count), *rank]
         started.append(subprocess.Popen([sys.executable, "-c", HOLDER, *arguments]))
         return started[-1]
 
@@ -110,6 +112,24 @@ def test_another_gpu_is_free_at_once(holder: Any, tmp_path: Path) -> None:
     assert not is_free(tmp_path, "0")
     assert not is_free(tmp_path, "1", "0"), "both or none"
     assert is_free(tmp_path, "1")
+
+
+def test_any_free_gpus_are_taken_in_order_and_all_or_none(tmp_path: Path) -> None:
+    folder, names = tmp_path / "locks", ("0", "1", "2", "3")
+    with gpu_locks.held(["0", "2"], folder, patience=0):
+        with gpu_locks.held(names, folder, patience=0, count=2) as held:
+            assert held.devices == ("1", "3")
+            assert held.files == tuple(gpu_locks.lock_file(folder, device) for device in held.devices)
+        wanted = gpu_locks.held(names, folder, patience=0, count=3)
+        with pytest.raises(Busy, match="2 of 3 GPUs are free: GPU 0 is held by"), wanted:
+            pytest.fail("two are held")
+        assert is_free(tmp_path, "1", "3"), "none of those that were free is kept"
+
+
+def test_two_that_want_any_two_of_three_do_not_wait_for_each_other(holder: Any, tmp_path: Path) -> None:
+    workers = [holder("0", "1", "2", seconds=0.05, count=2) for _ in range(6)]
+    assert [worker.wait(timeout=60) for worker in workers] == [0] * 6
+    assert len(history(tmp_path)) == 12
 
 
 def test_who_waits_in_vain_is_told_who_has_it(holder: Any, tmp_path: Path) -> None:
@@ -177,7 +197,7 @@ def test_a_training_whose_gpu_is_held_is_given_back(stack_home: Path, tmp_path: 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(launch, "GPU_PATIENCE", 0.2)
     base, train_file = build_tiny_model(tmp_path / "tiny"), write_train_file(tmp_path / "train.jsonl")
-    with gpu_locks.held(["1"], gpu_locks.lock_folder(stack_home), patience=0, job="another"):
+    with gpu_locks.held(["1"], gpu_locks.lock_folder(stack_home / "locks"), patience=0, job="another"):
         outcome = Run(a_spec(base), train_file, tmp_path / "run").end()
     assert isinstance(outcome, Unavailable)
     assert "GPU 1 is held by" in str(outcome)
@@ -193,8 +213,8 @@ def test_a_killed_worker_without_ranks_frees_its_gpu_at_once(holder: Any, tmp_pa
 
 
 def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
-    with gpu_locks.held(["0"], tmp_path / "locks", patience=0) as locks:
-        child = subprocess.Popen(["sleep", "60"], pass_fds=locks)
+    with gpu_locks.held(["0"], tmp_path / "locks", patience=0) as held:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=held.locks)
     assert not is_free(tmp_path, "0")
     child.kill()
     child.wait()
@@ -211,17 +231,17 @@ def test_a_rank_that_comes_late_does_not_join_a_device_that_another_is_taking(tm
 
 
 def test_devices_go_by_the_names_of_cuda_visible_devices(without_gpus: None) -> None:
-    assert gpu_locks.visible_gpus("0") == ("0",)
-    assert gpu_locks.visible_gpus(" 1, 00") == ("1", "0")
-    assert gpu_locks.visible_gpus("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
-    assert gpu_locks.visible_gpus("0,-1,1") == ("0",), "as CUDA does"
-    assert gpu_locks.visible_gpus("") == gpu_locks.visible_gpus("-1") == gpu_locks.visible_gpus("none") == ()
+    assert driver.visible_gpus("0") == ("0",)
+    assert driver.visible_gpus(" 1, 00") == ("1", "0")
+    assert driver.visible_gpus("GPU-8932f937,MIG-1") == ("GPU-8932f937", "MIG-1")
+    assert driver.visible_gpus("0,-1,1") == ("0",), "as CUDA does"
+    assert driver.visible_gpus("") == driver.visible_gpus("-1") == driver.visible_gpus("none") == ()
 
 
 def test_a_machine_without_gpus_locks_nothing(without_gpus: None, tmp_path: Path) -> None:
-    assert gpu_locks.visible_gpus(None) == ()
-    with gpu_locks.held((), tmp_path / "locks", patience=0) as locks:
-        assert locks == ()
+    assert driver.visible_gpus(None) == ()
+    with gpu_locks.held((), tmp_path / "locks", patience=0) as held:
+        assert held == gpu_locks.Held()
 
 
 LISTED = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa0000-1111-2222-3333-444455556666)
@@ -231,7 +251,7 @@ FIRST, SECOND = "GPU-aaaa0000-1111-2222-3333-444455556666", "GPU-bbbb0000-1111-2
 
 
 @pytest.fixture
-def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def driver_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """An `nvidia-smi` that lists two GPUs, and as computing on them what it is given."""
     folder = tmp_path / "driver"
     folder.mkdir()
@@ -246,32 +266,41 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     return compute
 
 
-@pytest.mark.usefixtures("driver")
+@pytest.mark.usefixtures("driver_says")
 def test_a_driver_gives_indices_and_beginnings_their_full_name() -> None:
-    assert gpu_locks.visible_gpus(None) == (FIRST, SECOND)
-    assert gpu_locks.visible_gpus("1") == gpu_locks.visible_gpus("GPU-bbbb") == (SECOND,)
-    assert gpu_locks.visible_gpus("1,7,0") == (SECOND,), "CUDA stops at a device that is not there"
+    assert driver.visible_gpus(None) == (FIRST, SECOND)
+    assert driver.visible_gpus("1") == driver.visible_gpus("GPU-bbbb") == (SECOND,)
+    assert driver.visible_gpus("1,7,0") == (SECOND,), "CUDA stops at a device that is not there"
 
 
-def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver: Callable[[str], None], tmp_path: Path) -> None:
-    own = subprocess.Popen(["sleep", "60"])
-    driver(f"{os.getppid()}, {SECOND}\\n{os.getpid()}, {FIRST}\\n{own.pid}, {FIRST}\\n4194303, {FIRST}\\n")
-    try:
-        assert gpu_locks.foreign_processes([FIRST]) == [], "own processes, and one that has ended"
-        assert is_free(tmp_path, FIRST)
-        wanted = gpu_locks.held([SECOND], tmp_path / "locks", patience=0)
-        with pytest.raises(Unavailable, match=f"{SECOND} is in use by process {os.getppid()}"), wanted:
-            pytest.fail("two compute on it")
-        driver("")
-        assert is_free(tmp_path, SECOND)
-    finally:
-        own.kill()
-        own.wait()
+def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver_says: Callable[[str], None], tmp_path: Path) -> None:
+    driver_says(f"{os.getppid()}, {SECOND}\\n4194303, {FIRST}\\n")
+    assert driver.computing([FIRST, SECOND]) == {SECOND: os.getppid()}, "the other one has ended"
+    assert is_free(tmp_path, FIRST)
+    wanted = gpu_locks.held([SECOND], tmp_path / "locks", patience=0)
+    with pytest.raises(Busy, match=f"{SECOND} is in use by process {os.getppid()}, which tweetmill did not start"), wanted:
+        pytest.fail("two compute on it")
+    driver_says("")
+    assert is_free(tmp_path, SECOND)
+
+
+def test_a_process_of_ones_own_that_computes_without_a_lock_keeps_a_gpu_busy(driver_says: Callable[[str], None], tmp_path: Path) -> None:
+    driver_says(f"{os.getpid()}, {FIRST}\\n")
+    assert not is_free(tmp_path, FIRST), "it would share its memory with the training"
+
+
+def test_in_a_container_a_process_counts_whose_number_means_nothing_there(
+    driver_says: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver_says(f"4194303, {FIRST}\\n")
+    assert is_free(tmp_path, FIRST)
+    monkeypatch.setattr(driver, "INITIAL_PID_NAMESPACE", "another")
+    assert not is_free(tmp_path, FIRST), "the machine numbers it so, and it may well run"
 
 
 def test_a_machine_and_its_containers_have_one_folder_of_locks_and_two_machines_two(tmp_path: Path) -> None:
     folder = gpu_locks.lock_folder(tmp_path)
-    assert folder.parent == tmp_path / "locks"
+    assert folder.parent == tmp_path
     assert folder.name == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -279,4 +308,4 @@ def test_what_a_lock_says_is_of_its_last_holder(tmp_path: Path) -> None:
     for job in ("a-job-with-a-long-name", "b"):
         with gpu_locks.held(["0"], tmp_path / "locks", patience=0, job=job):
             signed = json.loads(gpu_locks.lock_file(tmp_path / "locks", "0").read_text())
-        assert signed == {"pid": os.getpid(), "job": job}
+        assert signed == {"pid": os.getpid(), "host": socket.gethostname(), "job": job, "use": "training"}

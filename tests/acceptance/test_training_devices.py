@@ -43,7 +43,7 @@ def test_a_gpu_that_the_driver_lists_and_torch_does_not_see_is_no_reason_to_trai
 
 
 def is_free() -> bool:
-    folder = gpu_locks.lock_folder(get_settings().home)
+    folder = gpu_locks.lock_folder(get_settings().locks_folder)
     try:
         with gpu_locks.held([GPU], folder, patience=0):
             return True

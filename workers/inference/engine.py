@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from schemas.chat import Prompt
+from workers.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Engine(Protocol):
             EngineError: nothing can be generated, and the message says what to do.
         """
         ...
+
+
+class UnusableDevice(UserError):
+    """The engine can't run on the device that it was given."""
 
 
 class EngineError(RuntimeError):

@@ -25,7 +25,7 @@ from schemas.payloads import Payload
 from schemas.states import JobState
 from workers import clock, logs
 from workers.database import transaction
-from workers.errors import LeaseLost, TweetmillError, Unavailable, UserError
+from workers.errors import Busy, LeaseLost, TweetmillError, Unavailable, UserError
 from workers.jobs import ledger
 from workers.jobs.context import JobContext, Outcome, Signal, Stopped
 from workers.redaction import redact
@@ -190,7 +190,8 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[JobContext, P
     except Unavailable as error:
         reason = redact(str(error))  # no server answers, or a GPU is held: words of ours, and none of a row
         logger.warning("gave the job back: %s", reason)
-        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, reason, delay=_AFTER_OUTAGE))
+        growth = 2.0 if isinstance(error, Busy) else 1.0  # a GPU may be held for days
+        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, reason, delay=_AFTER_OUTAGE, growth=growth))
     except UserError as error:
         described = _describe(error, attempt)
         logger.warning("failed: %s", described["message"])

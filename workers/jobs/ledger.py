@@ -76,7 +76,8 @@ UPDATE job SET failures = failures + 1, error = cast(:error AS jsonb), lease_unt
 _SET_RELEASED = """
 UPDATE job SET state = CASE WHEN orders = 'cancel' THEN 'cancelled' ELSE 'queued' END,
   finished_at = CASE WHEN orders = 'cancel' THEN now() END,
-  lease_until = NULL, published_at = NULL, orders = NULL, preemptions = preemptions + 1, run_after = now() + make_interval(secs => :delay)
+  lease_until = NULL, published_at = NULL, orders = NULL, preemptions = preemptions + 1,
+  run_after = now() + make_interval(secs => least(60, :delay * power(:growth, least(preemptions, 10))))
 """
 _RETURNED = """
 WITH back AS (
@@ -225,13 +226,17 @@ def fail(connection: Connection, held: Claim, error: Mapping[str, Any], backoff:
     return _return(connection, held, _FAIL, {**event, "error": json.dumps(error), "backoff": backoff})
 
 
-def release(connection: Connection, held: Claim, reason: str = "the worker is leaving", delay: float = 0.0) -> JobState:
+def release(
+    connection: Connection, held: Claim, reason: str = "the worker is leaving", delay: float = 0.0, growth: float = 1.0
+) -> JobState:
     """Queue a held job again, to be claimed after `delay` seconds, without counting a failure: it was not the job's fault.
+
+    The delay is multiplied by `growth` for each time that the job was given back before, up to a minute.
 
     Raises:
         LeaseLost: this attempt does not hold the job any more.
     """
-    return _return(connection, held, _RELEASE, {"event": "released", "detail": reason, "delay": delay})
+    return _return(connection, held, _RELEASE, {"event": "released", "detail": reason, "delay": delay, "growth": growth})
 
 
 def _return(connection: Connection, held: Claim, statement: str, values: Mapping[str, Any]) -> JobState:

@@ -6,7 +6,7 @@ from schemas.payloads import Queue
 from schemas.training import TrainingSpec
 from workers.database import transaction
 from workers.errors import Unavailable, UserError
-from workers.gpus.gpu_locks import visible_gpus
+from workers.gpus.driver import visible_gpus
 from workers.jobs import worker_registry
 from workers.jobs.context import JobContext
 from workers.settings import ENVIRONMENT

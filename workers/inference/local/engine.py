@@ -15,7 +15,7 @@ from schemas.training import AskedDtype
 from workers.base_models import files, loading, precision
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
-from workers.inference.engine import EngineError, Generation, Sampling
+from workers.inference.engine import EngineError, Generation, Sampling, UnusableDevice
 from workers.text.thoughts import split_thoughts
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class TransformersEngine:
 
     Raises:
         UserError: the base, its template or its tokenizer can't be used; says what is wrong.
+        UnusableDevice: the device is `cuda`, and PyTorch sees none.
     """
 
     def __init__(
@@ -62,17 +63,25 @@ class TransformersEngine:
     ) -> None:
         import torch
 
-        if threads is not None:
-            torch.set_num_threads(threads)
+        self.set_threads(threads)
         self._base = base
         self._batch_size = batch_size
         self._begins_word: torch.Tensor | None
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if self._device == "cuda" and not torch.cuda.is_available():
+            raise UnusableDevice(f"PyTorch {torch.__version__} sees no GPU here: install a build for CUDA that fits the driver")
         self.precision = precision.choose_dtype(dtype, self._device)
         self._dtype: torch.dtype = getattr(torch, self.precision.dtype)
         logger.info("engine: weights in %s, on %s", self.precision, self._device)
         self._digests = digests
         self._read_base()
+
+    def set_threads(self, threads: int | None) -> None:
+        """Compute with so many threads of this process from now on; None leaves them as they are."""
+        import torch
+
+        if threads is not None:
+            torch.set_num_threads(threads)
 
     def generate(
         self,

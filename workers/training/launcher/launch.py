@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.training import TrainingSpec
 from workers.file_permissions import make_private
-from workers.gpus import gpu_locks
+from workers.gpus import driver, gpu_locks
+from workers.gpus.environment import for_computing
 from workers.processes import descendants, kill
 from workers.settings import ENVIRONMENT, get_settings
 from workers.training.protocol import deadline
@@ -40,7 +41,6 @@ FOLLOW_SECONDS = 0.2
 STOP_POLL_SECONDS = 0.5
 CHECKPOINT_GRACE = 60.0  # seconds that ranks which were asked to leave get for the step under way and their checkpoint
 END_LIMIT_SECONDS = 15.0
-_KEYS = ("OPENAI_", "DATABASE_URL", "CELERY_BROKER_URL", "PGPASS", "TWEETMILL_DATABASE_", "TWEETMILL_BROKER_")
 GPU_PATIENCE = 10.0
 
 
@@ -62,13 +62,13 @@ def run(
     Raises:
         TrainingStopped: because `should_stop` gave a reason.
         TrainingFailed: with its kind and the end of the log.
-        Unavailable: somebody else holds a GPU.
+        Busy: somebody else holds the GPUs.
     """
     payload = payload.model_copy(update={"run_folder": payload.run_folder.resolve(), "train_file": payload.train_file.resolve()})
     _clear(payload)
-    with _devices(payload) as (locks, files):
-        payload = payload.model_copy(update={"locks": files})
-        supervisor = _start(payload, locks, held_until)
+    with _devices(payload, should_stop) as held:
+        payload = payload.model_copy(update={"locks": held.files})
+        supervisor = _start(payload, held, held_until)
         try:
             _Follower(supervisor, payload, on_progress, should_stop, held_until).follow()
         finally:
@@ -79,28 +79,36 @@ def run(
 
 
 @contextmanager
-def _devices(payload: RunPayload) -> Iterator[tuple[tuple[int, ...], tuple[Path, ...]]]:
-    """Lock the GPUs that the ranks will use, if there are any; yield the open locks and their files."""
-    names = gpu_locks.visible_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))[: payload.spec.world_size]
-    if not names:
-        yield (), ()
-        return
-    folder = gpu_locks.lock_folder(get_settings().home)
-    with gpu_locks.held(names, folder, GPU_PATIENCE, job=payload.run_folder.parent.name) as locks:
-        yield locks, tuple(gpu_locks.lock_file(folder, name) for name in names)
+def _devices(payload: RunPayload, should_stop: Callable[[], StopReason | None]) -> Iterator[gpu_locks.Held]:
+    """Hold a free GPU for each rank, of those that this worker sees; none where there is none or the recipe wants CPUs.
+
+    Raises:
+        TrainingStopped: while it waited, `should_stop` gave a reason.
+        Busy: too few GPUs are free.
+    """
+
+    def check() -> None:
+        if (reason := should_stop()) is not None:
+            raise TrainingStopped(reason)
+
+    visible = () if payload.spec.device == "cpu" else driver.visible_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))
+    folder = gpu_locks.lock_folder(get_settings().locks_folder)
+    job = payload.run_folder.parent.name
+    with gpu_locks.held(visible, folder, GPU_PATIENCE, count=payload.spec.ranks_per_node, job=job, on_wait=check) as held:
+        yield held
 
 
-def _start(payload: RunPayload, locks: tuple[int, ...], held_until: Callable[[], float] | None) -> subprocess.Popen[bytes]:
+def _start(payload: RunPayload, held: gpu_locks.Held, held_until: Callable[[], float] | None) -> subprocess.Popen[bytes]:
     if held_until is not None:
         deadline.extend(payload.deadline_file, held_until())
     with payload.log_file.open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "workers.training.launcher.supervisor", str(payload.write()), str(os.getpid())],
-            env=_environment(payload.spec),
+            env=_environment(payload.spec, held.devices),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=locks,
+            pass_fds=held.locks,
         )
 
 
@@ -120,26 +128,19 @@ def remove_large(run_folder: Path) -> None:
         shutil.rmtree(run_folder / name, ignore_errors=True)
 
 
-def _environment(spec: TrainingSpec) -> dict[str, str]:
-    """Return the environment of the supervisor and the ranks: threads shared out, loopback alone, our packages first."""
-    here = str(Path(__file__).parents[3])
+def _environment(spec: TrainingSpec, devices: Sequence[str]) -> dict[str, str]:
+    """Return the environment of the supervisor and the ranks: the GPUs that are held, threads shared out, loopback alone."""
     env = {
-        # CUDA would number the fastest device 0; the driver, by whose numbers devices are held, goes by their place on the bus.
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        # Ranks connect to no server: addresses and keys stay with the worker.
-        **{name: value for name, value in ENVIRONMENT.items() if not name.upper().startswith(_KEYS)},
+        **for_computing(),
         "ACCELERATE_USE_DEEPSPEED": "true",
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // spec.world_size)),
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
         "NCCL_SOCKET_IFNAME": "lo",
         # torchrun's agent would open a TCP store on every interface; the ranks meet in a file instead.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, (here, ENVIRONMENT.get("PYTHONPATH")))),
-        "PYTHONSAFEPATH": "1",
-        "PYTHONUNBUFFERED": "1",
     }
+    if devices or spec.device == "cpu":
+        env["CUDA_VISIBLE_DEVICES"] = driver.cuda_names(devices)
     if Path(spec.base).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
     return env

@@ -15,7 +15,7 @@ from workers import files
 from workers.base_models import loading
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
-from workers.gpus.gpu_locks import usable_gpus
+from workers.gpus.driver import usable_gpus
 from workers.settings import ENVIRONMENT, get_settings
 from workers.training.protocol.outcome import RESULT_FILE, RejectedLine, TrainingResult
 from workers.training.protocol.payload import RunPayload
