@@ -18,6 +18,7 @@ Device = Literal["auto", "cuda", "cpu"]
 AskedDtype = Literal["auto", "float32", "bfloat16", "float16"]
 Offload = Literal["none", "cpu"]
 BestMetric = Literal["eval_loss", "eval_sari"]
+Tracker = Literal["tensorboard", "trackio"]
 
 
 class TrainingSpec(Payload):
@@ -74,7 +75,7 @@ class TrainingSpec(Payload):
     load_best_model_at_end: bool = Field(default=False, description="keep the weights of the best evaluation, not the last ones")
     metric_for_best_model: BestMetric = "eval_loss"
     early_stopping_patience: int = Field(default=0, ge=0, description="evaluations in a row without a better one that end the run; 0: off")
-    report_to: tuple[str, ...] = Field(default=(), description="trackers of Accelerate beside Postgres, such as tensorboard or trackio")
+    report_to: tuple[Tracker, ...] = Field(default=(), description="trackers of Accelerate that get the numbers too: tensorboard, trackio")
     logging_steps: int = Field(default=1, ge=1)
     save_steps: int = Field(default=50, ge=0, description="steps between two checkpoints; 0: only when asked to stop")
     stall_timeout: float = Field(default=900.0, gt=0, le=10_000_000, description="seconds without a new step before the ranks are stopped")
@@ -123,6 +124,27 @@ class TrainingSpec(Payload):
     def _shares_ranks_evenly(self) -> TrainingSpec:
         if self.world_size % self.nodes:
             raise ValueError(f"world_size counts the ranks on all nodes: {self.world_size} can't be shared evenly by {self.nodes} nodes")
+        return self
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _names_trackers(cls, value: object) -> object:
+        # Hugging Face takes one name, and `none`, as well as a list.
+        names = [value] if isinstance(value, str) else value
+        return () if names in (["none"], ("none",)) else names
+
+    @model_validator(mode="after")
+    def _evaluates_what_it_watches(self) -> TrainingSpec:
+        evaluates = [name for name in ("eval_steps", "eval_generate_steps") if getattr(self, name)]
+        if evaluates and not self.eval_rows:
+            raise ValueError(f"{evaluates[0]} needs eval_rows: how many training examples are held back to evaluate on")
+        if self.eval_rows and not evaluates:
+            raise ValueError("eval_rows holds examples back and nothing evaluates on them: set eval_steps, eval_generate_steps or both")
+        measured_by = "eval_steps" if self.metric_for_best_model == "eval_loss" else "eval_generate_steps"
+        for name in ("load_best_model_at_end", "early_stopping_patience"):
+            if getattr(self, name) and not getattr(self, measured_by):
+                metric = self.metric_for_best_model
+                raise ValueError(f"{name} goes by {metric}, measured every {measured_by} steps: set {measured_by} and eval_rows")
         return self
 
     @property

@@ -16,11 +16,11 @@ from schemas.payloads import Stage
 from workers.inference.engine import Engine, Generation, Sampling
 from workers.text.checks import CheckResult, check
 from workers.text.clean import opening, rules
-from workers.text.constraints import MAX_WORDS
+from workers.text.constraints import MAX_NEW_TOKENS, MAX_WORDS
 from workers.text.prompts import tuned
 from workers.text.tokens import count_words
 
-__all__ = ["CheckResult", "Guarded", "check", "guarded", "unguarded"]
+__all__ = ["MAX_NEW_TOKENS", "CheckResult", "Guarded", "check", "guarded", "unguarded"]
 
 RETRY_ABOVE = 1.0
 """A greedy output that costs more is written again: one word out of the tweet's order alone is no reason."""
@@ -29,7 +29,6 @@ FALLBACK_FROM = 5.0
 """Where the cheapest output costs this much, the tweet's opening takes its place."""
 
 BEAMS = 6
-MAX_NEW_TOKENS = {Stage.SUMMARY: 40, Stage.CLEAN: 120}
 
 PromptOf = Callable[[str, Stage], Prompt]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+from schemas.payloads import Stage
 from workers.text.english.words import foreign_names, foreign_numbers
 from workers.text.tokens import EMOJI, EMOTICON, HANDLE, LINK, count_words, plain
 
 MAX_WORDS = 15
+MAX_NEW_TOKENS = {Stage.SUMMARY: 40, Stage.CLEAN: 120}
+"""Tokens after which a model's answer is cut."""
 
 _ENDS_ONCE = re.compile(r"[^.!?\s][\"')\]]*[.!?][\"')\]]*$")
 _ENDS_INSIDE = re.compile(r"[.!?…][\"')\]]*\s+\S")

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import col, select
+from sqlmodel import select
 
 from schemas.payloads import Stage
-from schemas.tables.datasets import Dataset, Example
 from schemas.tables.models import Model
 from schemas.tables.tweets import RejectedRow
 from schemas.training import TrainingSpec
 from workers import files
 from workers.base_models.files import check, digest
 from workers.catalog import models
-from workers.database import session, session_on
-from workers.errors import LeaseLost, NotFound, UserError
+from workers.database import session_on
+from workers.errors import LeaseLost, UserError
 from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
-from workers.text import prompts
+from workers.training import examples
 from workers.training.devices import check_devices
 from workers.training.launcher import launch
 from workers.training.micro_batches import train_within_memory
@@ -35,8 +33,6 @@ from workers.training.protocol.payload import RunPayload
 from workers.training.recorder import Recorder, attempt_folder
 
 CHECKPOINTS = "checkpoints"
-TRAIN_FILE = "train.jsonl"
-ROWS_AT_ONCE = 2000
 
 
 def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
@@ -49,28 +45,29 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     run = RunPayload(
         spec=spec.model_copy(update={"base": base}),
         base_sha256=_base_sha256(Path(base)),
-        train_file=folder / TRAIN_FILE,
+        train_file=folder / examples.TRAIN_FILE,
+        eval_file=folder / examples.EVAL_FILE if spec.eval_rows else None,
         run_folder=folder,
         attempt=attempt.number,
         checkpoint_folder=runs / CHECKPOINTS,
     )
     recorder = Recorder(attempt, run.checkpoints)
-    for left in runs.glob(f"*/{TRAIN_FILE}"):  # of an attempt that was killed: tweets lie nowhere longer than they must
-        left.unlink(missing_ok=True)
+    examples.remove(*runs.glob("*"))  # of an attempt that was killed: tweets lie nowhere longer than they must
     try:
-        dataset, fingerprint, examples = _write_examples(spec, run.train_file)
-        attempt.log(f"{examples} examples of dataset {spec.dataset}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
+        written = examples.write(spec, folder)
+        held_back = f", {written.held_back} held back to evaluate on" if written.held_back else ""
+        attempt.log(f"{written.lines} examples of dataset {spec.dataset}{held_back}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
         result = train_within_memory(run.spec, runs, lambda fitting: _launch(attempt, _with(run, fitting), recorder), attempt.log)
     finally:
-        run.train_file.unlink(missing_ok=True)
+        examples.remove(folder)
     adapter = _keep_adapter(attempt, spec, result)
     summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter), "dropped": len(result.rejected)}
-    summary["dataset_fingerprint"] = fingerprint
+    summary["dataset_fingerprint"] = written.fingerprint
 
     def write(connection: Connection) -> None:
         recorder.write(connection)
         recorder.remove_all(connection)
-        _register(connection, attempt, spec, dataset, adapter, result, summary)
+        _register(connection, attempt, spec, written.dataset, adapter, result, summary)
 
     return Outcome(result=summary | {"model": spec.name}, writes=write, afterwards=lambda: _tidy(runs))
 
@@ -119,33 +116,6 @@ def _resumption(manifest: Manifest, spec: TrainingSpec) -> str:
         message += f", made by {manifest.world_size} ranks"
         message += ": dropout is drawn anew" if spec.lora_dropout else ""
     return message
-
-
-def _write_examples(spec: TrainingSpec, train_file: Path) -> tuple[int, str, int]:
-    """Write the training split as JSONL, ordered by key; return the dataset's id, its fingerprint, and the number of lines.
-
-    Raises:
-        NotFound: there is no such dataset.
-    """
-    stage = Stage(spec.stage)
-    with session() as opened, train_file.open("w", encoding="utf-8") as out:
-        dataset = opened.exec(select(Dataset).where(Dataset.name == spec.dataset)).one_or_none()
-        if dataset is None:
-            raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill synthesize` builds one")
-        examples = (
-            select(Example.prompt_text, Example.target_text, Example.origin)
-            .where(Example.dataset == dataset.id, Example.split == "train", Example.stage == stage.value)
-            .order_by(col(Example.key))
-            .execution_options(yield_per=ROWS_AT_ONCE)  # a cursor of the server: the dataset may not fit into memory
-        )
-        count = 0
-        for prompt_text, target_text, origin in opened.exec(examples):
-            prompt = [{"role": message.role, "content": message.content} for message in prompts.tuned(prompt_text, stage)]
-            line = json.dumps({"prompt": prompt, "completion": target_text}, ensure_ascii=False) + "\n"
-            repeats = spec.human_repeats if origin == "human" else 1
-            out.write(line * repeats)
-            count += repeats
-    return dataset.id, dataset.fingerprint, count
 
 
 def _keep_adapter(attempt: JobContext, spec: TrainingSpec, result: TrainingResult) -> Path:

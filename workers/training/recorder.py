@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from workers.errors import Unavailable
 from workers.jobs.context import JobContext
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest
-from workers.training.protocol.progress import CheckpointWritten, Event, ProgressReader, Start, Step
+from workers.training.protocol.progress import CheckpointWritten, Evaluated, Event, GpuUse, ProgressReader, Start, Step
 
 logger = logging.getLogger(__name__)
 
-STEPUPSERT_METRICS = ("loss", "tokens_per_second", "learning_rate")
+STEP_METRICS = ("loss", "tokens_per_second", "learning_rate")
 CHECKPOINTS_KEPT = 2
 _ROWS_HELD_BACK = 30
 _AFTER_OUTAGE = 2.0  # seconds
@@ -39,9 +40,9 @@ VALUES (:job, :attempt, :step, :folder, :manifest_sha256, :world_size, :zero_sta
 ON CONFLICT (job, step) DO UPDATE SET attempt = excluded.attempt, folder = excluded.folder, manifest_sha256 = excluded.manifest_sha256,
     world_size = excluded.world_size, zero_stage = excluded.zero_stage, bytes = excluded.bytes, created_at = now(), removed_at = NULL
 """
-# By the time of the record and not by the step: what was refused at a resume may be ahead of what is made after it.
+# By the time of the record and not by the step: what was refused at a resume may be ahead of what is made after it. The best one stays.
 RETIRE_OLD_CHECKPOINTS = """
-UPDATE checkpoint SET removed_at = now() WHERE job = :job AND removed_at IS NULL AND id NOT IN (
+UPDATE checkpoint SET removed_at = now() WHERE job = :job AND removed_at IS NULL AND folder <> :best AND id NOT IN (
     SELECT id FROM checkpoint WHERE job = :job AND removed_at IS NULL ORDER BY created_at DESC, step DESC LIMIT :kept)
 """
 
@@ -51,8 +52,17 @@ def attempt_folder(attempt: int) -> str:
     return f"attempt-{attempt}"
 
 
-def _numbers(event: Step) -> list[dict[str, Any]]:
-    return [{"step": event.step, "name": name, "value": getattr(event, name)} for name in STEPUPSERT_METRICS]
+def _numbers(event: Step | Evaluated) -> list[dict[str, Any]]:
+    named = event.numbers if isinstance(event, Evaluated) else {name: getattr(event, name) for name in STEP_METRICS}
+    return [{"step": event.step, "name": name, "value": value} for name, value in named.items()]
+
+
+def _evaluation_line(event: Evaluated) -> str:
+    loss = [] if event.eval_loss is None else [f"loss {event.eval_loss:.4g}"]
+    sari = [] if event.eval_sari is None else [f"SARI {event.eval_sari:.1f}"]
+    beside = [f"{name} {value:.1f}" for name, value in event.baselines.items()]
+    parts = ", ".join(loss + sari) + (f" ({', '.join(beside)})" if beside else "")
+    return f"step {event.step}, {event.rows} rows held back: {parts}"
 
 
 class Recorder:
@@ -68,6 +78,7 @@ class Recorder:
         self._folder = folder
         self._rows: list[dict[str, Any]] = []
         self._checkpoints: list[CheckpointWritten] = []
+        self._best = ""
         self._not_before = 0.0
 
     def record(self, event: Event) -> None:
@@ -79,13 +90,24 @@ class Recorder:
         if isinstance(event, CheckpointWritten):
             self._attempt.progress(checkpoint=event.step)
             self._checkpoints.append(event)
+            self._best = event.folder if event.best else self._best
+        elif isinstance(event, Evaluated):
+            self._attempt.progress(eval_step=event.step, **event.numbers)
+            # The numbers are kept in any case: a line of the log is not worth a training that Postgres leaves for a while.
+            with suppress(Unavailable, DBAPIError):
+                self._attempt.log(_evaluation_line(event))
+        elif isinstance(event, GpuUse):
+            self._attempt.progress(
+                **{f"gpu_{name}": value for name, value in event.model_dump(exclude={"kind"}, exclude_none=True).items()}
+            )
         else:
             self._attempt.progress(**event.model_dump(exclude={"kind"}))
         if isinstance(event, Start):
             self._attempt.log(f"weights in {event.dtype} ({event.dtype_reason}), on {event.device}")
-        if isinstance(event, Step):
+        if isinstance(event, Step | Evaluated):
             self._rows += _numbers(event)
-        if (self._checkpoints or len(self._rows) >= _ROWS_HELD_BACK) and clock.now() >= self._not_before:
+        is_full = len(self._rows) >= _ROWS_HELD_BACK or isinstance(event, Evaluated)
+        if (self._checkpoints or is_full) and clock.now() >= self._not_before:
             self._flush()
 
     def _flush(self) -> None:
@@ -115,14 +137,16 @@ class Recorder:
     def _numbers_up_to(self, manifest: Manifest) -> list[dict[str, Any]]:
         """Return what the attempt that made a checkpoint wrote to its progress file: it may have died with rows held back."""
         events = ProgressReader(self._folder.parent / attempt_folder(manifest.attempt)).read()
-        return [row for event in events if isinstance(event, Step) and event.step <= manifest.step for row in _numbers(event)]
+        return [row for event in events if isinstance(event, Step | Evaluated) and event.step <= manifest.step for row in _numbers(event)]
 
     def _row(self, name: str, made: Mapping[str, Any]) -> dict[str, Any]:
         named = ("attempt", "step", "manifest_sha256", "world_size", "zero_stage", "bytes")
         return {"job": self._attempt.job, "folder": f"{self._folder.name}/{name}", **{column: made[column] for column in named}}
 
     def _retire(self, connection: Connection) -> set[str]:
-        connection.execute(text(RETIRE_OLD_CHECKPOINTS), {"job": self._attempt.job, "kept": CHECKPOINTS_KEPT})
+        connection.execute(
+            text(RETIRE_OLD_CHECKPOINTS), {"job": self._attempt.job, "kept": CHECKPOINTS_KEPT, "best": f"{self._folder.name}/{self._best}"}
+        )
         return set(self._known(connection))
 
     def _known(self, connection: Connection) -> dict[str, str]:
@@ -152,6 +176,7 @@ class Recorder:
                 described = {**stored.manifest.model_dump(), "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes}
                 connection.execute(text(UPSERT_CHECKPOINT), self._row(stored.folder.name, described))
                 self._store_numbers(connection, self._numbers_up_to(stored.manifest))
+                self._best = stored.manifest.evaluation.best_folder if stored.manifest.evaluation else ""
         return choice.checkpoint
 
     def _refuse(self, connection: Connection, names: Sequence[str]) -> None:

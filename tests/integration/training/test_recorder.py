@@ -17,8 +17,8 @@ from workers.jobs.attempt import Attempt
 from workers.jobs.maintenance import reap
 from workers.settings import get_settings
 from workers.training.protocol import checkpoints
-from workers.training.protocol.manifest import Manifest
-from workers.training.protocol.progress import CheckpointWritten, ProgressWriter, Step
+from workers.training.protocol.manifest import EvaluationState, Manifest
+from workers.training.protocol.progress import CheckpointWritten, Evaluated, ProgressWriter, Step
 from workers.training.recorder import Recorder, attempt_folder
 
 IDENTITY = "this training"
@@ -50,13 +50,15 @@ def take_away(engine: Engine, job: uuid.UUID) -> None:
         assert reap(connection) == [job]
 
 
-def on_disk(folder: Path, step: int, attempt: int = 1) -> CheckpointWritten:
-    """A checkpoint as the ranks leave it, and what they say of it."""
+def on_disk(folder: Path, step: int, attempt: int = 1, best: int = 0) -> CheckpointWritten:
+    """A checkpoint as the ranks leave it, and what they say of it. Its manifest says that the step `best` of attempt 1 was the best."""
     about = {"world_size": 2, "zero_stage": 2}
     manifest = Manifest(identity=IDENTITY, step=step, attempt=attempt, global_batch=16, tokens=1, seconds=1.0, optimizer_step=step, **about)
+    if best:
+        manifest = manifest.model_copy(update={"evaluation": EvaluationState(best_folder=f"step-{best:06}-a1")})
     stored = checkpoints.write(folder, manifest, {"weight.safetensors": lambda out: out.write(b"w" * 100)})
     told = {"folder": stored.folder.name, "manifest_sha256": stored.manifest_sha256, "bytes": stored.bytes, "seconds": 0.1}
-    return CheckpointWritten(step=step, attempt=attempt, **about, **told)
+    return CheckpointWritten(step=step, attempt=attempt, best=best == step, **about, **told)
 
 
 def a_step(number: int) -> Step:
@@ -98,6 +100,33 @@ def test_the_newest_two_are_kept(engine, job, folder):
 
     assert rows(engine) == {"step-000010-a1": False, "step-000020-a1": False, "step-000030-a1": True, "step-000040-a1": True}
     assert names(folder) == ["step-000030-a1", "step-000040-a1"]
+
+
+def test_the_best_is_kept_beside_them_until_another_is_better(engine, job, folder):
+    recorder = Recorder(attempted(engine, job), folder)
+
+    for step in (10, 20, 30, 40):
+        recorder.record(on_disk(folder, step, best=10))
+    assert names(folder) == ["step-000010-a1", "step-000030-a1", "step-000040-a1"]
+    take_away(engine, job)
+    heir = Recorder(attempted(engine, job), folder)
+    heir.choose(IDENTITY)
+    heir.record(on_disk(folder, 50, attempt=2, best=10))
+    assert names(folder) == ["step-000010-a1", "step-000040-a1", "step-000050-a2"]
+    heir.record(on_disk(folder, 60, attempt=2, best=60))
+
+    assert names(folder) == ["step-000050-a2", "step-000060-a2"]
+
+
+def test_evaluations_are_stored_at_once_under_their_names(engine, job, folder):
+    recorder = Recorder(attempted(engine, job), folder)
+
+    recorder.record(Evaluated(step=4, rows=7, eval_loss=2.0, eval_sari=40.0, baselines={"lead": 30.0}))
+
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT name, value FROM metric WHERE step = 4 ORDER BY name")).all()
+    assert list(map(tuple, found)) == [("eval_loss", 2.0), ("eval_sari", 40.0), ("eval_sari_lead", 30.0)]
+    assert "step 4, 7 rows held back: loss 2, SARI 40.0 (lead 30.0)" in logged(engine)
 
 
 def test_an_attempt_that_lost_its_job_records_and_removes_nothing(engine, job, folder):

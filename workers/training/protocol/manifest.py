@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from workers.base_models.precision import Dtype
+from workers.training.protocol.progress import Evaluated
 
 MANIFEST_FILE = "manifest.json"
 
@@ -18,6 +19,29 @@ class FileEntry(BaseModel):
 
     bytes: int
     sha256: str
+
+
+class EvaluationState(BaseModel):
+    """What the evaluations of a run have shown up to a step; a resumed run goes on from it.
+
+    Attributes:
+        last: the newest evaluation.
+        best: the one with the best `metric_for_best_model`.
+        best_folder: the checkpoint of that step, where one is kept.
+        not_better: evaluations in a row since then.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    last: Evaluated | None = None
+    best: Evaluated | None = None
+    best_folder: str = ""
+    not_better: int = 0
+
+
+def folder_name(step: int, attempt: int) -> str:
+    """Return the name of the folder of a checkpoint."""
+    return f"step-{step:06d}-a{attempt}"
 
 
 class Manifest(BaseModel):
@@ -35,6 +59,7 @@ class Manifest(BaseModel):
         seconds: spent so far in the ranks.
         optimizer_step: Adam's own count, which corrects the bias of its moments.
         dtype: of the weights; None in checkpoints of earlier versions.
+        evaluation: what the evaluations up to this step have shown; None where there were none.
         files: by name.
     """
 
@@ -51,9 +76,10 @@ class Manifest(BaseModel):
     seconds: float
     optimizer_step: float
     dtype: Dtype | None = None
+    evaluation: EvaluationState | None = None
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
     @property
     def folder_name(self) -> str:
         """How the checkpoint's folder is called."""
-        return f"step-{self.step:06d}-a{self.attempt}"
+        return folder_name(self.step, self.attempt)

@@ -7,9 +7,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workers.errors import TweetmillError, UserError
+from workers.training.protocol.progress import Evaluated
 
 RESULT_FILE = "result.json"
 FAILURE_FILE = "failure.json"
@@ -61,7 +62,10 @@ class TrainingResult(BaseModel):
     `seconds` is wall time in the ranks and `tokens` counts what they saw, padding excluded; both include the attempts that this one
     went on from, up to their checkpoints. `resumed_from` is the step that it went on from, 0 for none. `base_sha256` is the digest of the
     base's weights, see `workers.base_models.files`.
-    `dtype` is that of the weights, `dtype_reason` why.
+    `dtype` is that of the weights, `dtype_reason` why. `steps` counts what was made: fewer than planned where `stopped_early`.
+    `peak_memory_bytes` is what the largest rank used at most: allocated on its GPU, or resident on a CPU. `tokens_per_second` is that of
+    all ranks in this attempt, without the time of evaluations. `evaluation` is that of the weights that are kept, where there is one, and
+    `best_step` the step that they are of, where the best were asked for. `accelerators` names the GPUs, `versions` the libraries.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +86,16 @@ class TrainingResult(BaseModel):
     base_sha256: str = ""
     dtype: str = ""
     dtype_reason: str = ""
+    method: str = ""
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    peak_memory_bytes: int = 0
+    tokens_per_second: float = 0.0
+    stopped_early: bool = False
+    best_step: int | None = None
+    evaluation: Evaluated | None = None
+    accelerators: tuple[str, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class Failure(BaseModel):

@@ -22,6 +22,7 @@ class RunPayload(BaseModel):
     Attributes:
         spec: what to train.
         train_file: JSONL of `{"prompt": [{"role", "content"}, …], "completion": "…"}`.
+        eval_file: the same of the examples that are evaluated on and not trained on, each with its `tweet`; None: there are none.
         run_folder: where this attempt keeps its files; those of an earlier run in the same folder are removed.
         attempt: its number, in the name of each checkpoint, so that two attempts never write the same one.
         checkpoint_folder: where checkpoints go, for all attempts of a job; None: a folder in `run_folder`.
@@ -35,6 +36,7 @@ class RunPayload(BaseModel):
 
     spec: TrainingSpec
     train_file: Path
+    eval_file: Path | None = None
     run_folder: Path
     attempt: int = 1
     checkpoint_folder: Path | None = None

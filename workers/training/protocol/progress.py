@@ -14,7 +14,10 @@ FIRST_STEP_ALLOWANCE = 5
 
 
 class Start(BaseModel):
-    """The ranks found each other, the model is loaded, and the step after `resumed_from` comes next."""
+    """The ranks found each other, the model is loaded, and the step after `resumed_from` comes next.
+
+    `eval_rows` are the examples that it is evaluated on as it goes.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,10 +32,17 @@ class Start(BaseModel):
     resumed_from: int = 0
     dtype: str = ""
     dtype_reason: str = ""
+    method: str = ""
+    total_parameters: int = 0
+    eval_rows: int = 0
 
 
 class Step(BaseModel):
-    """One optimizer step. `loss` is the mean over the completion tokens of the whole global batch."""
+    """One optimizer step.
+
+    `loss` is the mean over the completion tokens of the whole global batch, `tokens_per_second` that of all ranks since they began, without
+    the time of evaluations, and `peak_memory_bytes` what the largest rank has used at most: allocated on its GPU, or resident on a CPU.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,10 +52,44 @@ class Step(BaseModel):
     tokens_per_second: float
     eta_seconds: float
     learning_rate: float
+    peak_memory_bytes: int = 0
+
+
+class Evaluated(BaseModel):
+    """The model after a step, on the examples that were held back from training.
+
+    Attributes:
+        step: after which.
+        rows: how many examples.
+        eval_loss: mean cross-entropy over their completion tokens; None where summaries alone were written.
+        eval_sari: mean SARI of the summaries that the model wrote, 0 to 100; None where none were written.
+        baselines: SARI of the same rows by the name of a baseline that needs no model.
+        seconds: that the steps waited for it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["evaluated"] = "evaluated"
+    step: int
+    rows: int
+    eval_loss: float | None = None
+    eval_sari: float | None = None
+    baselines: dict[str, float] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What was measured, by the names of the table `metric`."""
+        measured = {"eval_loss": self.eval_loss, "eval_sari": self.eval_sari}
+        named = measured | {f"eval_sari_{name}": value for name, value in self.baselines.items()}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 class CheckpointWritten(BaseModel):
-    """A checkpoint is whole and has its name. `bytes` counts its files, `seconds` how long the steps waited for it."""
+    """A checkpoint is whole and has its name. `bytes` counts its files, `seconds` how long the steps waited for it.
+
+    `best`: by the evaluations so far no other step was better, so it is kept until one is.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,6 +102,21 @@ class CheckpointWritten(BaseModel):
     zero_stage: int
     bytes: int
     seconds: float
+    best: bool = False
+
+
+class GpuUse(BaseModel):
+    """What the driver says of the run's GPUs; the launcher asks it, not a rank.
+
+    `utilization` is the mean share of time in which a kernel ran, 0 to 100; memory and power are sums.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["gpus"] = "gpus"
+    utilization: float
+    memory_bytes: int
+    watts: float | None = None
 
 
 class Done(BaseModel):
@@ -68,7 +127,7 @@ class Done(BaseModel):
     kind: Literal["done"] = "done"
 
 
-Event = Start | Step | CheckpointWritten | Done
+Event = Start | Step | Evaluated | CheckpointWritten | GpuUse | Done
 _event: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
 from typing import Protocol
+
+from workers.training.protocol.manifest import Manifest
 
 
 class Signal(IntEnum):
@@ -23,6 +26,14 @@ class Checkpointer(Protocol):
 
         Raises:
             UserError: the checkpoint is not of this run.
+        """
+        ...
+
+    def restore(self, folder: Path) -> Manifest:
+        """Restore the state of a checkpoint; return what its manifest says. After it only the weights count: the run ends.
+
+        Raises:
+            UserError: the checkpoint is not of this run, or damaged.
         """
         ...
 

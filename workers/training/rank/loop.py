@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,9 +21,11 @@ from workers.settings import ENVIRONMENT, get_settings
 from workers.training.protocol.outcome import RESULT_FILE, RejectedLine, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
+from workers.training.rank.accounting import accelerators, count_parameters, peak_memory, versions
 from workers.training.rank.checkpointer import Checkpointer, Signal
 from workers.training.rank.data import Visit, plan_batches
 from workers.training.rank.device import choose_device
+from workers.training.rank.evaluation import Evaluation
 from workers.training.rank.group_checks import check_group, check_slices, visits_fingerprint
 from workers.training.rank.methods import METHODS
 from workers.training.rank.schedule import learning_rate, steps_of
@@ -63,16 +66,22 @@ def train(run: RunPayload) -> None:
     from workers.training.rank.zero_checkpointer import ZeroCheckpointer
     from workers.training.rank.zero_state import gather_weights
 
-    checkpointer = ZeroCheckpointer(run, trainer, progress, begin)
+    evaluation = Evaluation(run, trainer, tokenizer, progress)
+    checkpointer = ZeroCheckpointer(run, trainer, evaluation, progress, begin)
     first, tokens = checkpointer.resume()
     if progress:
-        progress.write(_start(trainer, len(rejected), first))
-    final_loss, tokens = _run_steps(trainer, checkpointer, progress, first, tokens)
+        progress.write(_start(trainer, len(rejected), first, evaluation.rows))
+    made = _run_steps(trainer, checkpointer, evaluation, progress, first, tokens)
+    if evaluation.restores:
+        checkpointer.restore(evaluation.best_checkpoint)
+    gpus = accelerators(accelerator)
     weights = gather_weights(method.trainable(model.module), keep=progress is not None)
     if progress:
         sha256 = method.export(model.module, run.adapter_folder, record, weights)
-        result = _result(run, trainer, rejected, final_loss, tokens, sha256, checkpointer.seconds, first)
-        result = result.model_copy(update={"base_sha256": record.sha256})
+        result = _result(run, trainer, rejected, made, sha256, checkpointer.seconds, first)
+        best = evaluation.kept.step if evaluation.kept and spec.load_best_model_at_end else None
+        about = {"base_sha256": record.sha256, "accelerators": gpus, "evaluation": evaluation.kept, "best_step": best}
+        result = result.model_copy(update=about)
         progress.write(Done())
         files.write_text(run.run_folder / RESULT_FILE, result.model_dump_json(indent=2), sync=True)
     else:
@@ -91,51 +100,73 @@ def _check_process_group(spec: TrainingSpec, started: int, accelerator: Any, bat
     check_slices(accelerator.gather(torch.tensor([mine], device=accelerator.device)).tolist())
 
 
-def _run_steps(trainer: Trainer, checkpointer: Checkpointer, progress: ProgressWriter | None, first: int, tokens: int) -> tuple[float, int]:
-    """Make every step after `first`; return the loss of the last one and the number of tokens seen by all ranks."""
+@dataclass
+class StepsMade:
+    """How far the steps got: the last one and its loss, tokens seen by all ranks, their rate, and the most memory that a rank used."""
+
+    step: int
+    tokens: int
+    loss: float = float("nan")
+    tokens_per_second: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+def _run_steps(
+    trainer: Trainer, checkpointer: Checkpointer, evaluation: Evaluation, progress: ProgressWriter | None, first: int, tokens: int
+) -> StepsMade:
+    """Make every step after `first`, or as many as the evaluations leave worth making."""
     spec, total = trainer.spec, len(trainer.batches)
-    loss, begin, earlier = float("nan"), time.monotonic(), tokens
+    begin, made = time.monotonic(), StepsMade(first, tokens)
+    checkpointer.handle(evaluation.make_up(first), first, tokens)
     for step in range(first, total):
+        if evaluation.is_over:
+            break
         torch.manual_seed(seed_of(spec.seed, trainer.accelerator.process_index, step))
         rate = learning_rate(step, total, spec.learning_rate, spec.warmup_ratio, spec.lr_scheduler_type)
         for group in trainer.optimizer.param_groups:
             group["lr"] = rate
         share = make_step(trainer, trainer.batches[step])
-        tokens += sum(len(trainer.examples[visit.index]) for visit in trainer.batches[step])
-        loss, signal = _agree(trainer.accelerator, share, checkpointer.pending(step + 1))
+        made.step = step + 1
+        made.tokens += sum(len(trainer.examples[visit.index]) for visit in trainer.batches[step])
+        made.loss, signal, made.peak_memory_bytes = _agree(trainer.accelerator, share, checkpointer.pending(step + 1))
         elapsed = time.monotonic() - begin
+        made.tokens_per_second = (made.tokens - tokens) / (elapsed - evaluation.seconds)
         if progress and ((step + 1) % spec.logging_steps == 0 or step + 1 == total):
             event = Step(
                 step=step + 1,
-                loss=loss,
-                tokens_per_second=(tokens - earlier) / elapsed,
+                loss=made.loss,
+                tokens_per_second=made.tokens_per_second,
                 eta_seconds=elapsed / (step + 1 - first) * (total - step - 1),
                 learning_rate=rate,
+                peak_memory_bytes=made.peak_memory_bytes,
             )
             progress.write(event)
         elif progress:
             progress.beat()
-        checkpointer.handle(signal, step + 1, tokens)
-    return loss, tokens
+        checkpointer.handle(evaluation.after(step + 1, signal), step + 1, made.tokens)
+    return made
 
 
-def _agree(accelerator: Any, share: torch.Tensor, signal: Signal) -> tuple[float, Signal]:
-    """Return the mean loss over all ranks, and rank 0's signal: one collective for both, since the other ranks' signals are 0."""
-    mine = torch.stack([share, torch.tensor(float(signal), device=share.device)])
-    loss, agreed = accelerator.reduce(mine, "sum").tolist()
-    return loss, Signal(int(agreed))
+def _agree(accelerator: Any, share: torch.Tensor, signal: Signal) -> tuple[float, Signal, int]:
+    """Return the mean loss over all ranks, rank 0's signal, and the peak memory of the largest rank: one collective for the three."""
+    mine = torch.tensor([[0.0, float(signal), peak_memory(share.device)]], dtype=torch.float64, device=share.device)
+    mine[0, 0] = share
+    losses, signals, memory = accelerator.gather(mine).T.tolist()
+    return sum(losses), Signal(int(sum(signals))), int(max(memory))
 
 
-def _start(trainer: Trainer, dropped: int, resumed_from: int) -> Start:
+def _start(trainer: Trainer, dropped: int, resumed_from: int, eval_rows: int) -> Start:
     accelerator = trainer.accelerator
+    trainable, total = count_parameters(trainer.model.module)
     return Start(
         world_size=accelerator.num_processes,
         backend=torch.distributed.get_backend(),
         zero_stage=trainer.spec.zero_stage,
         device=accelerator.device.type,
-        trainable_parameters=sum(
-            getattr(parameter, "ds_numel", parameter.numel()) for parameter in trainer.method.trainable(trainer.model.module).values()
-        ),
+        method=trainer.spec.method,
+        trainable_parameters=trainable,
+        total_parameters=total,
+        eval_rows=eval_rows,
         total_steps=len(trainer.batches),
         dropped=dropped,
         resumed_from=resumed_from,
@@ -148,23 +179,30 @@ def _result(
     run: RunPayload,
     trainer: Trainer,
     rejected: list[RejectedLine],
-    final_loss: float,
-    tokens: int,
+    made: StepsMade,
     digest: str,
     seconds: float,
     resumed_from: int,
 ) -> TrainingResult:
+    trainable, total = count_parameters(trainer.model.module)
     return TrainingResult(
         adapter=run.adapter_folder,
         sha256=digest,
-        steps=len(trainer.batches),
-        final_loss=final_loss,
+        method=run.spec.method,
+        steps=made.step,
+        final_loss=made.loss,
+        tokens_per_second=made.tokens_per_second,
+        peak_memory_bytes=made.peak_memory_bytes,
+        trainable_parameters=trainable,
+        total_parameters=total,
+        stopped_early=made.step < len(trainer.batches),
+        versions=versions(),
         world_size=trainer.accelerator.num_processes,
         backend=torch.distributed.get_backend(),
         zero_stage=run.spec.zero_stage,
         device=trainer.accelerator.device.type,
         seconds=seconds,
-        tokens=tokens,
+        tokens=made.tokens,
         examples=len(trainer.examples),
         rejected=tuple(rejected),
         dtype=trainer.precision.dtype,

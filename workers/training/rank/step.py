@@ -64,13 +64,13 @@ def make_step(trainer: Trainer, batch: list[Visit]) -> torch.Tensor:
     share = torch.zeros((), device=accelerator.device)
     for visits in slices(trainer.spec, accelerator, batch):
         with accelerator.accumulate(trainer.model):
-            summed = _summed_loss(trainer, [trainer.examples[visit.index] for visit in visits])
+            summed = summed_loss(trainer, [trainer.examples[visit.index] for visit in visits])
             accelerator.backward(summed * (averaged_over / targets))
             share += summed.detach() / targets
     return share
 
 
-def _summed_loss(trainer: Trainer, examples: Sequence[TokenizedExample]) -> torch.Tensor:
+def summed_loss(trainer: Trainer, examples: Sequence[TokenizedExample]) -> torch.Tensor:
     """Return the cross-entropy summed over the completion tokens, shape ().
 
     Rows are padded on the left, so that all completions end in the last column and the language-model head, a quarter of the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import ExitStack
+from pathlib import Path
 
 from safetensors import safe_open
 
@@ -16,6 +17,7 @@ from workers.training.protocol.outcome import Preempted
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import CheckpointWritten, ProgressWriter
 from workers.training.rank.checkpointer import Signal
+from workers.training.rank.evaluation import Evaluation
 from workers.training.rank.step import Trainer
 from workers.training.rank.zero_state import STATES, gather, optimizer_step, restore, shapes_of
 
@@ -28,14 +30,16 @@ class ZeroCheckpointer:
     Args:
         run: the payload of the ranks.
         trainer: the run, with its model in DeepSpeed's engine.
+        evaluation: of the run, whose state goes into the manifests.
         progress: rank 0's; None on the other ranks, which only give the parts of the state that they hold.
         begin: moment of `time.monotonic` at which the rank began.
     """
 
-    def __init__(self, run: RunPayload, trainer: Trainer, progress: ProgressWriter | None, begin: float) -> None:
+    def __init__(self, run: RunPayload, trainer: Trainer, evaluation: Evaluation, progress: ProgressWriter | None, begin: float) -> None:
         self._run = run
         self._trainer = trainer
         self._trainable = trainer.method.trainable(trainer.model.module)
+        self._evaluation = evaluation
         self._progress = progress
         self._identity = checkpoints.training_identity(run.spec, run.train_file, run.base_sha256) if progress else ""
         self._begin = begin
@@ -47,7 +51,13 @@ class ZeroCheckpointer:
         """See `Checkpointer`."""
         if self._run.resume_from is None:
             return 0, 0
-        folder = self._run.resume_from
+        manifest = self.restore(self._run.resume_from)
+        self._earlier_seconds = manifest.seconds
+        self._evaluation.recall(manifest.evaluation)
+        return manifest.step, manifest.tokens
+
+    def restore(self, folder: Path) -> Manifest:
+        """See `Checkpointer`."""
         try:
             stored = checkpoints.verify(folder)
         except checkpoints.Unusable as error:
@@ -61,8 +71,7 @@ class ZeroCheckpointer:
             for what, file in files.items():
                 self._check_shapes(what, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118 - no mapping
             restore(self._trainer.model, self._trainable, lambda what, name: files[what].get_tensor(name), stored.manifest.optimizer_step)
-        self._saved_step, self._earlier_seconds = stored.manifest.step, stored.manifest.seconds
-        return stored.manifest.step, stored.manifest.tokens
+        return stored.manifest
 
     def _check_shapes(self, what: str, found: dict[str, tuple[int, ...]]) -> None:
         if found != shapes_of(self._trainable):
@@ -116,9 +125,11 @@ class ZeroCheckpointer:
             seconds=self.seconds,
             optimizer_step=optimizer_step(engine),
             dtype=self._trainer.precision.dtype,
+            evaluation=self._evaluation.state,
         )
         stored = checkpoints.write(self._run.checkpoints, manifest, {_file_of(what): self._content_of(what) for what in STATES})
-        self._progress.write(_event(stored, time.monotonic() - began))
+        is_best = self._evaluation.state.best_folder == stored.folder.name
+        self._progress.write(_event(stored, time.monotonic() - began, is_best=is_best))
 
     def _content_of(self, what: str) -> checkpoints.Content:
         def write(out: Out) -> None:
@@ -131,7 +142,7 @@ def _file_of(what: str) -> str:
     return f"{what}.safetensors"
 
 
-def _event(stored: checkpoints.Stored, seconds: float) -> CheckpointWritten:
+def _event(stored: checkpoints.Stored, seconds: float, *, is_best: bool) -> CheckpointWritten:
     manifest = stored.manifest
     return CheckpointWritten(
         step=manifest.step,
@@ -142,4 +153,5 @@ def _event(stored: checkpoints.Stored, seconds: float) -> CheckpointWritten:
         zero_stage=manifest.zero_stage,
         bytes=stored.bytes,
         seconds=seconds,
+        best=is_best,
     )

@@ -1,0 +1,86 @@
+"""The files of a training: what is held back to evaluate on is drawn by the seed, in whole groups of alike examples, and not trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from schemas.training import TrainingSpec
+from workers.errors import UserError
+from workers.training import examples
+
+_EXAMPLE = """
+INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, split, cluster)
+VALUES (:dataset, :key, 'summary', :prompt, 'It was late.', :origin, :split, :cluster)
+"""
+
+
+@pytest.fixture
+def engine(clean_database: Engine) -> Engine:
+    """A dataset: thirty groups of three alike examples, a group of forty, an equal tweet in another group, and a test split."""
+    rows = [(f"bus {group} of copy {copy} was late", group, "train") for group in range(30) for copy in range(3)]
+    rows += [(f"a long thread, part {part}", 30, "train") for part in range(40)]
+    rows += [(f"BUS {group} of copy 0 was late!!", 31 + group, "train") for group in range(30)]
+    rows += [(f"held back {number}", 61 + number, "test") for number in range(10)]
+    with clean_database.begin() as connection:
+        new = text("INSERT INTO dataset (name, fingerprint) VALUES ('small', 'f00d') RETURNING id")
+        dataset = connection.execute(new).scalar_one()
+        for number, (prompt, group, split) in enumerate(rows):
+            origin = "human" if number % 3 == 0 else "noise"
+            told = {"key": f"k{number:03}", "prompt": prompt, "cluster": group, "split": split, "origin": origin}
+            connection.execute(text(_EXAMPLE), {"dataset": dataset, **told})
+    return clean_database
+
+
+def spec(**changes: Any) -> TrainingSpec:
+    told = {"name": "x", "base": "b", "dataset": "small", "eval_steps": 5 if changes.get("eval_rows") else 0}
+    return TrainingSpec(**{**told, **changes})
+
+
+def tweets(file: Path) -> list[str]:
+    return [json.loads(line)["prompt"][-1]["content"] for line in file.read_text().splitlines()]
+
+
+def group_of(tweet: str) -> str:
+    return tweet.lower().split(" of ")[0]
+
+
+def test_groups_are_held_back_whole_and_their_like_is_not_trained_on(engine: Engine, tmp_path: Path) -> None:
+    written = examples.write(spec(eval_rows=12), tmp_path)
+
+    held, trained = tweets(tmp_path / "eval.jsonl"), tweets(tmp_path / "train.jsonl")
+    assert written.held_back == len(held) == 12
+    assert written.lines == len(trained)
+    assert {group_of(tweet) for tweet in held if tweet[0] == "b"}.isdisjoint(group_of(tweet) for tweet in trained if tweet[0] == "b")
+    plain = {tweet.lower().strip("!") for tweet in held}
+    assert plain.isdisjoint(tweet.lower().strip("!") for tweet in trained)
+    assert not any("held back" in tweet for tweet in held + trained), "the test split stays the test split"
+    assert not any("thread" in tweet for tweet in held), "a group that is larger than what is asked for is trained on"
+    assert all(json.loads(line)["tweet"] for line in (tmp_path / "eval.jsonl").read_text().splitlines())
+
+
+def test_the_seed_draws_them(engine: Engine, tmp_path: Path) -> None:
+    drawn = []
+    for number, seed in enumerate((1, 1, 2)):
+        (folder := tmp_path / str(number)).mkdir()
+        examples.write(spec(eval_rows=12, seed=seed), folder)
+        drawn.append(tweets(folder / "eval.jsonl"))
+
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_without_eval_rows_all_is_trained_on_and_own_pairs_repeat(engine: Engine, tmp_path: Path) -> None:
+    written = examples.write(spec(human_repeats=2), tmp_path)
+
+    assert written.held_back == 0
+    assert written.lines == 160 + 54
+    assert not (tmp_path / "eval.jsonl").exists()
+
+
+def test_more_than_half_is_refused(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="eval_rows=81 of 160 training examples: hold back half of them at most"):
+        examples.write(spec(eval_rows=81), tmp_path)

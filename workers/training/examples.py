@@ -1,0 +1,129 @@
+"""Writes the examples of a training to files: those that are trained on, and those that are held back to evaluate on as it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlalchemy import ARRAY, Integer, any_, func, literal
+from sqlmodel import Session, col, select
+
+from schemas.payloads import Stage
+from schemas.tables.datasets import Dataset, Example
+from schemas.training import TrainingSpec
+from workers.database import session
+from workers.errors import NotFound, UserError
+from workers.text import prompts
+from workers.text.sentences import normalise
+
+TRAIN_FILE = "train.jsonl"
+EVAL_FILE = "eval.jsonl"
+ROWS_AT_ONCE = 2000
+
+
+@dataclass(frozen=True)
+class WrittenExamples:
+    """What was written: the id and fingerprint of the dataset, the lines to train on, and the examples held back."""
+
+    dataset: int
+    fingerprint: str
+    lines: int
+    held_back: int
+
+
+def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
+    """Write the training split of the spec's dataset as JSONL to `folder`, in the order of its keys, and apart from it `eval_rows` of it.
+
+    Examples that say nearly the same, or are of one thread, share a cluster, and a cluster is trained on or evaluated on as a whole. Which
+    ones are held back follows from the seed. Examples of equal tweets in other clusters are left out of both.
+
+    Raises:
+        NotFound: there is no such dataset.
+        UserError: it has too few examples to hold so many back.
+    """
+    with session() as opened:
+        dataset = opened.exec(select(Dataset).where(Dataset.name == spec.dataset)).one_or_none()
+        if dataset is None:
+            raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill synthesize` builds one")
+        held = _draw(opened, dataset.id, spec)
+        told: set[str] = set()
+        held_back = lines = 0
+        if held:
+            with (folder / EVAL_FILE).open("w", encoding="utf-8") as out:
+                for example in _examples(opened, dataset.id, spec, held):
+                    told.add(normalise(example.prompt_text))
+                    out.write(_line(example, Stage(spec.stage), tweet=example.prompt_text))
+                    held_back += 1
+        with (folder / TRAIN_FILE).open("w", encoding="utf-8") as out:
+            for example in _examples(opened, dataset.id, spec):
+                if example.cluster not in held and (not told or normalise(example.prompt_text) not in told):
+                    lines += _repeated(out, example, spec)
+    return WrittenExamples(dataset.id, dataset.fingerprint, lines, held_back)
+
+
+def remove(*folders: Path) -> None:
+    """Remove what `write` left in these folders."""
+    for folder in folders:
+        for name in (TRAIN_FILE, EVAL_FILE):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _draw(opened: Session, dataset: int, spec: TrainingSpec) -> set[int]:
+    """Return clusters that hold `eval_rows` examples together, or fewer where the sizes of clusters don't add up to that.
+
+    Raises:
+        UserError: that would be more than half of all examples.
+    """
+    if not spec.eval_rows:
+        return set()
+    there = opened.exec(select(func.count()).select_from(_of_split(dataset, spec).subquery())).one()
+    if spec.eval_rows > there // 2:
+        raise UserError(f"eval_rows={spec.eval_rows} of {there} training examples: hold back half of them at most")
+    sizes = (
+        select(Example.cluster, func.count())
+        .where(*_conditions(dataset, spec))
+        .group_by(col(Example.cluster))
+        .order_by(func.md5(literal(f"{spec.seed}/").concat(col(Example.cluster))), col(Example.cluster))
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    held: set[int] = set()
+    room = spec.eval_rows
+    for cluster, size in opened.exec(sizes):
+        if size <= room:
+            held.add(cluster)
+            room -= size
+        if not room:
+            break
+    if not held:
+        raise UserError(f"eval_rows={spec.eval_rows}: every cluster of alike examples in {spec.dataset} is larger; raise eval_rows")
+    return held
+
+
+def _conditions(dataset: int, spec: TrainingSpec) -> tuple[Any, ...]:
+    return Example.dataset == dataset, Example.split == "train", Example.stage == Stage(spec.stage).value
+
+
+def _of_split(dataset: int, spec: TrainingSpec) -> Any:
+    return select(Example.key).where(*_conditions(dataset, spec))
+
+
+def _examples(opened: Session, dataset: int, spec: TrainingSpec, clusters: set[int] | None = None) -> Iterator[Any]:
+    """Yield the examples in the order of their keys, through a cursor of the server: the dataset may not fit into memory."""
+    columns = select(Example.prompt_text, Example.target_text, Example.origin, Example.cluster).where(*_conditions(dataset, spec))
+    if clusters is not None:
+        columns = columns.where(col(Example.cluster) == any_(literal(sorted(clusters), ARRAY(Integer))))
+    yield from opened.exec(columns.order_by(col(Example.key)).execution_options(yield_per=ROWS_AT_ONCE))
+
+
+def _repeated(out: TextIO, example: Any, spec: TrainingSpec) -> int:
+    repeats = spec.human_repeats if example.origin == "human" else 1
+    out.write(_line(example, Stage(spec.stage)) * repeats)
+    return repeats
+
+
+def _line(example: Any, stage: Stage, **more: str) -> str:
+    prompt = [{"role": message.role, "content": message.content} for message in prompts.tuned(example.prompt_text, stage)]
+    return json.dumps({"prompt": prompt, "completion": example.target_text, **more}, ensure_ascii=False) + "\n"
