@@ -7,9 +7,9 @@ holds a tweet or a path. The keys of a synthesis recipe are in `schemas.synthesi
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import get_args
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from schemas import bounds
 from schemas.bounds import Name, Seed
@@ -31,6 +31,10 @@ class Stage(StrEnum):
 
     SUMMARY = "summary"
     CLEAN = "clean"
+
+
+Baseline = Literal["lead", "rules", "as_is"]
+"""What answers without a model: the first 15 words, the tweet cleaned by rules, or the tweet itself."""
 
 
 class Payload(BaseModel):
@@ -90,6 +94,29 @@ class EvaluationSpec(Payload):
     few_shot: int = Field(default=4, ge=1, le=16)
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
     seed: Seed = 0
+
+
+class ComparisonSpec(Payload):
+    """Score models, and baselines that need none, on the same rows, each against each."""
+
+    model_ids: tuple[int, ...] = Field(min_length=1)
+    baselines: tuple[Baseline, ...] = ()
+    references: str | None = Field(
+        default=None, description="collection of {id, text, summary}; default: what the datasets of all models hold back"
+    )
+    limit: int | None = Field(default=None, ge=1)
+    guard: bool = True
+    resamples: int = Field(default=2000, ge=100, le=1_000_000)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _are_several(self) -> ComparisonSpec:
+        systems = (*self.model_ids, *self.baselines)
+        if len(systems) < 2:
+            raise ValueError("one system alone can't be compared: name two or more")
+        if len(set(systems)) < len(systems):
+            raise ValueError("a system is named twice")
+        return self
 
 
 class SummarizationSpec(Payload):

@@ -1,15 +1,16 @@
-"""Evaluation: score a model beside its baselines."""
+"""Evaluation: score a model beside its baselines, or several systems against each other."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from schemas.payloads import EvaluationSpec, Queue
+from schemas.payloads import ComparisonSpec, EvaluationSpec, Queue
 from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
 from workers.jobs import attempt
 
 EVALUATE = "evaluation.evaluate"
+COMPARE = "evaluation.compare"
 
 
 def enqueue(spec: EvaluationSpec) -> Submitted:
@@ -25,3 +26,18 @@ def evaluate(task: Any, job_id: str) -> None:
     from workers.evaluation import job as run
 
     attempt.run(job_id, task.request.hostname, EvaluationSpec, run.evaluate, EVALUATE)
+
+
+def enqueue_comparison(spec: ComparisonSpec) -> Submitted:
+    """Enqueue a comparison. The same systems on the same set with the same prompts are one job."""
+    from workers.text.instructions import PROMPT_VERSION
+
+    return submit(COMPARE, Queue.EVALUATION, spec, job_key(COMPARE, spec, PROMPT_VERSION))
+
+
+@app.task(name=COMPARE, bind=True)  # type: ignore[untyped-decorator]
+def compare(task: Any, job_id: str) -> None:
+    """Compare systems as job `job_id` says."""
+    from workers.evaluation import comparison
+
+    attempt.run(job_id, task.request.hostname, ComparisonSpec, comparison.compare, COMPARE)

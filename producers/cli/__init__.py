@@ -31,6 +31,7 @@ VERB_GROUPS = (
     "noise",
     "training",
     "evaluation",
+    "comparison",
     "summaries",
     "jobs",
 )

@@ -146,6 +146,8 @@ def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
     facts.add_column()
     for name in ("name", "id", "base", "method", "stage", "dataset", "adapter", "job"):
         facts.add_row(name, styled(str(seen[name] if seen[name] is not None else "none")))
+    if "parts" in seen:
+        facts.add_row("parts", styled(", then ".join(seen["parts"])))
     facts.add_row("made", f"{seen['created_at']:%Y-%m-%d %H:%M}")
     for name, value in seen["details"].items():
         if name not in ("adapter", "sha256") and isinstance(value, str | int | float):

@@ -104,3 +104,33 @@ def save_shares(measures: dict[str, dict[str, Any]], sides: Sequence[str], title
     axes.grid(visible=True, alpha=0.3)
     axes.legend(loc="upper right")
     _save(figure, path)
+
+
+def save_intervals(panels: Sequence[tuple[str, Sequence[tuple[str, float, float, float]]]], title: str, path: Path) -> None:
+    """Draw figures as dots with their intervals: a panel a metric, a line a system.
+
+    Args:
+        panels: by the metric's name: the name of each system, its value, and where its interval begins and ends.
+        title: of the picture.
+        path: its ending names the form of image.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending names no form of image.
+    """
+    from matplotlib.figure import Figure
+
+    lines = max(len(rows) for _, rows in panels)
+    figure = Figure(figsize=(2.2 + 2.4 * len(panels), 1.3 + 0.35 * lines), layout="constrained")
+    for axes, (metric, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        places = range(len(rows))[::-1]  # the first one above
+        values = [value for _, value, _, _ in rows]
+        # An interval of the bootstrap may lie to one side of its value, if barely.
+        margins = [[max(0.0, value - low) for _, value, low, _ in rows], [max(0.0, high - value) for _, value, _, high in rows]]
+        axes.errorbar(values, places, xerr=margins, fmt="o", markersize=5, capsize=3)
+        is_first = metric == panels[0][0]
+        axes.set_yticks(places, [name for name, *_ in rows] if is_first else [""] * len(rows), fontsize=8)
+        axes.set(xlabel=metric, ylim=(-0.6, len(rows) - 0.4))
+        axes.grid(visible=True, axis="x", alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)

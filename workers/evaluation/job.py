@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlmodel import Session
 
-from schemas.payloads import EvaluationSpec, Stage
+from schemas.payloads import EvaluationSpec
 from schemas.tables.models import Model
 from workers.catalog import models
 from workers.database import session
-from workers.errors import UserError
-from workers.evaluation import queries
+from workers.evaluation import queries, rows
 from workers.evaluation.lexnorm import job as lexnorm
 from workers.evaluation.store import store
 from workers.evaluation.systems import HeldBackRow, SystemOutputs, write
-from workers.inference.engines import engine_for
+from workers.inference.writer import Writer
 from workers.jobs.context import JobContext, Outcome
 from workers.metrics.bootstrap import difference
 from workers.metrics.scores import Scores, score, summarize
@@ -36,19 +34,18 @@ def evaluate(context: JobContext, spec: EvaluationSpec) -> Outcome:
 
 def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> Outcome:
     with session() as opened:
-        rows = _references(opened, spec.references) if spec.references else _held_back(opened, model)
+        writer = Writer.of(opened, model, all_cores=True)
+        scored = rows.of_references(opened, spec.references) if spec.references else rows.held_back(opened, [model])
         examples = queries.shots(opened, model.dataset, model.stage, spec.few_shot, spec.seed)
     shots = [(example.prompt_text, example.target_text) for example in examples]
-    rows = rows[: spec.limit] if spec.limit else rows
-    if not rows:
-        raise UserError(f"model {model.name}: its dataset has no test examples; give --references FILE.jsonl")
+    scored = scored[: spec.limit] if spec.limit else scored
 
     def on_step(system: str) -> None:
-        context.progress(system=system, rows=len(rows))
+        context.progress(system=system, rows=len(scored))
         context.check()
 
-    written = write(engine_for(model.base, all_cores=True), model.adapter, rows, shots, Stage(model.stage), on_step)
-    result = report(rows, written, spec.resamples, spec.seed)
+    written = write(writer, scored, shots, on_step)
+    result = report(scored, written, spec.resamples, spec.seed)
     reference_set = spec.references or "test split"
     return Outcome(
         result=result | {"model": model.name, "references": reference_set},
@@ -85,20 +82,3 @@ def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[st
         for system, of_system in scores.items()
         if system != "tuned"
     }
-
-
-def _held_back(session: Session, model: Model) -> list[HeldBackRow]:
-    """Return the test split of the dataset that the model was trained on.
-
-    Raises:
-        UserError: the dataset was rebuilt since, so that its test split may hold what the model was trained on.
-    """
-    if model.dataset_fingerprint is not None and queries.current_fingerprint(session, model.dataset) != model.dataset_fingerprint:
-        raise UserError(f"model {model.name}: its dataset was rebuilt after it was trained; train again, or give --references FILE.jsonl")
-    rows = queries.held_back(session, model.dataset, model.stage)
-    return [HeldBackRow(id=row.key, tweet=row.prompt_text, reference=row.target_text) for row in rows]
-
-
-def _references(session: Session, collection: str) -> list[HeldBackRow]:
-    rows = queries.references(session, collection)
-    return [HeldBackRow(id=row.key, tweet=row.text or "", reference=row.summary or "") for row in rows]

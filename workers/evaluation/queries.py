@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, literal
+from sqlalchemy import exists, func, literal
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, desc, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -19,9 +20,14 @@ def current_fingerprint(session: Session, dataset: int | None) -> str | None:
     return session.exec(select(Dataset.fingerprint).where(Dataset.id == dataset)).one_or_none()
 
 
-def held_back(session: Session, dataset: int | None, stage: str) -> Sequence[Example]:
-    """Return the examples of a dataset's test split, ordered by key."""
-    return session.exec(_examples(dataset, stage, "test").order_by(col(Example.key))).all()
+def held_back(session: Session, datasets: Sequence[int], stage: str) -> Sequence[Example]:
+    """Return the examples of the first dataset's test split whose tweets are in the test split of every other, ordered by key."""
+    rows = _examples(datasets[0], stage, "test")
+    for dataset in datasets[1:]:
+        other = aliased(Example)
+        also = exists().where(col(other.dataset) == dataset, col(other.split) == "test", col(other.prompt_text) == col(Example.prompt_text))
+        rows = rows.where(also)
+    return session.exec(rows.order_by(col(Example.key))).all()
 
 
 def learnt_from(session: Session, dataset: int | None, stage: str) -> Sequence[Example]:

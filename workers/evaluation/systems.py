@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from schemas.chat import Prompt
 from schemas.payloads import Stage
-from workers.inference.engine import Engine, Generation, Sampling
-from workers.inference.guard import MAX_NEW_TOKENS, guarded, unguarded
+from workers.inference.engine import Generation, Sampling
+from workers.inference.guard import MAX_NEW_TOKENS
+from workers.inference.writer import Writer
 from workers.metrics import baselines
 from workers.text import prompts
 
@@ -60,23 +60,23 @@ class SystemOutputs:
 
 
 def write(
-    engine: Engine,
-    adapter: Path | None,
+    writer: Writer,
     rows: Sequence[HeldBackRow],
     shots: Sequence[tuple[str, str]],
-    stage: Stage,
     on_step: Callable[[str], None],
 ) -> SystemOutputs:
     """Let every system write; `on_step` hears which one is at work and may raise to stop. Without `shots` there is no `few_shot`."""
     tweets = [row.tweet for row in rows]
+    stage = writer.stage
     on_step("tuned")
-    outputs, cost = write_tuned(engine, adapter, tweets, stage)
+    outputs, cost = write_tuned(writer, tweets)
     ways: dict[str, Callable[[str], Prompt]] = {"zero_shot": lambda tweet: prompts.zero_shot(tweet, stage)}
     if shots:
         ways["few_shot"] = lambda tweet: prompts.few_shot(tweet, shots, stage)
     for name, prompt in ways.items():
         on_step(name)
-        outputs[name] = [_text(generation) for generation in engine.generate([prompt(tweet) for tweet in tweets], _greedy(stage))]
+        answers = writer.engine.generate([prompt(tweet) for tweet in tweets], _greedy(stage))
+        outputs[name] = [_text(generation) for generation in answers]
     on_step("baselines")
     outputs["rules"] = [baselines.rules(tweet) for tweet in tweets]
     outputs["lead"] = [baselines.lead(tweet) for tweet in tweets]
@@ -84,14 +84,14 @@ def write(
     return SystemOutputs(outputs={name: outputs[name] for name in SYSTEMS if name in outputs}, guard=cost)
 
 
-def write_tuned(engine: Engine, adapter: Path | None, tweets: Sequence[str], stage: Stage) -> tuple[dict[str, list[str]], GuardCost]:
+def write_tuned(writer: Writer, tweets: Sequence[str]) -> tuple[dict[str, list[str]], GuardCost]:
     """Return what the tuned model writes with the guard, `tuned`, and without it, `unguarded`; and what the guard cost."""
     # Weights are merged and kernels chosen at the first call: that is start-up, not what the guard costs.
-    engine.generate([prompts.tuned(tweets[0], stage)], Sampling(max_new_tokens=2), adapter)
+    writer.warm_up(tweets[0])
     started = time.monotonic()
-    first = unguarded(engine, tweets, adapter, stage)
+    drafts = writer.draft(tweets)
     seconds_greedy = time.monotonic() - started
-    results = guarded(engine, tweets, adapter, stage, first=first)
+    results = writer.finish(tweets, drafts)
     cost = GuardCost(
         retried=sum(result.tries > 1 for result in results),
         fallbacks=sum("fallback" in result.flags for result in results),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 from schemas.chat import Prompt
 from workers.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,24 @@ class Engine(Protocol):
 
         Raises:
             EngineError: nothing can be generated, and the message says what to do.
+        """
+        ...
+
+
+@runtime_checkable
+class ConcurrentEngine(Engine, Protocol):
+    """An engine that answers many prompts at once better than in batches: a server's."""
+
+    def concurrently(
+        self, work: Callable[[Engine, T], R], items: Iterable[T], on_progress: Callable[[int], None] | None = None
+    ) -> Iterator[list[tuple[int, R]]]:
+        """Yield what `work` returns for each item, with its place, as it comes; as many are under way as the engine answers at once.
+
+        `work` gets an engine to ask, and runs in threads. `on_progress` is called with 0 a few times a second, in the caller's thread,
+        and what it raises ends the work.
+
+        Raises:
+            EngineError: nothing can be generated.
         """
         ...
 

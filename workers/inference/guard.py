@@ -20,7 +20,7 @@ from workers.text.constraints import MAX_NEW_TOKENS, MAX_WORDS
 from workers.text.prompts import tuned
 from workers.text.tokens import count_words
 
-__all__ = ["MAX_NEW_TOKENS", "CheckResult", "Guarded", "check", "guarded", "unguarded"]
+__all__ = ["MAX_NEW_TOKENS", "CheckResult", "Guarded", "check", "fallback", "guarded", "unguarded"]
 
 RETRY_ABOVE = 1.0
 """A greedy output that costs more is written again: one word out of the tweet's order alone is no reason."""
@@ -58,22 +58,25 @@ def guarded(
     on_progress: Callable[[int], None] | None = None,
     prompt: PromptOf = tuned,
     first: Sequence[Guarded] | None = None,
+    read: Sequence[str] | None = None,
 ) -> list[Guarded]:
     """Generate one text for every tweet, in order; `on_progress` gets the number of tweets newly finished.
 
-    `first` are the answers of `unguarded` to the same tweets, where they are known already.
+    `first` are the answers of `unguarded` to the same tweets, where they are known already. `read` is what the model reads of each
+    tweet, where that is not the tweet itself; answers are checked against the tweet in any case.
 
     Raises:
         EngineError: nothing can be generated.
     """
-    first = first or unguarded(engine, texts, adapter, stage, prompt=prompt)
+    read = texts if read is None else read
+    first = first or unguarded(engine, texts, adapter, stage, prompt=prompt, read=read)
     verdicts = [check(tweet, row.greedy, stage) for tweet, row in zip(texts, first, strict=True)]
     doubtful = [place for place, verdict in enumerate(verdicts) if verdict.cost > RETRY_ABOVE and "wordless" not in first[place].flags]
     if on_progress:
         on_progress(len(texts) - len(doubtful))
     max_words = MAX_WORDS if stage is Stage.SUMMARY else None
     beams = Sampling(MAX_NEW_TOKENS[stage], num_beams=BEAMS, num_return_sequences=BEAMS, max_words=max_words)
-    alternatives = engine.generate([prompt(texts[place], stage) for place in doubtful], beams, adapter, on_progress)
+    alternatives = engine.generate([prompt(read[place], stage) for place in doubtful], beams, adapter, on_progress)
     results = list(first)
     for place, generation in zip(doubtful, alternatives, strict=True):
         results[place] = _cheapest(texts[place], first[place], generation, stage)
@@ -87,8 +90,9 @@ def unguarded(
     stage: Stage = Stage.SUMMARY,
     on_progress: Callable[[int], None] | None = None,
     prompt: PromptOf = tuned,
+    read: Sequence[str] | None = None,
 ) -> list[Guarded]:
-    """Return the greedy answer to every tweet with its flags, whatever they say.
+    """Return the greedy answer to every tweet with its flags, whatever they say; `read` is as in `guarded`.
 
     Raises:
         EngineError: nothing can be generated.
@@ -96,7 +100,8 @@ def unguarded(
     worded = [place for place, tweet in enumerate(texts) if rules(tweet)]
     if on_progress:
         on_progress(len(texts) - len(worded))
-    prompts = [prompt(texts[place], stage) for place in worded]
+    read = texts if read is None else read
+    prompts = [prompt(read[place], stage) for place in worded]
     generations = engine.generate(prompts, Sampling(MAX_NEW_TOKENS[stage]), adapter, on_progress)
     results = [Guarded("", ("wordless",), tries=0, tokens_in=0, tokens_out=0, greedy="")] * len(texts)
     for place, generation in zip(worded, generations, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,15 +17,15 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, text
 from sqlmodel import col, select
 
-from schemas.payloads import ShardSpec, Stage
+from schemas.payloads import ShardSpec
 from schemas.tables.summaries import Selection, Summary
 from schemas.tables.tweets import Tweet
+from workers import clock
 from workers.catalog import models
 from workers.database import session_on, transaction
-from workers.inference.engine import Engine
-from workers.inference.engines import engine_for
-from workers.inference.guard import Guarded, guarded, unguarded
-from workers.jobs.context import JobContext, Outcome
+from workers.inference.guard import Guarded
+from workers.inference.writer import Writer
+from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.text.clean import rules
 from workers.text.instructions import PROMPT_VERSION
 
@@ -51,8 +52,8 @@ JOIN tweet ON tweet.id = row.tweet
 ON CONFLICT DO NOTHING
 """
 
-# Tweets between two flushes: a few seconds of work on a CPU, so that a killed worker loses no more than that.
-_FLUSH = 32
+FLUSH_SECONDS = 4.0
+"""Between two flushes: a killed worker loses no more than this, and the call of a local engine that it was at."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +67,88 @@ class _Wanted:
 def summarize(attempt: JobContext, spec: ShardSpec) -> Outcome:
     """Summarise the tweets of this shard that have no summary yet."""
     with transaction() as connection, session_on(connection) as session:
-        model = models.by_id(session, spec.model_id)
+        writer = Writer.of(session, models.by_id(session, spec.model_id))
         copied = _copy_known(connection, attempt, spec)
         wanted = list(_wanted(connection, attempt, spec))
     total = spec.last - spec.first
     missing = sum(len(row.tweets) for row in wanted)
-    done = total - missing
-    attempt.progress(done=done, total=total)
-    stage = Stage(model.stage)
-    counts: dict[str, int] = defaultdict(int)
     wanted.sort(key=lambda row: len(row.text))
-    engine: Engine | None = None
-    for start in range(0, len(wanted), _FLUSH):
+    with _Storing(attempt, spec, done=total - missing) as storing:
         attempt.check()
-        engine = engine or engine_for(model.base)
-        part = wanted[start : start + _FLUSH]
-        texts = [row.text for row in part]
-        write = guarded if spec.guard else unguarded
-        results = write(engine, texts, model.adapter, stage, on_progress=lambda _: attempt.check())
-        with attempt.flush() as connection:
-            done += _store(connection, attempt, spec.model_id, part, results)
-        counts["fallbacks"] += sum("fallback" in result.flags for result in results)
-        counts["retried"] += sum(result.tries > 1 for result in results)
-        attempt.progress(done=done, total=total)
-    return Outcome(result={"rows": missing, "copied": copied, "reused": total - missing - copied, **counts})
+        texts = [row.text for row in wanted]
+        for places, results in writer.stream(texts, guard=spec.guard, on_progress=lambda _: attempt.check()):
+            attempt.check()
+            storing.take([wanted[place] for place in places], results)
+    return Outcome(result={"rows": missing, "copied": copied, "reused": total - missing - copied, **storing.counts})
+
+
+class _Storing:
+    """Stores results every few seconds, in a thread of its own, so that the engine goes on meanwhile.
+
+    Args:
+        attempt: at the shard.
+        spec: of the shard.
+        done: rows that are stored already.
+    """
+
+    def __init__(self, attempt: JobContext, spec: ShardSpec, done: int) -> None:
+        self._attempt = attempt
+        self._spec = spec
+        self._done = done
+        self._part: list[_Wanted] = []
+        self._results: list[Guarded] = []
+        self._last = clock.now()
+        self._running: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storing")
+        self.counts: dict[str, int] = {"fallbacks": 0, "retried": 0}
+        self._tell()
+
+    def __enter__(self) -> _Storing:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Store the rest, unless the block failed: what was asked to stop keeps what it has."""
+        try:
+            if kind is None or issubclass(kind, Stopped):
+                self._hand_over()
+                self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def take(self, part: Sequence[_Wanted], results: Sequence[Guarded]) -> None:
+        """Add what was written, and have it stored if it is time.
+
+        Raises:
+            LeaseLost: the job is held elsewhere: nothing is written.
+            Stopped: the attempt must stop.
+        """
+        self._part += part
+        self._results += results
+        self.counts["fallbacks"] += sum("fallback" in result.flags for result in results)
+        self.counts["retried"] += sum(result.tries > 1 for result in results)
+        if clock.now() - self._last >= FLUSH_SECONDS:
+            self._wait()
+            self._attempt.check()
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._wait()
+        if self._part:
+            self._running = self._thread.submit(self._store, self._part, self._results)
+        self._part, self._results, self._last = [], [], clock.now()
+
+    def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _store(self, part: Sequence[_Wanted], results: Sequence[Guarded]) -> None:
+        with self._attempt.flush() as connection:
+            self._done += _store(connection, self._attempt, self._spec.model_id, part, results)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._attempt.progress(done=self._done, total=self._spec.last - self._spec.first)
 
 
 def _copy_known(connection: Connection, attempt: JobContext, spec: ShardSpec) -> int:

@@ -73,6 +73,12 @@ def results(engine: Engine, job: uuid.UUID) -> dict[str, int]:
     return counts
 
 
+def flush_every_three_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FEWEST_ROWS", "MOST_ROWS"):
+        monkeypatch.setattr(f"workers.inference.writer.{name}", 3)
+    monkeypatch.setattr("workers.inference.job.FLUSH_SECONDS", 0.0)
+
+
 def ask(model: int, **options: object) -> uuid.UUID:
     return summarization.enqueue(SummarizationSpec(model_id=model, **options)).job
 
@@ -138,7 +144,7 @@ def test_equal_tweets_are_computed_once_and_stored_for_each(clean_database: Engi
 
 
 def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.inference.job._FLUSH", 3)
+    flush_every_three_rows(monkeypatch)
     job = ask(model)
     shard = rows(clean_database, "SELECT id FROM job WHERE parent = :job", job=job)[0].id
 
@@ -171,7 +177,7 @@ def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engi
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing_more(clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.inference.job._FLUSH", 3)
+    flush_every_three_rows(monkeypatch)
     job = ask(model)
     shard = rows(clean_database, "SELECT id FROM job WHERE parent = :job", job=job)[0].id
 

@@ -81,6 +81,7 @@ def test_tasks_have_the_names_that_jobs_carry(servers):
         "synthesis.noise_gauge",
         "review.apply",
         "evaluation.evaluate",
+        "evaluation.compare",
         "summarization.summarize_shard",
         "upkeep.ping",
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from schemas.payloads import Stage
 from tests.support.tiny_model import build_tiny_model
 from workers.evaluation.systems import SYSTEMS, HeldBackRow, write
-from workers.inference.local.engine import TransformersEngine
+from workers.inference import engines
+from workers.inference.writer import Part, Writer
 
 ROWS = [
     HeldBackRow("1", "the bus was late again #fail", "The bus was late again."),
@@ -16,19 +19,20 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> TransformersEngine:
-    return TransformersEngine(str(build_tiny_model(tmp_path_factory.mktemp("base"))), device="cpu", dtype="float32")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
+    yield Writer(str(build_tiny_model(tmp_path_factory.mktemp("base"))), (Part(None, Stage.SUMMARY),))
+    engines._warm.clear()
 
 
-def systems(engine: TransformersEngine, shots: list[tuple[str, str]]) -> tuple[str, ...]:
-    written = write(engine, None, ROWS, shots, Stage.SUMMARY, lambda system: None)
+def systems(writer: Writer, shots: list[tuple[str, str]]) -> tuple[str, ...]:
+    written = write(writer, ROWS, shots, lambda system: None)
     assert all(len(outputs) == len(ROWS) for outputs in written.outputs.values())
     return tuple(written.outputs)
 
 
-def test_every_system_answers_every_row(engine: TransformersEngine) -> None:
-    assert systems(engine, [("so tired", "I am tired.")]) == SYSTEMS
+def test_every_system_answers_every_row(writer: Writer) -> None:
+    assert systems(writer, [("so tired", "I am tired.")]) == SYSTEMS
 
 
-def test_without_examples_to_show_the_base_is_not_scored_as_if_it_had_seen_some(engine: TransformersEngine) -> None:
-    assert systems(engine, []) == tuple(name for name in SYSTEMS if name != "few_shot")
+def test_without_examples_to_show_the_base_is_not_scored_as_if_it_had_seen_some(writer: Writer) -> None:
+    assert systems(writer, []) == tuple(name for name in SYSTEMS if name != "few_shot")

@@ -24,7 +24,7 @@ from workers.evaluation.lexnorm.error_reduction import (
 )
 from workers.evaluation.store import store
 from workers.evaluation.systems import write_tuned
-from workers.inference.engines import engine_for
+from workers.inference.writer import Writer
 from workers.jobs.context import JobContext, Outcome
 from workers.metrics import baselines
 
@@ -61,13 +61,14 @@ def evaluate(context: JobContext, spec: EvaluationSpec, model: Model) -> Outcome
     if model.stage != Stage.CLEAN:
         raise UserError(f"model {model.name} writes summaries: references of messy and clean are for a model of the stage clean")
     with session() as opened:
+        writer = Writer.of(opened, model, all_cores=True)
         rows = _gold_rows(opened, spec.references)
         learnt_from = _gold_rows(opened, spec.train_references) if spec.train_references else []
         pairs = [_Row(row.prompt_text, row.target_text) for row in queries.learnt_from(opened, model.dataset, model.stage)]
     rows = rows[: spec.limit] if spec.limit else rows
     context.progress(system="tuned", rows=len(rows))
     context.check()
-    outputs, cost = write_tuned(engine_for(model.base, all_cores=True), model.adapter, [row.messy for row in rows], Stage.CLEAN)
+    outputs, cost = write_tuned(writer, [row.messy for row in rows])
     context.progress(system="baselines", rows=len(rows))
     context.check()
     result = error_report(rows, outputs, learnt_from, pairs, spec)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from schemas.chat import Message, Prompt
 from workers.base_models.control_tokens import neutralise_common
-from workers.inference.engine import Generation, Sampling
+from workers.inference.engine import Engine, Generation, Sampling
 from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
 from workers.inference.remote.completions import Completion, Problem, problem_sentence
 from workers.inference.remote.concurrency import ConcurrencyLimiter
@@ -25,6 +26,9 @@ _SERVE_WITHOUT = "serve it without thinking (for Qwen3: enable_thinking false), 
 _LEAST = 8  # tokens of an answer, below which nobody could answer
 _MOST_THOUGHTS = 4  # prompts, the first that a model gets, of which none was answered because it thought to the limit
 _MOST_FAILURES = 20  # the same for other reasons that do not lie in the prompts
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class OpenAIEngine:
@@ -76,25 +80,41 @@ class OpenAIEngine:
         Raises:
             EngineError: the server cannot be reached, refuses the key or the model, or stays overloaded.
         """
-        model = self._model if adapter is None else self._adapters.get(adapter, adapter.name)
         results: list[Generation | None] = [None] * len(prompts)
-        limiter = ConcurrencyLimiter(self._concurrency)
 
-        def answered(prompt: Prompt) -> Generation:
-            return self._answer(prompt, sampling, model, limiter)
+        def answered(asked: Engine, prompt: Prompt) -> Generation:
+            return asked.generate([prompt], sampling, adapter)[0]
 
-        # Whoever hears of the progress may stop it by what it raises, also while an answer is slow.
-        tick = (lambda: on_progress(0)) if on_progress else (lambda: None)
-        for done in as_they_come(answered, prompts, limiter, self._concurrency, tick):
+        for done in self.concurrently(answered, prompts, on_progress):
             for place, generation in done:
                 results[place] = generation
                 if on_progress:
                     on_progress(1)
-        if model in self._failures and model not in self._answers:
-            raise self._failures[model][1]
         return [result for result in results if result is not None]
 
-    def _answer(self, prompt: Prompt, sampling: Sampling, model: str, limiter: ConcurrencyLimiter) -> Generation:
+    def concurrently(
+        self, work: Callable[[Engine, T], R], items: Iterable[T], on_progress: Callable[[int], None] | None = None
+    ) -> Iterator[list[tuple[int, R]]]:
+        """See `ConcurrentEngine.concurrently`: all items share one limit of open requests."""
+        asked = _Asked(self, ConcurrencyLimiter(self._concurrency))
+        # Whoever hears of the progress may stop it by what it raises, also while an answer is slow.
+        tick = (lambda: on_progress(0)) if on_progress else (lambda: None)
+        yield from as_they_come(lambda item: work(asked, item), items, asked.limiter, self._concurrency, tick)
+        for model in asked.models:
+            if model in self._failures and model not in self._answers:
+                raise self._failures[model][1]
+
+    def name_of(self, adapter: Path | None) -> str:
+        """Return the name under which the server knows the base model, or an adapter on it."""
+        return self._model if adapter is None else self._adapters.get(adapter, adapter.name)
+
+    def answer(self, prompt: Prompt, sampling: Sampling, model: str, limiter: ConcurrencyLimiter) -> Generation:
+        """Answer one prompt in this thread.
+
+        Raises:
+            EngineError: as in `generate`.
+            Closed: the limiter was closed.
+        """
         meter = Meter()
         # A tweet is data: what it quotes of a template ends no turn at the server either.
         safe = tuple(Message(turn.role, turn.content if turn.role == "system" else neutralise_common(turn.content)) for turn in prompt)
@@ -152,6 +172,32 @@ class OpenAIEngine:
             self._failures[model] = (number, why)
             if number >= most:
                 raise why
+
+
+@dataclass
+class _Asked:
+    """The engine as the threads of one piece of work ask it: they answer their own prompts, below one limit of open requests."""
+
+    engine: OpenAIEngine
+    limiter: ConcurrencyLimiter
+    models: set[str] = field(default_factory=set)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        adapter: Path | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """See `Engine.generate`."""
+        model = self.engine.name_of(adapter)
+        self.models.add(model)
+        results = []
+        for prompt in prompts:
+            results.append(self.engine.answer(prompt, sampling, model, self.limiter))
+            if on_progress:
+                on_progress(1)
+        return results
 
 
 def _only_thinks(model: str, limit: int) -> Refusal:

@@ -1,0 +1,160 @@
+"""The verbs that set models beside each other: chain, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from producers.render.output import MODELS, AsJson, emit, example, line, say
+from producers.submitting import Wait
+from schemas.numbers import LARGEST_BIGINT
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(
+        rich_help_panel=MODELS,
+        epilog=example("tweetmill chain cleaner demo", "tweetmill chain cleaner demo --name two-stages", "tweetmill evaluate two-stages"),
+    )(chain)
+    app.command(
+        rich_help_panel=MODELS,
+        epilog=example(
+            "tweetmill compare demo two-stages lead",
+            "tweetmill compare demo two-stages --references mine.jsonl --plot compare.png",
+            "tweetmill compare demo two-stages --usd-per-hour 2.5 --json | jq .verdict",
+        ),
+    )(compare)
+
+
+def chain(
+    clean: Annotated[str, typer.Argument(metavar="CLEAN", help="The model that cleans the tweet: a name, an id, or latest.")],
+    summary: Annotated[str, typer.Argument(metavar="SUMMARY", help="The model that summarises what the first one wrote.")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the chain; default: made of both names.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one model of two on the same base: clean, then summarise. It goes wherever a model goes."""
+    from workers import database
+    from workers.catalog import chains, models
+
+    with database.transaction() as connection, database.session_on(connection) as session:
+        made, new = chains.create(session, models.resolve(session, clean), models.resolve(session, summary), name)
+        answer = {"model": made.name, "id": made.id, "new": new}
+        parts = [part.name for part in chains.parts(session, made)]
+    emit(answer | {"parts": parts}, as_json, _chain_line)
+
+
+def _chain_line(answer: dict[str, Any]) -> str:
+    said = "Chain" if answer["new"] else "There is this chain already:"
+    name = line(answer["model"])
+    return f"{said} {name}: {line(', then '.join(answer['parts']))}.\n`tweetmill evaluate {name}` says what it is worth."
+
+
+def compare(
+    systems: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="A B [C …]", help="Models: names, ids, or latest; or lead, rules, as_is, which need none.", show_default=False
+        ),
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Lines of id, text, summary; default: what the models' datasets hold back.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST_BIGINT, help="Score only the first N.", show_default=False)] = None,
+    guard: Annotated[bool, typer.Option("--guard/--no-guard", help="Check each answer against its tweet, as summarize does.")] = True,
+    usd_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, help="What an hour of this machine costs: the table then says what the rows cost.", show_default=False),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save figures and intervals as an image.")] = None,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Compare models on the same rows: quality with paired intervals, latency, tokens, cost, the worst rows, and a verdict in words."""
+    from producers.render.comparison import priced
+    from producers.submitting import asked, ended, job_line
+    from tasks import evaluation
+
+    _check_plot(plot, wait)
+    spec = _spec(systems or [], references, limit, guard)
+    submitted = evaluation.enqueue_comparison(spec)
+    if not wait:
+        emit(asked(submitted), as_json, job_line)
+        return
+    result = priced(ended(submitted).result or {}, usd_per_hour)
+    if plot is not None:
+        _save(result, plot)
+    emit(result, as_json, lambda found: _page(found, spec.references))
+    if not as_json:
+        say(f"Job {str(submitted.job)[:8]}", "dim")
+
+
+def _spec(systems: list[str], references: Path | None, limit: int | None, guard: bool) -> Any:
+    from schemas.payloads import Baseline, ComparisonSpec
+    from workers import database
+    from workers.catalog import models
+    from workers.errors import NotFound
+
+    if len(systems) < 2:
+        raise typer.BadParameter("name two systems or more, such as: tweetmill compare demo lead", param_hint="A B")
+    model_ids: dict[int, str] = {}
+    baselines: list[str] = []
+    with database.session() as session:
+        for named in systems:
+            try:
+                found = models.resolve(session, named).id
+            except NotFound:
+                if named not in get_args(Baseline):
+                    raise
+                baselines.append(named)
+                continue
+            if found in model_ids:
+                raise typer.BadParameter(f"{named} and {model_ids[found]} are the same model", param_hint="A B")
+            model_ids[found] = named
+    if not model_ids:
+        raise typer.BadParameter("name at least one model beside the baselines", param_hint="A B")
+    if len(set(baselines)) < len(baselines):
+        raise typer.BadParameter("a baseline is named twice", param_hint="A B")
+    collection = None if references is None else _imported(references)
+    return ComparisonSpec(model_ids=tuple(model_ids), baselines=tuple(baselines), references=collection, limit=limit, guard=guard)
+
+
+def _imported(references: Path) -> str:
+    from producers.submitting import say_rejected
+    from workers.ingest.curated import import_collection
+
+    return import_collection(references, "references", lambda counts: say_rejected(str(references), counts))
+
+
+def _check_plot(plot: Path | None, wait: bool) -> None:
+    from workers import destinations
+
+    if plot is None:
+        return
+    if not wait:
+        raise typer.BadParameter("there is nothing to draw before the job ends: leave --no-wait out", param_hint="--plot")
+    destinations.check(plot)
+
+
+def _save(result: dict[str, Any], path: Path) -> None:
+    from producers.render.comparison import save_plot
+    from workers.errors import SettingsError
+
+    try:
+        save_plot(result, path)
+    except ImportError:
+        raise SettingsError("--plot needs matplotlib: `pip install 'tweetmill[monitor]'`") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--plot") from None
+    say(f"Figures: {path}")
+
+
+def _page(result: dict[str, Any], collection: str | None) -> Any:
+    from producers.render.comparison import page
+    from workers import database
+    from workers.catalog import scored_rows
+
+    keys = {row["id"] for rows in result["worst"].values() for row in rows}
+    with database.session() as session:
+        return page(result, scored_rows.texts(session, keys, collection))

@@ -1,0 +1,137 @@
+"""A comparison as people read it: a table of the systems, one of each pair's differences, the worst rows, and the verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from producers.render.output import line, styled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+COLUMNS = {"sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
+_SHARES = ("promise", "faithful")
+_SPACE = 200  # characters of a tweet or a reference in the list of the worst rows
+
+Texts = Mapping[str, tuple[str, str]]
+"""By the key of a row: its tweet and its reference."""
+
+
+def priced(result: dict[str, Any], usd_per_hour: float | None) -> dict[str, Any]:
+    """Return a job's result with its systems in the order in which they were named, and where a price is given, what each one costs."""
+    systems = {name: result["systems"][name] for name in result["order"]}
+    if usd_per_hour is None:
+        return result | {"systems": systems}
+    costs = {name: system["cost"] | {"usd": system["cost"]["seconds"] / 3600 * usd_per_hour} for name, system in systems.items()}
+    return result | {"systems": {name: systems[name] | {"cost": costs[name]} for name in systems}, "usd_per_hour": usd_per_hour}
+
+
+def page(result: dict[str, Any], texts: Texts) -> RenderableType:
+    """Return the whole comparison."""
+    from rich.console import Group
+
+    parts: list[RenderableType] = [_systems(result), _costs(result), _pairs(result)]
+    parts.append(styled(_note(result), style="dim"))
+    parts += _worst(result, texts)
+    parts += [styled(sentence, style="bold") for sentence in result["verdict"]]
+    return Group(*parts)
+
+
+def save_plot(result: dict[str, Any], path: Path) -> None:
+    """Draw each metric's figures with their intervals.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending names no form of image.
+    """
+    from producers.render.plots import save_intervals
+
+    panels = []
+    for metric, title in COLUMNS.items():
+        scale = _scale(metric)
+        figures = [(name, system[metric]) for name, system in result["systems"].items()]
+        rows = [(name, *(scale * figure[part] for part in ("value", "low", "high"))) for name, figure in figures]
+        panels.append((title, rows))
+    save_intervals(panels, f"{_count(result):,} rows, 95% intervals", path)
+
+
+def _systems(result: dict[str, Any]) -> Table:
+    table = _table(f"Systems, {_count(result):,} rows of the {result['references']}")
+    table.add_column("system", no_wrap=True)
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, system in result["systems"].items():
+        table.add_row(styled(line(name)), *(_interval(system[metric], metric, "value") for metric in COLUMNS))
+    return table
+
+
+def _costs(result: dict[str, Any]) -> Table:
+    table = _table("What it took")
+    table.add_column("system", no_wrap=True)
+    for title in ("s/tweet", "seconds", "tokens in", "tokens out", "rewritten", "replaced", *(["USD"] if "usd_per_hour" in result else [])):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, system in result["systems"].items():
+        cost = system["cost"]
+        cells = [f"{cost['seconds_per_tweet']:.3g}", f"{cost['seconds']:.1f}", f"{cost['tokens_in']:,}", f"{cost['tokens_out']:,}"]
+        cells += [f"{cost['retried']:,}", f"{cost['fallbacks']:,}"] + ([f"{cost['usd']:.4f}"] if "usd" in cost else [])
+        table.add_row(styled(line(name)), *cells)
+    return table
+
+
+def _pairs(result: dict[str, Any]) -> Table:
+    table = _table("Differences on the same rows (95% interval)")
+    table.add_column("pair", no_wrap=True)
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    names = dict.fromkeys((pair["a"], pair["b"]) for pair in result["pairs"])
+    found = {(pair["a"], pair["b"], pair["metric"]): pair for pair in result["pairs"]}
+    for first, second in names:
+        cells = [_interval(found[first, second, metric], metric, "difference") for metric in COLUMNS]
+        table.add_row(styled(line(f"{first} - {second}")), *cells)
+    return table
+
+
+def _note(result: dict[str, Any]) -> str:
+    count = len(result["pairs"])
+    return (
+        f"{count} differences, each with a 95% interval: where nothing differs, about {count / 20:.1f} of them would exclude 0 by chance."
+        " Decide by the one that you asked for beforehand, or compare again on other rows."
+    )
+
+
+def _worst(result: dict[str, Any], texts: Texts) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for name in result["systems"]:
+        parts.append(styled(f"Worst rows of {line(name)} (SARI)", style="bold"))
+        for row in result["worst"][name]:
+            parts.append(styled(f"  {row['sari']:5.1f}  {line(row['id'])}"))
+            tweet, reference = texts.get(row["id"], ("", ""))
+            parts += [
+                styled(f"         {what}: {line(text)[:_SPACE]}", "dim") for what, text in (("tweet", tweet), ("wanted", reference)) if text
+            ]
+    return parts
+
+
+def _interval(figure: Mapping[str, float], metric: str, value: str) -> str:
+    scale = _scale(metric)
+    sign = "+" if value == "difference" else ""
+    return f"{scale * figure[value]:{sign}.1f} ({scale * figure['low']:.1f} to {scale * figure['high']:.1f})"
+
+
+def _scale(metric: str) -> int:
+    return 100 if metric in _SHARES else 1
+
+
+def _count(result: dict[str, Any]) -> int:
+    return int(next(iter(result["systems"].values()))["sari"]["n"])
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

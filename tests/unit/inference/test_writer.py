@@ -1,0 +1,116 @@
+"""What a writer asks of an engine: one model, a chain of two, and as many tweets a call as fit into seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from schemas.chat import Prompt
+from schemas.payloads import Stage
+from workers.inference import writer as module
+from workers.inference.engine import Generation, Sampling
+from workers.inference.writer import FEWEST_ROWS, MOST_ROWS, Part, Writer
+from workers.text.instructions import TUNED_SYSTEM
+
+CLEANER, SUMMARIZER = Path("cleaner"), Path("summarizer")
+TWEET = "omg the bus is late AGAIN smh #fail"
+CLEAN = "The bus is late again."
+
+
+class TwoAdapters:
+    """An engine that answers by the adapter and the last turn, and notes what it was asked."""
+
+    def __init__(self, says: dict[tuple[Path | None, str], tuple[str, ...]]) -> None:
+        self.says = says
+        self.asked: list[tuple[Path | None, str, str, int]] = []
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        adapter: Path | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        self.asked += [(adapter, prompt[0].content, prompt[-1].content, sampling.num_beams) for prompt in prompts]
+        if on_progress:
+            on_progress(len(prompts))
+        return [Generation(self.says.get((adapter, prompt[-1].content), ()), tokens_in=10, tokens_out=5) for prompt in prompts]
+
+
+def chain(engine: TwoAdapters, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    monkeypatch.setattr(module, "engine_for", lambda base, all_cores: engine)
+    return Writer("base", (Part(CLEANER, Stage.CLEAN), Part(SUMMARIZER, Stage.SUMMARY)))
+
+
+def test_the_second_model_reads_what_the_first_wrote_and_tokens_are_those_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): (CLEAN,), (SUMMARIZER, CLEAN): ("The bus is late again.",)})
+    (row,) = chain(engine, monkeypatch).write([TWEET])
+    assert engine.asked == [
+        (CLEANER, TUNED_SYSTEM[Stage.CLEAN], "omg the bus is late AGAIN smh", 1),
+        (SUMMARIZER, TUNED_SYSTEM[Stage.SUMMARY], CLEAN, 1),
+    ]
+    assert (row.text, row.flags, row.tries, row.tokens_in, row.tokens_out) == ("The bus is late again.", (), 1, 20, 10)
+
+
+def test_the_guard_checks_the_last_answer_against_the_tweet_and_not_against_the_clean_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    invented = "The school bus is late again."
+    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): (invented,), (SUMMARIZER, invented): (invented, CLEAN)})
+    (row,) = chain(engine, monkeypatch).write([TWEET])
+    assert (row.text, row.tries, row.greedy) == (CLEAN, 2, invented)
+    assert engine.asked[-1][0] == SUMMARIZER, "the summary alone is written again"
+    assert engine.asked[-1][3] == 6
+    (first,) = chain(engine, monkeypatch).write([TWEET], guard=False)
+    assert (first.text, "new_word" in first.flags) == (invented, True)
+
+
+@pytest.mark.parametrize("poor", [(), ("In 1999 Anna and Bob paid 80 dollars to Chicago and Denver.",)], ids=["no answer", "made up"])
+def test_a_poor_clean_text_is_not_handed_on(monkeypatch: pytest.MonkeyPatch, poor: tuple[str, ...]) -> None:
+    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): poor})
+    chain(engine, monkeypatch).draft([TWEET])
+    adapter, _, read, _ = engine.asked[-1]
+    assert adapter == SUMMARIZER
+    assert "bus is late" in read
+    assert "1999" not in read
+
+
+def test_a_tweet_without_words_asks_neither_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TwoAdapters({})
+    (row,) = chain(engine, monkeypatch).write(["@somebody :) http://t.co/x"])
+    assert (engine.asked, row.flags) == ([], ("wordless",))
+
+
+def test_a_stream_hands_back_every_row_once_in_calls_of_a_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    calls: list[int] = []
+
+    class Timed(TwoAdapters):
+        def generate(
+            self,
+            prompts: Sequence[Prompt],
+            sampling: Sampling,
+            adapter: Path | None = None,
+            on_progress: Callable[[int], None] | None = None,
+        ) -> list[Generation]:
+            nonlocal now
+            now += len(prompts) / 128
+            calls.append(len(prompts))
+            return super().generate(prompts, sampling, adapter, on_progress)
+
+    engine = Timed({})
+    monkeypatch.setattr(module, "engine_for", lambda base, all_cores: engine)
+    monkeypatch.setattr(module.clock, "now", lambda: now)
+    tweets = [f"the bus number {number} is late again" for number in range(1200)]
+    places: list[int] = []
+    for part, results in Writer("base", (Part(None, Stage.SUMMARY),)).stream(tweets, guard=False):
+        assert len(part) == len(results)
+        now += 100.0  # whoever stores the rows takes their time: that is not the engine's
+        places += part
+    assert places == list(range(1200))
+    assert calls[:3] == [FEWEST_ROWS, 4 * FEWEST_ROWS, 512], "four seconds at 128 rows a second"
+
+
+@pytest.mark.parametrize(("rows", "seconds", "following"), [(32, 60.0, FEWEST_ROWS), (3000, 0.0, MOST_ROWS), (400, 4.0, 400)])
+def test_a_call_grows_and_shrinks_with_the_engine(rows: int, seconds: float, following: int) -> None:
+    assert module._paced(rows, seconds) == following

@@ -1,0 +1,192 @@
+"""Runs a comparison job: lets models, chains and baselines write for the same rows, and scores each against each, paired row by row.
+
+The result holds figures and the ids of rows, never a text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from schemas.payloads import Baseline, ComparisonSpec
+from schemas.tables.models import Model
+from workers.catalog import models
+from workers.database import session
+from workers.errors import UserError
+from workers.evaluation import rows as held
+from workers.evaluation.lexnorm import job as lexnorm
+from workers.evaluation.systems import HeldBackRow
+from workers.inference.guard import Guarded
+from workers.inference.writer import Writer
+from workers.jobs.context import JobContext, Outcome
+from workers.metrics import baselines
+from workers.metrics.bootstrap import difference
+from workers.metrics.scores import METRICS, Scores, score, summarize
+
+HEADLINE = "sari"
+WORST = 5
+"""Rows of each system that are named as its worst."""
+
+_OF_BASELINE: dict[Baseline, Callable[[str], str]] = {"lead": baselines.lead, "rules": baselines.rules, "as_is": str}
+_HALF_WIDTH = 1.96  # standard errors, of a 95% interval
+_POWER = 2.80  # standard errors: a difference of so many is found by such an interval four times in five
+
+
+@dataclass(frozen=True)
+class SystemRun:
+    """What one system wrote for all rows, and what that took.
+
+    Attributes:
+        outputs: in the order of the rows.
+        seconds: wall time for all of them, without loading.
+        tokens_in: of all prompts; 0 for a baseline.
+        tokens_out: of all answers.
+        retried: rows that were written again.
+        fallbacks: rows in which the tweet's opening stands in.
+    """
+
+    outputs: Sequence[str] = field(repr=False)
+    seconds: float
+    tokens_in: int = 0
+    tokens_out: int = 0
+    retried: int = 0
+    fallbacks: int = 0
+
+    def cost(self) -> dict[str, Any]:
+        """Return what the rows took, as the report shows it."""
+        count = len(self.outputs)
+        return {
+            "seconds": round(self.seconds, 3),
+            "seconds_per_tweet": self.seconds / count,
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+            "retried": self.retried,
+            "fallbacks": self.fallbacks,
+            "n": count,
+        }
+
+
+def compare(context: JobContext, spec: ComparisonSpec) -> Outcome:
+    """Score the systems of `spec` on the same rows.
+
+    Raises:
+        UserError: they can't be compared, or there are no rows that none of them has learnt from.
+    """
+    with session() as opened:
+        compared = [models.by_id(opened, model_id) for model_id in spec.model_ids]
+        _check(compared, spec.baselines)
+        if spec.references and lexnorm.holds_gold(opened, spec.references):
+            raise UserError(f"{spec.references}: a comparison needs lines of id, text, summary; `tweetmill evaluate` takes messy and clean")
+        rows = held.of_references(opened, spec.references) if spec.references else held.held_back(opened, compared)
+        writers = {model.name: Writer.of(opened, model, all_cores=True) for model in compared}
+    rows = rows[: spec.limit] if spec.limit else rows
+    runs = _write_all(context, writers, spec, rows)
+    result = report(rows, runs, spec.resamples, spec.seed)
+    return Outcome(result=result | {"references": spec.references or "test split", "stage": compared[0].stage, "guard": spec.guard})
+
+
+def _check(compared: Sequence[Model], named: Sequence[Baseline]) -> None:
+    stages = {model.stage for model in compared}
+    if len(stages) > 1:
+        told = ", ".join(f"{model.name} ({model.stage})" for model in compared)
+        raise UserError(f"models {told}: they write different things. Compare models of one stage; a chain's stage is summary")
+    for model in compared:
+        if model.name in named:
+            raise UserError(f"model {model.name}: it has the name of a baseline. Rename it, or leave the baseline out")
+
+
+def _write_all(
+    context: JobContext, writers: Mapping[str, Writer], spec: ComparisonSpec, rows: Sequence[HeldBackRow]
+) -> dict[str, SystemRun]:
+    tweets = [row.tweet for row in rows]
+    done, total = 0, len(rows) * len(writers)
+    written: dict[str, SystemRun] = {}
+
+    def on_progress(newly: int) -> None:
+        nonlocal done
+        done += newly
+        context.progress(done=done, total=total)
+        context.check()
+
+    # One after the other by base: one engine is kept, and each other base is loaded anew.
+    for name, writer in sorted(writers.items(), key=lambda item: item[1].base):
+        context.progress(system=name)
+        on_progress(0)
+        writer.warm_up(tweets[0])
+        started = time.monotonic()
+        results = writer.write(tweets, guard=spec.guard, on_progress=on_progress)
+        written[name] = _run(results, time.monotonic() - started)
+    for baseline in spec.baselines:
+        started = time.monotonic()
+        outputs = [_OF_BASELINE[baseline](tweet) for tweet in tweets]
+        written[baseline] = SystemRun(outputs, time.monotonic() - started)
+    return {name: written[name] for name in (*writers, *spec.baselines)}
+
+
+def _run(results: Sequence[Guarded], seconds: float) -> SystemRun:
+    return SystemRun(
+        outputs=[result.text for result in results],
+        seconds=seconds,
+        tokens_in=sum(result.tokens_in for result in results),
+        tokens_out=sum(result.tokens_out for result in results),
+        retried=sum(result.tries > 1 for result in results),
+        fallbacks=sum("fallback" in result.flags for result in results),
+    )
+
+
+def report(rows: Sequence[HeldBackRow], runs: Mapping[str, SystemRun], resamples: int, seed: int) -> dict[str, Any]:
+    """Return the comparison as JSON: `systems` with their figures and cost, `pairs` of them, the `worst` rows, the `verdict` in words."""
+    tweets, references = [row.tweet for row in rows], [row.reference for row in rows]
+    scores = {name: score(tweets, run.outputs, references) for name, run in runs.items()}
+    pairs = [
+        {"a": first, "b": second, "metric": metric} | _difference(scores[first], scores[second], metric, resamples, seed)
+        for first, second in itertools.combinations(runs, 2)
+        for metric in METRICS
+    ]
+    return {
+        "order": list(runs),  # Postgres keeps none of the keys of an object
+        "systems": {
+            name: {metric: figure.as_dict() for metric, figure in summarize(scores[name], resamples, seed).items()} | {"cost": run.cost()}
+            for name, run in runs.items()
+        },
+        "pairs": pairs,
+        "worst": {name: _worst(rows, of_system) for name, of_system in scores.items()},
+        "verdict": [verdict(pair) for pair in pairs if pair["metric"] == HEADLINE],
+    }
+
+
+def _difference(first: Scores, second: Scores, metric: str, resamples: int, seed: int) -> dict[str, Any]:
+    figure = difference(first[metric], second[metric], resamples, seed)
+    return {"difference": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
+
+
+def _worst(rows: Sequence[HeldBackRow], scores: Scores) -> list[dict[str, Any]]:
+    order = np.argsort(scores[HEADLINE], kind="stable")[:WORST]
+    return [{"id": rows[place].id, HEADLINE: float(scores[HEADLINE][place])} for place in order]
+
+
+def verdict(pair: Mapping[str, Any]) -> str:
+    """Say in a sentence what the paired difference of two systems' SARI shows, or how large it would have to be to show.
+
+    A difference of 2.8 standard errors is found by a 95% interval with a power of 80%.
+    """
+    first, second, count = pair["a"], pair["b"], pair["n"]
+    value, low, high = pair["difference"], pair["low"], pair["high"]
+    if count < 2:
+        return f"One row shows nothing of {first} and {second}."
+    if low > 0:
+        return f"{first} is better than {second} by {value:.1f} SARI ({low:.1f} to {high:.1f}, n = {count:,})."
+    if high < 0:
+        return f"{second} is better than {first} by {-value:.1f} SARI ({-high:.1f} to {-low:.1f}, n = {count:,})."
+    if low == high:
+        return f"{first} and {second} score the same in each of the {count:,} rows."
+    findable = _POWER * (high - low) / (2 * _HALF_WIDTH)
+    return (
+        f"No difference between {first} and {second} could be shown at n = {count:,}: {value:+.1f} SARI ({low:.1f} to {high:.1f});"
+        f" a difference of {findable:.1f} would have been found four times in five."
+    )

@@ -1,0 +1,179 @@
+"""Lets a model write, or a chain of two on one base: the one place through which evaluations, comparisons and shards ask an engine.
+
+In a chain the first model cleans the tweet and the second summarises what the first wrote. The guard checks the last answer alone, against
+the tweet itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlmodel import Session
+
+from schemas.payloads import Stage
+from schemas.tables.models import Model
+from workers import clock
+from workers.catalog import chains
+from workers.inference.engine import ConcurrentEngine, Engine, Sampling
+from workers.inference.engines import engine_for
+from workers.inference.guard import FALLBACK_FROM, Guarded, check, fallback, guarded, unguarded
+from workers.text.prompts import tuned
+
+FEWEST_ROWS = 32
+"""Tweets that are given to an engine together at first, and at least: below that a batch is not worth its start."""
+
+MOST_ROWS = 4096
+SECONDS_A_CALL = 4.0
+"""What one call of a local engine is meant to take: a worker that is killed loses no more than that."""
+
+_GROWTH = 4  # times as many rows in the next call, at most: the first calls of an engine are its slowest
+
+Written = tuple[Sequence[int], Sequence[Guarded]]
+"""Places of tweets, and what was written for each."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model that writes: its adapter on the base, None for the base alone, and what it was taught to write."""
+
+    adapter: Path | None
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """First answers to some tweets.
+
+    Attributes:
+        read: what the last model read for each tweet: the tweet, or in a chain what the first model wrote.
+        answers: greedy, with the tokens of all models.
+    """
+
+    read: Sequence[str]
+    answers: Sequence[Guarded]
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One model or a chain, on one base.
+
+    Attributes:
+        base: folder or hub id of the base model; for a server, its name there.
+        parts: one model, or the cleaner and the summariser of a chain.
+        all_cores: use all cores of the machine, for work that is one job and not a shard among others.
+    """
+
+    base: str
+    parts: tuple[Part, ...]
+    all_cores: bool = False
+
+    @classmethod
+    def of(cls, session: Session, model: Model, *, all_cores: bool = False) -> Writer:
+        """Return the writer for a model of the catalog.
+
+        Raises:
+            UserError: it is a chain, and a part of it is gone.
+        """
+        parts = tuple(Part(part.adapter, Stage(part.stage)) for part in chains.parts(session, model))
+        return cls(model.base, parts, all_cores)
+
+    @property
+    def stage(self) -> Stage:
+        """What comes out: a summary, or a clean text."""
+        return self.parts[-1].stage
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process for the base, which is built when it is first asked for."""
+        return engine_for(self.base, all_cores=self.all_cores)
+
+    def warm_up(self, tweet: str) -> None:
+        """Load what is loaded at the first call, such as the adapter, so that it does not count as the time of a tweet."""
+        for part in self.parts:
+            self.engine.generate([tuned(tweet, part.stage)], Sampling(max_new_tokens=2), part.adapter)
+
+    def draft(self, tweets: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Drafts:
+        """Return the first answer to every tweet, unguarded.
+
+        Raises:
+            EngineError: nothing can be generated.
+        """
+        return self._draft(self.engine, tweets, on_progress)
+
+    def finish(self, tweets: Sequence[str], drafts: Drafts, on_progress: Callable[[int], None] | None = None) -> list[Guarded]:
+        """Return the answers under guard, of which the first ones are known.
+
+        Raises:
+            EngineError: nothing can be generated.
+        """
+        return self._finish(self.engine, tweets, drafts, on_progress)
+
+    def write(self, tweets: Sequence[str], *, guard: bool = True, on_progress: Callable[[int], None] | None = None) -> list[Guarded]:
+        """Write one text for every tweet, in order; `on_progress` is called now and then, and may raise to stop.
+
+        Raises:
+            EngineError: nothing can be generated.
+        """
+        return self._write(self.engine, tweets, guard, on_progress)
+
+    def stream(self, tweets: Sequence[str], *, guard: bool = True, on_progress: Callable[[int], None] | None = None) -> Iterator[Written]:
+        """Write for many tweets, and yield what is written every few seconds: in their order, or from a server as it comes.
+
+        A local engine gets as many tweets a call as it does in `SECONDS_A_CALL`. A server always has as many requests as it may have
+        at once: nobody waits for the slowest of a batch.
+
+        Raises:
+            EngineError: nothing can be generated.
+        """
+        if not tweets:
+            return
+        engine = self.engine
+        if isinstance(engine, ConcurrentEngine):
+            for done in engine.concurrently(lambda asked, tweet: self._write(asked, [tweet], guard, None)[0], tweets, on_progress):
+                yield [place for place, _ in done], [result for _, result in done]
+            return
+        start, rows = 0, FEWEST_ROWS
+        while start < len(tweets):
+            part = tweets[start : start + rows]
+            began = clock.now()
+            results = self._write(engine, part, guard, on_progress)
+            rows = _paced(rows, clock.now() - began)
+            yield range(start, start + len(part)), results
+            start += len(part)
+
+    def _write(self, engine: Engine, tweets: Sequence[str], guard: bool, on_progress: Callable[[int], None] | None) -> list[Guarded]:
+        drafts = self._draft(engine, tweets, on_progress)
+        return self._finish(engine, tweets, drafts, on_progress) if guard else list(drafts.answers)
+
+    def _draft(self, engine: Engine, tweets: Sequence[str], on_progress: Callable[[int], None] | None) -> Drafts:
+        read, spent = tweets, [(0, 0)] * len(tweets)
+        *before, last = self.parts
+        for part in before:
+            answers = unguarded(engine, tweets, part.adapter, part.stage, on_progress, read=read)
+            read = [_handed_on(tweet, answer, part.stage) for tweet, answer in zip(tweets, answers, strict=True)]
+            spent = [(had[0] + got.tokens_in, had[1] + got.tokens_out) for had, got in zip(spent, answers, strict=True)]
+        answers = unguarded(engine, tweets, last.adapter, last.stage, on_progress, read=read)
+        counted = [
+            replace(answer, tokens_in=answer.tokens_in + spent_in, tokens_out=answer.tokens_out + spent_out)
+            for answer, (spent_in, spent_out) in zip(answers, spent, strict=True)
+        ]
+        return Drafts(read, counted)
+
+    def _finish(self, engine: Engine, tweets: Sequence[str], drafts: Drafts, on_progress: Callable[[int], None] | None) -> list[Guarded]:
+        last = self.parts[-1]
+        return guarded(engine, tweets, last.adapter, last.stage, on_progress, first=drafts.answers, read=drafts.read)
+
+
+def _handed_on(tweet: str, answer: Guarded, stage: Stage) -> str:
+    """Return what the next model reads: the answer, or its stand-in where the guard would not have stored it."""
+    if not answer.text or check(tweet, answer.text, stage).cost >= FALLBACK_FROM:
+        return fallback(tweet, stage)
+    return answer.text
+
+
+def _paced(rows: int, seconds: float) -> int:
+    """Return how many rows the next call gets, where `rows` took `seconds`."""
+    fitting = int(rows * SECONDS_A_CALL / max(seconds, 1e-6))
+    return max(FEWEST_ROWS, min(fitting, rows * _GROWTH, MOST_ROWS))
