@@ -179,6 +179,8 @@ def _job_page(status: JobStatus, seen: dict[str, Any]) -> RenderableType:
         parts.append(_wrapped("error", f"{found.error.get('class')}: {found.error.get('message')}", "red"))
     if seen["rejected"]:
         parts.append(_wrapped("rejected", f"{seen['rejected']} rows, the first: {_reason(seen['rejected_rows'][0])}"))
+    if waits := _waits(found, seen["events"]):
+        parts.append(_wrapped("waits", waits, "yellow"))
     if found.state in RETRIABLE:
         parts.append(_wrapped("", f"`tweetmill retry {str(found.id)[:8]}` runs it again"))
     parts += [line(each) for each in str((found.error or {}).get("log_tail", "")).splitlines()[-20:]]
@@ -187,6 +189,14 @@ def _job_page(status: JobStatus, seen: dict[str, Any]) -> RenderableType:
     if len(events) == _EVENTS_SHOWN:
         events[0] = styled(f"… tweetmill logs {str(found.id)[:8]} shows all", "dim")
     return Group(*parts, *events)
+
+
+def _waits(found: Job, events: list[dict[str, Any]]) -> str:
+    """Return why a job was given back to the queue last, and when it may be tried again; empty where it is not so."""
+    last = next((event for event in reversed(events) if event["job"] == found.id), None)
+    if found.state is not JobState.QUEUED or last is None or last["event"] != "released":
+        return ""
+    return f"{last['detail']} (tried again from {found.run_after:%H:%M:%S} on)"
 
 
 def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Text]]:

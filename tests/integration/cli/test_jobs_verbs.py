@@ -116,6 +116,17 @@ def test_one_job_is_shown_with_its_metrics_rejected_rows_and_events(engine, run)
     assert "pairs.jsonl 7, summary: is empty" in run("job", "latest")[1]
 
 
+def test_a_job_that_was_given_back_says_what_it_waits_for(engine, run):
+    job = add(engine)
+    with engine.begin() as connection:
+        ledger.release(connection, claimed(engine, job), "GPU 0 is held by process 7, job other", delay=5)
+    waits = [line for line in run("job", str(job))[1].splitlines() if line.startswith("waits")]
+    assert "GPU 0 is held by process 7, job other (tried again from" in waits[0]
+    jobs.alter(engine, job, "run_after = now()")
+    claimed(engine, job)
+    assert "waits" not in run("job", str(job))[1], "it runs"
+
+
 def test_a_parent_shows_how_its_shards_stand(engine, run):
     parent = add(engine, kind="summarization.summarize", state=JobState.RUNNING, remaining=2)
     first = add(engine, parent=parent, payload=ShardSpec(model_id=1, first=0, last=100))

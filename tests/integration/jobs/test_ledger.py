@@ -224,6 +224,18 @@ def test_a_job_given_back_may_run_at_once_and_counts_no_failure(engine):
     assert claimed(engine, held.job).attempt == 2
 
 
+def test_a_job_for_which_a_gpu_is_busy_is_tried_ever_later_up_to_a_minute(engine):
+    job, waits = add(engine), []
+    for _ in range(6):
+        with engine.begin() as connection:
+            ledger.release(connection, claimed(engine, job), "GPU 0 is held", delay=5, growth=2)
+        with engine.connect() as connection:
+            waits.append(connection.execute(text("SELECT extract(epoch FROM run_after - now()) FROM job")).scalar_one())
+        jobs.alter(engine, job, "run_after = now()")
+    assert [float(wait) for wait in waits] == pytest.approx([5, 10, 20, 40, 60, 60], abs=1)
+    assert row(engine, job).failures == 0
+
+
 def test_a_cancel_that_comes_while_the_attempt_fails_is_not_forgotten(engine):
     held = claimed(engine, add(engine))
     _cancel(engine, held.job)
