@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -16,11 +17,10 @@ CORPUS = [
 ]
 
 
-def build_tiny_model(folder: Path) -> Path:
-    """Write a random Llama (2 layers, hidden size 32) with tokenizer and chat template to `folder`, in safetensors; return it."""
-    import torch
+def build_tokenizer() -> Any:
+    """A byte-level tokenizer with a ChatML template, which adds no token of its own."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -40,6 +40,29 @@ def build_tiny_model(folder: Path) -> Path:
         additional_special_tokens=["<|im_start|>"],
     )
     fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def write_random_model(config: Any, folder: Path) -> None:
+    """Write a model of this config to `folder`, with weights that are always the same."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+        # The default spread makes every logit alike; a wider one makes answers differ from prompt to prompt.
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+
+
+def build_tiny_model(folder: Path) -> Path:
+    """Write a random Llama (2 layers, hidden size 32) with tokenizer and chat template to `folder`, in safetensors; return it."""
+    from transformers import LlamaConfig
+
+    fast = build_tokenizer()
     config = LlamaConfig(
         vocab_size=len(fast),
         hidden_size=32,
@@ -53,14 +76,7 @@ def build_tiny_model(folder: Path) -> Path:
         eos_token_id=fast.eos_token_id,
         pad_token_id=fast.pad_token_id,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
-        # The default spread makes every logit alike; a wider one makes answers differ from prompt to prompt.
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(folder)
+    write_random_model(config, folder)
     fast.save_pretrained(folder)
     return folder
 

@@ -114,24 +114,29 @@ def check(folder: Path) -> None:
         _json(folder, name)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files of a base model's weights, in the order of their names.
+def weight_files(folder: Path, single: str = WEIGHTS, index_name: str = INDEX) -> list[Path]:
+    """Return the files of a model's weights, in the order of their names.
+
+    Args:
+        folder: of the model.
+        single: the file's name where there is one.
+        index_name: of the file that names the shards where there are several.
 
     Raises:
         UnusableBase: there are none in safetensors, or the index names another file.
     """
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    index = _json(folder, INDEX)
+    if (folder / single).is_file():
+        return [folder / single]
+    index = _json(folder, index_name)
     if index is not None:
-        return [folder / name for name in sorted(_shards(folder, index))]
+        return [folder / name for name in sorted(_shards(folder, index, index_name))]
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".gguf"))
     if others:
         raise UnusableBase(
             f"the base model {folder} has its weights in {others[0]}, which is never loaded: a pickle can run code. Take the model in"
             f" safetensors, or convert it once where you trust it"
         )
-    raise UnusableBase(f"the base model {folder} has no {WEIGHTS}: give the folder of a whole model, in safetensors")
+    raise UnusableBase(f"the model {folder} has no {single}: give the folder of a whole model, in safetensors")
 
 
 def digest(folder: Path, cache_folder: Path | None = None) -> str:
@@ -177,21 +182,21 @@ def _check_weights(folder: Path) -> None:
             )
 
 
-def _shards(folder: Path, index: Mapping[str, Any]) -> set[str]:
+def _shards(folder: Path, index: Mapping[str, Any], index_name: str = INDEX) -> set[str]:
     named = index.get("weight_map")
     if not isinstance(named, dict) or not named or not all(isinstance(shard, str) for shard in named.values()):
-        raise UnusableBase(f"{folder}/{INDEX} has no weight_map of tensors and files: fetch the model again")
+        raise UnusableBase(f"{folder}/{index_name} has no weight_map of tensors and files: fetch the model again")
     shards = set(named.values())
     for shard in sorted(shards):
         if Path(shard).name != shard:
-            raise UnusableBase(f"{folder}/{INDEX} names the file {shard[:100]!r}, outside the model's folder: such a base is never loaded")
+            raise UnusableBase(f"{folder}/{index_name} names the file {shard[:100]!r}, outside the model's folder: that is never loaded")
         if not shard.endswith(".safetensors"):
             raise UnusableBase(
-                f"{folder}/{INDEX} names the file {shard[:100]!r}, which is no safetensors and is never loaded: a pickle can run code."
+                f"{folder}/{index_name} names the file {shard[:100]!r}, which is no safetensors and is never loaded: a pickle can run code."
                 f" Take the model in safetensors"
             )
         if not (folder / shard).is_file():
-            raise UnusableBase(f"the base model {folder} lacks {shard[:100]}, which its index names: fetch the model again")
+            raise UnusableBase(f"the model {folder} lacks {shard[:100]}, which its index names: fetch the model again")
     return shards
 
 
