@@ -6,9 +6,10 @@ torch and transformers are imported when an engine is built, never when this mod
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.chat import Prompt
 from schemas.training import AskedDtype
@@ -21,6 +22,7 @@ from workers.text.thoughts import split_thoughts
 if TYPE_CHECKING:
     import torch
 
+    from workers.inference.local.swapping import SwappableModel
     from workers.inference.local.word_budget import WordBudget
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ Decoded = tuple[Ids, ...]
 
 
 class TransformersEngine:
-    """Greedy decoding by the lean loop, beams by `model.generate`; an adapter is merged into the weights while it is in use.
+    """Greedy decoding by the lean loop, beams by `model.generate`; a tuned model takes the place of the base's weights while it is in use.
 
     Args:
         base: folder or hub id of an instruction-tuned model in safetensors.
@@ -190,69 +192,67 @@ class TransformersEngine:
         self._begins_word = None
         # Of the files that are loaded now: an adapter may come when they are others.
         self._sha256 = files.digest(self._folder, self._digests)
-        self._load_base()
+        # What is in memory now is freed before the next model is read.
+        self._weights: SwappableModel | None = None
+        from workers.inference.local.swapping import SwappableModel
 
-    def _load_base(self) -> None:
-        model = loading.load_model(self._folder, self._tokenizer, self._dtype)
-        self._model = model.to(self._device).eval()
-        ends = model.generation_config.eos_token_id
+        self._weights = SwappableModel(self._folder, self._tokenizer, self._dtype, self._device)
+        self._in_use: tuple[str, int] | None = None
+        ends = self._model.generation_config.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
         # What an answer was taught to end with, too: many bases name only the token that ends a text.
         self._end_ids = self._chat.end_ids.union(end for end in [*listed, self._tokenizer.eos_token_id] if end is not None)
-        self._merged: tuple[str, int] | None = None
-        self._originals: dict[str, torch.Tensor] = {}
 
-    def _use(self, adapter: Path | None) -> None:
-        """Bring the weights to base plus `adapter`, which stays merged until another is asked for."""
-        wanted = _identity(adapter) if adapter is not None else None
-        if wanted == self._merged:
+    @property
+    def _model(self) -> Any:
+        assert self._weights is not None
+        return self._weights.model
+
+    def _use(self, tuned: Path | None) -> None:
+        """Bring the weights to those of the base, or of `tuned` on it, which stays until another is asked for."""
+        from workers.inference.local.swapping import identity
+
+        wanted = identity(tuned) if tuned is not None else None
+        if wanted == self._in_use and self._weights is not None:
             return
-        if adapter is not None:
-            self._match_base(adapter)
-        self._restore()
-        if adapter is not None:
-            try:
-                self._merge(adapter)
-            except Exception as error:
-                # A half-merged model must never answer, so the base is read anew.
-                self._load_base()
-                if loading.is_of_machine(error):
-                    raise EngineError(f"the adapter {adapter.name!r} can't be merged here: {type(error).__name__}") from error
-                reason = " ".join(str(error).split())[:300]
-                raise UnusableAdapter(f"the adapter {adapter.name!r} does not fit the base {self._base!r}: {reason}") from error
-        self._merged = wanted
+        if tuned is not None:
+            self._match_base(tuned)
+        if self._weights is None:  # an earlier attempt failed for want of memory
+            self._read_base()
+        assert self._weights is not None
+        self._in_use = None
+        if not self._weights.is_base:
+            self._weights.restore()
+        if tuned is not None:
+            self._put_on(self._weights, tuned)
+        self._in_use = wanted
+
+    def _put_on(self, weights: SwappableModel, tuned: Path) -> None:
+        try:
+            weights.put_on(tuned)
+        except Exception as caught:
+            error = caught
+        else:
+            return
+        # A half-changed model must never answer, so the base is read anew; before that nothing may hold it in memory.
+        _let_go(error)
+        weights.load()
+        if loading.is_of_machine(error):
+            raise EngineError(f"the model {tuned.name!r} can't be put on its base here: {type(error).__name__}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise UnusableAdapter(f"the model {tuned.name!r} does not fit the base {self._base!r}: {reason}") from error
 
     def _match_base(self, adapter: Path) -> None:
-        """Make sure that the adapter goes on these weights; where the base's files are others by now, on those."""
+        """Make sure that the tuned model goes on these weights; where the base's files are others by now, on those."""
         record = files.BaseRecord.read(adapter)
         if record is not None and record.sha256 != self._sha256 != files.digest(loading.fetch_base(self._base), self._digests):
             logger.info("engine: the weights of the base %s are others by now: reading them", self._base)
             self._read_base()
         files.check_record(adapter, record, self._base, self._sha256)
 
-    def _merge(self, adapter: Path) -> None:
-        from peft import PeftModel
-        from peft.tuners.lora import LoraLayer
 
-        wrapped = PeftModel.from_pretrained(self._model, adapter)
-        layers = [(name, module) for name, module in wrapped.get_base_model().named_modules() if isinstance(module, LoraLayer)]
-        self._originals = {f"{name}.weight": module.get_base_layer().weight.detach().clone() for name, module in layers}
-        self._model = wrapped.merge_and_unload(safe_merge=True).eval()
-
-    def _restore(self) -> None:
-        if not self._originals:
-            return
-        import torch
-
-        with torch.no_grad():
-            for name, weight in self._originals.items():
-                self._model.get_parameter(name).copy_(weight)
-        self._originals = {}
-        self._merged = None
-
-
-def _identity(adapter: Path) -> tuple[str, int]:
-    weights = adapter / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise UnusableAdapter(f"{adapter} has no adapter_model.safetensors: give the folder of a trained adapter, in safetensors")
-    return str(weights.resolve()), weights.stat().st_mtime_ns
+def _let_go(error: BaseException | None) -> None:
+    """Clear the local variables that the frames of an error hold."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
