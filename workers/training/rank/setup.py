@@ -17,7 +17,7 @@ from workers.training.protocol.payload import RunPayload
 from workers.training.rank.data import TokenizedExample, encode_conversations, read_conversations
 from workers.training.rank.deepspeed_config import build_config, group_timeout, size_buckets
 from workers.training.rank.fp32_sums import sum_in_fp32
-from workers.training.rank.methods import Method
+from workers.training.rank.methods.method import Method
 
 _MIXED_PRECISION: Mapping[Dtype, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from schemas.training import TrainingSpec
 from workers.base_models.precision import Precision
 from workers.training.rank.data import TokenizedExample, Visit, micro_batches
-from workers.training.rank.methods import Method
+from workers.training.rank.methods.method import Method
 
 IGNORED = -100
 

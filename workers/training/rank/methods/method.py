@@ -1,22 +1,23 @@
-"""The ways of fine-tuning, by the name that a recipe's `method` gives. Imported by a rank alone: a method loads torch."""
+"""What the loop asks of a method of fine-tuning, and the methods by the name that a recipe's `method` gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workers.training.rank.lora import Lora
+from workers.training.rank.methods.expand import Expand
+from workers.training.rank.methods.freeze import Freeze
+from workers.training.rank.methods.full import Full
+from workers.training.rank.methods.lora import Lora
+from workers.training.rank.methods.parameters import Weights
+from workers.training.rank.methods.qlora import QLora
 
 if TYPE_CHECKING:
     import torch
 
     from schemas.training import TrainingSpec
     from workers.base_models.files import BaseRecord
-
-
-Weights = Iterable[tuple[str, "torch.Tensor"]]
-"""Tensors by name, on the CPU: see `Method.export`."""
 
 
 class Method(Protocol):
@@ -32,7 +33,7 @@ class Method(Protocol):
             options: of `from_pretrained`, such as the dtype.
 
         Raises:
-            UserError: the base can't be used.
+            UserError: the base can't be used, or has not what the recipe names.
         """
         ...
 
@@ -55,5 +56,5 @@ class Method(Protocol):
         ...
 
 
-METHODS: Mapping[str, Method] = {"lora": Lora()}
+METHODS: Mapping[str, Method] = {"full": Full(), "freeze": Freeze(), "expand": Expand(), "lora": Lora(), "qlora": QLora()}
 """By the name in a recipe."""
