@@ -36,6 +36,7 @@ class ChatFormat:
     """How one tokenizer writes a conversation.
 
     `end_ids` are the tokens that close an answer. Where none does, `end_text` is the text that closes it; otherwise it is empty.
+    `template` is the source that is rendered, with its date fixed.
 
     Raises:
         UnusableTemplate: there is no chat template, or it refuses even the plainest conversation.
@@ -44,7 +45,7 @@ class ChatFormat:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         source = _source(tokenizer)
-        self._template = _with_fixed_date(source)
+        self.template = _with_fixed_date(source)
         # Thinking models answer at once where their template lets us choose; training and inference choose the same.
         self._options: dict[str, Any] = {"enable_thinking": False} if "enable_thinking" in source else {}
         self._as_parts, self._folds_system = self._fitting_form()
@@ -80,6 +81,18 @@ class ChatFormat:
             ids = self._ids(self._lead + break_openers(text) + self._closing)
         return ids
 
+    def encode_pairs(self, pairs: Sequence[tuple[Prompt, str]]) -> list[tuple[list[int], list[int]]]:
+        """Return what `prompt_ids` and `answer_ids` do for each pair of a prompt and its answer, in one call of the tokenizer."""
+        texts = [self._prompt_text(self._neutralised(prompt)) for prompt, _ in pairs]
+        texts += [self._lead + self._control.neutralise(answer.strip()) + self._closing for _, answer in pairs]
+        encoded = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"] if texts else []
+        both = []
+        for (prompt, answer), asked, answered in zip(pairs, encoded, encoded[len(pairs) :], strict=False):
+            is_plain = self._control.count(asked) == self._controls_of_scaffold(prompt)
+            ends_once = self._control.count(answered) == self._controls_in_closing
+            both.append((asked if is_plain else self.prompt_ids(prompt), answered if ends_once else self.answer_ids(answer)))
+        return both
+
     @property
     def end_of_turn(self) -> str:
         """What closes an answer."""
@@ -112,7 +125,7 @@ class ChatFormat:
             return str(
                 self._tokenizer.apply_chat_template(
                     [self._written(message) for message in self._arranged(messages)],
-                    chat_template=self._template,
+                    chat_template=self.template,
                     tokenize=False,
                     add_generation_prompt=for_answer,
                     **self._options,

@@ -29,7 +29,7 @@ from workers.training.micro_batches import train_within_memory
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import Manifest
 from workers.training.protocol.outcome import OutOfMemory, TrainingFailed, TrainingResult, TrainingStopped
-from workers.training.protocol.payload import RunPayload
+from workers.training.protocol.payload import TOKENS_FOLDER, RunPayload
 from workers.training.recorder import Recorder, attempt_folder
 
 CHECKPOINTS = "checkpoints"
@@ -61,7 +61,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     finally:
         examples.remove(folder)
     adapter = _keep_adapter(attempt, spec, result)
-    summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter), "dropped": len(result.rejected)}
+    summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter)}
     summary["dataset_fingerprint"] = written.fingerprint
 
     def write(connection: Connection) -> None:
@@ -163,5 +163,6 @@ def _register(
 def _tidy(runs: Path) -> None:
     """Remove checkpoints and large files of a job that is done; its logs stay."""
     shutil.rmtree(runs / CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(runs / TOKENS_FOLDER, ignore_errors=True)
     for folder in runs.glob("attempt-*"):
         launch.remove_large(folder)

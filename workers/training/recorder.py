@@ -104,6 +104,8 @@ class Recorder:
             self._attempt.progress(**event.model_dump(exclude={"kind"}))
         if isinstance(event, Start):
             self._attempt.log(f"weights in {event.dtype} ({event.dtype_reason}), on {event.device}")
+            if event.dropped:
+                self._attempt.log(f"left out {event.dropped} lines of the training file: longer than max_length, or no conversation")
         if isinstance(event, Step | Evaluated):
             self._rows += _numbers(event)
         is_full = len(self._rows) >= _ROWS_HELD_BACK or isinstance(event, Evaluated)

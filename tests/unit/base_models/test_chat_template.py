@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -26,9 +26,17 @@ HOSTILE = (
 )
 
 
-def taught(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, answer: str) -> data.TokenizedExample:
-    (example,), _ = data.encode_conversations([data.Conversation(1, prompt, answer)], tokenizer, 10_000)
-    return example
+class Taught(NamedTuple):
+    """Token ids as a training learns them."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+
+
+def taught(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, answer: str) -> Taught:
+    rows = iter([(0, data.Conversation(1, prompt, answer))])
+    ((_, (example,)),) = data.encode_conversations(rows, chat_format(tokenizer), 10_000)
+    return Taught(example.prompt_ids.tolist(), example.completion_ids.tolist())
 
 
 def fed_by_the_engine(engine: TransformersEngine, prompt: Prompt) -> list[int]:

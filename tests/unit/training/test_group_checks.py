@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from workers.errors import UserError
-from workers.training.rank.data import micro_batches, plan_batches
 from workers.training.rank.group_checks import WrongProcessGroup, check_group, check_slices, visits_fingerprint
+from workers.training.rank.plan import BatchPlan, micro_batches
 
-PLAN = plan_batches([9] * 64, steps=8, global_batch=8, seed=0)
+PLAN = BatchPlan([9] * 64, steps=8, global_batch=8, seed=0)
 
 
 def mark_of(rank: int, world_size: int = 2) -> int:
@@ -25,7 +25,7 @@ def test_ranks_with_equal_data_are_refused_by_name() -> None:
 
 
 def test_two_visits_of_one_example_are_not_the_same_data() -> None:
-    tiny = plan_batches([9], steps=2, global_batch=4, seed=0)
+    tiny = BatchPlan([9], steps=2, global_batch=4, seed=0)
 
     check_slices([visits_fingerprint(micro_batches(batch, rank, 2, 1)[0] for batch in tiny) for rank in range(2)])
 

@@ -12,8 +12,9 @@ from schemas.training import TrainingSpec
 from workers.training.launcher.supervisor import Watchdog
 from workers.training.protocol.outcome import Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload
-from workers.training.protocol.progress import PROGRESS_FILE, Done, ProgressReader, ProgressWriter, Step
+from workers.training.protocol.progress import PROGRESS_FILE, Done, Event, ProgressReader, ProgressWriter, Step, Tokenizing
 
+TOKENIZING = Tokenizing(examples_tokenized=512, share_read=0.5)
 STEP = Step(step=1, loss=2.5, tokens_per_second=100.0, eta_seconds=9.0, learning_rate=1e-4)
 
 
@@ -68,15 +69,30 @@ def test_the_first_step_may_take_five_times_as_long(tmp_path: Path) -> None:
     assert watch.is_stalled()
 
 
+def test_a_long_tokenization_counts_as_life_and_as_no_step(tmp_path: Path) -> None:
+    writer, watch = ProgressWriter(tmp_path), Watchdog(tmp_path / PROGRESS_FILE, timeout=0.2)
+
+    for _ in range(3):
+        writer.write(TOKENIZING)
+        assert not watch.is_stalled()
+        time.sleep(0.25)  # longer than between two steps, and shorter than before the first
+
+    assert not watch.is_stalled()
+
+
+def a_line_of(event: Event) -> str:
+    return event.model_dump_json() + "\n"
+
+
 def test_a_later_step_may_not(tmp_path: Path) -> None:
     progress = tmp_path / PROGRESS_FILE
-    progress.write_text("start\nstep\n")
+    progress.write_text(a_line_of(TOKENIZING) + a_line_of(STEP))
     watch = Watchdog(progress, timeout=0.05)
 
     assert not watch.is_stalled()
     time.sleep(0.1)
     assert watch.is_stalled()
-    progress.write_text("start\nstep\nstep\n")
+    progress.write_text(a_line_of(STEP) * 3)
     assert not watch.is_stalled()
 
 

@@ -34,7 +34,7 @@ from workers.training.protocol.outcome import (
     read_failure,
 )
 from workers.training.protocol.payload import ADAPTER_FOLDER, LOG_FILE, TORCHRUN_FOLDER, RunPayload
-from workers.training.protocol.progress import PROGRESS_FILE, Event, ProgressReader
+from workers.training.protocol.progress import PROGRESS_FILE, Event, ProgressReader, Tokenizing
 
 LOG_TAIL_LINES = 40
 FOLLOW_SECONDS = 0.2
@@ -185,7 +185,7 @@ class _Follower:
 
     def _pass_on(self) -> None:
         for event in self._progress.read():
-            self._has_started = True
+            self._has_started = self._has_started or not isinstance(event, Tokenizing)
             self._on_progress(event)
 
     def _ask(self) -> None:

@@ -23,7 +23,7 @@ from workers.settings import ENVIRONMENT
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import EXIT_CODES, FAILURE_FILE, SUPERVISOR_PID, ExitCode, Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload
-from workers.training.protocol.progress import FIRST_STEP_ALLOWANCE, PROGRESS_FILE
+from workers.training.protocol.progress import FIRST_STEP_ALLOWANCE, PROGRESS_FILE, STEP_MARK
 
 POLL_SECONDS = 0.1
 _LAST_WORDS = 1 << 16  # bytes
@@ -123,7 +123,7 @@ class Watchdog:
             status = self._file.stat()
             if self._seen != (status.st_mtime_ns, status.st_size):
                 self._seen, self._changed = (status.st_mtime_ns, status.st_size), time.monotonic()
-                self._has_stepped = self._has_stepped or self._file.read_bytes().count(b"\n") > 1
+                self._has_stepped = self._has_stepped or STEP_MARK in self._file.read_bytes()
         self.limit = self._timeout if self._has_stepped else self._timeout * FIRST_STEP_ALLOWANCE
         return time.monotonic() - self._changed > self.limit
 

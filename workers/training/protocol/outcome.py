@@ -65,7 +65,8 @@ class TrainingResult(BaseModel):
     `dtype` is that of the weights, `dtype_reason` why. `steps` counts what was made: fewer than planned where `stopped_early`.
     `peak_memory_bytes` is what the largest rank used at most: allocated on its GPU, or resident on a CPU. `tokens_per_second` is that of
     all ranks in this attempt, without the time of evaluations. `evaluation` is that of the weights that are kept, where there is one, and
-    `best_step` the step that they are of, where the best were asked for. `accelerators` names the GPUs, `versions` the libraries.
+    `best_step` the step that they are of, where the best were asked for. `dropped` counts the lines of the training file left out;
+    `rejected` names the first thousand. `accelerators` names the GPUs, `versions` the libraries.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,6 +82,7 @@ class TrainingResult(BaseModel):
     seconds: float
     tokens: int
     examples: int
+    dropped: int = 0
     rejected: tuple[RejectedLine, ...] = ()
     resumed_from: int = 0
     base_sha256: str = ""

@@ -13,6 +13,7 @@ from workers.base_models.precision import Dtype
 PAYLOAD_FILE = "payload.json"
 ADAPTER_FOLDER = "adapter"
 TORCHRUN_FOLDER = "torchrun"
+TOKENS_FOLDER = "tokens"
 LOG_FILE = "ranks.log"
 
 
@@ -65,6 +66,11 @@ class RunPayload(BaseModel):
     def log_file(self) -> Path:
         """What the supervisor and the ranks say; runs in the same folder append to it."""
         return self.run_folder / LOG_FILE
+
+    @property
+    def tokens_folder(self) -> Path:
+        """Where the token ids of the training file lie, for all attempts of a job."""
+        return self.checkpoints.parent / TOKENS_FOLDER
 
     @property
     def stop_file(self) -> Path:

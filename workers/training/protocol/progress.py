@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 PROGRESS_FILE = "progress.jsonl"
+STEP_MARK = b'"kind":"step"'
+"""In the line of a `Step`, and in no other."""
 FIRST_STEP_ALLOWANCE = 5
 """Times `stall_timeout` that the first step may take: the model loads, kernels compile."""
 
@@ -35,6 +37,16 @@ class Start(BaseModel):
     method: str = ""
     total_parameters: int = 0
     eval_rows: int = 0
+
+
+class Tokenizing(BaseModel):
+    """The training file is being encoded. `examples_tokenized` are done, and `share_read` of the file, from 0 to 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["tokenizing"] = "tokenizing"
+    examples_tokenized: int
+    share_read: float
 
 
 class Step(BaseModel):
@@ -127,7 +139,7 @@ class Done(BaseModel):
     kind: Literal["done"] = "done"
 
 
-Event = Start | Step | Evaluated | CheckpointWritten | GpuUse | Done
+Event = Tokenizing | Start | Step | Evaluated | CheckpointWritten | GpuUse | Done
 _event: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 

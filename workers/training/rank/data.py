@@ -1,23 +1,26 @@
-"""Reads training data: from lines of JSON to token ids, and which rank sees which of them at which step.
+"""Reads a training file: from lines of JSON to token ids, a few hundred lines at a time.
 
 A line is `{"prompt": [{"role": …, "content": …}, …], "completion": "…"}`. The base model's chat template turns it into text; the loss
-is taken on the completion alone. Every rank reads the whole file and computes the same plan, so the ranks need not talk about data.
+is taken on the completion alone.
 """
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.chat import Message, Prompt, Role
-from workers.base_models.chat_template import chat_format
+from workers.base_models.chat_template import ChatFormat
 from workers.training.protocol.outcome import RejectedLine
 
-POOL_BATCHES = 50
+ENCODED_AT_ONCE = 512
 ROLES: frozenset[str] = frozenset(get_args(Role))
 
 
@@ -30,15 +33,25 @@ class Conversation:
     completion: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenizedExample:
-    """Token ids of one conversation; the completion ends with the token that closes a turn."""
+    """Token ids of one conversation, of which the last ones are the completion; it ends with the token that closes a turn."""
 
-    prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
+    ids: NDArray[np.int32]
+    completion_length: int
 
     def __len__(self) -> int:
-        return len(self.prompt_ids) + len(self.completion_ids)
+        return len(self.ids)
+
+    @property
+    def prompt_ids(self) -> NDArray[np.int32]:
+        """The ids up to where the answer begins."""
+        return self.ids[: len(self.ids) - self.completion_length]
+
+    @property
+    def completion_ids(self) -> NDArray[np.int32]:
+        """The ids that are learnt."""
+        return self.ids[len(self.ids) - self.completion_length :]
 
 
 class BadLineError(ValueError):
@@ -50,23 +63,22 @@ class BadLineError(ValueError):
         self.reason = reason
 
 
-def read_conversations(path: Path) -> tuple[list[Conversation], list[RejectedLine]]:
-    """Read the training file. Lines that are no conversation are returned beside the good ones and stop nothing.
+def read_conversations(path: Path) -> Iterator[tuple[int, Conversation | RejectedLine]]:
+    """Yield each line of the training file, with the bytes read so far. A line that is no conversation stops nothing.
 
     Raises:
         OSError: when the file can't be read.
     """
-    good: list[Conversation] = []
-    bad: list[RejectedLine] = []
-    with path.open(encoding="utf-8", errors="replace") as file:
+    read = 0
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
+            read += len(line)
             if not line.strip():
                 continue
             try:
-                good.append(_parse(number, line))
+                yield read, _parse(number, line.decode("utf-8", errors="replace"))
             except BadLineError as error:
-                bad.append(RejectedLine(line=number, field=error.field, reason=error.reason))
-    return good, bad
+                yield read, RejectedLine(line=number, field=error.field, reason=error.reason)
 
 
 def _parse(number: int, line: str) -> Conversation:
@@ -91,71 +103,24 @@ def _message(message: Any) -> Message:
 
 
 def encode_conversations(
-    conversations: Sequence[Conversation], tokenizer: Any, max_length: int
-) -> tuple[list[TokenizedExample], list[RejectedLine]]:
-    """Return the token ids of each conversation of at most `max_length` tokens; the longer ones are returned as rejected.
+    rows: Iterator[tuple[int, Conversation | RejectedLine]], chat: ChatFormat, max_length: int
+) -> Iterator[tuple[int, list[TokenizedExample | RejectedLine]]]:
+    """Yield token ids of some hundred lines at a time, in their order, with the bytes read so far; longer examples are rejected.
 
     Args:
-        conversations: what `read_conversations` returned.
-        tokenizer: a Hugging Face tokenizer with a chat template.
+        rows: of `read_conversations`.
+        chat: how the base model's tokenizer writes a conversation.
         max_length: tokens of prompt and completion together.
-
-    Raises:
-        UnusableTemplate: the tokenizer's chat template can't be used.
     """
-    good: list[TokenizedExample] = []
-    bad: list[RejectedLine] = []
-    for conversation in conversations:
-        example = _encode(conversation, tokenizer)
-        if len(example) <= max_length:
-            good.append(example)
-        else:
-            reason = f"{len(example)} tokens, more than max_length={max_length}"
-            bad.append(RejectedLine(line=conversation.line, field="prompt+completion", reason=reason))
-    return good, bad
+    while chunk := list(islice(rows, ENCODED_AT_ONCE)):
+        conversations = [row for _, row in chunk if isinstance(row, Conversation)]
+        encoded = iter(chat.encode_pairs([(row.prompt, row.completion) for row in conversations]))
+        yield chunk[-1][0], [_example(row, *next(encoded), max_length) if isinstance(row, Conversation) else row for _, row in chunk]
 
 
-def _encode(conversation: Conversation, tokenizer: Any) -> TokenizedExample:
-    chat = chat_format(tokenizer)
-    return TokenizedExample(tuple(chat.prompt_ids(conversation.prompt)), tuple(chat.answer_ids(conversation.completion)))
-
-
-@dataclass(frozen=True)
-class Visit:
-    """The `number`-th time that an example is seen in this run. No two ranks ever share a number."""
-
-    number: int
-    index: int
-
-
-def _visits(examples: int, count: int, seed: int) -> Iterator[Visit]:
-    generator = random.Random(seed)
-    order: list[int] = []
-    for number in range(count):
-        if not order:
-            order = list(range(examples))
-            generator.shuffle(order)
-        yield Visit(number, order.pop())
-
-
-def plan_batches(lengths: Sequence[int], steps: int, global_batch: int, seed: int) -> list[list[Visit]]:
-    """Return the global batch of every step, equal on every rank.
-
-    Each example is seen once before any is seen again. Within a pool of 50 batches they are sorted by length, so that little is
-    padding, and the batches of a pool come in random order.
-    """
-    generator = random.Random(seed + 1)
-    visits = list(_visits(len(lengths), steps * global_batch, seed))
-    batches: list[list[Visit]] = []
-    for begin in range(0, len(visits), POOL_BATCHES * global_batch):
-        pool = sorted(visits[begin : begin + POOL_BATCHES * global_batch], key=lambda visit: (lengths[visit.index], visit.number))
-        cut = [pool[at : at + global_batch] for at in range(0, len(pool), global_batch)]
-        generator.shuffle(cut)
-        batches += cut
-    return batches
-
-
-def micro_batches(batch: Sequence[Visit], rank: int, world_size: int, accumulation: int) -> list[list[Visit]]:
-    """Return the part of a global batch that `rank` sees: of each of `accumulation` slices every `world_size`-th visit."""
-    size = len(batch) // accumulation
-    return [list(batch[at : at + size][rank::world_size]) for at in range(0, size * accumulation, size)]
+def _example(conversation: Conversation, prompt: list[int], completion: list[int], max_length: int) -> TokenizedExample | RejectedLine:
+    length = len(prompt) + len(completion)
+    if length > max_length:
+        reason = f"{length} tokens, more than max_length={max_length}"
+        return RejectedLine(line=conversation.line, field="prompt+completion", reason=reason)
+    return TokenizedExample(np.array(prompt + completion, np.int32), len(completion))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from schemas.chat import Message, Prompt
 from workers.base_models.chat_template import chat_format
 from workers.training.rank.data import TokenizedExample
@@ -34,7 +36,8 @@ def read_rows(path: Path, tokenizer: Any, max_length: int) -> list[EvalRow]:
         for line in lines:
             told = json.loads(line)
             prompt: Prompt = tuple(Message(message["role"], message["content"]) for message in told["prompt"])
-            example = TokenizedExample(tuple(chat.prompt_ids(prompt)), tuple(chat.answer_ids(told["completion"])))
+            asked, answer = chat.prompt_ids(prompt), chat.answer_ids(told["completion"])
+            example = TokenizedExample(np.array(asked + answer, np.int32), len(answer))
             if len(example) <= max_length:
                 rows.append(EvalRow(told["tweet"], told["completion"], example))
     return sorted(rows, key=lambda row: len(row.example), reverse=True)

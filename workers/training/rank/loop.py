@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +17,16 @@ from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
 from workers.gpus.driver import usable_gpus
 from workers.settings import ENVIRONMENT, get_settings
-from workers.training.protocol.outcome import RESULT_FILE, RejectedLine, TrainingResult
+from workers.training.protocol.outcome import RESULT_FILE, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
 from workers.training.rank.accounting import accelerators, count_parameters, peak_memory, versions
 from workers.training.rank.checkpointer import Checkpointer, Signal
-from workers.training.rank.data import Visit, plan_batches
 from workers.training.rank.device import choose_device
 from workers.training.rank.evaluation import Evaluation
 from workers.training.rank.group_checks import check_group, check_slices, visits_fingerprint
 from workers.training.rank.methods import METHODS
+from workers.training.rank.plan import BatchPlan
 from workers.training.rank.schedule import learning_rate, steps_of
 from workers.training.rank.setup import agree_on_precision, load_trainable, read_examples, start_accelerator
 from workers.training.rank.step import Trainer, make_step, seed_of, slices
@@ -51,17 +50,17 @@ def train(run: RunPayload) -> None:
     record = BaseRecord(
         base=run.spec.base, sha256=digest(folder, get_settings().models_folder), end_of_turn=chat_format(tokenizer).end_of_turn
     )
-    examples, rejected = read_examples(run, tokenizer)
+    progress = ProgressWriter(run.run_folder) if rank == 0 else None
+    examples = read_examples(run, tokenizer, folder, int(ENVIRONMENT["LOCAL_RANK"]), progress)
     spec = run.spec
     steps = steps_of(len(examples), spec.num_train_epochs, spec.global_batch, spec.max_steps)
-    batches = plan_batches([len(example) for example in examples], steps, spec.global_batch, spec.seed)
+    batches = BatchPlan(examples.lengths, steps, spec.global_batch, spec.seed)
     _check_process_group(spec, world_size, accelerator, batches)
     method = METHODS[spec.method]
     model, optimizer = load_trainable(spec, method, folder, tokenizer, accelerator, precision.dtype)
     # What pads is masked: any token serves where the tokenizer names none.
     pad_id = next((number for number in (tokenizer.pad_token_id, tokenizer.eos_token_id) if number is not None), 0)
     trainer = Trainer(spec, method, accelerator, model, optimizer, examples, batches, pad_id, precision)
-    progress = ProgressWriter(run.run_folder) if accelerator.is_main_process else None
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
     from workers.training.rank.zero_checkpointer import ZeroCheckpointer
     from workers.training.rank.zero_state import gather_weights
@@ -70,7 +69,7 @@ def train(run: RunPayload) -> None:
     checkpointer = ZeroCheckpointer(run, trainer, evaluation, progress, begin)
     first, tokens = checkpointer.resume()
     if progress:
-        progress.write(_start(trainer, len(rejected), first, evaluation.rows))
+        progress.write(_start(trainer, first, evaluation.rows))
     made = _run_steps(trainer, checkpointer, evaluation, progress, first, tokens)
     if evaluation.restores:
         checkpointer.restore(evaluation.best_checkpoint)
@@ -78,7 +77,7 @@ def train(run: RunPayload) -> None:
     weights = gather_weights(method.trainable(model.module), keep=progress is not None)
     if progress:
         sha256 = method.export(model.module, run.adapter_folder, record, weights)
-        result = _result(run, trainer, rejected, made, sha256, checkpointer.seconds, first)
+        result = _result(run, trainer, made, sha256, checkpointer.seconds, first)
         best = evaluation.kept.step if evaluation.kept and spec.load_best_model_at_end else None
         about = {"base_sha256": record.sha256, "accelerators": gpus, "evaluation": evaluation.kept, "best_step": best}
         result = result.model_copy(update=about)
@@ -89,14 +88,14 @@ def train(run: RunPayload) -> None:
     accelerator.wait_for_everyone()
 
 
-def _check_process_group(spec: TrainingSpec, started: int, accelerator: Any, batches: Sequence[list[Visit]]) -> None:
+def _check_process_group(spec: TrainingSpec, started: int, accelerator: Any, batches: BatchPlan) -> None:
     check_group(
         asked=spec.world_size,
         started=started,
         joined=accelerator.num_processes,
         distributed_type=accelerator.distributed_type.value,
     )
-    mine = visits_fingerprint(slices(spec, accelerator, batch)[0] for batch in batches[:8])
+    mine = visits_fingerprint(slices(spec, accelerator, batches[step])[0] for step in range(min(8, len(batches))))
     check_slices(accelerator.gather(torch.tensor([mine], device=accelerator.device)).tolist())
 
 
@@ -125,9 +124,10 @@ def _run_steps(
         rate = learning_rate(step, total, spec.learning_rate, spec.warmup_ratio, spec.lr_scheduler_type)
         for group in trainer.optimizer.param_groups:
             group["lr"] = rate
-        share = make_step(trainer, trainer.batches[step])
+        batch = trainer.batches[step]
+        share = make_step(trainer, batch)
         made.step = step + 1
-        made.tokens += sum(len(trainer.examples[visit.index]) for visit in trainer.batches[step])
+        made.tokens += sum(int(trainer.examples.lengths[visit.index]) for visit in batch)
         made.loss, signal, made.peak_memory_bytes = _agree(trainer.accelerator, share, checkpointer.pending(step + 1))
         elapsed = time.monotonic() - begin
         made.tokens_per_second = (made.tokens - tokens) / (elapsed - evaluation.seconds)
@@ -155,7 +155,7 @@ def _agree(accelerator: Any, share: torch.Tensor, signal: Signal) -> tuple[float
     return sum(losses), Signal(int(sum(signals))), int(max(memory))
 
 
-def _start(trainer: Trainer, dropped: int, resumed_from: int, eval_rows: int) -> Start:
+def _start(trainer: Trainer, resumed_from: int, eval_rows: int) -> Start:
     accelerator = trainer.accelerator
     trainable, total = count_parameters(trainer.model.module)
     return Start(
@@ -168,7 +168,7 @@ def _start(trainer: Trainer, dropped: int, resumed_from: int, eval_rows: int) ->
         total_parameters=total,
         eval_rows=eval_rows,
         total_steps=len(trainer.batches),
-        dropped=dropped,
+        dropped=trainer.examples.dropped,
         resumed_from=resumed_from,
         dtype=trainer.precision.dtype,
         dtype_reason=trainer.precision.reason,
@@ -178,7 +178,6 @@ def _start(trainer: Trainer, dropped: int, resumed_from: int, eval_rows: int) ->
 def _result(
     run: RunPayload,
     trainer: Trainer,
-    rejected: list[RejectedLine],
     made: StepsMade,
     digest: str,
     seconds: float,
@@ -204,7 +203,8 @@ def _result(
         seconds=seconds,
         tokens=made.tokens,
         examples=len(trainer.examples),
-        rejected=tuple(rejected),
+        dropped=trainer.examples.dropped,
+        rejected=trainer.examples.rejected,
         dtype=trainer.precision.dtype,
         dtype_reason=trainer.precision.reason,
         resumed_from=resumed_from,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +13,14 @@ from schemas.training import TrainingSpec
 from workers.base_models import precision
 from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError
-from workers.training.protocol.outcome import RejectedLine
 from workers.training.protocol.payload import RunPayload
-from workers.training.rank.data import TokenizedExample, encode_conversations, read_conversations
+from workers.training.protocol.progress import ProgressWriter, Tokenizing
 from workers.training.rank.deepspeed_config import build_config, group_timeout, size_buckets
 from workers.training.rank.fp32_sums import sum_in_fp32
 from workers.training.rank.methods.method import Method
+from workers.training.rank.token_store import TokenizedExamples, tokenized
+
+BEAT_SECONDS = 5.0
 
 _MIXED_PRECISION: Mapping[Dtype, str] = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}
 
@@ -98,22 +101,42 @@ def _check_device(spec: TrainingSpec, on_gpu: bool) -> None:
         raise UserError(f"world_size is {spec.world_size} and this machine shows {torch.cuda.device_count()} GPUs: one rank needs one GPU")
 
 
-def read_examples(run: RunPayload, tokenizer: Any) -> tuple[list[TokenizedExample], list[RejectedLine]]:
-    """Return the examples of the training file, and the lines that can't be used.
+def read_examples(run: RunPayload, tokenizer: Any, base: Path, local_rank: int, progress: ProgressWriter | None) -> TokenizedExamples:
+    """Return the examples of the training file, encoded by the first rank of the node or by an earlier start.
+
+    Args:
+        run: what is trained.
+        tokenizer: of the base model.
+        base: its folder.
+        local_rank: this rank's number on its node.
+        progress: is told every few seconds how far the encoding is, which also keeps the watchdog quiet.
 
     Raises:
         UserError: no example is left.
     """
+    beat = _Beat(progress) if progress else None
     try:
-        conversations, malformed = read_conversations(run.train_file)
-    except OSError as error:
+        examples = tokenized(run.train_file, tokenizer, base, run.spec.max_length, run.tokens_folder, writes=local_rank == 0, beat=beat)
+    except (FileNotFoundError, PermissionError) as error:
         raise NotFound(f"the training file {run.train_file.name} can't be read: {error.strerror}") from None
-    examples, too_long = encode_conversations(conversations, tokenizer, run.spec.max_length)
-    rejected = sorted(malformed + too_long, key=lambda row: row.line)
-    if not examples:
-        first = f"; {len(rejected)} lines were rejected, the first is line {rejected[0].line}: {rejected[0].reason}" if rejected else ""
-        raise UserError(f"the dataset is empty: nothing to train on{first}")
-    return examples, rejected
+    if not len(examples):
+        first = next(iter(examples.rejected), None)
+        why = f"; {examples.dropped} lines were rejected, the first is line {first.line}: {first.reason}" if first else ""
+        raise UserError(f"the dataset is empty: nothing to train on{why}")
+    return examples
+
+
+class _Beat:
+    """Writes how far the encoding is, when some seconds have passed."""
+
+    def __init__(self, progress: ProgressWriter) -> None:
+        self._progress = progress
+        self._last = time.monotonic()
+
+    def __call__(self, examples: int, share: float) -> None:
+        if time.monotonic() - self._last >= BEAT_SECONDS:
+            self._last = time.monotonic()
+            self._progress.write(Tokenizing(examples_tokenized=examples, share_read=round(share, 4)))
 
 
 def load_trainable(spec: TrainingSpec, method: Method, folder: Path, tokenizer: Any, accelerator: Any, dtype: Dtype) -> tuple[Any, Any]:

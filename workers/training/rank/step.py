@@ -12,8 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from schemas.training import TrainingSpec
 from workers.base_models.precision import Precision
-from workers.training.rank.data import TokenizedExample, Visit, micro_batches
+from workers.training.rank.data import TokenizedExample
 from workers.training.rank.methods.method import Method
+from workers.training.rank.plan import BatchPlan, Visit, micro_batches
+from workers.training.rank.token_store import TokenizedExamples
 
 IGNORED = -100
 
@@ -39,8 +41,8 @@ class Trainer:
     accelerator: Any
     model: Any
     optimizer: Any
-    examples: list[TokenizedExample]
-    batches: list[list[Visit]]
+    examples: TokenizedExamples
+    batches: BatchPlan
     pad_id: int
     precision: Precision
 
@@ -58,7 +60,7 @@ def slices(spec: TrainingSpec, accelerator: Any, batch: Sequence[Visit]) -> list
 def make_step(trainer: Trainer, batch: list[Visit]) -> torch.Tensor:
     """Make one optimizer step; return this rank's share of the mean loss over the completion tokens of the global batch."""
     accelerator = trainer.accelerator
-    targets = sum(len(trainer.examples[visit.index].completion_ids) for visit in batch)
+    targets = sum(int(trainer.examples.completion_lengths[visit.index]) for visit in batch)
     # DeepSpeed averages over ranks and micro-batches, which would weigh a rank with short completions too much.
     averaged_over = accelerator.num_processes * trainer.spec.gradient_accumulation_steps
     share = torch.zeros((), device=accelerator.device)
@@ -78,14 +80,14 @@ def summed_loss(trainer: Trainer, examples: Sequence[TokenizedExample]) -> torch
     """
     device = trainer.accelerator.device
     width = max(len(example) for example in examples)
-    keep = max(len(example.completion_ids) for example in examples)
+    keep = max(example.completion_length for example in examples)
     ids = torch.full((len(examples), width), trainer.pad_id)
     mask = torch.zeros((len(examples), width), dtype=torch.long)
     labels = torch.full((len(examples), keep), IGNORED)
     for row, example in enumerate(examples):
-        ids[row, width - len(example) :] = torch.tensor(example.prompt_ids + example.completion_ids)
+        ids[row, width - len(example) :] = torch.tensor(example.ids)
         mask[row, width - len(example) :] = 1
-        labels[row, keep - len(example.completion_ids) :] = torch.tensor(example.completion_ids)
+        labels[row, keep - example.completion_length :] = torch.tensor(example.completion_ids)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     output = trainer.model(
         input_ids=ids.to(device),

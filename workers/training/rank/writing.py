@@ -69,7 +69,7 @@ class Writer:
         for begin in range(0, self._most_rows, ROWS_AT_ONCE):
             rows = self._rows[begin : begin + ROWS_AT_ONCE]
             # A rank without rows of its own takes part with one token.
-            answers = self._generate([list(row.example.prompt_ids) for row in rows] or [[self._trainer.pad_id]])
+            answers = self._generate([row.example.prompt_ids.tolist() for row in rows] or [[self._trainer.pad_id]])
             texts += [self._text(row, ids) for row, ids in zip(rows, answers, strict=False)]
             self._beat()
         return texts
