@@ -166,6 +166,8 @@ def _standing(found: Job) -> str:
 
     if found.error and found.state is not JobState.DONE:
         return str(found.error.get("message"))
+    if found.state is JobState.QUEUED and found.preemptions:
+        return f"waits, given back {found.preemptions} {'time' if found.preemptions == 1 else 'times'}"
     return outcome(found) or progress_of(found, ShardCounts()).line or ("starting" if found.state is JobState.RUNNING else "")
 
 

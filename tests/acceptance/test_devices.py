@@ -23,7 +23,7 @@ from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
 from workers.errors import Busy, Unavailable
 from workers.gpus import driver, gpu_locks
-from workers.processes import command_line, descendants
+from workers.processes import command_line, descendants, is_running
 from workers.training.launcher import launch
 from workers.training.protocol.outcome import TrainingResult
 
@@ -274,8 +274,11 @@ def test_a_driver_gives_indices_and_beginnings_their_full_name() -> None:
 
 
 def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver_says: Callable[[str], None], tmp_path: Path) -> None:
-    driver_says(f"{os.getppid()}, {SECOND}\\n4194303, {FIRST}\\n")
-    assert driver.computing([FIRST, SECOND]) == {SECOND: os.getppid()}, "the other one has ended"
+    ended = subprocess.Popen(["true"])
+    assert wait_for(lambda: not is_running(ended.pid), 10)
+    driver_says(f"{os.getppid()}, {SECOND}\\n4194303, {FIRST}\\n{ended.pid}, {FIRST}\\n")
+    assert driver.computing([FIRST, SECOND]) == {SECOND: os.getppid()}, "the others have ended, though one was not waited for"
+    ended.wait()
     assert is_free(tmp_path, FIRST)
     wanted = gpu_locks.held([SECOND], tmp_path / "locks", patience=0)
     with pytest.raises(Busy, match=f"{SECOND} is in use by process {os.getppid()}, which tweetmill did not start"), wanted:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workers.errors import Unavailable
+from workers.processes import is_running
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 """The pid namespace of the machine itself; its number is fixed in Linux (`PROC_PID_INIT_INO`)."""
@@ -84,9 +85,20 @@ def computing(devices: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in listed.splitlines():
         pid, _, device = (part.strip() for part in line.partition(","))
-        if pid.isdecimal() and device in devices and (Path(f"/proc/{pid}").exists() or not sees_all_processes()):
+        if pid.isdecimal() and device in devices and (_runs(int(pid)) or not sees_all_processes()):
             found.setdefault(device, int(pid))
     return found
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process of this machine runs. /proc alone doesn't tell: it may be mounted so that it hides those of other users."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return is_running(pid)  # no zombie, which has given its memory back
 
 
 def sees_all_processes() -> bool:

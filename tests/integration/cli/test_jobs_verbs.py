@@ -122,6 +122,7 @@ def test_a_job_that_was_given_back_says_what_it_waits_for(engine, run):
         ledger.release(connection, claimed(engine, job), "GPU 0 is held by process 7, job other", delay=5)
     waits = [line for line in run("job", str(job))[1].splitlines() if line.startswith("waits")]
     assert "GPU 0 is held by process 7, job other (tried again from" in waits[0]
+    assert "waits, given back 1 time" in run("jobs")[1]
     jobs.alter(engine, job, "run_after = now()")
     claimed(engine, job)
     assert "waits" not in run("job", str(job))[1], "it runs"
