@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"))
+    server_concurrency: int = Field(default=8, ge=1, le=4096, description="requests that the engine openai has open at once, at most")
+    server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
     flower_port: int = Field(default=5555, ge=1, le=65535)
     flower_user: str = "tweetmill"

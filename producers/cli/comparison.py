@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from producers.render.output import MODELS, AsJson, emit, example, line, say
 from producers.submitting import Wait
 from schemas.numbers import LARGEST_BIGINT
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from schemas.tables.jobs import Job
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +28,8 @@ def register(app: typer.Typer) -> None:
             "tweetmill compare demo two-stages lead",
             "tweetmill compare demo two-stages --references mine.jsonl --plot compare.png",
             "tweetmill compare demo two-stages --usd-per-hour 2.5 --json | jq .verdict",
+            "tweetmill compare -r one.yaml -r clean.yaml+summary.yaml --steps 200 lead",
+            "tweetmill compare -r lora.yaml -r freeze.yaml max_length=128",
         ),
     )(compare)
 
@@ -58,6 +64,20 @@ def compare(
             metavar="A B [C …]", help="Models: names, ids, or latest; or lead, rules, as_is, which need none.", show_default=False
         ),
     ] = None,
+    recipes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            metavar="FILE[+FILE]",
+            help="Train this one first, at a budget equal to that of the others; two recipes joined by + make a chain.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, max=LARGEST_BIGINT, help="Optimizer steps a recipe gets, a chain's two together; default: the first recipe's."),
+    ] = None,
     references: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Lines of id, text, summary; default: what the models' datasets hold back.")
     ] = None,
@@ -77,17 +97,71 @@ def compare(
     from tasks import evaluation
 
     _check_plot(plot, wait)
-    spec = _spec(systems or [], references, limit, guard)
+    named = [each for each in systems or [] if "=" not in each]
+    overrides = [each for each in systems or [] if "=" in each]
+    if not recipes and (overrides or steps is not None):
+        raise typer.BadParameter("KEY=VALUE and --steps go with recipes", param_hint="--recipe")
+    if recipes and not wait:
+        raise typer.BadParameter("what is to be compared must be trained first: leave --no-wait out", param_hint="--recipe")
+    trained = _train(recipes, overrides, steps, len(named)) if recipes else {}
+    spec = _spec([*trained, *named], references, limit, guard)
     submitted = evaluation.enqueue_comparison(spec)
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
-    result = priced(ended(submitted).result or {}, usd_per_hour)
+    result = priced(ended(submitted).result or {}, usd_per_hour) | ({"training": trained} if trained else {})
     if plot is not None:
         _save(result, plot)
     emit(result, as_json, lambda found: _page(found, spec.references))
     if not as_json:
         say(f"Job {str(submitted.job)[:8]}", "dim")
+
+
+def _train(recipes: list[str], overrides: list[str], steps: int | None, others: int) -> dict[str, Any]:
+    """Train a system of each recipe at an equal budget; return by the models' names what each took."""
+    from producers.equal_budget import read_entrants, shared_out
+    from producers.submitting import ended
+    from schemas.training import TrainingSpec
+    from tasks import training
+    from workers import database
+    from workers.catalog import datasets
+
+    if len(recipes) + others < 2:
+        raise typer.BadParameter("give two recipes or more, or name a model or a baseline beside one", param_hint="--recipe")
+    entrants = read_entrants(recipes, overrides)
+    with database.session() as session:
+        dataset = datasets.resolve(session, entrants[0].specs[0].dataset)
+
+        def examples(spec: TrainingSpec) -> int:
+            return datasets.lines_an_epoch(session, dataset.id, spec.stage.value, spec.human_repeats)
+
+        for entrant in entrants:
+            for spec in entrant.specs:
+                if not examples(spec):
+                    raise UserError(
+                        f"{entrant.named}: dataset {dataset.name} has no example of the stage {spec.stage.value}: "
+                        "`tweetmill synthesize` makes both with stage=both"
+                    )
+        entrants = shared_out(entrants, steps, examples)
+    asked_for = {
+        entrant.named: [training.enqueue(spec, dataset_fingerprint=dataset.fingerprint) for spec in entrant.specs] for entrant in entrants
+    }
+    return dict(_made(named, [ended(submitted) for submitted in jobs]) for named, jobs in asked_for.items())
+
+
+def _made(recipe: str, jobs: list[Job]) -> tuple[str, dict[str, Any]]:
+    """Return the name of the model that some jobs trained, of a chain where they are two, and what that took."""
+    from workers import database
+    from workers.catalog import chains, models
+
+    with database.transaction() as connection, database.session_on(connection) as session:
+        made = [model for job in jobs if (model := models.of_job(session, job.id)) is not None]
+        if len(made) < len(jobs):
+            raise UserError(f"{recipe}: its model was trained before, and is gone since: another seed (seed=1) trains it anew")
+        name = made[0].name if len(made) == 1 else chains.create(session, made[0], made[1])[0].name
+    results = [job.result or {} for job in jobs]
+    summed = {what: sum(result.get(what, 0) for result in results) for what in ("steps", "tokens", "seconds")}
+    return name, {"recipe": recipe, "parts": [model.name for model in made], "jobs": [str(job.id) for job in jobs], **summed}
 
 
 def _spec(systems: list[str], references: Path | None, limit: int | None, guard: bool) -> Any:

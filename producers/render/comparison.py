@@ -34,7 +34,8 @@ def page(result: dict[str, Any], texts: Texts) -> RenderableType:
     """Return the whole comparison."""
     from rich.console import Group
 
-    parts: list[RenderableType] = [_systems(result), _costs(result), _pairs(result)]
+    parts: list[RenderableType] = [_training(result["training"])] if "training" in result else []
+    parts += [_systems(result), _costs(result), _pairs(result)]
     parts.append(styled(_note(result), style="dim"))
     parts += _worst(result, texts)
     parts += [styled(sentence, style="bold") for sentence in result["verdict"]]
@@ -66,6 +67,18 @@ def _systems(result: dict[str, Any]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for name, system in result["systems"].items():
         table.add_row(styled(line(name)), *(_interval(system[metric], metric, "value") for metric in COLUMNS))
+    return table
+
+
+def _training(trained: dict[str, Any]) -> Table:
+    table = _table("Trained at an equal budget: as many optimizer steps of as many examples")
+    for title in ("system", "recipe"):
+        table.add_column(title, overflow="fold")
+    for title in ("steps", "tokens", "seconds"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, made in trained.items():
+        cells = (f"{made['steps']:,}", f"{made['tokens']:,}", f"{made['seconds']:.1f}")
+        table.add_row(styled(line(name)), styled(line(made["recipe"])), *cells)
     return table
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from workers.inference.remote import dialect
@@ -22,16 +23,71 @@ Request = dict[str, Any]
 
 @dataclass
 class Answer:
-    """One response of the server: a status, a body, headers, a wait before them and one between the halves of the body, in seconds."""
+    """One response of the server: a status, a body, headers, a wait before them and one between the halves of the body, in seconds.
+
+    `until` is waited for as well, for 20 seconds at most.
+    """
 
     status: int = 200
     body: str | bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     wait: float = 0.0
     drip: float = 0.0
+    until: threading.Event | None = None
 
 
 Script = Callable[[int, Request], Answer]
+
+
+@dataclass
+class Vllm:
+    """What a vLLM server with adapters does: it answers 404 to a name until an adapter was loaded from a folder that it sees.
+
+    Attributes:
+        base: the name of the served model, which always answers.
+        max_lora_rank: above it an adapter is refused.
+        updates: `VLLM_ALLOW_RUNTIME_LORA_UPDATING`; without it there is no request to load one.
+        resolves: a folder in which a resolver finds adapters, if their base is `base`.
+        loaded: names of adapters.
+    """
+
+    base: str
+    max_lora_rank: int = 16
+    updates: bool = True
+    resolves: Path | None = None
+    loaded: set[str] = field(default_factory=set)
+    loads: list[str] = field(default_factory=list)
+
+    def load(self, asked: Request) -> Answer:
+        """Load an adapter."""
+        if not self.updates:
+            return Answer(404, body='{"detail": "Not Found"}')
+        name, folder = asked["lora_name"], Path(asked["lora_path"])
+        self.loads.append(str(folder))
+        if name in self.loaded:
+            return _error(400, f"The lora adapter '{name}' has already been loaded.")
+        if not (folder / "adapter_config.json").is_file():
+            return _error(404, f"Loading lora {name} failed: No adapter found for {folder}")
+        config = json.loads((folder / "adapter_config.json").read_text())
+        if config["r"] > self.max_lora_rank:
+            return _error(
+                400, f"Call to add_lora method failed: LoRA rank {config['r']} is greater than max_lora_rank {self.max_lora_rank}."
+            )
+        if config.get("use_dora"):
+            return _error(400, "Call to add_lora method failed: vLLM does not yet support DoRA.")
+        self.loaded.add(name)
+        return Answer(body=f"Success: LoRA adapter '{name}' added successfully.")
+
+    def knows(self, name: str) -> bool:
+        """Whether it answers to a name, if a resolver helps."""
+        config = self.resolves / name / "adapter_config.json" if self.resolves else None
+        if config is not None and config.is_file() and json.loads(config.read_text())["base_model_name_or_path"] == self.base:
+            self.loaded.add(name)
+        return name == self.base or name in self.loaded
+
+
+def _error(status: int, message: str) -> Answer:
+    return Answer(status, body=json.dumps({"error": {"message": message, "type": "BadRequestError", "code": status}}))
 
 
 @dataclass
@@ -43,11 +99,13 @@ class Server:
         answered: the same for those that got a whole 200.
         moments: when each request came.
         lives: what it says when it is asked for its models.
+        vllm: it behaves as a vLLM with these rules; None for a server without adapters that are loaded at run time.
     """
 
     script: Script
     url: str = ""
     lives: bool = True
+    vllm: Vllm | None = None
     requests: list[Request] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
@@ -71,9 +129,9 @@ class Server:
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[Server]:
+def serving(script: Script, vllm: Vllm | None = None) -> Iterator[Server]:
     """A server while the block runs."""
-    server = Server(script)
+    server = Server(script, vllm=vllm)
     dialect.forget_dialects()  # a port may be that of a server of before
 
     class Handler(BaseHTTPRequestHandler):
@@ -81,8 +139,14 @@ def serving(script: Script) -> Iterator[Server]:
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if self.path.endswith("/load_lora_adapter"):
+                return self._say(server.vllm.load(request) if server.vllm else Answer(404, body='{"detail": "Not Found"}'))
+            if server.vllm and not server.vllm.knows(request["model"]):
+                return self._say(_error(404, f"The model `{request['model']}` does not exist."))
             answer = server.take(request, self.path, self.headers["authorization"])
             time.sleep(answer.wait)
+            if answer.until is not None:
+                answer.until.wait(20)
             with server.lock:
                 server.open_now -= 1
             said = answer.body if answer.body is not None else echo(request)
@@ -104,10 +168,15 @@ def serving(script: Script) -> Iterator[Server]:
                 self.close_connection = True
 
         def do_GET(self) -> None:
-            self.send_response(200 if server.lives else 502)
-            self.send_header("content-length", "2")
+            names = sorted({server.vllm.base} | server.vllm.loaded) if server.vllm else []
+            self._say(Answer(200 if server.lives else 502, body=json.dumps({"data": [{"id": name} for name in names]})))
+
+        def _say(self, answer: Answer) -> None:
+            body = str(answer.body).encode()
+            self.send_response(answer.status)
+            self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -17,8 +17,8 @@ _SHAPE = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|\{[^{}\s]+\}|<<\S+>>|\S*[|｜]\S
 _MARK = re.compile(r"<[|｜]?/?[A-Za-z][^<>\s|｜]*[|｜]?>|<<\S+?>>|\[/?[A-Z][A-Z_]+\]|#{2,} ?[A-Z][A-Za-z ]*:")
 _HEADER = re.compile(r"(?<![^\s>\]])([A-Za-z]+:)\s*$")
 _COMMON = re.compile(
-    r"<[|｜][^<>\n]{1,60}[|｜]>|</?s>|</?(?:think|tool_call|tool_response|tools)>|</?(?:start|end)_of_turn>|<</?SYS>>"
-    r"|\[/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|AVAILABLE_TOOLS|ARGS|CALL_ID)\]",
+    r"<[|｜][^<>\n]{1,60}[|｜]>|</?s>|<(?:bos|eos|pad|unk|mask)>|</?(?:think|tool_call|tool_response|tools)>|</?(?:start|end)_of_turn>|<</?SYS>>"
+    r"|\[/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|AVAILABLE_TOOLS|ARGS|CALL_ID)\]|\[(?:BOS|EOS|PAD|UNK|MASK|CLS|SEP)\]",
     re.IGNORECASE,
 )
 """What the templates of the common families write around a message."""

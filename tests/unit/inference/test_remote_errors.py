@@ -9,7 +9,7 @@ import pytest
 from schemas.chat import Message, fold_system
 from workers.inference.remote.dialect import Feature, spoken_of
 from workers.inference.remote.error_reading import Complaint, complaint
-from workers.inference.remote.errors import AccountEmpty, PromptError, Refusal, refused
+from workers.inference.remote.errors import AccountEmpty, NoSuchModel, PromptError, Refusal, refused
 
 TWEET = "omg the night ferry to Bodø was late AGAIN smh, out of credits too"
 
@@ -82,15 +82,20 @@ def test_what_passes_or_has_another_cause_is_no_empty_account(status: int, error
         (400, {"error": {"message": "odd", "code": "invalid_api_key"}}, Refusal, "lets this key do nothing (400)"),
         (400, {"error": {"message": "User location is not supported for the API use."}}, Refusal, "User location is not supported"),
         (400, {"error": {"message": "Authentication Error, invalid proxy server token passed"}}, Refusal, "lets this key do nothing (400)"),
-        (400, {"error": {"message": "The model `big` does not exist"}}, Refusal, "no model 'big' or no chat completions here (400;"),
-        (400, {"error": {"message": "big is not a valid model ID"}}, Refusal, "no model 'big' or no chat completions here (400;"),
-        (400, {"error": {"message": "odd", "code": "model_decommissioned"}}, Refusal, "no model 'big' or no chat completions here (400;"),
+        (400, {"error": {"message": "The model `big` does not exist"}}, NoSuchModel, "no model 'big' or no chat completions here (400;"),
+        (400, {"error": {"message": "big is not a valid model ID"}}, NoSuchModel, "no model 'big' or no chat completions here (400;"),
+        (
+            400,
+            {"error": {"message": "odd", "code": "model_decommissioned"}},
+            NoSuchModel,
+            "no model 'big' or no chat completions here (400;",
+        ),
         (400, {"error": {"message": "This model does not support tools"}}, PromptError, "This model does not support tools"),
         (400, {"error": {"message": "This organization has been disabled."}}, Refusal, "lets this key do nothing (400)"),
         (
             404,
             {"error": {"message": "no such model"}},
-            Refusal,
+            NoSuchModel,
             "no model 'big' or no chat completions here (404; tried at host): it says \"no such model\"",
         ),
         (400, {"error": {"message": "maximum context length is 4096"}}, PromptError, "longer than the model's context (400)"),

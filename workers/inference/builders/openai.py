@@ -19,4 +19,5 @@ def build(settings: Settings, base: str) -> OpenAIEngine:
     if address is None:
         raise SettingsError("TWEETMILL_ENGINE=openai needs OPENAI_BASE_URL, the address of an OpenAI-compatible server")
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
-    return OpenAIEngine(address, api_key=key, model=base)
+    concurrency, folder = settings.server_concurrency, settings.server_adapters
+    return OpenAIEngine(address, api_key=key, model=base, concurrency=concurrency, adapters_folder=folder)

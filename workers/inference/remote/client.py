@@ -17,7 +17,7 @@ from workers.inference.remote.error_reading import Complaint, complaint
 from workers.inference.remote.errors import AccountEmpty, PromptError, Refusal, refused
 from workers.inference.remote.transport import Hung, LedAway, Reply, Transport, Unreachable, Unreadable
 
-__all__ = ["AccountEmpty", "Backoff", "ChatServer", "Completion", "Meter", "Passing", "PromptError", "Refusal", "Request"]
+__all__ = ["AccountEmpty", "Backoff", "ChatServer", "Complaint", "Completion", "Meter", "Passing", "PromptError", "Refusal", "Request"]
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, whatever Retry-After says; the teacher waits longer."""
@@ -143,6 +143,28 @@ class ChatServer:
             return self._transport.send("models").status < 500
         except (Hung, Unreachable, Unreadable, LedAway):
             return False
+
+    def models(self) -> tuple[str, ...]:
+        """Return the names of the models that the server tells of; none where it does not answer, or as nobody does."""
+        try:
+            reply = self._transport.send(f"{self._version}models")
+            document = json.loads(reply.content) if reply.status == 200 else {}
+        except (Hung, Unreachable, Unreadable, LedAway, ValueError):
+            return ()
+        listed = document.get("data") if isinstance(document, dict) else None
+        return tuple(str(each["id"]) for each in listed if isinstance(each, dict) and "id" in each) if isinstance(listed, list) else ()
+
+    def load_adapter(self, name: str, folder: str) -> Complaint | None:
+        """Ask the server, as one of vLLM, to load an adapter from a folder of its machine.
+
+        Returns:
+            What the server says against it; None where it has it now, or can't be reached, of which the next request will tell.
+        """
+        try:
+            reply = self._transport.send(f"{self._version}load_lora_adapter", {"lora_name": name, "lora_path": folder})
+        except (Hung, Unreachable, Unreadable, LedAway):
+            return None
+        return None if reply.status < 300 else complaint(reply.status, reply.content, ())
 
     def complete(self, request: Request, limiter: ConcurrencyLimiter, meter: Meter) -> Completion:
         """Return one chat completion; count its tokens in `meter` even where nothing of it can be used.

@@ -11,10 +11,12 @@ from typing import TypeVar
 from schemas.chat import Message, Prompt
 from workers.base_models.control_tokens import neutralise_common
 from workers.inference.engine import Engine, Generation, Sampling
+from workers.inference.remote.adapters import Adapters
 from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
 from workers.inference.remote.completions import Completion, Problem, problem_sentence
 from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Feature
+from workers.inference.remote.errors import NoSuchModel
 from workers.inference.remote.worker_threads import as_they_come
 
 __all__ = ["Backoff", "OpenAIEngine"]
@@ -42,6 +44,7 @@ class OpenAIEngine:
         model: the name of the base model at the server.
         concurrency: requests that are open at once, at most.
         adapters: folder of an adapter to its name at the server; otherwise the folder's own name is asked for.
+        adapters_folder: where the server finds the folders of adapters; None where it sees them at the same paths.
         timeout: seconds for one request.
         backoff: between tries.
     """
@@ -53,16 +56,18 @@ class OpenAIEngine:
         model: str,
         concurrency: int = 8,
         adapters: Mapping[Path, str] | None = None,
+        adapters_folder: Path | None = None,
         timeout: float = 60.0,
         backoff: Backoff | None = None,
     ) -> None:
         self._model = model
-        self._adapters = dict(adapters or {})
+        self._names = dict(adapters or {})
         self._concurrency = concurrency
         self._answers: set[str] = set()  # models that have answered
         self._failures: dict[str, tuple[int, Refusal]] = {}  # prompts without an answer, and why the last has none
         self._noting = threading.Lock()
         self._server = ChatServer(base_url, api_key, concurrency, timeout, backoff or Backoff())
+        self._adapters = Adapters(self._server, adapters_folder)
 
     def close(self) -> None:
         """Close the connections."""
@@ -106,15 +111,31 @@ class OpenAIEngine:
 
     def name_of(self, adapter: Path | None) -> str:
         """Return the name under which the server knows the base model, or an adapter on it."""
-        return self._model if adapter is None else self._adapters.get(adapter, adapter.name)
+        return self._model if adapter is None else self._names.get(adapter, adapter.name)
 
-    def answer(self, prompt: Prompt, sampling: Sampling, model: str, limiter: ConcurrencyLimiter) -> Generation:
-        """Answer one prompt in this thread.
+    def answer(self, prompt: Prompt, sampling: Sampling, adapter: Path | None, limiter: ConcurrencyLimiter) -> Generation:
+        """Answer one prompt in this thread, with an adapter that the server loads if it has not yet.
 
         Raises:
             EngineError: as in `generate`.
             Closed: the limiter was closed.
         """
+        model = self.name_of(adapter)
+        if adapter is None:
+            return self._answer(prompt, sampling, model, limiter)
+        self._adapters.ensure(model, adapter)
+        try:
+            return self._answer(prompt, sampling, model, limiter)
+        except NoSuchModel:
+            self._adapters.forget(model)  # the server may have been started anew
+        self._adapters.ensure(model, adapter)
+        try:
+            return self._answer(prompt, sampling, model, limiter)
+        except NoSuchModel as error:
+            self._adapters.forget(model)
+            raise self._adapters.missing(adapter, error) from error
+
+    def _answer(self, prompt: Prompt, sampling: Sampling, model: str, limiter: ConcurrencyLimiter) -> Generation:
         meter = Meter()
         # A tweet is data: what it quotes of a template ends no turn at the server either.
         safe = tuple(Message(turn.role, turn.content if turn.role == "system" else neutralise_common(turn.content)) for turn in prompt)
@@ -190,11 +211,10 @@ class _Asked:
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Generation]:
         """See `Engine.generate`."""
-        model = self.engine.name_of(adapter)
-        self.models.add(model)
+        self.models.add(self.engine.name_of(adapter))
         results = []
         for prompt in prompts:
-            results.append(self.engine.answer(prompt, sampling, model, self.limiter))
+            results.append(self.engine.answer(prompt, sampling, adapter, self.limiter))
             if on_progress:
                 on_progress(1)
         return results

@@ -25,6 +25,10 @@ class Refusal(EngineError, UserError):
     """The server refuses all requests: somebody must change the key, the model, the address or the account first."""
 
 
+class NoSuchModel(Refusal):
+    """The server has no model of this name, or no chat at this address."""
+
+
 class AccountEmpty(Refusal):
     """The account at the server has no money or no allowance left."""
 
@@ -53,7 +57,7 @@ def refused(found: Complaint, model: str, tried: str) -> Exception:
     if status == 403:
         return Refusal(f"the key may not use {model!r} here (403): set OPENAI_API_KEY to one that may, or name another model; {quoted}")
     if found.is_model:
-        return Refusal(
+        return NoSuchModel(
             f"the server has no model {model!r} or no chat completions here ({status}; {tried}): {quoted}. Check the address, which ends"
             " in its API version such as /v1, and serve an adapter under its name (vLLM: --enable-lora --lora-modules NAME=FOLDER)"
         )
