@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from workers.errors import Unavailable
@@ -99,6 +100,42 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         return True
     return is_running(pid)  # no zombie, which has given its memory back
+
+
+@dataclass(frozen=True)
+class GpuUsage:
+    """What a GPU does at this moment: share of time with a kernel on it, 0 to 100, memory in use, and power, where the driver tells it."""
+
+    utilization: float
+    memory_bytes: int
+    watts: float | None
+
+
+def usage(devices: Sequence[str]) -> list[GpuUsage]:
+    """Return what each of these GPUs does, by UUID; those that the driver does not tell of are left out.
+
+    Raises:
+        Unavailable: the driver does not answer.
+    """
+    fields = "uuid,utilization.gpu,memory.used,power.draw"
+    listed = (_ask(f"--query-gpu={fields}", "--format=csv,noheader,nounits") or "") if devices else ""
+    found = []
+    for line in listed.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) != len(fields.split(",")) or parts[0] not in devices:
+            continue
+        utilization, memory, watts = (_number(part) for part in parts[1:])
+        if utilization is not None and memory is not None:
+            found.append(GpuUsage(utilization, int(memory * 2**20), watts))
+    return found
+
+
+def _number(text: str) -> float | None:
+    """Return a number, or None for what the driver writes in its place, such as `[N/A]`."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def sees_all_processes() -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workers.settings import ENVIRONMENT
 
-_OF_SERVERS = ("OPENAI_", "DATABASE_URL", "CELERY_BROKER_URL", "PGPASS", "TWEETMILL_DATABASE_", "TWEETMILL_BROKER_")
+_OF_SERVERS = ("OPENAI_", "DATABASE_URL", "CELERY_BROKER_URL", "PGPASS", "TWEETMILL_DATABASE_", "TWEETMILL_BROKER_", "TRACKIO_")
 
 
 def for_computing() -> dict[str, str]:

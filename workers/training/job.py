@@ -24,6 +24,7 @@ from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
 from workers.training import examples
 from workers.training.devices import check_devices
+from workers.training.hardware import hardware
 from workers.training.launcher import launch
 from workers.training.micro_batches import train_within_memory
 from workers.training.protocol import checkpoints
@@ -31,6 +32,7 @@ from workers.training.protocol.manifest import Manifest
 from workers.training.protocol.outcome import OutOfMemory, TrainingFailed, TrainingResult, TrainingStopped
 from workers.training.protocol.payload import TOKENS_FOLDER, RunPayload
 from workers.training.recorder import Recorder, attempt_folder
+from workers.training.trackers import check_trackers
 
 CHECKPOINTS = "checkpoints"
 
@@ -38,6 +40,7 @@ CHECKPOINTS = "checkpoints"
 def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     """Fine-tune a base model as `spec` says; the files of the adapter are complete before the row of the model is written."""
     check_devices(attempt, spec)
+    check_trackers(spec)
     runs = get_settings().runs_folder / str(attempt.job)
     folder = runs / attempt_folder(attempt.number)
     make_private(folder)
@@ -62,7 +65,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
         examples.remove(folder)
     adapter = _keep_adapter(attempt, spec, result)
     summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter)}
-    summary["dataset_fingerprint"] = written.fingerprint
+    summary |= {"dataset_fingerprint": written.fingerprint, "hardware": hardware(result)}
 
     def write(connection: Connection) -> None:
         recorder.write(connection)

@@ -21,6 +21,7 @@ from workers.gpus import driver, gpu_locks
 from workers.gpus.environment import for_computing
 from workers.processes import descendants, kill
 from workers.settings import ENVIRONMENT, get_settings
+from workers.training.launcher.meter import Meter
 from workers.training.protocol import deadline
 from workers.training.protocol.outcome import (
     EXIT_CODES,
@@ -64,18 +65,21 @@ def run(
         TrainingFailed: with its kind and the end of the log.
         Busy: somebody else holds the GPUs.
     """
-    payload = payload.model_copy(update={"run_folder": payload.run_folder.resolve(), "train_file": payload.train_file.resolve()})
+    absolute = {"run_folder": payload.run_folder.resolve(), "train_file": payload.train_file.resolve()}
+    payload = payload.model_copy(update=absolute | {"eval_file": payload.eval_file and payload.eval_file.resolve()})
     _clear(payload)
     with _devices(payload, should_stop) as held:
         payload = payload.model_copy(update={"locks": held.files})
+        meter = Meter(held.devices)
         supervisor = _start(payload, held, held_until)
         try:
-            _Follower(supervisor, payload, on_progress, should_stop, held_until).follow()
+            _Follower(supervisor, payload, on_progress, should_stop, held_until, meter).follow()
         finally:
             _end(supervisor)
     if supervisor.returncode != 0:
         raise _failure(supervisor.returncode, payload.run_folder)
-    return TrainingResult.model_validate_json((payload.run_folder / RESULT_FILE).read_text(encoding="utf-8"))
+    result = TrainingResult.model_validate_json((payload.run_folder / RESULT_FILE).read_text(encoding="utf-8"))
+    return result.model_copy(update={"energy_joules": meter.joules, "energy_source": meter.source if meter.joules else ""})
 
 
 @contextmanager
@@ -104,7 +108,7 @@ def _start(payload: RunPayload, held: gpu_locks.Held, held_until: Callable[[], f
     with payload.log_file.open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "workers.training.launcher.supervisor", str(payload.write()), str(os.getpid())],
-            env=_environment(payload.spec, held.devices),
+            env={**_environment(payload.spec, held.devices), "TRACKIO_DIR": str(payload.trackers_folder / "trackio")},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -156,8 +160,10 @@ class _Follower:
         on_progress: Callable[[Event], None],
         should_stop: Callable[[], StopReason | None],
         held_until: Callable[[], float] | None,
+        meter: Meter,
     ) -> None:
         self._supervisor = supervisor
+        self._meter = meter
         self._payload = payload
         self._progress = ProgressReader(payload.run_folder)
         self._on_progress = on_progress
@@ -178,8 +184,11 @@ class _Follower:
             if time.monotonic() - asked >= STOP_POLL_SECONDS:
                 asked = time.monotonic()
                 self._ask()
+            if (used := self._meter.sample()) is not None:
+                self._on_progress(used)
             time.sleep(FOLLOW_SECONDS)
         self._pass_on()
+        self._meter.sample(at_once=True)
         if self._leave_by is not None and self._supervisor.returncode != 0:
             raise TrainingStopped("drain")
 

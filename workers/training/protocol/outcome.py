@@ -66,7 +66,8 @@ class TrainingResult(BaseModel):
     `peak_memory_bytes` is what the largest rank used at most: allocated on its GPU, or resident on a CPU. `tokens_per_second` is that of
     all ranks in this attempt, without the time of evaluations. `evaluation` is that of the weights that are kept, where there is one, and
     `best_step` the step that they are of, where the best were asked for. `dropped` counts the lines of the training file left out;
-    `rejected` names the first thousand. `accelerators` names the GPUs, `versions` the libraries.
+    `rejected` names the first thousand. `accelerators` names the GPUs, `versions` the libraries. `energy_joules` is what this attempt took,
+    where `energy_source` tells it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +99,8 @@ class TrainingResult(BaseModel):
     evaluation: Evaluated | None = None
     accelerators: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
+    energy_joules: float | None = None
+    energy_source: str = ""
 
 
 class Failure(BaseModel):

@@ -103,6 +103,11 @@ class RunPayload(BaseModel):
         return self.run_folder / TORCHRUN_FOLDER
 
     @property
+    def trackers_folder(self) -> Path:
+        """Where trackers keep their files, below it each in a folder of its own."""
+        return self.run_folder / "trackers"
+
+    @property
     def adapter_folder(self) -> Path:
         """Where the adapter will lie."""
         return self.run_folder / ADAPTER_FOLDER

@@ -30,6 +30,7 @@ from workers.training.rank.plan import BatchPlan
 from workers.training.rank.schedule import learning_rate, steps_of
 from workers.training.rank.setup import agree_on_precision, load_trainable, read_examples, start_accelerator
 from workers.training.rank.step import Trainer, make_step, seed_of, slices
+from workers.training.rank.tracking import TrackedProgress
 
 
 def train(run: RunPayload) -> None:
@@ -50,7 +51,7 @@ def train(run: RunPayload) -> None:
     record = BaseRecord(
         base=run.spec.base, sha256=digest(folder, get_settings().models_folder), end_of_turn=chat_format(tokenizer).end_of_turn
     )
-    progress = ProgressWriter(run.run_folder) if rank == 0 else None
+    progress = TrackedProgress(run, accelerator) if rank == 0 else None
     examples = read_examples(run, tokenizer, folder, int(ENVIRONMENT["LOCAL_RANK"]), progress)
     spec = run.spec
     steps = steps_of(len(examples), spec.num_train_epochs, spec.global_batch, spec.max_steps)
