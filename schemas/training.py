@@ -169,3 +169,10 @@ class TrainingSpec(Payload):
         if self.bf16 is None:
             return self.dtype
         return "bfloat16" if self.bf16 else "float32"
+
+
+class GangMember(Payload):
+    """One more worker that a training on several nodes needs; `node` 0 is the training job itself."""
+
+    node: int = Field(ge=1)
+    spec: TrainingSpec

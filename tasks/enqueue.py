@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kombu.exceptions import OperationalError
@@ -38,11 +39,29 @@ def job_key(kind: str, payload: Payload, *inputs: str) -> str:
     return sha256(body)
 
 
-def submit(kind: str, queue: Queue, payload: Payload, idempotency_key: str) -> Submitted:
-    """Insert one job and publish it; return the existing job if there is an equal one."""
-    job = ledger.NewJob(kind=kind, queue=queue.value, payload=payload, idempotency_key=idempotency_key)
+def submit(
+    kind: str, queue: Queue, payload: Payload, idempotency_key: str, *, members: tuple[str, Sequence[Payload]] = ("", ())
+) -> Submitted:
+    """Insert one job and publish it; return the existing job if there is an equal one.
+
+    Args:
+        kind: the task's name.
+        queue: of the job and its members.
+        payload: of the job.
+        idempotency_key: of the job.
+        members: the task's name and the payloads of the members, for a job that leads a gang.
+    """
+    # Rows are locked in the order of ids, and a leader's before its members'.
+    first, *others = sorted(uuid.uuid4() for _ in (payload, *members[1]))
+    job = ledger.NewJob(kind=kind, queue=queue.value, payload=payload, idempotency_key=idempotency_key, id=first)
+    gang = [
+        ledger.NewJob(members[0], queue.value, member, f"{idempotency_key}#{number}", parent=first, id=id_)
+        for number, (member, id_) in enumerate(zip(members[1], others, strict=True), 1)
+    ]
     with transaction() as connection:
         new = ledger.insert(connection, [job])
+        if new and gang:
+            ledger.insert(connection, gang)
         found = new[0] if new else ledger.find_by_key(connection, idempotency_key)
     assert found is not None
     if new:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.payloads import Queue
-from schemas.training import TrainingSpec
+from schemas.training import GangMember, TrainingSpec
 from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
 from workers.jobs import attempt
+from workers.jobs.members import MEMBER
 
 TRAIN = "training.train"
 
 
 def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
-    """Enqueue a training. The same spec on the same examples is one job."""
-    return submit(TRAIN, Queue.TRAINING, spec, job_key(TRAIN, spec, dataset_fingerprint))
+    """Enqueue a training, and with more than one node its members. The same spec on the same examples is one job."""
+    members = [GangMember(node=node, spec=spec) for node in range(1, spec.nodes)]
+    return submit(TRAIN, Queue.TRAINING, spec, job_key(TRAIN, spec, dataset_fingerprint), members=(MEMBER, members))
 
 
 @app.task(name=TRAIN, bind=True)  # type: ignore[untyped-decorator]
@@ -26,3 +28,11 @@ def train(task: Any, job_id: str) -> None:
 
     engines.release()  # what this worker kept warm must not share memory with the ranks
     attempt.run(job_id, task.request.hostname, TrainingSpec, run.train, TRAIN)
+
+
+@app.task(name=MEMBER, bind=True)  # type: ignore[untyped-decorator]
+def member(task: Any, job_id: str) -> None:
+    """Train together with the leader of member `job_id`."""
+    from workers.training import member as run
+
+    attempt.run(job_id, task.request.hostname, GangMember, run.serve, MEMBER)

@@ -89,6 +89,8 @@ FAULTS = tuple(
             ("two workers want one GPU", "never two at once"),
             ("all workers are restarted one by one under load", "0 lost, 0 doubled"),
             ("any of these, at random, for 10 minutes", "no invariant is broken"),
+            ("a node of a training on several is killed", "all restart from the checkpoint, one failure; loss within 1e-3; nothing left"),
+            ("a node of a training on several is asked to leave", "a checkpoint, all leave, no failure; a cancel ends all"),
         ),
         start=1,
     )

@@ -91,13 +91,26 @@ class Settings(BaseSettings):
     server_concurrency: int = Field(default=8, ge=1, le=4096, description="requests that the engine openai has open at once, at most")
     server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
+    runs: Path | None = Field(
+        default=None, description="folder of training runs; default: runs in home. Trainings on several nodes need it shared by all of them"
+    )
+    gang_interface: str | None = Field(
+        default=None, min_length=1, max_length=15, description="network interface over which the nodes of a training talk"
+    )
+    gang_address: str | None = Field(
+        default=None, min_length=1, max_length=253, description="address at which other nodes find this one; default: that of the interface"
+    )
+    gang_port: int = Field(default=0, ge=0, le=65535, description="where the first node listens for the others; 0: a free port")
+    gang_wait: Seconds = Field(default=60.0, description="time, beside a lease, that nodes wait for others of their training")
+
     flower_port: int = Field(default=5555, ge=1, le=65535)
     flower_user: str = "tweetmill"
     flower_password_file: Path | None = None
     log_json: bool = False
 
     @field_validator(
-        "home", "locks", "database_password_file", "broker_password_file", "database_ca_file", "broker_ca_file", "flower_password_file"
+        *("home", "runs", "locks"),
+        *("database_password_file", "broker_password_file", "database_ca_file", "broker_ca_file", "flower_password_file"),
     )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
@@ -247,7 +260,7 @@ class Settings(BaseSettings):
     @property
     def runs_folder(self) -> Path:
         """Where a training job keeps its files: one folder a job."""
-        return self.home / "runs"
+        return self.runs or self.home / "runs"
 
 
 def _missing(name: str, what: str, server: str) -> str:

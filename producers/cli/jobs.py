@@ -64,16 +64,18 @@ def jobs(
 def job(reference: Reference, as_json: AsJson = False) -> None:
     """Show one job: how it stands, what it was asked, what came of it, and what happened on the way."""
     from workers import database
-    from workers.jobs import ledger, queries
+    from workers.jobs import ledger, members, queries
 
     with database.session() as session:
         id_ = ledger.resolve(session.connection(), reference)
         found = queries.job_status(session, id_)
+        gang = members.members(session.connection(), id_)
         shards = queries.shards(session, id_)
         rejected, first = queries.rejected(session, id_)
         seen: dict[str, Any] = {**found.as_dict(), "shards": shards.states, "rows": shards.rows, "rows_done": shards.rows_done}
         seen |= {"rejected": rejected, "rejected_rows": [row.model_dump(include=_OF_A_REJECTED_ROW) for row in first]}
         seen |= {"metrics": [row.model_dump(exclude={"job"}) for row in queries.metrics(session, id_)]}
+        seen |= {"members": [member.as_dict() for member in gang]}
         seen |= {"events": [event.model_dump() for event in queries.last_events(session, id_, limit=_EVENTS_SHOWN)]}
     emit(seen, as_json, lambda _: _job_page(found, seen))
 
@@ -107,14 +109,14 @@ def logs(
 
 
 def cancel(reference: Reference) -> None:
-    """Cancel a job and its shards. What runs stops within seconds; rows that are stored stay."""
+    """Cancel a job and its shards or members. What runs stops within seconds; rows that are stored stay."""
     from workers.database import transaction
     from workers.jobs import fanout, ledger
 
     with transaction() as connection:
         id_ = ledger.resolve(connection, reference)
         concerned = fanout.cancel(connection, id_)
-    say(f"Cancelled {str(id_)[:8]}" + (f" with {concerned - 1} shards." if concerned > 1 else "."))
+    say(f"Cancelled {str(id_)[:8]}" + (f" with {concerned - 1} shards or members." if concerned > 1 else "."))
 
 
 def retry(
@@ -216,11 +218,19 @@ def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Tex
     ]
     if found.error and found.error.get("worker"):
         facts.append(("happened on", f"{found.error['worker']}, host {found.error.get('host', 'unknown')}"))
+    facts += [(f"node {member['node']}", _member(member)) for member in seen["members"]]
     if seen["rows"]:
         facts.append(("rows", f"{seen['rows_done']} of {seen['rows']} done"))
     for name in ("progress", "shards", "result"):
-        facts += [(f"{name} {key}", brief(value)) for key, value in (seen[name] or {}).items() if value is not None]
+        facts += [(f"{name} {key}", brief(value)) for key, value in (seen[name] or {}).items() if value is not None and key != "gang"]
     return [(name, value) for name, value in facts if value]
+
+
+def _member(member: dict[str, Any]) -> str:
+    """Return who has one node of a training, and until when; node 0 is the job's own worker."""
+    if member["state"] is not JobState.RUNNING:
+        return "waits for a worker" if member["state"] is JobState.QUEUED else member["state"].value
+    return f"{member['worker']}, lease until {member['lease_until']:%H:%M:%S}"
 
 
 def _one_line(name: str, value: str | Text) -> Text:

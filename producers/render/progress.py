@@ -84,7 +84,8 @@ def progress_of(job: Job, shards: ShardCounts) -> JobProgress:
         return _of_teacher(job)
     if {"done", "total"} <= job.progress.keys():
         return JobProgress(job.progress["done"], job.progress["total"], "rows", "")
-    words_first = sorted(job.progress.items(), key=lambda item: not isinstance(item[1], str))
+    plain = {name: value for name, value in job.progress.items() if not isinstance(value, dict)}
+    words_first = sorted(plain.items(), key=lambda item: not isinstance(item[1], str))
     return JobProgress(0, None, "", " · ".join(f"{name} {value}" for name, value in words_first))
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,9 +22,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
 
 
 class WorkerProcess:
-    """One worker, with the environment of this process and what is added to it."""
+    """One worker, with the environment of this process and what is added to it; `within` is a command that runs it elsewhere."""
 
-    def __init__(self, name: str, queues: str, folder: Path, app: str = "workers.app", **environment: str) -> None:
+    def __init__(
+        self, name: str, queues: str, folder: Path, app: str = "workers.app", within: Sequence[str] = (), **environment: str
+    ) -> None:
         self.name = f"{name}@test"
         self.log_file = folder / f"{name}.log"
         quick = {"TWEETMILL_LEASE": "4", "TWEETMILL_HEARTBEAT": "0.5", "TWEETMILL_UPKEEP_INTERVAL": "0.3", "TWEETMILL_REPUBLISH_AFTER": "2"}
@@ -32,7 +34,7 @@ class WorkerProcess:
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", self.name, "-Q", queues]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--without-gossip", "--without-mingle"],
+                [*within, *command, "--without-gossip", "--without-mingle"],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,

@@ -159,7 +159,7 @@ def moves_drawn(picture: str) -> set[tuple[str, str]]:
 
 
 def test_the_pictures_of_the_ledger_show_the_legal_moves_and_no_others():
-    of_jobs, of_parents = fences(ROOT / "docs" / "ledger.md", "mermaid")
+    of_jobs, of_parents, _ = fences(ROOT / "docs" / "ledger.md", "mermaid")
     for picture, moves in ((of_jobs, LEGAL_MOVES), (of_parents, PARENT_MOVES)):
         assert moves_drawn(picture) == {(start.value, end.value) for start, ends in moves.items() for end in ends}
 

@@ -27,7 +27,7 @@ from workers import clock, logs
 from workers.database import transaction
 from workers.errors import Busy, LeaseLost, TweetmillError, Unavailable, UserError
 from workers.jobs import ledger
-from workers.jobs.context import JobContext, Outcome, Signal, Stopped
+from workers.jobs.context import GivenBack, JobContext, Outcome, Signal, Stopped
 from workers.redaction import redact
 from workers.settings import RENEWED_WITHIN, get_settings
 
@@ -187,6 +187,10 @@ def _work(attempt: Attempt, payload_type: type[P], body: Callable[[JobContext, P
             _commit(attempt, lambda connection: ledger.finish(connection, attempt.claim, JobState.CANCELLED))
         else:
             _commit(attempt, lambda connection: ledger.release(connection, attempt.claim))
+    except GivenBack as back:
+        reason, delay = redact(str(back)), back.delay
+        logger.info("gave the job back: %s", reason)
+        _commit(attempt, lambda connection: ledger.release(connection, attempt.claim, reason, delay=delay))
     except Unavailable as error:
         reason = redact(str(error))  # no server answers, or a GPU is held: words of ours, and none of a row
         logger.warning("gave the job back: %s", reason)

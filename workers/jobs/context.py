@@ -27,6 +27,14 @@ class Stopped(TweetmillError):
         self.reason = reason
 
 
+class GivenBack(TweetmillError):
+    """The attempt gives the job back without a failure: the message says why, and it may run again after `delay` seconds."""
+
+    def __init__(self, reason: str, delay: float) -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a job's code returns.
@@ -93,6 +101,9 @@ class JobContext(Context, Protocol):
     @property
     def owner(self) -> str:
         """The worker's name."""
+
+    def renew(self) -> None:
+        """Prolong the lease now, store the progress, and read the pending signal, without waiting for the next heartbeat."""
 
     @property
     def held_until(self) -> float:

@@ -27,7 +27,7 @@ WHERE id = :parent
 _SHARDS_ENDED = """
 UPDATE job SET remaining = remaining - :ended,
     progress = progress || jsonb_build_object('failed_shards', coalesce((progress->>'failed_shards')::int, 0) + :failed)
-WHERE id = :parent
+WHERE id = :parent AND remaining IS NOT NULL
 RETURNING remaining, (progress->>'failed_shards')::int AS failed, attempt
 """
 _CLOSE = """
@@ -55,6 +55,10 @@ FROM (SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS remaining
              count(*) FILTER (WHERE state NOT IN ('queued', 'running', 'done')) AS failed
       FROM job WHERE parent = :parent) AS shards
 WHERE job.id = :parent
+"""
+# A member of a gang stands and falls with its leader, which is no parent that counts.
+_GANG = """
+SELECT leader.id FROM job AS member JOIN job AS leader ON leader.id = member.parent WHERE member.id = :job AND leader.remaining IS NULL
 """
 _CANCEL = """
 UPDATE job SET
@@ -84,8 +88,8 @@ def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, f
         ended: how many ended.
         failed: how many of these did not end as done.
     """
-    row = connection.execute(text(_SHARDS_ENDED), {"parent": parent, "ended": ended, "failed": failed}).one()
-    if row.remaining > 0:
+    row = connection.execute(text(_SHARDS_ENDED), {"parent": parent, "ended": ended, "failed": failed}).one_or_none()
+    if row is None or row.remaining > 0:  # the leader of a gang counts no members
         return
     state, error = JobState.DONE, None
     if row.failed:
@@ -100,7 +104,7 @@ def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, f
 
 
 def cancel(connection: Connection, job: uuid.UUID) -> int:
-    """Cancel a job and its shards: what is queued is cancelled now, what runs is signalled at its next renewal.
+    """Cancel a job and its shards, or a whole gang: what is queued is cancelled now, what runs is signalled at its next renewal.
 
     Returns:
         How many jobs were cancelled or signalled.
@@ -108,6 +112,7 @@ def cancel(connection: Connection, job: uuid.UUID) -> int:
     Raises:
         UserError: when it has ended already.
     """
+    job = _gang(connection, job)
     locked = _lock(connection, sources_of(JobState.CANCELLED), job)
     rows = connection.execute(text(_CANCEL), {"jobs": [row.id for row in locked]}).all()
     cancelled = [row.id for row in rows if row.state == JobState.CANCELLED]
@@ -127,6 +132,7 @@ def cancel(connection: Connection, job: uuid.UUID) -> int:
 
 def retry(connection: Connection, states: Sequence[JobState], job: uuid.UUID | None = None) -> list[uuid.UUID]:
     """Queue ended jobs of these states again and reset their failures: one job, or a parent's shards, or all. Return their ids."""
+    job = None if job is None else _gang(connection, job)
     rows = _lock(connection, [state.value for state in states if state in RETRIABLE], job)
     jobs = [row.id for row in rows]
     connection.execute(text(_RETRY), {"jobs": jobs})
@@ -138,9 +144,16 @@ def retry(connection: Connection, states: Sequence[JobState], job: uuid.UUID | N
 
 def _reopen(connection: Connection, parent: uuid.UUID) -> None:
     state = _lock_parent(connection, parent, (JobState.RUNNING, *sources_of(JobState.RUNNING, PARENT_MOVES)))
+    if state is None:  # the leader of a gang
+        return
     connection.execute(text(_RECOUNT), {"parent": parent, "state": JobState.RUNNING.value})
     if state != JobState.RUNNING:
         record(connection, parent, 0, "reopened")
+
+
+def _gang(connection: Connection, job: uuid.UUID) -> uuid.UUID:
+    """Return the leader of a gang's member, and any other job as it is."""
+    return connection.execute(text(_GANG), {"job": job}).scalar() or job
 
 
 def _lock(connection: Connection, states: Sequence[str], job: uuid.UUID | None) -> Sequence[Row[Any]]:

@@ -16,6 +16,7 @@ from schemas.tables.jobs import Job, JobEvent
 from schemas.tables.models import Metric
 from schemas.tables.tweets import RejectedRow
 from workers.errors import NotFound
+from workers.jobs.members import MEMBER
 
 # Raw: an aggregate over the JSON of many rows. A queued shard shows the progress of the attempt before it, and a failed one keeps the rows
 # that it stored.
@@ -25,7 +26,7 @@ SELECT state, count(*) AS shards,
                 ELSE coalesce((progress->>'done')::bigint, 0) END)::bigint AS done,
        sum((payload->>'last')::bigint - (payload->>'first')::bigint)::bigint AS total,
        array_agg(DISTINCT owner) FILTER (WHERE state = 'running' AND owner IS NOT NULL) AS workers
-FROM job WHERE parent = :job GROUP BY state ORDER BY state
+FROM job WHERE parent = :job AND kind <> :member GROUP BY state ORDER BY state
 """
 
 _NOT_SHOWN = {"idempotency_key", "payload", "lease_until", "run_after", "published_at"}
@@ -130,7 +131,7 @@ def _events(id_: uuid.UUID) -> SelectOfScalar[JobEvent]:
 
 def shards(session: Session, id_: uuid.UUID) -> ShardCounts:
     """Count the shards of a job by state; all zero for a job without any."""
-    rows = session.connection().execute(text(_SHARDS), {"job": id_}).all()
+    rows = session.connection().execute(text(_SHARDS), {"job": id_, "member": MEMBER}).all()
     return ShardCounts(
         states={row.state: row.shards for row in rows},
         rows_done=sum(row.done for row in rows),

@@ -22,7 +22,7 @@ from workers.errors import LeaseLost, UserError
 from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
-from workers.training import examples
+from workers.training import examples, gang
 from workers.training.devices import check_devices
 from workers.training.hardware import hardware
 from workers.training.launcher import launch
@@ -47,7 +47,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     base = models.locate_base(spec.base)
     run = RunPayload(
         spec=spec.model_copy(update={"base": base}),
-        base_sha256=_base_sha256(Path(base)),
+        base_sha256=base_sha256(Path(base)),
         train_file=folder / examples.TRAIN_FILE,
         eval_file=folder / examples.EVAL_FILE if spec.eval_rows else None,
         run_folder=folder,
@@ -55,7 +55,8 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
         checkpoint_folder=runs / CHECKPOINTS,
     )
     recorder = Recorder(attempt, run.checkpoints)
-    examples.remove(*runs.glob("*"))  # of an attempt that was killed: tweets lie nowhere longer than they must
+    # Of an attempt that was killed: tweets lie nowhere longer than they must.
+    examples.remove(*runs.glob("attempt-*"), *runs.glob("attempt-*/node-*"))
     try:
         written = examples.write(spec, folder)
         held_back = f", {written.held_back} held back to evaluate on" if written.held_back else ""
@@ -75,7 +76,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     return Outcome(result=summary | {"model": spec.name}, writes=write, afterwards=lambda: _tidy(runs))
 
 
-def _base_sha256(base: Path) -> str:
+def base_sha256(base: Path) -> str:
     """Return the digest of a base model in a folder, after a check of its files; empty for a hub id, which the ranks fetch and check.
 
     Raises:
@@ -99,9 +100,10 @@ def _launch(attempt: JobContext, run: RunPayload, recorder: Recorder) -> Trainin
         attempt.log(_resumption(stored.manifest, run.spec))
         run = run.model_copy(update={"resume_from": stored.folder, "dtype": stored.manifest.dtype})
     try:
-        return launch.run(run, recorder.record, lambda: attempt.pending_signal, lambda: attempt.held_until)
+        with gang.gathered(attempt, run) as (run, should_stop):
+            return launch.run(run, recorder.record, should_stop, lambda: attempt.held_until)
     except TrainingStopped as stop:
-        raise (LeaseLost() if stop.reason == "lost" else Stopped(stop.reason)) from stop
+        raise (Stopped(stop.reason) if stop.reason in ("cancel", "drain") else LeaseLost()) from stop
     except TrainingFailed as failure:
         if failure.kind == "user":
             raise UserError(str(failure)) from failure
@@ -167,5 +169,5 @@ def _tidy(runs: Path) -> None:
     """Remove checkpoints and large files of a job that is done; its logs stay."""
     shutil.rmtree(runs / CHECKPOINTS, ignore_errors=True)
     shutil.rmtree(runs / TOKENS_FOLDER, ignore_errors=True)
-    for folder in runs.glob("attempt-*"):
+    for folder in (*runs.glob("attempt-*"), *runs.glob("attempt-*/node-*")):
         launch.remove_large(folder)

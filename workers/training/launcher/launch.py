@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.training import TrainingSpec
 from workers.file_permissions import make_private
 from workers.gpus import driver, gpu_locks
 from workers.gpus.environment import for_computing
@@ -34,7 +33,7 @@ from workers.training.protocol.outcome import (
     TrainingStopped,
     read_failure,
 )
-from workers.training.protocol.payload import ADAPTER_FOLDER, LOG_FILE, TORCHRUN_FOLDER, RunPayload
+from workers.training.protocol.payload import ADAPTER_FOLDER, LOG_FILE, TORCHRUN_FOLDER, Meeting, RunPayload
 from workers.training.protocol.progress import PROGRESS_FILE, Event, ProgressReader, Tokenizing
 
 LOG_TAIL_LINES = 40
@@ -51,13 +50,13 @@ def run(
     should_stop: Callable[[], StopReason | None],
     held_until: Callable[[], float] | None = None,
 ) -> TrainingResult:
-    """Train as `payload` says and return the result. When this returns or raises, no process of the run is left.
+    """Train as `payload` says and return the result. When this returns or raises, no process of the run is left on this node.
 
     Args:
         payload: what to train, where, and from which checkpoint on.
         on_progress: gets each event, in this thread.
         should_stop: asked about twice a second; a reason stops the run. At `drain` the ranks finish their step and make a checkpoint;
-            at `cancel` and `lost` they end at once.
+            at any other they end at once.
         held_until: until which moment of `clock.now` the ranks may run; asked as often. Without it there is no deadline.
 
     Raises:
@@ -65,6 +64,20 @@ def run(
         TrainingFailed: with its kind and the end of the log.
         Busy: somebody else holds the GPUs.
     """
+    meter = run_ranks(payload, on_progress, should_stop, held_until)
+    result = TrainingResult.model_validate_json((payload.run_folder / RESULT_FILE).read_text(encoding="utf-8"))
+    if payload.spec.nodes > 1:  # what the others used is not known here
+        return result
+    return result.model_copy(update={"energy_joules": meter.joules, "energy_source": meter.source if meter.joules else ""})
+
+
+def run_ranks(
+    payload: RunPayload,
+    on_progress: Callable[[Event], None],
+    should_stop: Callable[[], StopReason | None],
+    held_until: Callable[[], float] | None = None,
+) -> Meter:
+    """Do the same on a node whose ranks write no result, because rank 0 is elsewhere; return what has measured its GPUs."""
     absolute = {"run_folder": payload.run_folder.resolve(), "train_file": payload.train_file.resolve()}
     payload = payload.model_copy(update=absolute | {"eval_file": payload.eval_file and payload.eval_file.resolve()})
     _clear(payload)
@@ -78,8 +91,7 @@ def run(
             _end(supervisor)
     if supervisor.returncode != 0:
         raise _failure(supervisor.returncode, payload.run_folder)
-    result = TrainingResult.model_validate_json((payload.run_folder / RESULT_FILE).read_text(encoding="utf-8"))
-    return result.model_copy(update={"energy_joules": meter.joules, "energy_source": meter.source if meter.joules else ""})
+    return meter
 
 
 @contextmanager
@@ -97,7 +109,7 @@ def _devices(payload: RunPayload, should_stop: Callable[[], StopReason | None]) 
 
     visible = () if payload.spec.device == "cpu" else driver.visible_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))
     folder = gpu_locks.lock_folder(get_settings().locks_folder)
-    job = payload.run_folder.parent.name
+    job = (payload.checkpoint_folder or payload.run_folder).parent.name  # a member's run folder lies deeper
     with gpu_locks.held(visible, folder, GPU_PATIENCE, count=payload.spec.ranks_per_node, job=job, on_wait=check) as held:
         yield held
 
@@ -108,7 +120,7 @@ def _start(payload: RunPayload, held: gpu_locks.Held, held_until: Callable[[], f
     with payload.log_file.open("a") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "workers.training.launcher.supervisor", str(payload.write()), str(os.getpid())],
-            env={**_environment(payload.spec, held.devices), "TRACKIO_DIR": str(payload.trackers_folder / "trackio")},
+            env={**_environment(payload, held.devices), "TRACKIO_DIR": str(payload.trackers_folder / "trackio")},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -132,22 +144,29 @@ def remove_large(run_folder: Path) -> None:
         shutil.rmtree(run_folder / name, ignore_errors=True)
 
 
-def _environment(spec: TrainingSpec, devices: Sequence[str]) -> dict[str, str]:
-    """Return the environment of the supervisor and the ranks: the GPUs that are held, threads shared out, loopback alone."""
+def _environment(payload: RunPayload, devices: Sequence[str]) -> dict[str, str]:
+    """Return the environment of the supervisor and the ranks: the GPUs that are held, threads shared out, one network interface."""
     env = {
         **for_computing(),
         "ACCELERATE_USE_DEEPSPEED": "true",
-        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // spec.world_size)),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "NCCL_SOCKET_IFNAME": "lo",
-        # torchrun's agent would open a TCP store on every interface; the ranks meet in a file instead.
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // payload.spec.ranks_per_node)),
+        **_network(payload.meeting),
     }
-    if devices or spec.device == "cpu":
+    if devices or payload.spec.device == "cpu":
         env["CUDA_VISIBLE_DEVICES"] = driver.cuda_names(devices)
-    if Path(spec.base).is_dir():
+    if Path(payload.spec.base).is_dir():
         env["HF_HUB_OFFLINE"] = "1"
     return env
+
+
+def _network(meeting: Meeting | None) -> dict[str, str]:
+    """Return what the ranks talk over: loopback on one node; on several the interface of the settings, or what the operator exported."""
+    if meeting is None:
+        # torchrun's agent would open a TCP store on every interface; the ranks meet in a file instead.
+        return {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    if meeting.interface is None:
+        return {}
+    return {"GLOO_SOCKET_IFNAME": meeting.interface, "NCCL_SOCKET_IFNAME": meeting.interface}
 
 
 class _Follower:
@@ -169,7 +188,7 @@ class _Follower:
         self._on_progress = on_progress
         self._should_stop = should_stop
         self._held_until = held_until
-        self._has_started = False
+        self._has_started = not payload.leads  # without rank 0 there is nobody here to say so
         self._leave_by: float | None = None
 
     def follow(self) -> None:
@@ -199,7 +218,7 @@ class _Follower:
 
     def _ask(self) -> None:
         reason = self._should_stop()
-        if reason in ("cancel", "lost"):
+        if reason in ("cancel", "lost", "broken"):
             raise TrainingStopped(reason)
         if self._held_until is not None:
             deadline.extend(self._payload.deadline_file, self._held_until())

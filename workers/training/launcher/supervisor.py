@@ -27,6 +27,7 @@ from workers.training.protocol.progress import FIRST_STEP_ALLOWANCE, PROGRESS_FI
 
 POLL_SECONDS = 0.1
 _LAST_WORDS = 1 << 16  # bytes
+MEETING_SECONDS = 120  # in which the agents of all nodes must have met
 
 
 class RankSupervisor:
@@ -44,7 +45,9 @@ class RankSupervisor:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         agent = subprocess.Popen(self._command(), env={**ENVIRONMENT, SUPERVISOR_PID: str(os.getpid())}, preexec_fn=die_with_parent)
-        watch = Watchdog(self._run.run_folder / PROGRESS_FILE, self._run.spec.stall_timeout)
+        # Where rank 0 is elsewhere nothing is written here: its own supervisor watches, and its end is the end of all.
+        limit = self._run.spec.stall_timeout if self._run.leads else float("inf")
+        watch = Watchdog(self._run.run_folder / PROGRESS_FILE, limit)
         verdict: Failure | None = None
         while agent.poll() is None and verdict is None:
             time.sleep(POLL_SECONDS)
@@ -73,15 +76,27 @@ class RankSupervisor:
         self._stop_requested = True
 
     def _command(self) -> list[str]:
-        """Both stores are files: torch's TCP store would listen on every network interface, without a password."""
         return [
             *(sys.executable, "-m", "torch.distributed.run"),
-            *("--nnodes", "1", "--nproc_per_node", str(self._run.spec.world_size), "--max-restarts", "0"),
-            *("--rdzv-backend", "c10d", "--rdzv-endpoint", str(self._run.rendezvous_file), "--rdzv-conf", "store_type=file"),
-            *("--rdzv-id", self._run.run_folder.name, "--local-addr", "127.0.0.1"),
+            *("--nnodes", str(self._run.spec.nodes), "--nproc_per_node", str(self._run.spec.ranks_per_node), "--max-restarts", "0"),
+            *self._rendezvous(),
             *("--log-dir", str(self._run.torchrun_folder)),
             *("-m", "workers.training.rank.main", str(self._payload_file)),
         ]
+
+    def _rendezvous(self) -> list[str]:
+        """Where torchrun's agents meet.
+
+        On one node both stores are files: torch's TCP store listens on every network interface, without a password. Several nodes need
+        it. They meet by torchrun's static rendezvous, since its other one numbers the nodes by the sorting of their addresses, and rank 0
+        must be the leader's.
+        """
+        meeting = self._run.meeting
+        if meeting is None:
+            file = ("--rdzv-endpoint", str(self._run.rendezvous_file), "--rdzv-conf", "store_type=file")
+            return ["--rdzv-backend", "c10d", *file, "--rdzv-id", self._run.run_folder.name, "--local-addr", "127.0.0.1"]
+        where = ("--master-addr", meeting.address, "--master-port", str(meeting.port), "--node-rank", str(meeting.node))
+        return ["--rdzv-backend", "static", *where, "--rdzv-id", meeting.id, "--rdzv-conf", f"timeout={MEETING_SECONDS}"]
 
     def _diagnosis(self) -> ExitCode:
         if _oom_kills() > self._kills_before:

@@ -79,6 +79,8 @@ def training_identity(spec: TrainingSpec, train_file: Path, base_sha256: str = "
     """
     chosen = spec.model_dump(mode="json", exclude=_INDIFFERENT, exclude_defaults=True)
     deciding = spec.model_dump(mode="json", include=_FIRST_KEYS) | chosen
+    if spec.nodes > 1 and base_sha256:  # each node has the base at a place of its own
+        del deciding["base"]
     return files.sha256(json.dumps([files.sha256_of_file(train_file), deciding, *filter(None, [base_sha256])], sort_keys=True))
 
 

@@ -18,7 +18,8 @@ SUPERVISOR_PID = "TWEETMILL_SUPERVISOR_PID"
 """The environment variable by which a rank knows the process that must be the parent of its launcher."""
 
 FailureKind = Literal["user", "oom", "disk_full", "stall", "preempted", "crash"]
-StopReason = Literal["cancel", "lost", "drain"]
+StopReason = Literal["cancel", "lost", "drain", "broken"]
+"""`broken`: another node of the run has gone."""
 
 
 class ExitCode(IntEnum):

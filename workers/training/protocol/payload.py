@@ -17,6 +17,26 @@ TOKENS_FOLDER = "tokens"
 LOG_FILE = "ranks.log"
 
 
+class Meeting(BaseModel):
+    """Where the nodes of one run meet, and which of them this one is.
+
+    Attributes:
+        id: of this start of the ranks, which no other one shares.
+        node: 0 for the leader, whose machine has rank 0 and the store in which the ranks find each other.
+        address: at which the others reach the leader.
+        port: there.
+        interface: the network interface of this node for what the ranks exchange; None: the libraries choose.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    node: int
+    address: str
+    port: int
+    interface: str | None = None
+
+
 class RunPayload(BaseModel):
     """One run: what to train, on which file, where to leave the results, and where to begin.
 
@@ -30,6 +50,7 @@ class RunPayload(BaseModel):
         resume_from: the checkpoint to go on from.
         base_sha256: the digest of the base's weights: a checkpoint of other ones is not gone on from.
         locks: the lock files of the devices, which each rank joins.
+        meeting: of several nodes; None: all ranks are processes of this machine.
         dtype: of the weights, where an earlier attempt chose; None: the ranks choose.
     """
 
@@ -45,6 +66,7 @@ class RunPayload(BaseModel):
     base_sha256: str = ""
     locks: tuple[Path, ...] = ()
     dtype: Dtype | None = None
+    meeting: Meeting | None = None
 
     @classmethod
     def read(cls, path: Path) -> RunPayload:
@@ -56,6 +78,11 @@ class RunPayload(BaseModel):
         path = self.run_folder / PAYLOAD_FILE
         files.write_text(path, self.model_dump_json(indent=2), sync=True)
         return path
+
+    @property
+    def leads(self) -> bool:
+        """Whether rank 0 is one of this run's processes, which writes progress, checkpoints and the result."""
+        return self.meeting is None or self.meeting.node == 0
 
     @property
     def checkpoints(self) -> Path:
@@ -70,7 +97,8 @@ class RunPayload(BaseModel):
     @property
     def tokens_folder(self) -> Path:
         """Where the token ids of the training file lie, for all attempts of a job."""
-        return self.checkpoints.parent / TOKENS_FOLDER
+        folder = self.checkpoints.parent / TOKENS_FOLDER
+        return folder if self.meeting is None else folder / f"node-{self.meeting.node}"  # each node encodes for its own ranks
 
     @property
     def stop_file(self) -> Path:

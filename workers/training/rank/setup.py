@@ -13,6 +13,7 @@ from schemas.training import TrainingSpec
 from workers.base_models import precision
 from workers.base_models.precision import Dtype, Precision
 from workers.errors import NotFound, UserError
+from workers.settings import ENVIRONMENT
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import ProgressWriter, Tokenizing
 from workers.training.rank.deepspeed_config import build_config, group_timeout, size_buckets
@@ -31,12 +32,20 @@ def agree_on_precision(run: RunPayload, rank: int, world_size: int) -> Precision
     Raises:
         UserError: this machine lacks what the run asks for.
     """
-    store = torch.distributed.FileStore(str(run.precision_file), world_size)
+    store = _store(run, world_size)
     if rank == 0:
         chosen = _choose_precision(run)
         store.set("dtype", chosen.dtype)
         store.set("reason", chosen.reason)
     return Precision(cast("Dtype", store.get("dtype").decode()), store.get("reason").decode())
+
+
+def _store(run: RunPayload, world_size: int) -> Any:
+    """Return where the ranks leave word for each other before their group is formed: a file, or the leader's store for several nodes."""
+    if run.meeting is None:
+        return torch.distributed.FileStore(str(run.precision_file), world_size)
+    leaders = torch.distributed.TCPStore(ENVIRONMENT["MASTER_ADDR"], int(ENVIRONMENT["MASTER_PORT"]), is_master=False)
+    return torch.distributed.PrefixStore("precision", leaders)
 
 
 def _choose_precision(run: RunPayload) -> Precision:
@@ -70,7 +79,8 @@ def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype)
     check_config(run.spec, config)
     group = InitProcessGroupKwargs(
         backend="nccl" if on_gpu else "gloo",
-        init_method=f"file://{run.store_file}?rank={rank}&world_size={world_size}",
+        # torchrun's agents of several nodes have met, and say in the environment where.
+        init_method="env://" if run.meeting else f"file://{run.store_file}?rank={rank}&world_size={world_size}",
         timeout=group_timeout(run.spec.stall_timeout),
     )
     # At ZeRO-3 the plugin also has transformers build the model in shards, `deepspeed.zero.Init`; it must live until then.
@@ -97,8 +107,12 @@ def check_config(spec: TrainingSpec, config: dict[str, Any]) -> None:
 
 
 def _check_device(spec: TrainingSpec, on_gpu: bool) -> None:
-    if on_gpu and spec.world_size > torch.cuda.device_count():
-        raise UserError(f"world_size is {spec.world_size} and this machine shows {torch.cuda.device_count()} GPUs: one rank needs one GPU")
+    shown = torch.cuda.device_count() if on_gpu else 0
+    if on_gpu and spec.ranks_per_node > shown:
+        raise UserError(
+            f"world_size {spec.world_size} on {spec.nodes} nodes needs {spec.ranks_per_node} GPUs a node, one a rank, "
+            f"and this machine shows {shown}"
+        )
 
 
 def read_examples(run: RunPayload, tokenizer: Any, base: Path, local_rank: int, progress: ProgressWriter | None) -> TokenizedExamples:
