@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     engine_idle: Seconds = Field(default=300.0, description="an engine that did nothing for so long leaves its GPU")
     locks: Path | None = Field(default=None, description="folder of the GPUs' locks, one for all workers of a machine")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of an engine's weights")
+    check_memory: bool = Field(default=True, description="refuse a training that by the estimate does not fit into this machine's memory")
     threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"))

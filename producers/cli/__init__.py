@@ -30,6 +30,7 @@ VERB_GROUPS = (
     "review",
     "noise",
     "training",
+    "doctor",
     "evaluation",
     "comparison",
     "summaries",

@@ -24,7 +24,7 @@ _LISTED = re.compile(r"^GPU \d+: .*\(UUID: (GPU-[0-9a-fA-F-]+)\)", re.MULTILINE)
 
 def present_gpus() -> tuple[str, ...]:
     """Return the UUIDs of all GPUs of the machine, in the driver's order; none without a driver."""
-    listed = _ask("-L")
+    listed = query("-L")
     if listed is not None:
         return tuple(_LISTED.findall(listed))
     folder = Path("/proc/driver/nvidia/gpus")
@@ -82,7 +82,7 @@ def computing(devices: Sequence[str]) -> dict[str, int]:
     Raises:
         Unavailable: the driver does not answer.
     """
-    listed = (_ask("--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader") or "") if devices else ""
+    listed = (query("--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader") or "") if devices else ""
     found: dict[str, int] = {}
     for line in listed.splitlines():
         pid, _, device = (part.strip() for part in line.partition(","))
@@ -118,7 +118,7 @@ def usage(devices: Sequence[str]) -> list[GpuUsage]:
         Unavailable: the driver does not answer.
     """
     fields = "uuid,utilization.gpu,memory.used,power.draw"
-    listed = (_ask(f"--query-gpu={fields}", "--format=csv,noheader,nounits") or "") if devices else ""
+    listed = (query(f"--query-gpu={fields}", "--format=csv,noheader,nounits") or "") if devices else ""
     found = []
     for line in listed.splitlines():
         parts = [part.strip() for part in line.split(",")]
@@ -146,7 +146,7 @@ def sees_all_processes() -> bool:
         return False
 
 
-def _ask(*question: str) -> str | None:
+def query(*question: str) -> str | None:
     """Return what `nvidia-smi` prints, or None where it is missing or finds no driver."""
     try:
         asked = subprocess.run(["nvidia-smi", *question], capture_output=True, text=True, timeout=_PATIENCE, check=False)

@@ -1,15 +1,21 @@
-"""Checks, before anything is written or started, that this worker has the devices that a recipe asks for."""
+"""Checks, before anything is written or started, that this worker has the devices and the memory that a recipe asks for."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from schemas.payloads import Queue
 from schemas.training import TrainingSpec
+from workers.base_models.files import UnusableBase
 from workers.database import transaction
-from workers.errors import Unavailable, UserError
+from workers.errors import NotFound, Unavailable, UserError
+from workers.estimates import machine
+from workers.estimates.fitting import check_fits
 from workers.gpus.driver import visible_gpus
+from workers.gpus.inventory import inventory
 from workers.jobs import worker_registry
 from workers.jobs.context import JobContext
-from workers.settings import ENVIRONMENT
+from workers.settings import ENVIRONMENT, get_settings
 
 HAND_BACKS = 10
 """A job goes to another worker so often at most: nobody knows before it runs whether any of them has what it needs."""
@@ -30,6 +36,26 @@ def check_devices(attempt: JobContext, spec: TrainingSpec) -> None:
         raise Unavailable(f"{lack}: left for {'another worker' if len(others) > 1 else others[0]}")
     tried = f" (and {attempt.number - 1} attempts before found no better one)" if attempt.number > 1 else ""
     raise UserError(f"{lack}{tried}. {_cure(spec)}")
+
+
+def check_memory(attempt: JobContext, spec: TrainingSpec, base: Path) -> None:
+    """Refuse a training that can't fit on this worker, however small its micro-batch becomes; log it where only a smaller one may fit.
+
+    Nothing is known of a base that is still on the hub, or whose config does not tell its sizes: ranks try. `TWEETMILL_CHECK_MEMORY=false`
+    has them try always.
+
+    Raises:
+        UserError: with the nearest setting that fits.
+    """
+    if not get_settings().check_memory or not base.is_dir():
+        return
+    try:
+        device = machine.device_for(spec, machine.visible(inventory()))
+        warning = check_fits(base, spec, device) if device is not None else None
+    except (NotFound, UnusableBase):
+        return
+    if warning is not None:
+        attempt.log(warning)
 
 
 def missing_devices(spec: TrainingSpec, gpus: int) -> str | None:

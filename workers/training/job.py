@@ -23,7 +23,7 @@ from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
 from workers.training import examples, gang
-from workers.training.devices import check_devices
+from workers.training.devices import check_devices, check_memory
 from workers.training.hardware import hardware
 from workers.training.launcher import launch
 from workers.training.micro_batches import train_within_memory
@@ -45,6 +45,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     folder = runs / attempt_folder(attempt.number)
     make_private(folder)
     base = models.locate_base(spec.base)
+    check_memory(attempt, spec, Path(base))
     run = RunPayload(
         spec=spec.model_copy(update={"base": base}),
         base_sha256=base_sha256(Path(base)),

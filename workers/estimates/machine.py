@@ -1,0 +1,126 @@
+"""Says how much memory this machine has for a rank, and how fast it trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.training import TrainingSpec
+from workers.gpus.inventory import Gpu
+from workers.settings import ENVIRONMENT
+
+_FIRST_WITH_BFLOAT16 = 8
+
+PEAK_TFLOPS = {
+    "B200": 2250,
+    "H200": 989,
+    "H100": 989,
+    "A100": 312,
+    "L40S": 362,
+    "L40": 181,
+    "A40": 150,
+    "A10": 125,
+    "L4": 121,
+    "V100": 125,
+    "T4": 65,
+    "RTX 4090": 165,
+    "RTX 3090": 71,
+}
+"""Dense half-precision TFLOP/s by a part of a GPU's name, from NVIDIA's data sheets of these cards."""
+
+USED_OF_PEAK = 0.3
+"""What a training of short sequences makes of a GPU's peak: the lower end of the 30 to 46 % that PaLM's table 3 lists for language models
+(Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311)."""
+
+CORE_GFLOPS = 30
+"""What a core of a server CPU with AVX-512 makes of a training in float32: of 38 to 54 GFLOP/s in products of matrices alone."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where ranks would run.
+
+    Attributes:
+        on_gpu: on GPUs, one a rank.
+        bytes: of memory for one rank.
+        dtype_bytes: of a weight.
+        name: of the GPU or CPU.
+    """
+
+    on_gpu: bool
+    bytes: int
+    dtype_bytes: int
+    name: str
+
+
+def device_for(spec: TrainingSpec, gpus: Sequence[Gpu]) -> Device | None:
+    """Return where this machine would run the ranks of a recipe; None where it asks for GPUs and there are none.
+
+    The smallest card decides. What `dtype: auto` takes on a CPU is measured when ranks start: float32 is assumed, the larger.
+    """
+    if spec.device == "cuda" and not gpus:
+        return None
+    if spec.device == "cpu" or not gpus:
+        return Device(False, host_memory() // spec.ranks_per_node, 2 if spec.asked_dtype in ("bfloat16", "float16") else 4, "CPU")
+    smallest = min(gpus, key=lambda gpu: gpu.memory)
+    return Device(True, smallest.memory, 4 if spec.asked_dtype == "float32" else 2, smallest.name)
+
+
+def half_type(gpu: Gpu) -> str:
+    """Return the type that `dtype: auto` takes on a GPU."""
+    return "bfloat16" if gpu.capability is None or gpu.capability[0] >= _FIRST_WITH_BFLOAT16 else "float16"
+
+
+def host_memory() -> int:
+    """Return the bytes of memory that new processes may take: what the kernel calls available, within the control group's limit."""
+    return min([_available(), *_group_room()])
+
+
+def _available() -> int:
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _group_room() -> list[int]:
+    """The room below the memory limit of this process's control group, of version 2 or 1, where it has one."""
+    places = [("/sys/fs/cgroup", "memory.max", "memory.current")]
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if not controllers:
+                places.append((f"/sys/fs/cgroup/{group.lstrip('/')}", "memory.max", "memory.current"))
+            elif "memory" in controllers.split(","):
+                places.append((f"/sys/fs/cgroup/memory/{group.lstrip('/')}", "memory.limit_in_bytes", "memory.usage_in_bytes"))
+    rooms = []
+    for folder, limit, usage in places:
+        with suppress(OSError, ValueError):
+            rooms.append(max(0, int((Path(folder) / limit).read_text()) - int((Path(folder) / usage).read_text())))
+    return rooms
+
+
+def tokens_per_second(device: Device, spec: TrainingSpec, parameters: int, trainable: int) -> float | None:
+    """Return what a table of cards and cores gives for all ranks together; None where the card is not in it.
+
+    A token takes 2 operations a parameter forwards, 2 for the gradients that pass through, 2 for those of trained weights, and 2 more where
+    activations are computed again.
+    """
+    operations = 4 * parameters + 2 * trainable + (2 * parameters if spec.gradient_checkpointing else 0)
+    if not device.on_gpu:
+        cores = len(os.sched_getaffinity(0))
+        return cores * CORE_GFLOPS * 1e9 / operations
+    peak = next((tflops for name, tflops in PEAK_TFLOPS.items() if name in device.name), None)
+    return None if peak is None else spec.world_size * peak * 1e12 * USED_OF_PEAK / operations
+
+
+def visible(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """Return those of the machine's GPUs that this process may use."""
+    from workers.gpus.driver import visible_gpus
+
+    names = visible_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"), [gpu.uuid for gpu in gpus])
+    return tuple(gpu for gpu in gpus if gpu.uuid in names)
