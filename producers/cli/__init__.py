@@ -30,6 +30,7 @@ VERB_GROUPS = (
     "review",
     "noise",
     "training",
+    "models",
     "doctor",
     "evaluation",
     "comparison",

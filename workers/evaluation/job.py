@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas.payloads import EvaluationSpec
 from schemas.tables.models import Model
-from workers.catalog import models
+from workers.catalog import model_card, models
 from workers.database import session
 from workers.evaluation import queries, rows
 from workers.evaluation.lexnorm import job as lexnorm
@@ -50,6 +50,7 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
     return Outcome(
         result=result | {"model": model.name, "references": reference_set},
         writes=lambda connection: store(connection, context, model.id, reference_set, result, tuple(written.outputs)),
+        afterwards=lambda: model_card.refresh(model=model.id),
     )
 
 

@@ -16,7 +16,7 @@ from schemas.tables.tweets import RejectedRow
 from schemas.training import TrainingSpec
 from workers import files
 from workers.base_models.files import check, digest
-from workers.catalog import models
+from workers.catalog import model_card, models
 from workers.database import session_on
 from workers.errors import LeaseLost, UserError
 from workers.file_permissions import make_private
@@ -74,7 +74,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
         recorder.remove_all(connection)
         _register(connection, attempt, spec, written.dataset, adapter, result, summary)
 
-    return Outcome(result=summary | {"model": spec.name}, writes=write, afterwards=lambda: _tidy(runs))
+    return Outcome(result=summary | {"model": spec.name}, writes=write, afterwards=lambda: _finish(attempt, runs))
 
 
 def base_sha256(base: Path) -> str:
@@ -164,6 +164,12 @@ def _register(
         )
         if rejected:
             opened.execute(insert(RejectedRow).on_conflict_do_nothing(), rejected)
+
+
+def _finish(attempt: JobContext, runs: Path) -> None:
+    """Write the model's card, which says what its row does, and tidy up."""
+    model_card.refresh(job=attempt.job)
+    _tidy(runs)
 
 
 def _tidy(runs: Path) -> None:
