@@ -17,6 +17,7 @@ from workers.base_models import files, loading, precision
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
 from workers.inference.engine import EngineError, Generation, Sampling, UnusableDevice
+from workers.out_of_memory import is_out_of_memory
 from workers.text.thoughts import split_thoughts
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ logger = logging.getLogger(__name__)
 WINDOW = 4096
 """Prompts that are encoded, deduplicated and sorted together: large enough to fill batches, small enough to bound memory."""
 
-BEAM_ROWS = 120
-"""Beams that are alive together: twenty prompts with six beams each."""
-
 Ids = tuple[int, ...]
 Decoded = tuple[Ids, ...]
 """The token ids of the alternatives of one prompt, best first."""
@@ -45,7 +43,7 @@ class TransformersEngine:
         base: folder or hub id of an instruction-tuned model in safetensors.
         threads: CPU threads of this process; None leaves torch's choice.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
-        batch_size: rows that are decoded together.
+        batch_size: rows that are decoded together on a CPU; on CUDA as many as fit into what is free.
         dtype: of the weights; `auto` for what the device computes fast.
         digests: folder where digests of weights are kept; without one they are computed each time.
 
@@ -67,11 +65,13 @@ class TransformersEngine:
 
         self.set_threads(threads)
         self._base = base
-        self._batch_size = batch_size
         self._begins_word: torch.Tensor | None
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if self._device == "cuda" and not torch.cuda.is_available():
             raise UnusableDevice(f"PyTorch {torch.__version__} sees no GPU here: install a build for CUDA that fits the driver")
+        from workers.inference.local.batch_size import BatchSize
+
+        self._batches = BatchSize(batch_size, self._device)
         self.precision = precision.choose_dtype(dtype, self._device)
         self._dtype: torch.dtype = getattr(torch, self.precision.dtype)
         logger.info("engine: weights in %s, on %s", self.precision, self._device)
@@ -125,16 +125,39 @@ class TransformersEngine:
         return tuple(ids)
 
     def _decode(self, unique: list[Ids], sampling: Sampling) -> Iterator[tuple[int, Decoded]]:
+        """Yield the place of every prompt and its alternatives; where memory runs out, what is left is decoded in smaller batches."""
+        left = list(range(len(unique)))
+        while left:
+            longest = max(len(unique[place]) for place in left) + sampling.max_new_tokens
+            rows, padded = self._batches.of(self._model, longest, sampling.num_beams)
+            done: set[int] = set()
+            failure: Exception | None = None
+            try:
+                for row, decoded in self._decode_together([unique[place] for place in left], sampling, rows, padded):
+                    done.add(row)
+                    yield left[row], decoded
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = error
+            if failure is not None:
+                _let_go(failure)  # its frames hold the batch in memory
+                if rows == 1:
+                    raise EngineError("memory ran out with one tweet at a time: use a smaller base, or a machine with more") from failure
+                logger.warning("engine: memory ran out with %d prompts together: from now on half as many", rows)
+                self._batches.halve()
+            left = [place for row, place in enumerate(left) if row not in done]
+
+    def _decode_together(self, prompts: list[Ids], sampling: Sampling, rows: int, padded: int) -> Iterator[tuple[int, Decoded]]:
         from workers.inference.local.greedy import LeanLoop, batches
 
         if sampling.num_beams == 1:
             loop = LeanLoop(self._model, self._end_ids, self._has_ended if self._chat.end_text else None)
-            for row, ids in loop.decode(unique, sampling.max_new_tokens, self._batch_size):
+            for row, ids in loop.decode(prompts, sampling.max_new_tokens, rows, padded):
                 yield row, (tuple(ids),)
             return
-        rows_at_once = max(1, min(self._batch_size, BEAM_ROWS // sampling.num_beams))
-        for rows in batches([len(ids) for ids in unique], rows_at_once):
-            yield from zip(rows, self._beams([unique[row] for row in rows], sampling), strict=True)
+        for batch in batches([len(ids) for ids in prompts], rows, padded):
+            yield from zip(batch, self._beams([prompts[row] for row in batch], sampling), strict=True)
 
     def _beams(self, prompts: list[Ids], sampling: Sampling) -> Iterator[Decoded]:
         import torch

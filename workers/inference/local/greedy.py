@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 PADDED_TOKENS = 16_384
-"""Rows times padded length of one batch: long posts make smaller batches, so memory has a bound."""
+"""Rows times padded length of one batch on a CPU: long posts make smaller batches, so memory has a bound."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class LeanLoop:
     end_ids: frozenset[int]
     has_ended: Callable[[list[int]], bool] | None = None
 
-    def decode(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int) -> Iterator[tuple[int, list[int]]]:
+    def decode(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int, padded: int = PADDED_TOKENS
+    ) -> Iterator[tuple[int, list[int]]]:
         """Yield (position in `prompts`, new token ids without the end) of every prompt, shortest prompts first."""
         shared = common_prefix(prompts)
         prefix = self._prefill_prefix(prompts[0][:shared]) if shared else None
-        for rows in batches([len(prompt) for prompt in prompts], batch_size):
+        for rows in batches([len(prompt) for prompt in prompts], batch_size, padded):
             own = [list(prompts[row][shared:]) for row in rows]
             with torch.inference_mode():
                 written = self._decode_batch(own, prefix, shared, max_new_tokens)
@@ -97,11 +99,11 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     return next((place for place in range(limit) if first[place] != last[place]), limit)
 
 
-def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield positions sorted by length, cut into batches of at most `batch_size` rows and `PADDED_TOKENS` padded tokens."""
+def batches(lengths: Sequence[int], batch_size: int, padded: int = PADDED_TOKENS) -> Iterator[list[int]]:
+    """Yield positions sorted by length, cut into batches of at most `batch_size` rows and `padded` tokens, padding included."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[row] > PADDED_TOKENS):
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[row] > padded):
             yield batch
             batch = []
         batch.append(row)
