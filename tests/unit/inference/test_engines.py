@@ -15,6 +15,8 @@ from tests.support.tiny_model import build_tiny_model
 from workers import settings_sources
 from workers.errors import SettingsError
 from workers.inference import builders, engines
+from workers.inference.engine import UnusableDevice
+from workers.inference.local.engine import TransformersEngine
 from workers.inference.remote.engine import OpenAIEngine
 from workers.settings import get_settings
 
@@ -84,6 +86,12 @@ def test_a_module_among_the_builders_is_an_engine(cold: pytest.MonkeyPatch, tmp_
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match=r"TWEETMILL_ENGINE: it should be 'parrot'"):
         get_settings()
+
+
+def test_an_engine_for_a_gpu_that_pytorch_does_not_see_is_refused(base: Path, cold: pytest.MonkeyPatch) -> None:
+    cold.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UnusableDevice, match="sees no GPU here: install a build for CUDA"):
+        TransformersEngine(str(base), device="cuda")
 
 
 def test_only_the_engine_in_this_process_loads_torch() -> None:
