@@ -97,10 +97,14 @@ def training(tmp_path: Path) -> Callable[..., Any]:
     """Holds the GPUs of a training, as its launcher does."""
 
     def devices(should_stop: Callable[[], Any] = lambda: None, **changes: Any) -> Any:
-        payload = RunPayload(spec=a_spec(tmp_path, **changes), train_file=tmp_path / "none", run_folder=tmp_path / "a-job" / "attempt-1")
-        return launch._devices(payload, should_stop)
+        return launch._devices(run_of(tmp_path, **changes), should_stop)
 
     return devices
+
+
+def run_of(folder: Path, **changes: Any) -> RunPayload:
+    """A training with these keys of a recipe."""
+    return RunPayload(spec=a_spec(folder, **changes), train_file=folder / "none", run_folder=folder / "a-job" / "attempt-1")
 
 
 def folder() -> Path:
@@ -284,17 +288,17 @@ def test_a_gpu_that_pytorch_can_not_use_is_held_by_no_engine(machine: Any, monke
     assert is_free(0)
 
 
-def test_a_recipe_for_the_cpu_holds_no_gpu(machine: Any, training: Any) -> None:
+def test_a_recipe_for_the_cpu_holds_no_gpu(machine: Any, training: Any, tmp_path: Path) -> None:
     machine(1)
     with gpu_locks.held([uuid_of(0)], folder(), patience=0), training(world_size=1, device="cpu") as held:
         assert held == gpu_locks.Held()
-    assert launch._environment(a_spec(Path("/"), device="cpu"), held.devices)["CUDA_VISIBLE_DEVICES"] == ""
+    assert launch._environment(run_of(tmp_path, device="cpu"), held.devices)["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_ranks_see_the_gpus_that_are_held_for_them(machine: Any, training: Any) -> None:
+def test_ranks_see_the_gpus_that_are_held_for_them(machine: Any, training: Any, tmp_path: Path) -> None:
     machine(4)
     with gpu_locks.held([uuid_of(0), uuid_of(2)], folder(), patience=0), training(world_size=2) as held:
-        shown = launch._environment(a_spec(Path("/")), held.devices)["CUDA_VISIBLE_DEVICES"]
+        shown = launch._environment(run_of(tmp_path), held.devices)["CUDA_VISIBLE_DEVICES"]
     assert shown == f"{uuid_of(1)},{uuid_of(3)}"
 
 
