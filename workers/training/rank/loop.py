@@ -22,6 +22,7 @@ from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
 from workers.training.rank.accounting import accelerators, count_parameters, peak_memory, versions
 from workers.training.rank.checkpointer import Checkpointer, Signal
+from workers.training.rank.completion_loss import CompletionLoss
 from workers.training.rank.device import choose_device
 from workers.training.rank.evaluation import Evaluation
 from workers.training.rank.group_checks import check_group, check_slices, visits_fingerprint
@@ -29,7 +30,7 @@ from workers.training.rank.methods import METHODS
 from workers.training.rank.plan import BatchPlan
 from workers.training.rank.schedule import learning_rate, steps_of
 from workers.training.rank.setup import agree_on_precision, load_trainable, read_examples, start_accelerator
-from workers.training.rank.step import Trainer, make_step, seed_of, slices
+from workers.training.rank.step import Trainer, check_packing, make_step, seed_of, slices
 from workers.training.rank.tracking import TrackedProgress
 
 
@@ -61,7 +62,8 @@ def train(run: RunPayload) -> None:
     model, optimizer = load_trainable(spec, method, folder, tokenizer, accelerator, precision.dtype)
     # What pads is masked: any token serves where the tokenizer names none.
     pad_id = next((number for number in (tokenizer.pad_token_id, tokenizer.eos_token_id) if number is not None), 0)
-    trainer = Trainer(spec, method, accelerator, model, optimizer, examples, batches, pad_id, precision)
+    trainer = Trainer(spec, method, accelerator, model, CompletionLoss(model.module), optimizer, examples, batches, pad_id, precision)
+    check_packing(trainer)
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
     from workers.training.rank.zero_checkpointer import ZeroCheckpointer
     from workers.training.rank.zero_state import gather_weights

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from schemas.training import TrainingSpec
 from workers.base_models.precision import Precision
+from workers.errors import UserError
+from workers.training.rank.completion_loss import CompletionLoss
 from workers.training.rank.data import TokenizedExample
 from workers.training.rank.methods.method import Method
 from workers.training.rank.plan import BatchPlan, Visit, micro_batches
+from workers.training.rank.rows import lay_out
 from workers.training.rank.token_store import TokenizedExamples
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Trainer:
         method: that trains the model.
         accelerator: of Hugging Face, which knows the other ranks.
         model: the model in DeepSpeed's engine.
+        loss: of the model.
         optimizer: of its trainable parameters.
         examples: all of the training file, on every rank.
         batches: the global batch of every step.
@@ -40,6 +41,7 @@ class Trainer:
     method: Method
     accelerator: Any
     model: Any
+    loss: CompletionLoss
     optimizer: Any
     examples: TokenizedExamples
     batches: BatchPlan
@@ -73,28 +75,28 @@ def make_step(trainer: Trainer, batch: list[Visit]) -> torch.Tensor:
 
 
 def summed_loss(trainer: Trainer, examples: Sequence[TokenizedExample]) -> torch.Tensor:
-    """Return the cross-entropy summed over the completion tokens, shape ().
+    """Return the cross-entropy summed over the completion tokens, shape ()."""
+    row_length = trainer.spec.max_length if trainer.spec.packing else None
+    return trainer.loss(trainer.model, lay_out(examples, trainer.pad_id, row_length).to(trainer.accelerator.device))
 
-    Rows are padded on the left, so that all completions end in the last column and the language-model head, a quarter of the
-    work of a small model, is computed for the longest completion only.
+
+def check_packing(trainer: Trainer) -> None:
+    """Compare the loss of two examples in one row with that of each in its own. All ranks call this, before the first step.
+
+    Raises:
+        UserError: they differ: in this model, examples in a row see each other.
     """
-    device = trainer.accelerator.device
-    width = max(len(example) for example in examples)
-    keep = max(example.completion_length for example in examples)
-    ids = torch.full((len(examples), width), trainer.pad_id)
-    mask = torch.zeros((len(examples), width), dtype=torch.long)
-    labels = torch.full((len(examples), keep), IGNORED)
-    for row, example in enumerate(examples):
-        ids[row, width - len(example) :] = torch.tensor(example.ids)
-        mask[row, width - len(example) :] = 1
-        labels[row, keep - example.completion_length :] = torch.tensor(example.completion_ids)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    output = trainer.model(
-        input_ids=ids.to(device),
-        attention_mask=mask.to(device),
-        position_ids=positions.to(device),
-        # Indices, not a number: a slice is not contiguous, and the head would then copy its weights once a row.
-        logits_to_keep=torch.arange(width - keep - 1, width - 1, device=device),
-    )
-    logits = output.logits.float()
-    return cross_entropy(logits.flatten(0, 1), labels.to(device).flatten(), ignore_index=IGNORED, reduction="sum")
+    two = trainer.examples[:2]
+    if not trainer.spec.packing or len(two) < 2:
+        return
+    trainer.model.eval()  # no dropout
+    with torch.no_grad():
+        alone, packed = (
+            float(trainer.loss(trainer.model, lay_out(two, trainer.pad_id, length).to(trainer.accelerator.device)))
+            for length in (None, sum(map(len, two)))
+        )
+    trainer.model.train()
+    tolerance = 1e-4 if trainer.precision.dtype == "float32" else 1e-2
+    if abs(packed - alone) > tolerance * abs(alone):
+        kind = trainer.model.module.config.model_type
+        raise UserError(f"packing: in a base of the type {kind}, examples in a row see each other. Set packing=false")
