@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import CompoundSelect, Float, func, literal, text, union_all
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -120,6 +121,15 @@ def events(session: Session, id_: uuid.UUID, *, after: int = 0, limit: int = 10_
 def last_events(session: Session, id_: uuid.UUID, *, limit: int) -> Sequence[JobEvent]:
     """Return the last events of a job and its shards, oldest first."""
     return session.exec(_events(id_).order_by(col(JobEvent.id).desc()).limit(limit)).all()[::-1]
+
+
+def released_by(session: Session, id_: uuid.UUID, reason: str) -> set[str]:
+    """Return the workers that gave a job back, for reasons in which `reason` occurs."""
+    claimed, released = aliased(JobEvent), aliased(JobEvent)
+    of_one_attempt = (col(released.job) == col(claimed.job)) & (col(released.attempt) == col(claimed.attempt))
+    statement = select(col(claimed.detail)).distinct().join(released, of_one_attempt).where(col(claimed.job) == id_)
+    found = session.exec(statement.where(claimed.event == "claimed", released.event == "released", col(released.detail).contains(reason)))
+    return {worker for worker in found if worker is not None}
 
 
 def _events(id_: uuid.UUID) -> SelectOfScalar[JobEvent]:

@@ -7,35 +7,35 @@ from pathlib import Path
 from schemas.payloads import Queue
 from schemas.training import TrainingSpec
 from workers.base_models.files import UnusableBase
-from workers.database import transaction
-from workers.errors import NotFound, Unavailable, UserError
+from workers.database import session
+from workers.errors import Busy, NotFound, UserError
 from workers.estimates import machine
 from workers.estimates.fitting import check_fits
 from workers.gpus.driver import visible_gpus
 from workers.gpus.inventory import inventory
-from workers.jobs import worker_registry
+from workers.jobs import queries, worker_registry
 from workers.jobs.context import JobContext
 from workers.settings import ENVIRONMENT, get_settings
 
-HAND_BACKS = 10
-"""A job goes to another worker so often at most: nobody knows before it runs whether any of them has what it needs."""
+_LEFT_FOR = ": left for "
 
 
 def check_devices(attempt: JobContext, spec: TrainingSpec) -> None:
     """Make sure that this worker sees a GPU for each rank that it would start, where the recipe needs GPUs.
 
     Raises:
-        Unavailable: it does not, and other workers take trainings: the job goes back to the queue, for them.
-        UserError: it does not, and there is no other.
+        Busy: it does not, and another worker takes trainings that has not said the same: the job goes back to the queue, for that one.
+            It may be at work on another training for days.
+        UserError: it does not, and nor does any other.
     """
     lack = missing_devices(spec, len(visible_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))))
     if lack is None:
         return
-    others = _others_that_train(attempt.owner)
-    if others and attempt.number <= HAND_BACKS:
-        raise Unavailable(f"{lack}: left for {'another worker' if len(others) > 1 else others[0]}")
-    tried = f" (and {attempt.number - 1} attempts before found no better one)" if attempt.number > 1 else ""
-    raise UserError(f"{lack}{tried}. {_cure(spec)}")
+    others, without = _others_that_train(attempt)
+    if others - without:
+        raise Busy(f"{lack}{_LEFT_FOR}{' or '.join(sorted(others - without))}")
+    neither = f" (and neither do the others that take trainings: {', '.join(sorted(others))})" if others else ""
+    raise UserError(f"{lack}{neither}. {_cure(spec)}")
 
 
 def check_memory(attempt: JobContext, spec: TrainingSpec, base: Path) -> None:
@@ -72,7 +72,10 @@ def _cure(spec: TrainingSpec) -> str:
     return f"{fewer}, or start a worker where there are GPUs: `tweetmill worker --queues training --gpu 0`"
 
 
-def _others_that_train(owner: str) -> list[str]:
-    with transaction() as connection:
-        live = worker_registry.live(connection)
-    return [worker.name for worker in live if worker.name != owner and Queue.TRAINING in worker.queues and not worker.draining]
+def _others_that_train(attempt: JobContext) -> tuple[set[str], set[str]]:
+    """Return the other workers that take trainings, and those that gave this very job back since they lack what it needs."""
+    with session() as opened:
+        live = worker_registry.live(opened.connection())
+        without = queries.released_by(opened, attempt.job, _LEFT_FOR)
+    others = {worker.name for worker in live if worker.name != attempt.owner and Queue.TRAINING in worker.queues and not worker.draining}
+    return others, without

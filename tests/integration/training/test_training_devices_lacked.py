@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from schemas.training import TrainingSpec
 from tests.support import jobs
 from workers import clock
-from workers.errors import Unavailable, UserError
-from workers.jobs import worker_registry
+from workers.errors import Busy, UserError
+from workers.jobs import ledger, worker_registry
 from workers.jobs.attempt import Attempt
 from workers.training import devices
 
@@ -44,15 +44,30 @@ def test_alone_it_says_at_once_what_to_do(clean_database: Engine, attempt: Attem
 
 def test_beside_another_that_trains_it_gives_the_job_back(clean_database: Engine, attempt: Attempt) -> None:
     register(clean_database, "gpu@there", "training")
-    with pytest.raises(Unavailable, match="this worker sees no GPU: left for gpu@there"):
+    with pytest.raises(Busy, match="this worker sees no GPU: left for gpu@there"):
         devices.check_devices(attempt, SPEC)
 
 
-def test_it_is_not_handed_about_for_ever(clean_database: Engine, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_for_a_worker_that_is_busy_and_fails_when_all_have_said_that_they_lack_it(
+    clean_database: Engine, attempt: Attempt
+) -> None:
     register(clean_database, "gpu@there", "training")
-    monkeypatch.setattr(devices, "HAND_BACKS", 0)
-    with pytest.raises(UserError, match="this worker sees no GPU"):
-        devices.check_devices(attempt, SPEC)
+
+    def give_back(again: Attempt, reason: str) -> Attempt:
+        with clean_database.begin() as connection:
+            ledger.release(connection, again.claim, reason)
+        return Attempt(jobs.claimed(clean_database, again.job, "gpu@there"), "gpu@there", 10.0, asked=clock.now())
+
+    there = give_back(attempt, "this worker sees no GPU: left for gpu@there")
+    back = give_back(there, "GPU 0 is held by process 7")
+    for _ in range(12):  # however often: the other one has what it needs, and no time
+        here = Attempt(back.claim, "cpu@here", 10.0, asked=clock.now())
+        with pytest.raises(Busy, match="left for gpu@there"):
+            devices.check_devices(here, SPEC)
+        back = give_back(back, "this GPU is held")
+    back = give_back(back, "this worker sees no GPU: left for cpu@here")
+    with pytest.raises(UserError, match=r"sees no GPU \(and neither do the others that take trainings: gpu@there\)"):
+        devices.check_devices(Attempt(back.claim, "cpu@here", 10.0, asked=clock.now()), SPEC)
 
 
 def test_a_recipe_for_any_device_is_taken(attempt: Attempt) -> None:
