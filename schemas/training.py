@@ -147,12 +147,6 @@ class TrainingSpec(Payload):
                 raise ValueError(f"{name} goes by {metric}, measured every {measured_by} steps: set {measured_by} and eval_rows")
         return self
 
-    @model_validator(mode="after")
-    def _shards_no_packed_weights(self) -> TrainingSpec:
-        if self.method == "qlora" and self.zero_stage == 3:
-            raise ValueError("qlora stores weights in packed bytes, which zero_stage 3 can't shard: take 0, 1 or 2, or method lora")
-        return self
-
     @property
     def ranks_per_node(self) -> int:
         """Processes that each node starts."""

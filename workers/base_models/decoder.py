@@ -59,9 +59,14 @@ def insert_layers(model: Any, places: Sequence[int]) -> None:
     Args:
         model: a Hugging Face model.
         places: of the new layers in the deeper model, ascending, counted from 0. None is 0: nothing would lie below.
+
+    Raises:
+        ValueError: the model has no such place.
     """
     layers = decoder_layers(model)
     for place in places:
+        if not 0 < place <= len(layers):
+            raise ValueError(f"no layer can be inserted at place {place} of {len(layers)} layers")
         with _whole(layers[place - 1]):
             layers.insert(place, copy.deepcopy(layers[place - 1]))
     for config in _configs(model):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
@@ -14,8 +16,10 @@ from schemas.training import TrainingSpec
 from tests.support.ranks import a_spec
 from tests.support.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord
+from workers.errors import UserError
 from workers.files import sha256_of_file
 from workers.training.rank.methods import METHODS
+from workers.training.rank.methods.expand import spread
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +56,56 @@ def test_lora_exports_its_adapter_with_the_record_of_its_base(base: Path, tmp_pa
     again = loaded(base)
     weights = METHODS["lora"].trainable(again).items()
     assert METHODS["lora"].export(again, tmp_path / "again", record, weights) == digest, "the same seed draws the same adapter"
+
+
+def test_a_trained_layer_beyond_the_depth_is_refused_with_the_depth(base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for method, recipe in (("freeze", {"freeze_trainable_layers": -3}), ("expand", {"expand_layers": 3})):
+        with pytest.raises(UserError, match=f"{next(iter(recipe))} is -?3, and the base .* has 2 layers: give at most that many"):
+            METHODS[method].load(a_spec(base, method=method, **recipe), base, tokenizer, dtype=torch.float32)
+
+
+def test_a_target_that_the_base_does_not_have_is_refused_with_those_that_it_has(base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+
+    def adapted(*targets: str) -> torch.nn.Module:
+        spec = a_spec(base, lora_target_modules=targets)
+        return METHODS["lora"].load(spec, base, tokenizer, dtype=torch.float32)
+
+    known = "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    for unknown in ("query_key_value", "lm_head", "proj"):
+        with pytest.raises(UserError, match=f"no linear layer of the base .* is called {unknown}. They are called {known}: give some"):
+            adapted("q_proj", unknown)
+    trained = METHODS["lora"].trainable(adapted("q_proj", "layers.1.mlp.up_proj"))
+    assert {name.split(".lora_")[0].removeprefix("base_model.model.model.") for name in trained} == {
+        "layers.0.self_attn.q_proj",
+        "layers.1.self_attn.q_proj",
+        "layers.1.mlp.up_proj",
+    }
+
+
+def test_qlora_stores_the_base_in_four_bits_and_trains_an_adapter(base: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model: Any = METHODS["qlora"].load(a_spec(base, method="qlora"), base, tokenizer, dtype=torch.float32)
+    weight = model.get_parameter("base_model.model.model.layers.0.mlp.up_proj.base_layer.weight")
+    assert (type(weight).__name__, weight.quant_type, weight.nbytes) == ("Params4bit", "nf4", 32 * 64 // 2)
+    assert all(".lora_A." in name or ".lora_B." in name for name in METHODS["qlora"].trainable(model))
+
+
+def test_qlora_is_refused_where_weights_would_be_sharded(base: Path) -> None:
+    with pytest.raises(ValidationError, match="zero_stage 3 can't shard the 4-bit weights of qlora"):
+        a_spec(base, method="qlora", zero_stage=3)
+
+
+def test_qlora_is_refused_with_the_reason_where_bitsandbytes_does_not_work(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a worker without it: Python's own mark for a module that can't be imported
+    monkeypatch.setitem(sys.modules, "bitsandbytes.nn", None)
+    with pytest.raises(UserError, match=r"bitsandbytes, which does not work here on cpu \(ModuleNotFoundError: .*take method=lora"):
+        METHODS["qlora"].load(a_spec(base, method="qlora"), base, AutoTokenizer.from_pretrained(base), dtype=torch.float32)
+
+
+def test_new_layers_are_spread_over_the_depth_the_last_on_top() -> None:
+    assert spread(30, 2) == (15, 31)
+    assert spread(4, 4) == (1, 3, 5, 7)
+    assert spread(3, 2) == (1, 4)
+    assert spread(32, 8) == (4, 9, 14, 19, 24, 29, 34, 39)
