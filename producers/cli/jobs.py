@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from producers.render.training import Curves
     from schemas.tables.jobs import Job, JobEvent
     from workers.jobs.queries import JobStatus
 
@@ -63,6 +64,7 @@ def jobs(
 
 def job(reference: Reference, as_json: AsJson = False) -> None:
     """Show one job: how it stands, what it was asked, what came of it, and what happened on the way."""
+    from producers.render.training import Curves
     from workers import database
     from workers.jobs import ledger, members, queries
 
@@ -74,10 +76,11 @@ def job(reference: Reference, as_json: AsJson = False) -> None:
         rejected, first = queries.rejected(session, id_)
         seen: dict[str, Any] = {**found.as_dict(), "shards": shards.states, "rows": shards.rows, "rows_done": shards.rows_done}
         seen |= {"rejected": rejected, "rejected_rows": [row.model_dump(include=_OF_A_REJECTED_ROW) for row in first]}
-        seen |= {"metrics": [row.model_dump(exclude={"job"}) for row in queries.metrics(session, id_)]}
+        measured = queries.metrics(session, id_)
+        seen |= {"metrics": [row.model_dump(exclude={"job"}) for row in measured]}
         seen |= {"members": [member.as_dict() for member in gang]}
         seen |= {"events": [event.model_dump() for event in queries.last_events(session, id_, limit=_EVENTS_SHOWN)]}
-    emit(seen, as_json, lambda _: _job_page(found, seen))
+    emit(seen, as_json, lambda _: _job_page(found, seen, Curves.of(measured)))
 
 
 def logs(
@@ -173,11 +176,11 @@ def _standing(found: Job) -> str:
     return outcome(found) or progress_of(found, ShardCounts()).line or ("starting" if found.state is JobState.RUNNING else "")
 
 
-def _job_page(status: JobStatus, seen: dict[str, Any]) -> RenderableType:
+def _job_page(status: JobStatus, seen: dict[str, Any], curves: Curves) -> RenderableType:
     """One line a fact, cut where the terminal ends; what somebody must read whole, an error, is wrapped instead."""
     from rich.console import Group
 
-    found, facts = status.job, _facts(status, seen)
+    found, facts = status.job, _facts(status, seen, curves)
     parts: list[RenderableType] = [_one_line(f"{name:<{_NAMES}} ", value) for name, value in facts]
     if found.error:
         parts.append(_wrapped("error", f"{found.error.get('class')}: {found.error.get('message')}", "red"))
@@ -203,8 +206,9 @@ def _waits(found: Job, events: list[dict[str, Any]]) -> str:
     return f"{last['detail']} (tried again from {found.run_after:%H:%M:%S} on)"
 
 
-def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Text]]:
+def _facts(status: JobStatus, seen: dict[str, Any], curves: Curves) -> list[tuple[str, str | Text]]:
     from producers.render.progress import duration
+    from producers.render.training import evaluations, is_said, job_facts
 
     found, state = status.job, _coloured(status.job.state)
     facts: list[tuple[str, str | Text]] = [
@@ -221,8 +225,11 @@ def _facts(status: JobStatus, seen: dict[str, Any]) -> list[tuple[str, str | Tex
     facts += [(f"node {member['node']}", _member(member)) for member in seen["members"]]
     if seen["rows"]:
         facts.append(("rows", f"{seen['rows_done']} of {seen['rows']} done"))
+    if "total_steps" in found.progress:
+        facts += [*job_facts(found.progress, has_ended=found.final), *evaluations(curves)]
     for name in ("progress", "shards", "result"):
-        facts += [(f"{name} {key}", brief(value)) for key, value in (seen[name] or {}).items() if value is not None and key != "gang"]
+        left = {key: value for key, value in (seen[name] or {}).items() if value is not None and key != "gang"}
+        facts += [(f"{name} {key}", brief(value)) for key, value in left.items() if name != "progress" or not is_said(key)]
     return [(name, value) for name, value in facts if value]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from producers.submitting import Overrides, RecipeFile, Wait
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from producers.render.plots import Point
+    from producers.render.training import Curves
 
 
 def register(app: typer.Typer) -> None:
@@ -98,48 +97,52 @@ def _models_table(found: list[dict[str, Any]]) -> RenderableType:
 
 def model(
     reference: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, its id, or latest.")],
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save the loss curve as an image.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save its curves as an image.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a model: what it was made of, its loss curve, and how its last evaluation ended."""
+    """Show a model: what it was made of and how, its curves, and how its last evaluation ended."""
+    from producers.render.training import Curves
     from workers import database
     from workers.catalog import models
+    from workers.jobs import queries
 
     with database.session() as session:
         found = models.resolve(session, reference)
         seen = models.described(session, found.id)
-        losses = models.losses(session, found.job) if found.job else ()
+        curves = Curves.of(queries.metrics(session, found.job) if found.job else ())
         scores = models.sari_scores(session, found.id)
-    points: list[Point] = [(loss.step, loss.value) for loss in losses if math.isfinite(loss.value)]
-    seen["loss"] = [{"step": step, "value": value} for step, value in points]
+    seen["loss"] = [{"step": step, "value": value} for step, value in curves.loss]
+    evaluated = {name: points for name, points in curves.series.items() if name.startswith("eval_")}
+    seen["evaluations"] = {name: [{"step": step, "value": value} for step, value in points] for name, points in evaluated.items()}
+    seen["baselines"] = curves.baselines
     seen["sari"] = [each.model_dump(include={"system", "value", "low", "high", "n"}) for each in scores]
     if plot is not None:
-        _save(points, seen["name"], plot)
-    emit(seen, as_json, lambda _: _model_page(seen, points))
+        _save(curves, seen["name"], plot)
+    emit(seen, as_json, lambda _: _model_page(seen, curves))
 
 
-def _save(points: list[Point], name: str, path: Path) -> None:
-    from producers.render.plots import save_curve
+def _save(curves: Curves, name: str, path: Path) -> None:
     from workers import destinations
     from workers.errors import SettingsError, UserError
 
-    if not points:
+    if not curves.loss:
         raise UserError(f"model {name} has no loss curve: it was not trained here")
     destinations.check(path)
     try:
-        save_curve(points, name, path)
+        curves.save(name, path)
     except ImportError:
         raise SettingsError("--plot needs matplotlib: `pip install 'tweetmill[monitor]'`") from None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--plot") from None
-    say(f"Loss curve: {path}")
+    say(f"Curves: {path}")
 
 
-def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
+def _model_page(seen: dict[str, Any], curves: Curves) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    from producers.render.plots import curve
+    from producers.render.training import record_facts
+    from schemas.training import TrainingSpec
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
@@ -152,9 +155,12 @@ def _model_page(seen: dict[str, Any], points: list[Point]) -> RenderableType:
     for name, value in seen["details"].items():
         if name not in ("adapter", "sha256") and isinstance(value, str | int | float):
             facts.add_row(name, styled(f"{value:g}" if isinstance(value, float) else str(value)))
+    defaults = {name: field.default for name, field in TrainingSpec.model_fields.items()}
+    for name, said in record_facts(seen["details"], defaults):
+        facts.add_row(name, styled(said))
     parts: list[RenderableType] = [facts]
-    if points:
-        parts += [styled("\nloss over steps", style="bold"), curve(points)]
+    if shown := curves.shown(60, 8):
+        parts += ["", shown]
     if seen["sari"]:
         scores = ", ".join(f"{each['system']} {each['value']:.1f} ({each['low']:.1f} to {each['high']:.1f})" for each in seen["sari"])
         parts.append(styled(f"\nlast evaluation, SARI of {seen['sari'][0]['n']} rows: {scores}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,25 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(out, format=form, dpi=150)
 
 
-def save_curve(points: Sequence[Point], title: str, path: Path) -> None:
-    """Write the curve as an image whose form the file's ending names.
+def spark(points: Sequence[Point], width: int = 30) -> str:
+    """Return the values over the steps as one line of block characters.
+
+    Raises:
+        ValueError: there are no points.
+    """
+    columns = _averaged([value for _, value in points], width)
+    low, spread = min(columns), (max(columns) - min(columns)) or 1.0
+    return "".join(_EIGHTHS[1 + round((value - low) / spread * 7)] for value in columns)
+
+
+def save_training(series: Mapping[str, Sequence[Point]], baselines: Mapping[str, float], title: str, path: Path) -> None:
+    """Draw the losses of a training and of its evaluations as an image; SARI below them, with a line for each baseline, where there is any.
+
+    Args:
+        series: `loss`, `eval_loss` and `eval_sari` by step, those that there are.
+        baselines: SARI by name.
+        title: of the picture.
+        path: its ending names the form of image.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -65,11 +82,24 @@ def save_curve(points: Sequence[Point], title: str, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([step for step, _ in points], [value for _, value in points], linewidth=1)
-    axes.set(title=title, xlabel="step", ylabel="loss")
-    axes.grid(visible=True, alpha=0.3)
+    sari = series.get("eval_sari", ())
+    figure = Figure(figsize=(8, 7.5 if sari else 4.5), layout="constrained")
+    axes = figure.subplots(2 if sari else 1, 1, sharex=True, squeeze=False)[:, 0]
+    for name, label, marker in (("loss", "training", ""), ("eval_loss", "evaluation", "o")):
+        if points := series.get(name, ()):
+            axes[0].plot(
+                [step for step, _ in points], [value for _, value in points], label=label, marker=marker, linewidth=1, markersize=4
+            )
+    axes[0].set(title=title, ylabel="loss")
+    if sari:
+        axes[1].plot([step for step, _ in sari], [value for _, value in sari], marker="o", markersize=4, label="model")
+        for (name, value), style in zip(baselines.items(), itertools.cycle(("--", ":", "-.")), strict=False):
+            axes[1].axhline(value, linestyle=style, color="0.5", label=name)
+        axes[1].set(ylabel="SARI")
+    axes[-1].set(xlabel="step")
+    for each in axes:
+        each.grid(visible=True, alpha=0.3)
+        each.legend()
     _save(figure, path)
 
 
