@@ -8,20 +8,25 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from producers.render.output import console, line, say
+from producers.render.output import console, line, say, styled
 from schemas.states import JobState
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from sqlmodel import Session
+
     from schemas.tables.jobs import Job
     from workers.jobs.queries import ShardCounts
 
 _LOOK_EVERY = 0.5
 _LINE_EVERY = 5.0
+_CURVES_EVERY = 2.0
+_CHART = (60, 8)  # columns and lines of a curve, whose labels come beside it
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,15 @@ def watch(job_id: uuid.UUID) -> Job:
     from workers.jobs import queries
 
     job: Job | None = None
+    curves = _Curves()
     try:
         with _display() as show:
             while True:
                 with database.session() as session:
                     job = queries.job(session, job_id)
                     shards = queries.shards(session, job_id)
-                show(_title(job), progress_of(job, shards))
+                    chart = curves.shown(session, job) if show.has_room else ""
+                show(_title(job), progress_of(job, shards), chart)
                 if job.final:
                     break
                 time.sleep(_LOOK_EVERY)
@@ -162,7 +169,35 @@ def _title(job: Job) -> str:
     return f"{job.kind.rpartition('.')[2]} {str(job.id)[:8]} {job.state.value}"
 
 
-_Show = Callable[[str, JobProgress], None]
+class _Curves:
+    """The curves of a training that is watched, read on every few seconds."""
+
+    def __init__(self) -> None:
+        from producers.render.training import Curves
+
+        self._curves = Curves()
+        self._at = float("-inf")
+
+    def shown(self, session: Session, job: Job) -> str:
+        """Return them as lines; empty for other jobs, and before the first step."""
+        from workers.jobs import queries
+
+        if "total_steps" not in job.progress:
+            return ""
+        if time.monotonic() - self._at >= _CURVES_EVERY:
+            self._at = time.monotonic()
+            # From the last step on: of it an evaluation may have come since.
+            self._curves.add(queries.metrics(session, job.id, since=self._curves.loss[-1][0] if self._curves.loss else 0))
+        return self._curves.shown(*_CHART)
+
+
+class _Show(Protocol):
+    """Shows the progress of a job; `has_room` for curves above it."""
+
+    has_room: bool
+
+    def __call__(self, title: str, seen: JobProgress, chart: str = "") -> None:
+        """Show it, in place of what was shown before."""
 
 
 @contextmanager
@@ -172,23 +207,41 @@ def _display() -> Iterator[_Show]:
         return
     from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    class Live(Progress):
+        """A line that moves, below curves where there are some."""
+
+        chart = ""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            """Return what is shown."""
+            return [*([styled(self.chart)] if self.chart else []), *super().get_renderables()]
+
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TaskProgressColumn())
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.fields[line]}", markup=False), console=console()) as progress:
+    with Live(*columns, TimeElapsedColumn(), TextColumn("{task.fields[line]}", markup=False), console=console()) as progress:
         task = progress.add_task("", total=None, line="")
-        yield lambda title, seen: progress.update(
-            task, description=line(title), completed=seen.done, total=seen.total, line=line(seen.line)
-        )
+
+        class Terminal:
+            has_room = progress.console.width >= _CHART[0] + 20 and progress.console.height >= _CHART[1] + 8
+
+            def __call__(self, title: str, seen: JobProgress, chart: str = "") -> None:
+                progress.chart = chart
+                progress.update(task, description=line(title), completed=seen.done, total=seen.total, line=line(seen.line))
+
+        yield Terminal()
 
 
 class _Lines:
     """Print a line when something changed: at once for a change of state, else every few seconds at most."""
+
+    has_room = False
 
     def __init__(self) -> None:
         self._title = ""
         self._line = ""
         self._at = 0.0
 
-    def __call__(self, title: str, seen: JobProgress) -> None:
+    def __call__(self, title: str, seen: JobProgress, chart: str = "") -> None:
+        del chart
         now = time.monotonic()
         if title == self._title and (seen.line == self._line or now - self._at < _LINE_EVERY):
             return

@@ -150,9 +150,10 @@ def shards(session: Session, id_: uuid.UUID) -> ShardCounts:
     )
 
 
-def metrics(session: Session, id_: uuid.UUID) -> Sequence[Metric]:
-    """Return what a training job measured, by name and step."""
-    return session.exec(select(Metric).where(Metric.job == id_).order_by(col(Metric.name), col(Metric.step))).all()
+def metrics(session: Session, id_: uuid.UUID, *, since: int = 0) -> Sequence[Metric]:
+    """Return what a training job measured, by name and step, from the step `since` on."""
+    measured = select(Metric).where(Metric.job == id_, Metric.step >= since)
+    return session.exec(measured.order_by(col(Metric.name), col(Metric.step))).all()
 
 
 def rejected(session: Session, id_: uuid.UUID, *, limit: int = 100) -> tuple[int, Sequence[RejectedRow]]:

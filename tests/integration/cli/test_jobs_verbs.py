@@ -357,16 +357,19 @@ def test_times_are_said_as_people_say_them(seconds, said):
     assert duration(seconds) == said
 
 
-def test_watching_survives_a_terminal(engine):
+def test_watching_survives_a_terminal_and_draws_curves_in_a_large_one(engine):
     import os
     import pty
 
     held = claimed(engine, add(engine, kind="training.train"))
     show(engine, held, total_steps=10, step=5, loss=2.0, tokens_per_second=10.0, eta_seconds=5.0)
+    with engine.begin() as connection:
+        numbers = "INSERT INTO metric (job, step, name, value) VALUES (:job, 5, 'loss', 2.0), (:job, 5, 'eval_loss', 2.5)"
+        connection.execute(text(numbers), {"job": held.job})
     main_end, its_end = pty.openpty()
     code = f"import sys, uuid; from producers.render.progress import watch; print(watch(uuid.UUID('{held.job}')).state.value)"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=its_end, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "160"}
+        [sys.executable, "-c", code], stderr=its_end, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "160", "LINES": "40"}
     )
     os.close(its_end)
     shown = b""
@@ -374,7 +377,7 @@ def test_watching_survives_a_terminal(engine):
     def read() -> bool:
         nonlocal shown
         shown += os.read(main_end, 65536)
-        return "5/10 · loss 2".encode() in shown
+        return all(part.encode() in shown for part in ("5/10 · loss 2", "loss over steps, now 2.000", "eval_loss 2.500"))
 
     assert wait_for(read, 20)
     finish(engine, held)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from schemas.training import TrainingSpec
+from workers.errors import UserError
 from workers.training.protocol import checkpoints
 from workers.training.protocol.manifest import EvaluationState, folder_name
 from workers.training.protocol.payload import RunPayload
@@ -83,9 +84,34 @@ class Evaluation:
             return
         try:
             checkpoints.verify(self.best_checkpoint)
+            lacks = False
         except checkpoints.Unusable as error:
             sys.stderr.write(f"the best checkpoint so far, {self.state.best_folder}, is forgotten: {error}\n")
+            lacks = True
+        if any(self._gathered(lacks)):
             self.state = EvaluationState(last=self.state.last)
+
+    def check_shared(self) -> None:
+        """Make sure that every rank sees the checkpoints of rank 0, from which the best weights are read at the end.
+
+        Raises:
+            UserError: nodes have folders of their own.
+        """
+        if self._run.spec.nodes == 1 or not self._run.spec.load_best_model_at_end:
+            return
+        mark = self._run.checkpoints / ".shared"
+        if self._progress:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text(str(self._run.attempt))
+        self._trainer.accelerator.wait_for_everyone()
+        lacks = not mark.is_file() or mark.read_text() != str(self._run.attempt)
+        if any(self._gathered(lacks)):
+            raise UserError("load_best_model_at_end on several nodes: they need one folder of runs, which all of them see")
+
+    def _gathered(self, flag: bool) -> list[bool]:
+        """Return the flags of all ranks."""
+        device = self._trainer.accelerator.device
+        return [bool(each) for each in self._trainer.accelerator.gather(torch.tensor([int(flag)], device=device)).tolist()]
 
     def make_up(self, step: int) -> Signal:
         """Evaluate after `step`, from which the run is resumed, if that was due and the ranks left before it: see `after`."""

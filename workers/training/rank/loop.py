@@ -70,6 +70,7 @@ def train(run: RunPayload) -> None:
 
     evaluation = Evaluation(run, trainer, tokenizer, progress)
     checkpointer = ZeroCheckpointer(run, trainer, evaluation, progress, begin)
+    evaluation.check_shared()
     first, tokens = checkpointer.resume()
     if progress:
         progress.write(_start(trainer, first, evaluation.rows))
