@@ -188,10 +188,14 @@ def gather_weights(trainable: Trainable, *, keep: bool) -> Iterator[tuple[str, t
 
     Every rank must read this to its end, a few tensors at a time are in memory; ranks that don't `keep` them get none.
     """
+    shapes = shapes_of(trainable)
     for names in _batches(trainable):
         with GatheredParameters([trainable[name] for name in names if hasattr(trainable[name], "ds_id")], modifier_rank=None):
-            if keep:
-                yield from ((name, trainable[name].detach().to("cpu", copy=True)) for name in names)
+            for name in names if keep else ():
+                # A part of a tensor, or none of it, would be saved without a word.
+                assert trainable[name].numel() > 0
+                assert trainable[name].shape == shapes[name]
+                yield name, trainable[name].detach().to("cpu", copy=True)
 
 
 def _batches(trainable: Trainable) -> Iterator[list[str]]:
