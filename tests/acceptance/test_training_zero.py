@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from safetensors import safe_open
@@ -21,7 +21,7 @@ from tests.support.ranks import a_spec, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from workers.training.protocol.payload import RunPayload
 
-pytestmark = pytest.mark.spread
+pytestmark = [pytest.mark.timeout(1200)]  # all share the trainings that the first test waits for
 
 METHODS = ("lora", "freeze", "expand", "full")
 STAGES = (0, 1, 2, 3)
@@ -80,21 +80,31 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(tmp_path_factory.mktemp("zero"))
 
 
-Key = tuple[str, int, bool]
-"""Method, ZeRO stage, and whether activations are checkpointed."""
+class Key(NamedTuple):
+    """What differs between the trainings of this module."""
+
+    method: str
+    stage: int
+    checkpointing: bool
+    offload: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys of the recipe."""
+        chosen: dict[str, Any] = {"method": self.method, "zero_stage": self.stage, "gradient_checkpointing": self.checkpointing}
+        if self.offload:
+            chosen |= {"offload_optimizer": "cpu", "offload_param": "cpu" if self.stage == 3 else "none"}
+        return chosen
 
 
 @pytest.fixture(scope="module")
 def trained(site: Site, request: pytest.FixtureRequest) -> dict[Key, Trained]:
-    """A training for each method and stage. Those at stage 2 leave a checkpoint after step 10."""
-    keys = list(itertools.product(METHODS, STAGES, (False, True)))
+    """A training for each method and stage, and two that offload. Those of stage 2 leave a checkpoint after step 10."""
+    keys = [Key(*combination) for combination in itertools.product(METHODS, STAGES, (False, True))]
     if not request.config.getoption("--thorough"):
-        keys = [(method, stage, again) for method, stage, again in keys if again == bool((METHODS.index(method) + stage) % 2)]
-    specs = {
-        (method, stage, again): site.spec(method=method, zero_stage=stage, gradient_checkpointing=again, save_steps=10 if stage == 2 else 0)
-        for method, stage, again in keys
-    }
-    return site.train("stages", specs)
+        keys = [key for key in keys if key.checkpointing == bool((METHODS.index(key.method) + key.stage) % 2)]
+    keys += [Key("full", 1, checkpointing=False, offload=True), Key("lora", 3, checkpointing=True, offload=True)]
+    return site.train("stages", {key: site.spec(**key.options, save_steps=10 if key.stage == 2 else 0) for key in keys})
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +119,12 @@ def plain(site: Site) -> dict[str, tuple[list[float], dict[str, tuple[int, ...]]
 def test_every_stage_learns_what_a_plain_loop_learns(
     trained: dict[Key, Trained], plain: dict[str, Any], measured: Callable[..., None]
 ) -> None:
-    gaps = {key: abs(each.losses[STEPS] - plain[key[0]][0][-1]) for key, each in trained.items()}
+    gaps = {key: abs(each.losses[STEPS] - plain[key.method][0][-1]) for key, each in trained.items()}
 
-    print(f"\n{'method':8} {'ZeRO':4} {'checkpointing':13} {'plain loop':>12} {'two ranks':>12} {'apart':>9}")  # noqa: T201
-    for (method, stage, again), gap in gaps.items():
-        ours, theirs = trained[method, stage, again].losses[STEPS], plain[method][0][-1]
-        print(f"{method:8} {stage:4} {'on' if again else 'off':13} {theirs:12.6f} {ours:12.6f} {gap:9.1e}")  # noqa: T201
+    print(f"\n{'method':8} {'ZeRO':4} {'checkpointing':13} {'offload':7} {'plain loop':>12} {'two ranks':>12} {'apart':>9}")  # noqa: T201
+    for key, gap in gaps.items():
+        what = f"{key.method:8} {key.stage:4} {'on' if key.checkpointing else 'off':13} {'cpu' if key.offload else 'none':7}"
+        print(f"{what} {plain[key.method][0][-1]:12.6f} {trained[key].losses[STEPS]:12.6f} {gap:9.1e}")  # noqa: T201
     measured(combinations=len(gaps), loss_gap=max(gaps.values()))
     assert {key[:2] for key in gaps} == set(itertools.product(METHODS, STAGES))
     assert {key for key, gap in gaps.items() if gap > WITHIN} == set()
@@ -123,7 +133,8 @@ def test_every_stage_learns_what_a_plain_loop_learns(
 
 def test_what_is_saved_is_whole_and_the_same_at_every_stage(trained: dict[Key, Trained], plain: dict[str, Any]) -> None:
     first: dict[str, dict[str, Any]] = {}
-    for (method, *_), each in trained.items():
+    for key, each in trained.items():
+        method = key.method
         saved = tensors_of(result(each.run).adapter)
         shapes = sorted(tuple(tensor.shape) for tensor in saved.values())
         assert shapes == sorted(plain[method][1].values())
@@ -145,11 +156,11 @@ def tensors_of(folder: Path) -> dict[str, Any]:
 def test_the_optimizer_s_memory_falls_as_zero_says(trained: dict[Key, Trained], measured: Callable[..., None]) -> None:
     print(f"\n{'method':8} {'ZeRO':4} {'trained':>8} {'theory a rank':>14} {'measured a rank':>16}")  # noqa: T201
     worst = 0.0
-    for (method, stage, _), each in trained.items():
+    for key, each in trained.items():
         weights = each.measured[0].trainable
-        theory = BYTES_OF_STATE * weights / (RANKS if stage else 1)
+        theory = BYTES_OF_STATE * weights / (RANKS if key.stage else 1)
         most = max(rank.optimizer_bytes for rank in each.measured)
-        print(f"{method:8} {stage:4} {weights:8} {theory:14.0f} {most:16}")  # noqa: T201
+        print(f"{key.method:8} {key.stage:4} {weights:8} {theory:14.0f} {most:16}")  # noqa: T201
         worst = max(worst, abs(most / theory - 1))
     measured(worst_deviation=round(worst, 4))
     assert worst < 0.02, "what is padded for alignment is little"
@@ -157,7 +168,7 @@ def test_the_optimizer_s_memory_falls_as_zero_says(trained: dict[Key, Trained], 
 
 def test_no_buffer_is_larger_than_twice_what_is_trained(trained: dict[Key, Trained], measured: Callable[..., None]) -> None:
     shares = {
-        key: max(rank.largest_allocation / rank.trainable_bytes for rank in each.measured) for key, each in trained.items() if key[1] > 0
+        key: max(rank.largest_allocation / rank.trainable_bytes for rank in each.measured) for key, each in trained.items() if key.stage > 0
     }
     measured(largest_share=round(max(shares.values()), 3))
     assert max(shares.values()) > 0, "what DeepSpeed allocates is seen"
@@ -167,7 +178,7 @@ def test_no_buffer_is_larger_than_twice_what_is_trained(trained: dict[Key, Train
 def test_checkpoints_go_from_two_ranks_to_one_and_back_and_from_stage_2_to_3_to_0(
     site: Site, trained: dict[Key, Trained], plain: dict[str, Any], measured: Callable[..., None]
 ) -> None:
-    at_ten = {key[0]: each.run.checkpoints / "step-000010-a1" for key, each in trained.items() if key[1] == 2}
+    at_ten = {key.method: each.run.checkpoints / "step-000010-a1" for key, each in trained.items() if key.stage == 2}
     alone: dict[str, Any] = {"world_size": 1, "gradient_accumulation_steps": 4, "zero_stage": 3, "save_steps": 15}
     one = site.train("one", {method: site.spec(method=method, **alone) for method in METHODS}, at_ten)
     at_fifteen = {method: each.run.checkpoints / "step-000015-a2" for method, each in one.items()}
