@@ -23,6 +23,7 @@ def train_plainly(spec: TrainingSpec, train_file: Path) -> tuple[list[float], di
         The loss of each step, the mean over all completion tokens, and the shapes of what was trained, by name.
     """
     tokenizer = AutoTokenizer.from_pretrained(spec.base)
+    torch.set_num_threads(1)  # matrices this small are no work to share
     torch.manual_seed(spec.seed)
     method = METHODS[spec.method]
     model = method.load(spec, Path(spec.base), tokenizer, dtype=torch.float32, attn_implementation="eager")

@@ -174,8 +174,12 @@ def shapes_of(trainable: Trainable) -> dict[str, tuple[int, ...]]:
 def gather(engine: Any, trainable: Trainable, what: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield `what` (the weight or a moment) of each parameter, whole and in fp32, in their order.
 
-    Every rank must read this to its end, after at least one step. A few tensors at a time are in memory.
+    Every rank must read this to its end. A few tensors at a time are in memory.
     """
+    if what in MOMENTS and not optimizer_step(engine):
+        # In float16 the first steps are skipped, until the loss scale is small enough: Adam has no moments yet.
+        yield from ((name, torch.zeros(shape)) for name, shape in shapes_of(trainable).items())
+        return
     optimizer = _state_of(engine, trainable)
     for names in _batches(trainable):
         with torch.no_grad():
@@ -216,7 +220,7 @@ def _batches(trainable: Trainable) -> Iterator[list[str]]:
 def optimizer_step(engine: Any) -> float:
     """Return Adam's own count of steps, which corrects the bias of its moments."""
     states = engine.basic_optimizer.state.values()
-    return float(next(iter(states))["step"])
+    return float(next((state["step"] for state in states if "step" in state), 0.0))
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
