@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from schemas.training import TrainingSpec
 from tests.support.rank_series import Measured, losses, result, train_all
-from tests.support.ranks import a_spec, write_train_file
+from tests.support.ranks import a_spec
 from tests.support.tiny_model import build_tiny_model
 from workers.training.protocol.payload import RunPayload
 
@@ -49,7 +49,9 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.base = build_tiny_model(folder / "tiny")
-        self.train_file = write_train_file(folder / "train.jsonl", examples=8)
+        from tests.support.plain_loop import write_examples_of_one_length
+
+        self.train_file = write_examples_of_one_length(self.base, folder / "train.jsonl")
 
     def spec(self, **changes: Any) -> TrainingSpec:
         same: dict[str, Any] = {"dtype": "float32", "max_steps": STEPS, "learning_rate": 5e-3, "freeze_trainable_layers": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer
 
 from schemas.chat import Message
 from schemas.training import TrainingSpec
+from tests.support.ranks import WORDS
 from workers.base_models.chat_template import chat_format
 from workers.training.rank.methods import METHODS
 from workers.training.rank.schedule import learning_rate
@@ -49,13 +51,34 @@ def train_plainly(spec: TrainingSpec, train_file: Path) -> tuple[list[float], di
     return losses, {name: parameter.shape for name, parameter in trainable.items()}
 
 
+def write_examples_of_one_length(base: Path, path: Path, count: int = 8) -> Path:
+    """Write examples that have as many tokens each, with completions of several lengths.
+
+    Batches are sorted by length, and the sorting is stable: a step that sees `count` of these sees each of them once.
+    """
+    tokenizer, chance = AutoTokenizer.from_pretrained(base), random.Random(0)
+    by_length: dict[int, dict[str, int]] = {}
+    while True:
+        words = chance.choices(WORDS, k=chance.randint(5, 9))
+        prompt = [{"role": "user", "content": " ".join(words)}]
+        line = json.dumps({"prompt": prompt, "completion": f"The {' '.join(words[: chance.randint(1, 4)])} was late."})
+        ids, completion = _encoded(tokenizer, line)
+        found = by_length.setdefault(len(ids), {})
+        found[line] = completion
+        if len(found) == count and len(set(found.values())) >= 4:
+            path.write_text("\n".join(found) + "\n")
+            return path
+        if len(found) == count:
+            by_length[len(ids)] = {}
+
+
 def _examples(tokenizer: object, train_file: Path) -> list[tuple[torch.Tensor, int]]:
-    """The token ids of each example, and how many of them are the completion."""
-    chat = chat_format(tokenizer)
-    examples = []
-    for line in train_file.read_text().splitlines():
-        row = json.loads(line)
-        prompt = chat.prompt_ids(tuple(Message(**message) for message in row["prompt"]))
-        completion = chat.answer_ids(row["completion"])
-        examples.append((torch.tensor([*prompt, *completion]), len(completion)))
-    return examples
+    return [_encoded(tokenizer, line) for line in train_file.read_text().splitlines()]
+
+
+def _encoded(tokenizer: object, line: str) -> tuple[torch.Tensor, int]:
+    """The token ids of an example, and how many of them are the completion."""
+    chat, row = chat_format(tokenizer), json.loads(line)
+    prompt = chat.prompt_ids(tuple(Message(**message) for message in row["prompt"]))
+    completion = chat.answer_ids(row["completion"])
+    return torch.tensor([*prompt, *completion]), len(completion)
