@@ -20,7 +20,7 @@ from workers.jobs import fanout
 
 pytestmark = pytest.mark.spread
 
-LEASE = 8.0
+LEASE = 12.0  # seconds: longer than ranks that start hold up two workers on two cores
 QUICK = {"TWEETMILL_LEASE": str(LEASE), "TWEETMILL_HEARTBEAT": "1"}
 STEPS = 200
 SHORT = {"world_size": 2, "max_steps": STEPS, "save_steps": 25, "learning_rate": 2e-3, "dtype": "float32"}
@@ -53,20 +53,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
 
 
 @pytest.mark.fault(41)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_worker_killed_in_another_network_costs_one_attempt_and_no_loss(
     engine: Engine, base: Path, start: Callable[..., WorkerProcess], measured: Told
 ) -> None:
     alone = TrainingJob(engine, base, **SHORT)
     only = start("only")
-    assert wait_for(lambda: alone.row.state == "done", 200), only.log
+    assert wait_for(lambda: alone.row.state == "done", 400), only.log
     only.kill_all()
 
     with two_networks() as networks:
         told = [{"within": network.enter, "TWEETMILL_GANG_INTERFACE": network.interface} for network in networks]
         workers = {f"w{number}@test": start(f"w{number}", **told[number]) for number in (0, 1)}
         job = TrainingJob(engine, base, nodes=2, **SHORT)
-        assert wait_for(lambda: job.step(1) >= 30 and job.saved(1) >= 25, 200), [worker.log for worker in workers.values()]
+        assert wait_for(lambda: job.step(1) >= 30 and job.saved(1) >= 25, 400), [worker.log for worker in workers.values()]
         assert networks[int(job.row.owner[1])].address in job.log[-2]
         doomed = next(worker for name, worker in workers.items() if name == members(engine, job)[0].owner)
         ranks = [process for worker in workers.values() for process in of_the_training(worker)]
@@ -77,7 +77,7 @@ def test_a_worker_killed_in_another_network_costs_one_attempt_and_no_loss(
         assert wait_for(lambda: left(ranks) == [], 15), left(ranks)
         gone = time.monotonic() - begun
         start("heir", **told[list(workers.values()).index(doomed)])
-        assert wait_for(lambda: job.row.state == "done", 200), job.log
+        assert wait_for(lambda: job.row.state == "done", 400), job.log
         assert wait_for(lambda: members(engine, job)[0].state == "done", 20)
 
     assert (job.row.attempt, job.row.failures) == (2, 1)
@@ -92,13 +92,13 @@ def test_a_worker_killed_in_another_network_costs_one_attempt_and_no_loss(
 
 
 @pytest.mark.fault(42)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_a_member_asked_to_leave_costs_no_step_and_a_cancel_ends_all(
     engine: Engine, base: Path, start: Callable[..., WorkerProcess], measured: Told
 ) -> None:
     job = TrainingJob(engine, base, nodes=2, save_steps=100_000)
     workers = {f"w{number}@test": start(f"w{number}") for number in (0, 1)}
-    assert wait_for(lambda: job.step(1) >= 10, 200), [worker.log for worker in workers.values()]
+    assert wait_for(lambda: job.step(1) >= 10, 400), [worker.log for worker in workers.values()]
     leaving = workers.pop(members(engine, job)[0].owner)
 
     leaving.signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ def test_a_member_asked_to_leave_costs_no_step_and_a_cancel_ends_all(
     assert lost == 0
     assert job.row.failures == 0
     workers["heir@test"] = start("heir")
-    assert wait_for(lambda: job.step(2) > job.step(1), 200), [worker.log for worker in workers.values()]
+    assert wait_for(lambda: job.step(2) > job.step(1), 400), [worker.log for worker in workers.values()]
     assert job.resumed_from == [job.step(1)]
 
     processes = [process for worker in workers.values() for process in of_the_training(worker)]
