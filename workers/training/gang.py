@@ -182,7 +182,7 @@ class _Gang:
             with suppress(Unavailable, DBAPIError), transaction() as connection:
                 for member in members.members(connection, self._attempt.job):
                     failure = self._failure_of(member)
-                    if failure is not None and failure.kind != "crash":
+                    if failure is not None and (self.lost or failure.kind != "crash"):
                         return _as_error(member, failure)
             if clock.now() > until:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from producers.cli import main
 from schemas.training import GangMember, TrainingSpec
 from tasks import training
 from tests.support import jobs
@@ -98,6 +100,20 @@ def test_a_training_on_three_nodes_is_a_job_and_two_members_whichever_way_it_is_
         ("training.member", "training", "queued", 2),
     ]
     assert all(job < row.id for row in found), "rows are locked in the order of ids, the leader's first"
+
+
+def test_a_job_shows_who_has_which_node(engine: Engine, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = enqueue(base, nodes=3)
+    jobs.claimed(engine, job, "w0@here")
+    jobs.claimed(engine, members(engine, job)[0].id, "w1@there")
+    assert main(["job", str(job), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [(one["node"], one["state"], one["worker"]) for one in shown["members"]] == [(1, "running", "w1@there"), (2, "queued", None)]
+    assert shown["shards"] == {}
+    assert main(["job", str(job)]) == 0
+    page = capsys.readouterr().out
+    assert "w1@there, lease until" in page
+    assert "waits for a worker" in page
 
 
 def test_a_member_without_a_call_ends_and_the_call_queues_it_again(engine: Engine, base: Path) -> None:
