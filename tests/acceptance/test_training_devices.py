@@ -13,6 +13,7 @@ from tests.support.tiny_model import build_tiny_model
 from workers.errors import Unavailable
 from workers.gpus import gpu_locks
 from workers.settings import get_settings
+from workers.training.protocol.outcome import TrainingResult
 
 pytestmark = pytest.mark.spread
 
@@ -49,3 +50,15 @@ def is_free() -> bool:
             return True
     except Unavailable:
         return False
+
+
+@pytest.mark.usefixtures("driver", "stack_home")
+def test_a_recipe_for_the_cpu_trains_over_gloo_and_holds_no_gpu(tmp_path: Path) -> None:
+    base, train_file = build_tiny_model(tmp_path / "tiny"), write_train_file(tmp_path / "train.jsonl")
+    run = Run(a_spec(base, world_size=1, device="cpu", max_steps=40), train_file, tmp_path / "run")
+    run.until_it_steps()
+    assert is_free(), "no GPU is held while it trains"
+    result = run.end()
+
+    assert isinstance(result, TrainingResult), result
+    assert (result.device, result.backend, result.steps) == ("cpu", "gloo", 40)

@@ -1,4 +1,4 @@
-"""A training that needs a GPU leaves a worker without one: for another worker, or with an error when there is no other."""
+"""A training that needs a GPU leaves a worker without one, and one that can't fit into memory is refused before ranks start."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from schemas.training import TrainingSpec
 from tests.support import jobs
 from workers import clock
 from workers.errors import Busy, UserError
+from workers.estimates import machine
 from workers.jobs import ledger, worker_registry
 from workers.jobs.attempt import Attempt
+from workers.settings import get_settings
 from workers.training import devices
 
 SPEC = TrainingSpec(name="m", base="b", dataset="d", device="cuda")
@@ -72,3 +74,31 @@ def test_it_waits_for_a_worker_that_is_busy_and_fails_when_all_have_said_that_th
 
 def test_a_recipe_for_any_device_is_taken(attempt: Attempt) -> None:
     devices.check_devices(attempt, SPEC.model_copy(update={"device": "auto"}))
+
+
+LARGE = Path(__file__).parents[2] / "support" / "configs" / "llama-3.1-8b"
+
+
+def test_what_can_not_fit_is_refused_and_a_setting_lets_it_try(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "host_memory", lambda: 16 * 2**30)
+    spec = SPEC.model_copy(update={"device": "cpu", "method": "full"})
+    with pytest.raises(UserError, match=r"does not fit into memory: .* GiB a rank are needed and CPU has 16\.0; what fits: .*method=qlora"):
+        devices.check_memory(attempt, spec, LARGE)
+
+    monkeypatch.setattr(get_settings(), "check_memory", False)
+    devices.check_memory(attempt, spec, LARGE)
+
+
+def test_what_only_fits_in_smaller_micro_batches_is_logged(
+    clean_database: Engine, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "host_memory", lambda: 40 * 2**30)
+    spec = SPEC.model_copy(update={"device": "cpu", "per_device_train_batch_size": 64})
+    devices.check_memory(attempt, spec, LARGE)
+    with clean_database.connect() as connection:
+        logged = connection.execute(text("SELECT detail FROM job_event WHERE event = 'log'")).scalars().all()
+    assert [line for line in logged if "the micro-batch is halved if need be; what fits: " in line]
+
+
+def test_a_base_that_is_still_on_the_hub_is_left_to_the_ranks(attempt: Attempt) -> None:
+    devices.check_memory(attempt, SPEC, Path("meta-llama/Llama-3.1-8B-Instruct"))
