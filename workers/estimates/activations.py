@@ -97,9 +97,17 @@ def activation_bytes(base: Architecture, parameters: Parameters, spec: TrainingS
 
 
 def logit_bytes(base: Architecture, batch: Batch, kernel: Kernel) -> int:
-    """Return the bytes of the logits of the completions, with all that the loss makes of them."""
+    """Return the bytes of the logits of the completions, with all that the loss makes of them.
+
+    From as many predictions on as the residual stream is wide, the loss takes them in chunks, each of as many logits as all predictions
+    have inputs: `workers.training.rank.completion_loss`, and torch's `LinearCrossEntropyOptions`.
+    """
     each = LOGIT_BYTES if kernel.dtype_bytes < _FP32 else 3 * _FP32
-    return batch.rows * batch.completion * base.vocabulary * each
+    predictions = batch.rows * batch.completion
+    if predictions < base.hidden or base.vocabulary <= base.hidden:
+        return predictions * base.vocabulary * each
+    chunk = math.ceil(predictions / math.ceil(base.vocabulary / base.hidden))
+    return chunk * base.vocabulary * each + predictions * base.hidden * _FP32
 
 
 def _adapted_inputs(base: Architecture) -> int:

@@ -21,6 +21,7 @@ _MOMENTS = 2 * _FP32
 _FOUR_BITS = 0.5 + _FP32 / 64  # bytes of a weight, with its share of the scale of a block of 64
 _BUCKET = 20_000_000  # elements, as `workers.training.rank.deepspeed_config` has it
 _CONTEXT = int(0.75 * GIB)  # of CUDA, cuBLAS and NCCL on a GPU
+_LIBRARIES = 200 * 2**20  # what DeepSpeed and oneDNN take with the first step on a CPU
 _SPARE = 0.04  # of a GPU's memory: what its allocator can't use
 
 
@@ -30,7 +31,7 @@ class RankMemory:
 
     Attributes:
         weights, gradients, optimizer, activations: what a model takes in training.
-        overhead: buckets of reductions, and on a GPU the context of CUDA.
+        overhead: buckets of reductions, and what libraries take: on a GPU the context of CUDA.
         step: what the optimizer takes for a moment, when the activations are gone.
         host: what each rank puts into the host's memory instead, by offloading.
     """
@@ -86,7 +87,7 @@ def estimate(base: Architecture, spec: TrainingSpec, *, on_gpu: bool, dtype_byte
         gradients=_gradients(parameters, spec, dtype_bytes),
         optimizer=0 if offloads else optimizer,
         activations=activations,
-        overhead=_buckets(parameters, spec, dtype_bytes) + (_CONTEXT if on_gpu else 0),
+        overhead=_buckets(parameters, spec, dtype_bytes) + (_CONTEXT if on_gpu else _LIBRARIES),
         step=0 if offloads else step,
         host=weights_on_host + (optimizer if offloads else 0),
     )
