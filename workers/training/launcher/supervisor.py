@@ -27,7 +27,7 @@ from workers.training.protocol.progress import FIRST_STEP_ALLOWANCE, PROGRESS_FI
 
 POLL_SECONDS = 0.1
 _LAST_WORDS = 1 << 16  # bytes
-MEETING_SECONDS = 120  # in which the agents of all nodes must have met
+MEETING_SECONDS = 300  # in which the agents of all nodes must have met: one may wait for its GPUs a minute and load torch on a busy disk
 
 
 class RankSupervisor:
