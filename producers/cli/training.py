@@ -51,7 +51,8 @@ def train(recipe: RecipeFile, overrides: Overrides = None, wait: Wait = True, as
 
 def _trained_line(answer: dict[str, Any]) -> RenderableType:
     loss = f", final loss {answer['final_loss']:.3f}" if "final_loss" in answer else ""
-    return styled(f"Model {answer['model']}{loss}.\n`tweetmill evaluate {answer['model']}` says what it is worth.")
+    dropped = f" {answer['dropped']:,} lines of its training file were left out: `tweetmill job` says why." if answer.get("dropped") else ""
+    return styled(f"Model {answer['model']}{loss}.{dropped}\n`tweetmill evaluate {answer['model']}` says what it is worth.")
 
 
 def models(as_json: AsJson = False) -> None:

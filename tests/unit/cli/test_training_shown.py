@@ -90,3 +90,12 @@ def test_losses_and_sari_are_drawn_together(tmp_path: Path) -> None:
     drawn = (tmp_path / "mine.svg").read_text()
     assert drawn.count('id="axes_') == 2
     assert drawn.count('id="legend_') == 2
+
+
+def test_a_trained_model_is_announced_with_the_lines_that_were_left_out() -> None:
+    from producers.cli.training import _trained_line
+
+    told = {"model": "demo", "final_loss": 0.5, "dropped": 1200}
+
+    assert "1,200 lines of its training file were left out" in str(_trained_line(told))
+    assert "left out" not in str(_trained_line(told | {"dropped": 0}))
