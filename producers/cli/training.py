@@ -154,7 +154,7 @@ def _model_page(seen: dict[str, Any], curves: Curves) -> RenderableType:
         facts.add_row("parts", styled(", then ".join(seen["parts"])))
     facts.add_row("made", f"{seen['created_at']:%Y-%m-%d %H:%M}")
     for name, value in seen["details"].items():
-        if name not in ("adapter", "sha256") and isinstance(value, str | int | float):
+        if name not in ("adapter", "sha256", "method") and isinstance(value, str | int | float) and value != "":
             facts.add_row(name, styled(f"{value:g}" if isinstance(value, float) else str(value)))
     defaults = {name: field.default for name, field in TrainingSpec.model_fields.items()}
     for name, said in record_facts(seen["details"], defaults):

@@ -65,9 +65,10 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
         result = train_within_memory(run.spec, runs, lambda fitting: _launch(attempt, _with(run, fitting), recorder), attempt.log)
     finally:
         examples.remove(folder)
-    adapter = _keep_adapter(attempt, spec, result)
-    summary = result.model_dump(mode="json", exclude={"rejected"}) | {"adapter": str(adapter)}
+    summary = result.model_dump(mode="json", exclude={"rejected"})
     summary |= {"dataset_fingerprint": written.fingerprint, "hardware": hardware(result)}
+    adapter = _keep_adapter(attempt, spec, result, _card(spec, result, summary))
+    summary["adapter"] = str(adapter)
 
     def write(connection: Connection) -> None:
         recorder.write(connection)
@@ -124,12 +125,28 @@ def _resumption(manifest: Manifest, spec: TrainingSpec) -> str:
     return message
 
 
-def _keep_adapter(attempt: JobContext, spec: TrainingSpec, result: TrainingResult) -> Path:
-    """Copy the adapter to the models folder, under a name with the beginning of its digest."""
+def _card(spec: TrainingSpec, result: TrainingResult, summary: dict[str, Any]) -> str:
+    """Return the card of the model as it will be registered."""
+    details = summary | {"spec": spec.model_dump(mode="json")}
+    model = Model(
+        id=0,
+        name=spec.name,
+        base=spec.base,
+        method=spec.method,
+        stage=Stage(spec.stage).value,
+        adapter_sha256=result.sha256,
+        details=details,
+    )
+    return model_card.render(model, spec.dataset, ())
+
+
+def _keep_adapter(attempt: JobContext, spec: TrainingSpec, result: TrainingResult, card: str) -> Path:
+    """Copy the adapter to the models folder with its card, under a name with the beginning of its digest."""
     target = get_settings().models_folder / "adapters" / f"{spec.name}-{result.sha256[:12]}"
     if not target.exists():
         with files.atomic_folder(target, target.with_name(f".{target.name}.{attempt.number}"), sync=True) as aside:
             shutil.copytree(result.adapter, aside)
+            (aside / model_card.CARD).write_text(card, encoding="utf-8")
     return target
 
 
@@ -167,7 +184,7 @@ def _register(
 
 
 def _finish(attempt: JobContext, runs: Path) -> None:
-    """Write the model's card, which says what its row does, and tidy up."""
+    """Write the model's card anew, since its name may have been taken, and tidy up."""
     model_card.refresh(job=attempt.job)
     _tidy(runs)
 
