@@ -97,7 +97,7 @@ def progress_of(job: Job, shards: ShardCounts) -> JobProgress:
 
 
 def outcome(job: Job) -> str:
-    """Return the figures of a finished evaluation, noise test or dataset in one line; nothing for others, whose progress says it."""
+    """Return the figures of a finished evaluation, comparison, noise test or dataset; nothing for others, whose progress says it."""
     if job.state is not JobState.DONE or not job.result:
         return ""
     if "tuned" in job.result:
@@ -105,6 +105,10 @@ def outcome(job: Job) -> str:
         figure = job.result["tuned"][metric]
         value = figure["value"] if metric == "sari" else 100 * figure["value"]
         return f"{shown} {value:.1f} · {figure['n']:,} rows"
+    if "verdict" in job.result:
+        figures = {name: job.result["systems"][name]["sari"] for name in job.result["order"]}
+        scores = ", ".join(f"{name} {figure['value']:.1f}" for name, figure in figures.items())
+        return f"SARI {scores} · {next(iter(figures.values()))['n']:,} rows"
     if {"fixed", "fitted"} <= job.result.keys():
         auc = {name: job.result[name]["auc"] for name in ("fitted", "fixed")}
         return f"AUC fitted {auc['fitted']['value']:.2f}, fixed {auc['fixed']['value']:.2f} · {auc['fitted']['n']:,} texts"

@@ -101,6 +101,7 @@ def test_a_chain_is_a_model_that_is_evaluated_compared_summarised_with_and_liste
     assert cost["short"]["usd"] == pytest.approx(cost["short"]["seconds"] / 1000)
     assert len(compared["verdict"]) == 3
     assert plot.read_bytes().startswith(b"\x89PNG")
+    assert f"SARI short {compared['systems']['short']['sari']['value']:.1f}, two" in printed(capsys, "jobs")
     assert "omg bus 2 was late #fail" in shown, "the terminal of who asks shows the rows"
     assert evaluated["tuned"]["sari"]["n"] == 2
     with models.connect() as connection:
