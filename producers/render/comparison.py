@@ -61,8 +61,8 @@ def save_plot(result: dict[str, Any], path: Path) -> None:
 
 
 def _systems(result: dict[str, Any]) -> Table:
-    table = _table(f"Systems, {_count(result):,} rows of the {result['references']}")
-    table.add_column("system", no_wrap=True)
+    table = _table(f"Systems, {_count(result):,} rows of the {result['references']}, each figure above its 95% interval")
+    table.add_column("system", overflow="fold")
     for title in COLUMNS.values():
         table.add_column(title, justify="right", no_wrap=True)
     for name, system in result["systems"].items():
@@ -84,20 +84,20 @@ def _training(trained: dict[str, Any]) -> Table:
 
 def _costs(result: dict[str, Any]) -> Table:
     table = _table("What it took")
-    table.add_column("system", no_wrap=True)
-    for title in ("s/tweet", "seconds", "tokens in", "tokens out", "rewritten", "replaced", *(["USD"] if "usd_per_hour" in result else [])):
+    table.add_column("system", overflow="fold")
+    for title in ("s/tweet", "seconds", "tokens in", "out", "rewritten", "replaced", *(["USD"] if "usd_per_hour" in result else [])):
         table.add_column(title, justify="right", no_wrap=True)
     for name, system in result["systems"].items():
         cost = system["cost"]
-        cells = [f"{cost['seconds_per_tweet']:.3g}", f"{cost['seconds']:.1f}", f"{cost['tokens_in']:,}", f"{cost['tokens_out']:,}"]
+        cells = [f"{cost['seconds_per_tweet']:.2g}", f"{cost['seconds']:.1f}", f"{cost['tokens_in']:,}", f"{cost['tokens_out']:,}"]
         cells += [f"{cost['retried']:,}", f"{cost['fallbacks']:,}"] + ([f"{cost['usd']:.4f}"] if "usd" in cost else [])
         table.add_row(styled(line(name)), *cells)
     return table
 
 
 def _pairs(result: dict[str, Any]) -> Table:
-    table = _table("Differences on the same rows (95% interval)")
-    table.add_column("pair", no_wrap=True)
+    table = _table("Differences on the same rows, each above its 95% interval")
+    table.add_column("pair", overflow="fold")
     for title in COLUMNS.values():
         table.add_column(title, justify="right", no_wrap=True)
     names = dict.fromkeys((pair["a"], pair["b"]) for pair in result["pairs"])
@@ -130,9 +130,10 @@ def _worst(result: dict[str, Any], texts: Texts) -> list[RenderableType]:
 
 
 def _interval(figure: Mapping[str, float], metric: str, value: str) -> str:
+    """Return the figure above its interval: five such columns fit into 80 characters."""
     scale = _scale(metric)
     sign = "+" if value == "difference" else ""
-    return f"{scale * figure[value]:{sign}.1f} ({scale * figure['low']:.1f} to {scale * figure['high']:.1f})"
+    return f"{scale * figure[value]:{sign}.1f}\n{scale * figure['low']:.1f}, {scale * figure['high']:.1f}"
 
 
 def _scale(metric: str) -> int:

@@ -7,6 +7,7 @@ neighbours in the selection and are computed once.
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -97,7 +98,7 @@ class _Storing:
         self._done = done
         self._part: list[_Wanted] = []
         self._results: list[Guarded] = []
-        self._last = clock.now()
+        self._last = -math.inf  # the first results are stored at once: whoever watches sees that it works
         self._running: Future[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storing")
         self.counts: dict[str, int] = {"fallbacks": 0, "retried": 0}

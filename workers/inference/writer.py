@@ -144,14 +144,16 @@ class Writer:
             start += len(part)
 
     def _write(self, engine: Engine, tweets: Sequence[str], guard: bool, on_progress: Callable[[int], None] | None) -> list[Guarded]:
-        drafts = self._draft(engine, tweets, on_progress)
-        return self._finish(engine, tweets, drafts, on_progress) if guard else list(drafts.answers)
+        if not guard:
+            return list(self._draft(engine, tweets, on_progress).answers)
+        drafts = self._draft(engine, tweets, _ticking(on_progress))
+        return self._finish(engine, tweets, drafts, on_progress)
 
     def _draft(self, engine: Engine, tweets: Sequence[str], on_progress: Callable[[int], None] | None) -> Drafts:
         read, spent = tweets, [(0, 0)] * len(tweets)
         *before, last = self.parts
         for part in before:
-            answers = unguarded(engine, tweets, part.adapter, part.stage, on_progress, read=read)
+            answers = unguarded(engine, tweets, part.adapter, part.stage, _ticking(on_progress), read=read)
             read = [_handed_on(tweet, answer, part.stage) for tweet, answer in zip(tweets, answers, strict=True)]
             spent = [(had[0] + got.tokens_in, had[1] + got.tokens_out) for had, got in zip(spent, answers, strict=True)]
         answers = unguarded(engine, tweets, last.adapter, last.stage, on_progress, read=read)
@@ -164,6 +166,11 @@ class Writer:
     def _finish(self, engine: Engine, tweets: Sequence[str], drafts: Drafts, on_progress: Callable[[int], None] | None) -> list[Guarded]:
         last = self.parts[-1]
         return guarded(engine, tweets, last.adapter, last.stage, on_progress, first=drafts.answers, read=drafts.read)
+
+
+def _ticking(on_progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Return what calls `on_progress` for a pass after which no tweet is finished yet."""
+    return None if on_progress is None else lambda _: on_progress(0)
 
 
 def _handed_on(tweet: str, answer: Guarded, stage: Stage) -> str:

@@ -74,10 +74,11 @@ def test_people_see_the_tweets_of_the_worst_rows_and_how_many_intervals_there_ar
 
     found = report(ROWS, {"good": PERFECT, "copy": COPY}, 100, 0) | {"references": "test split"}
     worst = found["worst"]["copy"][0]["id"]
-    Console(width=200).print(page(priced(found, 1.0), {worst: ("the tweet itself", "What was wanted.")}))
+    Console(width=80).print(page(priced(found, 1.0), {worst: ("the tweet itself", "What was wanted.")}))
     shown = capsys.readouterr().out
     assert "tweet: the tweet itself" in shown
     assert "5 differences" in shown
+    assert "…" not in shown, "figures are whole on a terminal of 80 columns"
     assert "good is better than copy" in shown
 
 

@@ -75,6 +75,14 @@ def test_a_poor_clean_text_is_not_handed_on(monkeypatch: pytest.MonkeyPatch, poo
     assert "1999" not in read
 
 
+@pytest.mark.parametrize("guard", [True, False])
+def test_each_tweet_is_told_as_done_once_however_often_it_is_written(monkeypatch: pytest.MonkeyPatch, guard: bool) -> None:
+    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): (CLEAN,), (SUMMARIZER, CLEAN): ("The school bus is late.",)})
+    steps: list[int] = []
+    chain(engine, monkeypatch).write([TWEET, "my train left at 5pm"], guard=guard, on_progress=steps.append)
+    assert sum(steps) == 2
+
+
 def test_a_tweet_without_words_asks_neither_model(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = TwoAdapters({})
     (row,) = chain(engine, monkeypatch).write(["@somebody :) http://t.co/x"])
