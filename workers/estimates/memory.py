@@ -87,7 +87,7 @@ def estimate(base: Architecture, spec: TrainingSpec, *, on_gpu: bool, dtype_byte
         gradients=_gradients(parameters, spec, dtype_bytes),
         optimizer=0 if offloads else optimizer,
         activations=activations,
-        overhead=_buckets(parameters, spec, dtype_bytes) + (_CONTEXT if on_gpu else _LIBRARIES),
+        overhead=_buckets(parameters, spec) + (_CONTEXT if on_gpu else _LIBRARIES),
         step=0 if offloads else step,
         host=weights_on_host + (optimizer if offloads else 0),
     )
@@ -129,7 +129,8 @@ def _optimizer_bytes(spec: TrainingSpec, dtype_bytes: int) -> int:
     return _MOMENTS if spec.zero_stage == 0 and dtype_bytes == _FP32 else _MOMENTS + _FP32
 
 
-def _buckets(parameters: Parameters, spec: TrainingSpec, dtype_bytes: int) -> int:
+def _buckets(parameters: Parameters, spec: TrainingSpec) -> int:
+    """Gradients on their way to the ranks that keep them."""
     if spec.zero_stage == 0:
         return 0
-    return 2 * min(_BUCKET, parameters.trainable) * max(dtype_bytes, _FP32)
+    return min(_BUCKET, parameters.trainable) * _FP32
