@@ -113,7 +113,7 @@ def _check_that_it_is_the_best(base: Path, eval_file: Path, result: TrainingResu
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), result.adapter).eval()
     total, tokens = 0.0, 0
     for row in read_rows(eval_file, AutoTokenizer.from_pretrained(base), 256):
-        ids = torch.tensor([[*row.example.prompt_ids, *row.example.completion_ids]])
+        ids = torch.tensor(row.example.ids, dtype=torch.long)[None]
         labels = ids.clone()
         labels[0, : len(row.example.prompt_ids)] = -100
         with torch.no_grad():
