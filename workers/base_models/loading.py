@@ -82,6 +82,8 @@ def load_model(folder: Path, tokenizer: Any, dtype: torch.dtype, **options: Any)
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    # On CPUs with bfloat16 it asks for compiled code of a hub, which is never run here; PEFT imports it for every adapter.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     with _explained(folder, "its weights"):
         model, loaded = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options

@@ -6,6 +6,7 @@ every batch. Each batch is then prefilled with its own tokens alone, padded on t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,13 +29,23 @@ class LeanLoop:
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int, padded: int = PADDED_TOKENS
     ) -> Iterator[tuple[int, list[int]]]:
         """Yield (position in `prompts`, new token ids without the end) of every prompt, shortest prompts first."""
-        shared = common_prefix(prompts)
+        # The padding lies between the prefix and a row's own tokens, where a window that slides would count it.
+        longest = max(map(len, prompts), default=0) + max_new_tokens
+        shared = common_prefix(prompts) if longest <= self._window() else 0
         prefix = self._prefill_prefix(prompts[0][:shared]) if shared else None
         for rows in batches([len(prompt) for prompt in prompts], batch_size, padded):
             own = [list(prompts[row][shared:]) for row in rows]
             with torch.inference_mode():
                 written = self._decode_batch(own, prefix, shared, max_new_tokens)
             yield from zip(rows, written, strict=True)
+
+    def _window(self) -> float:
+        """How many tokens back every layer sees."""
+        config = self.model.config.get_text_config(decoder=True)
+        if not any(DynamicCache(config=self.model.config).is_sliding):
+            return math.inf
+        sizes = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        return min((size for size in sizes if size), default=0)
 
     def _prefill_prefix(self, ids: Sequence[int]) -> DynamicCache:
         cache = DynamicCache(config=self.model.config)
