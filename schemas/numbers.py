@@ -8,3 +8,9 @@ LARGEST_SEED = 2**32 - 1
 
 LONGEST_POST = 25_000
 """Characters of a tweet: X's own limit for long posts."""
+
+HIGHEST_PRICE = 1_000_000.0
+"""USD an hour that a machine may cost."""
+
+LARGEST_GPU = 1_000_000.0
+"""GiB of one GPU's memory."""

@@ -44,6 +44,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "rejected_row": Rights(insert=True),
         "curated": Rights(insert=True),
         "selection": Rights(insert=True),
+        # A chain of two models is a model.
+        "model": Rights(insert=True),
         # A preview keeps what it asked a teacher.
         "teaching": Rights(insert=True, update=_ANSWER),
         "review": Rights(

@@ -9,7 +9,7 @@ import typer
 
 from producers.render.output import MODELS, AsJson, emit, example, line, say
 from producers.submitting import Wait
-from schemas.numbers import LARGEST_BIGINT
+from schemas.numbers import HIGHEST_PRICE, LARGEST_BIGINT
 from workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def compare(
     guard: Annotated[bool, typer.Option("--guard/--no-guard", help="Check each answer against its tweet, as summarize does.")] = True,
     usd_per_hour: Annotated[
         float | None,
-        typer.Option(min=0, help="What an hour of this machine costs: the table then says what the rows cost.", show_default=False),
+        typer.Option(
+            min=0, max=HIGHEST_PRICE, help="What an hour of this machine costs: the table then says what the rows cost.", show_default=False
+        ),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save figures and intervals as an image.")] = None,
     wait: Wait = True,

@@ -11,6 +11,7 @@ import typer
 from producers.render.exit_codes import DONE, FAILED
 from producers.render.output import STACK, AsJson, emit, example, line, say, styled
 from producers.submitting import Overrides
+from schemas.numbers import HIGHEST_PRICE, LARGEST_GPU
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,9 +29,12 @@ def register(app: typer.Typer) -> None:
 def doctor(
     recipe: Annotated[Path | None, typer.Option("--recipe", "-r", metavar="FILE", help="A training recipe to estimate.")] = None,
     overrides: Overrides = None,
-    usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one machine, for the cost of the run.")] = None,
+    usd_per_hour: Annotated[
+        float | None, typer.Option(min=0, max=HIGHEST_PRICE, help="Price of one machine, for the cost of the run.")
+    ] = None,
     gpu_memory: Annotated[
-        float | None, typer.Option(min=0.1, metavar="GIB", help="Judge by a GPU of this memory, not by those that are here.")
+        float | None,
+        typer.Option(min=0.1, max=LARGEST_GPU, metavar="GIB", help="Judge by a GPU of this memory, not by those here."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -145,7 +145,7 @@ def retry(
 
 def _jobs_table(found: list[JobStatus]) -> RenderableType:
     from producers.render.listing import Column, Listing
-    from producers.render.progress import duration
+    from producers.render.quantities import duration
 
     when = Column("created", 2), Column("took", 3, right=True), Column("worker", 1, least=12)
     columns = (Column("job"), Column("kind", 4), Column("state"), *when, Column("progress", least=40))
@@ -207,7 +207,7 @@ def _waits(found: Job, events: list[dict[str, Any]]) -> str:
 
 
 def _facts(status: JobStatus, seen: dict[str, Any], curves: Curves) -> list[tuple[str, str | Text]]:
-    from producers.render.progress import duration
+    from producers.render.quantities import duration
     from producers.render.training import evaluations, is_said, job_facts
 
     found, state = status.job, _coloured(status.job.state)

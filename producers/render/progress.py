@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from producers.render.output import console, line, say, styled
+from producers.render.quantities import duration
 from schemas.states import JobState
 
 if TYPE_CHECKING:
@@ -155,18 +156,6 @@ def _of_teacher(job: Job) -> JobProgress:
     if "rows" in progress:
         parts.append(f"{progress['rows']:,} rows made")
     return JobProgress(progress["asked"] + progress.get("cached", 0), progress["of"], "tweets asked", " · ".join(parts))
-
-
-def duration(seconds: float | None) -> str:
-    """Return seconds as `45 s`, `3 m 20 s` or `2 h 5 m`; None as nothing."""
-    if seconds is None:
-        return ""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} m"
 
 
 def _title(job: Job) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from producers.render.plots import Point, curve, save_training, spark
+from producers.render.quantities import duration, size
 
 if TYPE_CHECKING:
     from schemas.tables.models import Metric
@@ -72,8 +73,6 @@ class Curves:
 
 def job_facts(progress: Mapping[str, Any], *, has_ended: bool) -> list[tuple[str, str]]:
     """Return what the progress of a training says for people: time left, rate, memory, and what its GPUs do."""
-    from producers.render.progress import duration
-
     facts: list[tuple[str, str]] = []
     if "eta_seconds" in progress and not has_ended:
         facts.append(("time left", duration(progress["eta_seconds"])))
@@ -130,8 +129,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
-
-
-def size(count: float) -> str:
-    """Return bytes as GiB or MiB."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

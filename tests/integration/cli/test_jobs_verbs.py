@@ -16,7 +16,8 @@ from sqlalchemy import Engine, text
 
 from producers import submitting
 from producers.cli import main
-from producers.render.progress import duration, progress_of, watch
+from producers.render.progress import progress_of, watch
+from producers.render.quantities import duration
 from schemas.payloads import ShardSpec
 from schemas.states import JobState
 from tasks.enqueue import Submitted
