@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from producers import recipes
 from schemas.training import TrainingSpec
 from workers.estimates.architecture import read_architecture
+from workers.estimates.fitting import judge
+from workers.estimates.machine import Device
 from workers.estimates.parameters import count_parameters
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +58,17 @@ def test_the_base_has_the_parameters_that_the_recipe_trains(name: str) -> None:
 
     assert counted.total == total + added
     assert 0 < counted.trainable <= counted.total
+
+
+@every_recipe
+def test_it_fits_the_gpus_that_the_head_of_the_file_asks_for(name: str) -> None:
+    spec = spec_of(name)
+    asked = re.search(r"(\d+) GPUs? of (\d+) GB", (FOLDER / name).read_text())
+    assert asked is not None
+    assert int(asked[1]) == spec.ranks_per_node
+    gpu = Device(True, int(asked[2]) * 10**9, 2, "a GPU")
+
+    assert judge(read_architecture(CONFIGS / SHAPES[spec.base]), spec, gpu).fits
 
 
 @every_recipe
