@@ -97,7 +97,7 @@ def transformers(settings: dict[str, Any], turns: Turns) -> None:
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     from workers.base_models.chat_template import chat_format
-    from workers.training.rank.data import TokenizedExample, encode_conversations, read_conversations
+    from workers.training.rank.examples.conversations import TokenizedExample, encode_conversations, read_conversations
 
     model, tokenizer = _loaded(settings)
     rows = read_conversations(Path(settings["train_file"]))

@@ -108,7 +108,7 @@ def _check_that_it_is_the_best(base: Path, eval_file: Path, result: TrainingResu
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from workers.training.rank.eval_rows import read_rows
+    from workers.training.rank.evaluation.held_back import read_rows
 
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), result.adapter).eval()
     total, tokens = 0.0, 0

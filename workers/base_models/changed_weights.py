@@ -22,7 +22,7 @@ from workers.base_models.files import BaseRecord, UnusableAdapter, UnusableBase,
 if TYPE_CHECKING:
     import torch
 
-    from workers.base_models.tensor_files import TensorFiles
+    from workers.base_models.tensor_reader import TensorFiles
 
 WEIGHTS = "changed_weights.safetensors"
 INDEX = "changed_weights.safetensors.index.json"
@@ -130,7 +130,7 @@ def read(folder: Path) -> ChangedWeights:
     Raises:
         UnusableAdapter: a file is missing or damaged.
     """
-    from workers.base_models.tensor_files import TensorFiles
+    from workers.base_models.tensor_reader import TensorFiles
 
     try:
         description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())

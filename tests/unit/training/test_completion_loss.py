@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from tests.support.families import MODELS
 from workers.errors import UserError
 from workers.training.rank.completion_loss import CompletionLoss
-from workers.training.rank.data import TokenizedExample
-from workers.training.rank.rows import first_fit, lay_out
+from workers.training.rank.examples.conversations import TokenizedExample
+from workers.training.rank.examples.rows import first_fit, lay_out
 from workers.training.rank.step import check_packing
 
 LENGTHS = [(9, 5), (4, 3), (17, 9), (6, 1), (12, 4)]

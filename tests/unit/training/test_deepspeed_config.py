@@ -13,8 +13,8 @@ from schemas.training import TrainingSpec
 from tests.support.ranks import a_spec
 from workers.errors import UserError
 from workers.training.launcher.supervisor import Watchdog
-from workers.training.rank.deepspeed_config import BUCKET, build_config, group_timeout, size_buckets
-from workers.training.rank.fp32_sums import sum_in_fp32
+from workers.training.rank.zero.config import BUCKET, build_config, group_timeout, size_buckets
+from workers.training.rank.zero.fp32_sums import sum_in_fp32
 
 
 def spec(**changes: Any) -> TrainingSpec:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from schemas.training import TrainingSpec
 from workers.training.protocol.manifest import EvaluationState
 from workers.training.protocol.progress import Evaluated, Step
-from workers.training.rank.evaluation import judged
+from workers.training.rank.evaluation.evaluation import judged
 
 NAN = float("nan")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from workers.errors import UserError
+from workers.training.rank.examples.plan import BatchPlan, micro_batches
 from workers.training.rank.group_checks import WrongProcessGroup, check_group, check_slices, visits_fingerprint
-from workers.training.rank.plan import BatchPlan, micro_batches
 
 PLAN = BatchPlan([9] * 64, steps=8, global_batch=8, seed=0)
 

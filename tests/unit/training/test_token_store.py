@@ -12,8 +12,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from tests.support.ranks import write_train_file
 from tests.support.tiny_model import build_tiny_model
 from workers.base_models import chat_template
-from workers.training.rank import token_store
-from workers.training.rank.token_store import TokenizedExamples, tokenized
+from workers.training.rank.examples import token_store
+from workers.training.rank.examples.token_store import TokenizedExamples, tokenized
 
 
 @pytest.fixture(scope="module")

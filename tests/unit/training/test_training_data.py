@@ -14,8 +14,8 @@ from schemas.chat import Message
 from tests.support.tiny_model import CHAT_TEMPLATE
 from workers.base_models.chat_template import chat_format
 from workers.training.protocol.outcome import RejectedLine
-from workers.training.rank.data import Conversation, TokenizedExample, encode_conversations, read_conversations
-from workers.training.rank.plan import BatchPlan, Visit, micro_batches
+from workers.training.rank.examples.conversations import Conversation, TokenizedExample, encode_conversations, read_conversations
+from workers.training.rank.examples.plan import BatchPlan, Visit, micro_batches
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import torch
 from workers.base_models import changed_weights, files, loading
 from workers.base_models.decoder import insert_layers, remove_layers
 from workers.base_models.files import UnusableAdapter
-from workers.base_models.tensor_files import TensorFiles
+from workers.base_models.tensor_reader import TensorFiles
 
 logger = logging.getLogger(__name__)
 

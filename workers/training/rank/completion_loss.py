@@ -10,7 +10,7 @@ import torch
 from torch.nn import LinearCrossEntropyOptions
 from torch.nn.functional import cross_entropy, linear, linear_cross_entropy
 
-from workers.training.rank.rows import Rows
+from workers.training.rank.examples.rows import Rows
 
 
 class CompletionLoss:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from workers.errors import UserError
 from workers.files import sha256
-from workers.training.rank.plan import Visit
+from workers.training.rank.examples.plan import Visit
 
 
 class WrongProcessGroup(UserError):

@@ -24,10 +24,10 @@ from workers.training.rank.accounting import accelerators, count_parameters, pea
 from workers.training.rank.checkpointer import Checkpointer, Signal
 from workers.training.rank.completion_loss import CompletionLoss
 from workers.training.rank.device import choose_device
-from workers.training.rank.evaluation import Evaluation
+from workers.training.rank.evaluation.evaluation import Evaluation
+from workers.training.rank.examples.plan import BatchPlan
 from workers.training.rank.group_checks import check_group, check_slices, visits_fingerprint
 from workers.training.rank.methods import METHODS
-from workers.training.rank.plan import BatchPlan
 from workers.training.rank.schedule import learning_rate, steps_of
 from workers.training.rank.setup import agree_on_precision, load_trainable, read_examples, start_accelerator
 from workers.training.rank.step import Trainer, check_packing, make_step, seed_of, slices
@@ -65,8 +65,8 @@ def train(run: RunPayload) -> None:
     trainer = Trainer(spec, method, accelerator, model, CompletionLoss(model.module), optimizer, examples, batches, pad_id, precision)
     check_packing(trainer)
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
-    from workers.training.rank.zero_checkpointer import ZeroCheckpointer
-    from workers.training.rank.zero_state import gather_weights
+    from workers.training.rank.zero.checkpointer import ZeroCheckpointer
+    from workers.training.rank.zero.state import gather_weights
 
     evaluation = Evaluation(run, trainer, tokenizer, progress)
     checkpointer = ZeroCheckpointer(run, trainer, evaluation, progress, begin)

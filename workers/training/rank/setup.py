@@ -16,10 +16,10 @@ from workers.errors import NotFound, UserError
 from workers.settings import ENVIRONMENT
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import ProgressWriter, Tokenizing
-from workers.training.rank.deepspeed_config import build_config, group_timeout, size_buckets
-from workers.training.rank.fp32_sums import sum_in_fp32
+from workers.training.rank.examples.token_store import TokenizedExamples, tokenized
 from workers.training.rank.methods.method import Method
-from workers.training.rank.token_store import TokenizedExamples, tokenized
+from workers.training.rank.zero.config import build_config, group_timeout, size_buckets
+from workers.training.rank.zero.fp32_sums import sum_in_fp32
 
 BEAT_SECONDS = 5.0
 

@@ -13,11 +13,11 @@ from schemas.training import TrainingSpec
 from workers.base_models.precision import Precision
 from workers.errors import UserError
 from workers.training.rank.completion_loss import CompletionLoss
-from workers.training.rank.data import TokenizedExample
+from workers.training.rank.examples.conversations import TokenizedExample
+from workers.training.rank.examples.plan import BatchPlan, Visit, micro_batches
+from workers.training.rank.examples.rows import lay_out
+from workers.training.rank.examples.token_store import TokenizedExamples
 from workers.training.rank.methods.method import Method
-from workers.training.rank.plan import BatchPlan, Visit, micro_batches
-from workers.training.rank.rows import lay_out
-from workers.training.rank.token_store import TokenizedExamples
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from workers.metrics.baselines import lead, rules
 from workers.metrics.sari import sentence_sari
 from workers.text.constraints import MAX_NEW_TOKENS
 from workers.text.thoughts import split_thoughts
-from workers.training.rank.eval_rows import EvalRow
+from workers.training.rank.evaluation.held_back import EvalRow
 from workers.training.rank.step import Trainer
 
 ROWS_AT_ONCE = 16

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, load_file
 
 from workers.base_models.precision import Dtype
-from workers.base_models.tensor_file import write_tensors
+from workers.base_models.tensor_writer import write_tensors
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3).T, "b": torch.tensor(3.5), "c.bias": torch.linspace(-1, 1, 5)}
 SHAPES = {name: tuple(tensor.shape) for name, tensor in TENSORS.items()}

@@ -23,9 +23,9 @@ from workers.training.protocol.manifest import EvaluationState, folder_name
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Evaluated, ProgressWriter
 from workers.training.rank.checkpointer import Signal
-from workers.training.rank.eval_rows import read_rows
+from workers.training.rank.evaluation.held_back import read_rows
+from workers.training.rank.evaluation.writing import Writer
 from workers.training.rank.step import Trainer, summed_loss
-from workers.training.rank.writing import Writer
 
 _EXITS = (Signal.EXIT, Signal.SAVE_AND_EXIT)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from schemas.chat import Message, Prompt
 from workers.base_models.chat_template import chat_format
-from workers.training.rank.data import TokenizedExample
+from workers.training.rank.examples.conversations import TokenizedExample
 
 
 @dataclass(frozen=True)

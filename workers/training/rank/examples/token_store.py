@@ -23,7 +23,7 @@ from workers import files
 from workers.base_models.chat_template import TEMPLATE_DATE, ChatFormat, chat_format
 from workers.file_permissions import make_private
 from workers.training.protocol.outcome import RejectedLine
-from workers.training.rank.data import TokenizedExample, encode_conversations, read_conversations
+from workers.training.rank.examples.conversations import TokenizedExample, encode_conversations, read_conversations
 
 FORMAT = 1
 """Of the arrays, and of how this project encodes a conversation: raised when either changes."""
@@ -80,7 +80,7 @@ def tokenized(
     """Return the examples of a training file, encoded now or by an earlier start.
 
     Args:
-        train_file: lines of JSON, see `workers.training.rank.data`.
+        train_file: lines of JSON, see `workers.training.rank.examples.conversations`.
         tokenizer: of the base model, with a chat template.
         base: the folder of the base model, whose tokenizer's files are part of the name.
         max_length: tokens; longer examples are rejected.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from workers.base_models.tensor_file import Out, write_tensors
+from workers.base_models.tensor_writer import Out, write_tensors
 from workers.errors import UserError
 from workers.training.protocol import checkpoints, deadline
 from workers.training.protocol.manifest import Manifest
@@ -17,9 +17,9 @@ from workers.training.protocol.outcome import Preempted
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import CheckpointWritten, ProgressWriter
 from workers.training.rank.checkpointer import Signal
-from workers.training.rank.evaluation import Evaluation
+from workers.training.rank.evaluation.evaluation import Evaluation
 from workers.training.rank.step import Trainer
-from workers.training.rank.zero_state import STATES, gather, optimizer_step, restore, shapes_of
+from workers.training.rank.zero.state import STATES, gather, optimizer_step, restore, shapes_of
 
 LONGEST_INTERVAL = 600.0  # seconds between two checkpoints, however long a step takes
 

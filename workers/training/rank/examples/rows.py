@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from workers.training.rank.data import TokenizedExample
+from workers.training.rank.examples.conversations import TokenizedExample
 
 
 @dataclass(frozen=True)
