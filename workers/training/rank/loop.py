@@ -66,7 +66,6 @@ def train(run: RunPayload) -> None:
     check_packing(trainer)
     # DeepSpeed asks for its accelerator as soon as any part of it is imported.
     from workers.training.rank.zero.checkpointer import ZeroCheckpointer
-    from workers.training.rank.zero.state import gather_weights
 
     evaluation = Evaluation(run, trainer, tokenizer, progress)
     checkpointer = ZeroCheckpointer(run, trainer, evaluation, progress, begin)
@@ -77,18 +76,7 @@ def train(run: RunPayload) -> None:
     made = _run_steps(trainer, checkpointer, evaluation, progress, first, tokens)
     if evaluation.restores:
         checkpointer.restore(evaluation.best_checkpoint)
-    gpus = accelerators(accelerator)
-    weights = gather_weights(method.trainable(model.module), keep=progress is not None)
-    if progress:
-        sha256 = method.export(model.module, run.adapter_folder, record, weights)
-        result = _result(run, trainer, made, sha256, checkpointer.seconds, first)
-        best = evaluation.kept.step if evaluation.kept and spec.load_best_model_at_end else None
-        about = {"base_sha256": record.sha256, "accelerators": gpus, "evaluation": evaluation.kept, "best_step": best}
-        result = result.model_copy(update=about)
-        progress.write(Done())
-        files.write_text(run.run_folder / RESULT_FILE, result.model_dump_json(indent=2), sync=True)
-    else:
-        deque(weights, maxlen=0)
+    _finish(run, trainer, record, made, (evaluation, checkpointer, progress), first)
     accelerator.wait_for_everyone()
 
 
@@ -157,6 +145,33 @@ def _agree(accelerator: Any, share: torch.Tensor, signal: Signal) -> tuple[float
     mine[0, 0] = share
     losses, signals, memory = accelerator.gather(mine).T.tolist()
     return sum(losses), Signal(int(sum(signals))), int(max(memory))
+
+
+def _finish(
+    run: RunPayload,
+    trainer: Trainer,
+    record: BaseRecord,
+    made: StepsMade,
+    parts: tuple[Evaluation, Checkpointer, TrackedProgress | None],
+    resumed_from: int,
+) -> None:
+    """Write what was trained, and the result of the run; ranks without progress give their parts of the weights."""
+    # DeepSpeed asks for its accelerator as soon as any part of it is imported.
+    from workers.training.rank.zero.state import gather_weights
+
+    evaluation, checkpointer, progress = parts
+    model, method, spec = trainer.model, trainer.method, run.spec
+    gpus = accelerators(trainer.accelerator)
+    weights = gather_weights(method.trainable(model.module), keep=progress is not None)
+    if progress is None:
+        deque(weights, maxlen=0)
+        return
+    sha256 = method.export(model.module, run.adapter_folder, record, weights)
+    result = _result(run, trainer, made, sha256, checkpointer.seconds, resumed_from)
+    best = evaluation.kept.step if evaluation.kept and spec.load_best_model_at_end else None
+    about = {"base_sha256": record.sha256, "accelerators": gpus, "evaluation": evaluation.kept, "best_step": best}
+    progress.write(Done())
+    files.write_text(run.run_folder / RESULT_FILE, result.model_copy(update=about).model_dump_json(indent=2), sync=True)
 
 
 def _start(trainer: Trainer, resumed_from: int, eval_rows: int) -> Start:
