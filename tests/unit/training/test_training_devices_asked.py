@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from deepspeed.accelerator import cuda_accelerator, real_accelerator
 from pydantic import ValidationError
 
 from schemas.training import TrainingSpec
 from workers.errors import UserError
 from workers.training.devices import missing_devices
-from workers.training.rank.device import choose_device
+from workers.training.rank.device import choose_device, read_memory_through_torch
 
 
 def a_spec(**changes: Any) -> TrainingSpec:
@@ -58,3 +60,15 @@ def test_float16_on_cpus_is_refused_before_anything_is_queued() -> None:
     with pytest.raises(ValidationError, match="float16 trains on GPUs alone"):
         a_spec(device="cpu", dtype="float16")
     assert a_spec(dtype="float16").asked_dtype == "float16", "a worker may have a GPU"
+
+
+def test_deepspeed_learns_of_free_memory_though_a_gpu_goes_by_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given what a rank sees, and NVML's Python package
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7fbb5c6b-5000-1564-ecb5-3c1b2da34bf7")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7, 9))
+    monkeypatch.setattr(cuda_accelerator, "pynvml", SimpleNamespace())
+    monkeypatch.setattr(real_accelerator, "ds_accelerator", None)
+
+    read_memory_through_torch()
+
+    assert real_accelerator.get_accelerator().available_memory(0) == 7

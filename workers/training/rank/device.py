@@ -31,6 +31,22 @@ def choose_device(asked: Device, listed: Sequence[str]) -> Literal["cuda", "cpu"
     return "cpu"
 
 
+def read_memory_through_torch() -> None:
+    """Have DeepSpeed ask torch for the free memory of a GPU.
+
+    Where NVML's Python package is installed it would ask that by a number, and take the names in `CUDA_VISIBLE_DEVICES` for such numbers:
+    ours are UUIDs.
+    """
+    from deepspeed.accelerator import set_accelerator
+    from deepspeed.accelerator.cuda_accelerator import CUDA_Accelerator
+
+    class Accelerator(CUDA_Accelerator):  # type: ignore[misc]
+        def available_memory(self, device_index: int | None = None) -> int:
+            return int(torch.cuda.mem_get_info(device_index)[0])
+
+    set_accelerator(Accelerator())
+
+
 def _reason() -> str:
     if torch.version.cuda is None and torch.version.hip is None:
         return f"torch {torch.__version__} is a build for CPUs; install a CUDA build of it, of the same version"

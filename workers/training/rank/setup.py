@@ -16,6 +16,7 @@ from workers.errors import NotFound, UserError
 from workers.settings import ENVIRONMENT
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import ProgressWriter, Tokenizing
+from workers.training.rank.device import read_memory_through_torch
 from workers.training.rank.examples.token_store import TokenizedExamples, tokenized
 from workers.training.rank.methods.method import Method
 from workers.training.rank.zero.config import build_config, group_timeout, size_buckets
@@ -67,7 +68,9 @@ def start_accelerator(run: RunPayload, rank: int, world_size: int, dtype: Dtype)
     """
     on_gpu = torch.cuda.is_available()
     _check_device(run.spec, on_gpu)
-    if not on_gpu:
+    if on_gpu:
+        read_memory_through_torch()
+    else:
         # Its shared-memory collective needs a compiler at the first start, and hangs for ever when that start is killed half-way.
         import deepspeed.ops
 
