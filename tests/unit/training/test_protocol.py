@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas.training import TrainingSpec
+from workers.training.launcher.launch import log_tail
 from workers.training.launcher.supervisor import Watchdog
 from workers.training.protocol.outcome import Failure, read_failure, record_failure
 from workers.training.protocol.payload import RunPayload
@@ -104,3 +105,11 @@ def test_a_clock_that_is_set_makes_no_run_stall(tmp_path: Path) -> None:
     os.utime(progress, (yesterday, yesterday))
 
     assert not Watchdog(progress, timeout=60).is_stalled()
+
+
+def test_the_end_of_a_log_is_what_the_rank_said_and_not_torchruns_report_of_it() -> None:
+    agent = "E1126 05:35:47.440 690 torch/distributed/elastic/multiprocessing/api.py:986] failed (exitcode: 70) local_rank: 0 (pid: 730)"
+    log = "\n".join(["ValueError: why", agent, "Traceback (most recent call last):", *["  File torchrun"] * 50, "=" * 60])
+
+    assert log_tail(log) == f"ValueError: why\n{agent}"
+    assert log_tail("one\ntwo") == "one\ntwo", "a rank that a signal ended leaves no such line"

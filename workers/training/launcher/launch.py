@@ -6,6 +6,7 @@ The worker that calls this never imports torch: the ranks are processes of their
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,7 @@ from workers.training.protocol.payload import ADAPTER_FOLDER, LOG_FILE, TORCHRUN
 from workers.training.protocol.progress import PROGRESS_FILE, Event, ProgressReader, Tokenizing
 
 LOG_TAIL_LINES = 40
+_AGENT_SAYS_FAILED = re.compile(r"torch/distributed/elastic/multiprocessing/api\.py:\d+\] failed \(exitcode")
 FOLLOW_SECONDS = 0.2
 STOP_POLL_SECONDS = 0.5
 CHECKPOINT_GRACE = 60.0  # seconds that ranks which were asked to leave get for the step under way and their checkpoint
@@ -243,8 +245,15 @@ def _end(supervisor: subprocess.Popen[bytes]) -> None:
         supervisor.wait()
 
 
+def log_tail(log: str) -> str:
+    """Return the last lines of a run's log up to where torchrun says that a rank failed: its own traceback and report tell no more."""
+    lines = log.splitlines()
+    said = max((number for number, line in enumerate(lines, 1) if _AGENT_SAYS_FAILED.search(line)), default=len(lines))
+    return "\n".join(lines[:said][-LOG_TAIL_LINES:])
+
+
 def _failure(code: int, run_folder: Path) -> TrainingFailed:
-    tail = "\n".join((run_folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    tail = log_tail((run_folder / LOG_FILE).read_text(encoding="utf-8", errors="replace"))
     kinds: dict[int, FailureKind] = {exit_code: kind for kind, exit_code in EXIT_CODES.items()}
     kind = kinds.get(code, "crash")
     known = read_failure(run_folder)
