@@ -257,6 +257,7 @@ def _queries(waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Step]:
         "queries.events, with its shards": lambda s: queries.events(s, whole),
         "queries.last_events": lambda s: queries.last_events(s, whole, limit=20),
         "queries.shards": lambda s: queries.shards(s, whole),
+        "queries.released_by": lambda s: queries.released_by(s, waits, "a GPU"),
         "queries.metrics": lambda s: queries.metrics(s, waits),
         "queries.rejected": lambda s: queries.rejected(s, waits),
     }

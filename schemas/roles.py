@@ -23,9 +23,14 @@ _GRANT_LOCK = 7_203_117
 
 @dataclass(frozen=True)
 class Rights:
-    """What a role may do with one table, beside reading it."""
+    """What a role may do with one table, beside reading it.
 
-    insert: bool = False
+    Attributes:
+        insert: whether it may add rows; columns: rows of which it sets these alone.
+        update: the columns that it may change.
+    """
+
+    insert: bool | tuple[str, ...] = False
     update: tuple[str, ...] = ()
 
 
@@ -44,8 +49,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "rejected_row": Rights(insert=True),
         "curated": Rights(insert=True),
         "selection": Rights(insert=True),
-        # A chain of two models is a model.
-        "model": Rights(insert=True),
+        # A chain of two models is a model. Only a worker says where files lie.
+        "model": Rights(insert=("name", "base", "method", "stage", "dataset", "details")),
         # A preview keeps what it asked a teacher.
         "teaching": Rights(insert=True, update=_ANSWER),
         "review": Rights(
@@ -118,6 +123,7 @@ def statements(schema: str = "public") -> Iterator[str]:
     for role, tables in RIGHTS.items():
         for table, rights in tables.items():
             if rights.insert:
-                yield f"GRANT INSERT ON {table} TO {role}"
+                columns = f" ({', '.join(rights.insert)})" if isinstance(rights.insert, tuple) else ""
+                yield f"GRANT INSERT{columns} ON {table} TO {role}"
             if rights.update:
                 yield f"GRANT UPDATE ({', '.join(rights.update)}) ON {table} TO {role}"

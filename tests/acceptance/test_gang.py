@@ -78,7 +78,7 @@ def test_a_worker_killed_in_another_network_costs_one_attempt_and_no_loss(
         gone = time.monotonic() - begun
         start("heir", **told[list(workers.values()).index(doomed)])
         assert wait_for(lambda: job.row.state == "done", 400), job.log
-        assert wait_for(lambda: members(engine, job)[0].state == "done", 20)
+        assert wait_for(lambda: members(engine, job)[0].state == "done", 60)
 
     assert (job.row.attempt, job.row.failures) == (2, 1)
     assert len(job.resumed_from) == 1
@@ -103,7 +103,7 @@ def test_a_member_asked_to_leave_costs_no_step_and_a_cancel_ends_all(
 
     leaving.signal(signal.SIGTERM)
     assert leaving.exit_code(seconds=90) == 0, leaving.log
-    assert wait_for(lambda: job.row.preemptions == 1, 20), job.log
+    assert wait_for(lambda: job.row.preemptions == 1, 60), job.log
     lost = job.step(1) - job.saved(1)
     assert lost == 0
     assert job.row.failures == 0
@@ -114,7 +114,7 @@ def test_a_member_asked_to_leave_costs_no_step_and_a_cancel_ends_all(
     processes = [process for worker in workers.values() for process in of_the_training(worker)]
     assert len(processes) == 6
     cancel(engine, members(engine, job)[0].id)
-    assert wait_for(lambda: job.row.state == members(engine, job)[0].state == "cancelled", 30), job.log
+    assert wait_for(lambda: job.row.state == members(engine, job)[0].state == "cancelled", 60), job.log
     assert wait_for(lambda: left(processes) == [], 15), left(processes)
     measured(lost_steps=lost, failures=job.row.failures, preemptions=1)
 

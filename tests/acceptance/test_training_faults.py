@@ -184,6 +184,7 @@ if "workers.training.rank.main" in sys.orig_argv:
 
 
 @pytest.mark.fault(7)
+@pytest.mark.timeout(900)
 def test_out_of_memory_is_tried_with_ever_smaller_micro_batches_and_what_fits_is_remembered(
     engine: Engine, base: Path, start: Callable[..., WorkerProcess], tmp_path: Path, measured: Told
 ) -> None:
@@ -193,7 +194,7 @@ def test_out_of_memory_is_tried_with_ever_smaller_micro_batches_and_what_fits_is
     worker = start("worker", PYTHONPATH=str(tmp_path / "faults"), OMP_NUM_THREADS="1")
 
     # With one example it fits, and the rank dies of something else.
-    assert wait_for(lambda: job.row.failures == 1, 240), (job.log, worker.log)
+    assert wait_for(lambda: job.row.failures == 1, 600), (job.log, worker.log)
     (tmp_path / "crashed").touch()
     assert wait_for(lambda: job.row.state == "done", 120), (job.log, worker.log)
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from schemas.bounds import usable_name
 from schemas.payloads import Stage
 from schemas.tables.models import Model
-from workers.errors import UserError
+from workers.errors import NotFound, UserError
 
 CHAIN = "chain"
 """The method of a chain."""
+
+REMOVAL_LOCK = 7_203_118
+"""Postgres's advisory lock: held alone by whoever removes a model, and shared by whoever makes a chain of models."""
 
 _LONGEST_NAME = 100
 
@@ -51,8 +55,10 @@ def create(session: Session, cleaner: Model, summarizer: Model, name: str | None
     """
     _check(cleaner, summarizer)
     ids = [cleaner.id, summarizer.id]
-    # Locked, so that neither can be removed before the chain is there to name it.
-    session.exec(select(Model.id).where(col(Model.id).in_(ids)).with_for_update(read=True, key_share=True)).all()
+    # Neither can be removed before the chain is there to name it. A lock on their rows would need the right to change them.
+    session.exec(select(func.pg_advisory_xact_lock_shared(REMOVAL_LOCK))).one()
+    if len(session.exec(select(Model.id).where(col(Model.id).in_(ids))).all()) < len(set(ids)):
+        raise NotFound(f"{cleaner.name} or {summarizer.name} was removed just now: `tweetmill models` lists those that there are")
     known = session.exec(select(Model).where(Model.method == CHAIN, col(Model.details)["parts"] == ids).order_by(col(Model.id))).first()
     if known is not None and name in (None, known.name):
         return known, False

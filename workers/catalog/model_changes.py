@@ -49,6 +49,7 @@ def remove(session: Session, model: Model, *, with_results: bool = False) -> Pat
     Raises:
         UserError: as in `check_removable`.
     """
+    session.exec(select(func.pg_advisory_xact_lock(chains.REMOVAL_LOCK))).one()
     session.exec(select(Model).where(Model.id == model.id).with_for_update()).one()
     check_removable(session, model, with_results=with_results)
     for table in (Summary, Evaluation):

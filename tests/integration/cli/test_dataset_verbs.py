@@ -242,7 +242,7 @@ class TestTrain:
         ("overrides", "code", "told"),
         [
             (["learning_rat=1"], 2, "did you mean learning_rate"),
-            (["zero_stage=3"], 2, "zero_stage: Input should be 0, 1 or 2"),
+            (["zero_stage=4"], 2, "zero_stage: Input should be 0, 1, 2 or 3"),
             (["dataset=none"], 1, "dataset none: there is none. `tweetmill datasets` lists them"),
             (["base=/nowhere/model"], 1, "base /nowhere/model: no folder with a config.json"),
         ],

@@ -77,6 +77,7 @@ def test_tasks_have_the_names_that_jobs_carry(servers):
     assert ours == {
         "synthesis.synthesize",
         "training.train",
+        "training.member",
         "synthesis.noise_fit",
         "synthesis.noise_gauge",
         "review.apply",

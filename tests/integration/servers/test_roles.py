@@ -120,7 +120,8 @@ EVERYWHERE = (
 ONLY_FOR = {
     "producer": (
         "INSERT INTO summary (tweet, model, prompt_version, cleaned, summary, attempt) VALUES ('1', 1, 'v', 'c', 's', 1)",
-        "INSERT INTO model (name, base, method, stage) VALUES ('m', 'b', 'lora', 'summary')",
+        "INSERT INTO model (name, base, method, stage, adapter_uri) VALUES ('m', 'b', 'lora', 'summary', '/of/mine')",
+        "UPDATE model SET adapter_uri = '/of/mine'",
         "UPDATE job SET attempt = 7",
         "UPDATE job SET lease_until = now()",
         "UPDATE job SET result = '{}'",

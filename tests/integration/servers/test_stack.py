@@ -101,6 +101,8 @@ def test_status_tells_of_servers_tables_workers_queues_flower_and_disk(stack):
 
 
 def test_a_second_up_finds_the_first_and_starts_nothing_that_is_there(stack):
+    # Flower may still be on its way up on a busy machine.
+    assert wait_for(lambda: _answers(stack.file()["flower"]), 60)
     before = stack.file()
     second = stack.run("up", "--workers", "1", "--detach")
     assert second.returncode == 0, second.stderr
