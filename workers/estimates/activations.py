@@ -97,7 +97,7 @@ def activation_bytes(base: Architecture, parameters: Parameters, spec: TrainingS
 
 
 def logit_bytes(base: Architecture, batch: Batch, kernel: Kernel) -> int:
-    """Return the bytes of the logits of the completions, with all that the loss makes of them.
+    """Return the most bytes that the logits of completions of at most this length take, with all that the loss makes of them.
 
     From as many predictions on as the residual stream is wide, the loss takes them in chunks, each of as many logits as all predictions
     have inputs: `workers.training.rank.completion_loss`, and torch's `LinearCrossEntropyOptions`.
@@ -107,7 +107,9 @@ def logit_bytes(base: Architecture, batch: Batch, kernel: Kernel) -> int:
     if predictions < base.hidden or base.vocabulary <= base.hidden:
         return predictions * base.vocabulary * each
     chunk = math.ceil(predictions / math.ceil(base.vocabulary / base.hidden))
-    return chunk * base.vocabulary * each + predictions * base.hidden * _FP32
+    # Shorter completions may make just too few predictions to be taken in chunks, which is more.
+    whole = (base.hidden - 1) * base.vocabulary * each if batch.rows < base.hidden else 0
+    return max(chunk * base.vocabulary * each + predictions * base.hidden * _FP32, whole)
 
 
 def _adapted_inputs(base: Architecture) -> int:

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 
 from schemas.training import TrainingSpec
-from workers.estimates.activations import Batch, Kernel, layer_bytes
+from workers.estimates.activations import Batch, Kernel, layer_bytes, logit_bytes
 from workers.estimates.architecture import read_architecture
 from workers.estimates.parameters import count_parameters
 
@@ -94,3 +94,12 @@ def test_a_token_of_a_large_model_keeps_megabytes_and_with_checkpointing_little(
     each = layer_bytes(base, use, spec, 7, Batch(1, 1, 1), Kernel(2, eager=False)) * len(base.layers)
     assert each == pytest.approx(6e6, rel=0.05)
     assert base.hidden * 2 * len(base.layers) == 262_144
+
+
+def test_the_logits_of_the_worst_completions_are_counted_where_longer_ones_would_be_taken_in_chunks() -> None:
+    base, kernel = read_architecture(CONFIGS / "llama-3.2-1b"), Kernel(2, eager=False)
+    rows = 32  # of 64 tokens: as many predictions as the residual stream is wide
+
+    at_most = logit_bytes(base, Batch(rows, 192, 64), kernel)
+
+    assert at_most >= max(logit_bytes(base, Batch(rows, 192, completion), kernel) for completion in range(1, 64))
