@@ -88,7 +88,12 @@ def test_a_worker_killed_in_another_network_costs_one_attempt_and_no_loss(
     assert difference < 1e-3
     assert [row.lease_until for row in (job.row, *members(engine, job))] == [None, None]
     assert list(job.folder.rglob("train.jsonl")) == []
-    measured(group_gone_seconds=round(gone, 2), attempts=job.row.attempt, largest_difference=f"{difference:.1e}")
+    measured(
+        group_gone_seconds=round(gone, 2),
+        attempts=job.row.attempt,
+        largest_difference=f"{difference:.1e}",
+        network=networks[0].interface[:2],
+    )
 
 
 @pytest.mark.fault(42)
