@@ -14,4 +14,4 @@ EXAMPLES = int(os.environ.get("TWEETMILL_FUZZ", "200"))
 
 def fuzz(test: Callable[..., Any]) -> Any:
     """A test by hypothesis that `make faults` runs at length."""
-    return pytest.mark.fuzz(settings(max_examples=EXAMPLES, deadline=None)(test))
+    return pytest.mark.fuzz(settings(max_examples=EXAMPLES)(test))

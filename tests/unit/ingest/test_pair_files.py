@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
@@ -53,7 +53,6 @@ def turns(*said: tuple[str, Any]) -> dict[str, Any]:
 
 
 class TestRoundTrip:
-    @settings(deadline=None)
     @given(pairs=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6), form=st.sampled_from(Form))
     @example(pairs=[(TRICKY, TRICKY[::-1]), ("\ufeff", "=cmd()"), ("'", '"')], form=Form.CSV)
     @example(pairs=[(TRICKY, TRICKY[::-1])], form=Form.MESSAGES)
@@ -69,7 +68,6 @@ class TestRoundTrip:
             write_file(again, form, ((PromptAndAnswer(prompt or "", answer or ""), INSTRUCTION) for _, prompt, answer in good(rows)))
             assert again.read_bytes() == once.read_bytes()
 
-    @settings(deadline=None)
     @given(pairs=st.lists(st.tuples(TEXTS, TEXTS), max_size=6), indent=st.sampled_from([None, 2]), ascii_=st.booleans())
     def test_an_array_says_the_same_as_lines(self, pairs: list[tuple[str, str]], indent: int | None, ascii_: bool) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -64,7 +64,7 @@ def test_two_texts_of_one_style_about_different_things_measure_the_same():
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=200))
 def test_any_text_can_be_measured(text):
     values = feature_values(text, frequencies())
@@ -72,7 +72,7 @@ def test_any_text_can_be_measured(text):
     assert np.isfinite(values).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=2, max_size=30))
 def test_the_area_is_the_chance_that_a_real_text_scores_higher(rows):
     real = [(score, times) for score, truth, times in rows if truth and times]

@@ -106,7 +106,7 @@ def imitated(noise: Fitted, sentence: str, asked: dict[str, object], seed: int):
 
 
 @pytest.mark.parametrize(("asked", "allowed"), BESIDE.values(), ids=BESIDE)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sentence=sentences, seed=seeds)
 def test_each_operation_is_seeded_changes_what_it_is_named_for_and_spares_numbers_and_negations(noise, asked, allowed, sentence, seed):
     sentence = f"{sentence.strip()} today.".strip()
@@ -133,7 +133,7 @@ def test_a_position_is_the_number_of_the_word_in_the_clean_text(noise):
     assert [(done.kind, done.at) for done in noisy.operations] == [("and written as &", 3), ("retweet", 0), ("handle", 5)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(sentence=st.text(max_size=200), seed=seeds)
 def test_any_text_at_all_can_be_noised(noise, sentence, seed):
     noisy = noise.apply(sentence, random.Random(seed))
@@ -141,7 +141,7 @@ def test_any_text_at_all_can_be_noised(noise, sentence, seed):
     assert "\n" not in noisy.text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sentence=sentences, seed=seeds)
 def test_a_whole_style_spares_numbers_and_negations_too(noise, sentence, seed):
     text = noise.apply(sentence, random.Random(seed)).text

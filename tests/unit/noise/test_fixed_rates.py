@@ -54,7 +54,7 @@ EVERY_OPERATION = [only(**{name: 1.0}) for name in SHARES] + [only(slang=ONE_SPE
 
 
 @pytest.mark.parametrize("rates", EVERY_OPERATION, ids=[*SHARES, "slang", "loud", "default"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sentence=sentences, seed=seeds)
 def test_each_operation_is_seeded_and_spares_numbers_and_negations(rates, sentence, seed):
     noisy = noised(sentence, rates, seed)
@@ -65,7 +65,6 @@ def test_each_operation_is_seeded_and_spares_numbers_and_negations(rates, senten
     assert all(operation.at is None or 0 <= operation.at <= len(sentence.split()) for operation in noisy.operations)
 
 
-@settings(deadline=None)
 @given(sentence=st.text(max_size=200), seed=seeds)
 def test_any_text_at_all_can_be_noised(sentence, seed):
     noisy = noised(sentence, LOUD, seed)
@@ -73,7 +72,6 @@ def test_any_text_at_all_can_be_noised(sentence, seed):
     assert noised(sentence, SILENT, seed).text == " ".join(sentence.split())
 
 
-@settings(deadline=None)
 @given(sentence=sentences, seed=seeds)
 def test_names_and_words_for_numbers_are_never_misspelt(sentence, seed):
     rates = only(typo=1.0, elongated_word=1.0, slang=ONE_SPELLING)

@@ -167,7 +167,7 @@ def test_too_few_tweets_are_refused_with_what_to_do():
         fit(["hello"] * 49, frequencies())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(max_size=80), max_size=6))
 def test_any_texts_can_be_fitted(texts):
     assert fit([*texts, *([CLEAN] * 50)], frequencies()).tweets == len(texts) + 50

@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.noise.fitting.rates import NoiseRates, measure
@@ -72,7 +72,6 @@ def test_rates_travel_as_json():
     assert NoiseRates.model_validate(json.loads(rates.model_dump_json())) == rates
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=80), max_size=6))
 def test_any_texts_can_be_measured(texts):
     assert measure(texts).tweets == len(texts)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.sources import Line, SourceError, read
@@ -268,7 +268,6 @@ def test_reading_holds_one_line_at_a_time(write):
         sys.stdin = saved
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r"), min_size=1), max_size=5))
 def test_whatever_the_csv_writer_writes_is_read_back(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("csv") / "a.csv"
@@ -279,7 +278,6 @@ def test_whatever_the_csv_writer_writes_is_read_back(tmp_path_factory, texts):
     assert [tweet.text for tweet in tweets(list(read(path)))] == [text for text in texts if text.strip()]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_line_of_bytes_stops_the_reader(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("raw") / "a.jsonl"

@@ -251,7 +251,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 ALL = Filters(promise=True, faithful=True, shortest=0.1, longest=1.5, language="en", scrub=("email", "phone", "handle"))
 
 
-@settings(deadline=None)  # the first one loads the detector's model
+@settings()  # the first one loads the detector's model
 @given(TEXT, TEXT, st.sampled_from(["human", "import", "noise", "teacher"]), st.sampled_from(list(Stage)))
 @example("@" * 300, "#" * 300, "teacher", Stage.SUMMARY)
 @example("1" * 300, "+1" * 150, "teacher", Stage.CLEAN)

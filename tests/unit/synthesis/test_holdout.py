@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import UserError
@@ -23,7 +23,6 @@ def singletons(count: int, long: int = 0) -> list[Member]:
     return [Member(number, human=True, long=number < long) for number in range(count)]
 
 
-@settings(deadline=None)
 @given(members, st.integers(0, 20), st.integers(0, 5))
 def test_no_cluster_straddles_and_the_test_never_outgrows_its_size(rows, test_size, seed):
     humans = sum(row.human for row in rows)
@@ -35,7 +34,6 @@ def test_no_cluster_straddles_and_the_test_never_outgrows_its_size(rows, test_si
     assert all(any(other.human for other in tested if other.cluster == row.cluster) for row in tested)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 80), st.data())
 def test_singletons_fill_the_test_exactly(count, data):
     test_size = data.draw(st.integers(0, count))
@@ -68,7 +66,6 @@ def test_asking_for_more_than_there_is_says_how_many_there_are():
         split(singletons(10), 11, 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(0, 100))
 def test_a_limit_is_shared_evenly_and_none_of_it_is_lost(sizes, limit):
     shares = fair_shares(sizes, limit)

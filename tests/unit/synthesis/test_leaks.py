@@ -66,7 +66,7 @@ class Planted:
         return str(number), key
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(st.integers(0, 10_000), st.sampled_from(["summary", "clean", "both"]), st.booleans())
 def test_no_planted_leak_straddles(seed: int, stage: str, human: bool) -> None:
     planted = Planted(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.synthesis import SynthesisSpec
@@ -90,7 +90,6 @@ def test_pairs_without_tweets_are_no_obstacle_as_long_as_there_are_others() -> N
     assert keys(Supply(read=60, without_tweet=60), test_size=9, ratios=RATIOS, expect={"min_train": 9}) == ["pairs:"]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 50), st.one_of(st.just("auto"), st.integers(0, 300)), st.integers(1, 900))
 def test_it_never_calls_impossible_what_large_clusters_make_possible(pairs: int, sentences: int, size: Any, asked: int) -> None:
     """Clusters may be too large for the test, so that all pairs are learnt from."""

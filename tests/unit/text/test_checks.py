@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.payloads import Stage
@@ -201,7 +201,6 @@ class TestNumerals:
             ["2"], ["3"], ["19"], ["90"], ["100"], ["5"],
         ]  # fmt: skip
 
-    @settings(deadline=None)
     @given(st.integers(1, 999_999))
     def test_a_number_spelled_out_is_the_number(self, number: int) -> None:
         assert str(number) in numerals.values(spelled(number))
@@ -265,7 +264,6 @@ PARTS = (
 PIECES = st.lists(st.sampled_from(PARTS), max_size=14).map(" ".join)
 
 
-@settings(deadline=None)
 @given(TEXT | PIECES, TEXT | PIECES)
 def test_no_text_stops_them_and_a_text_says_what_it_says(tweet: str, output: str) -> None:
     check(tweet, output)

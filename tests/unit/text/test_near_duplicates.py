@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.text.near_duplicates import clusters, jaccard, shingles
@@ -45,7 +45,6 @@ def test_a_threshold_of_one_joins_equals_alone():
     assert clusters([LONG, LONG.upper(), LONG + " again"], threshold=1) == [0, 0, 1]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=8).map(" ".join), max_size=12))
 def test_clusters_number_from_zero_and_never_part_equal_texts(texts):
     numbers = clusters(texts)

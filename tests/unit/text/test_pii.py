@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from schemas.payloads import Stage
@@ -117,7 +117,6 @@ PRIVATE = st.sampled_from(
 TWEETS = st.lists(st.one_of(WORDS, PRIVATE), min_size=1, max_size=14).map(" and ".join)
 
 
-@settings(deadline=None)
 @given(TWEETS, st.data())
 def test_a_faithful_target_stays_faithful(tweet: str, data: st.DataObject) -> None:
     said = tweet.replace("@", " ").replace("_", " ").split()
@@ -128,7 +127,6 @@ def test_a_faithful_target_stays_faithful(tweet: str, data: st.DataObject) -> No
     assert not foreign_words(clean.prompt, clean.target)
 
 
-@settings(deadline=None)
 @given(TWEETS)
 def test_nothing_private_is_left_and_doing_it_again_changes_nothing(tweet: str) -> None:
     once = scrub(tweet, tweet, EVERY)
@@ -148,7 +146,6 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(NUMBERS, st.sampled_from([" points,", " km;", " and", " vs"])), min_size=1, max_size=6))
 def test_numbers_that_are_no_telephone_numbers_stay_to_the_letter(numbers: list[tuple[str, str]]) -> None:
     text = "we saw " + " ".join(number + unit for number, unit in numbers)

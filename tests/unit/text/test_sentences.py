@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.text.sentences import clean_text, first_of_each, normalise, plain_sentence
@@ -53,7 +53,6 @@ def test_only_one_short_plain_sentence_is_fit_to_be_a_summary(text, sentence):
     assert plain_sentence(text) == sentence
 
 
-@settings(deadline=None)
 @given(st.text(max_size=120))
 def test_a_fit_sentence_meets_the_constraints_of_its_form(text):
     sentence = plain_sentence(text)
