@@ -8,8 +8,7 @@ Own settings start with `TWEETMILL_`; names that users already have keep theirs 
 from __future__ import annotations
 
 import os
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,9 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.addresses.parsing import Address, AddressError, parse_http
-from schemas.addresses.postgres import parse_database, sqlalchemy_url
-from schemas.addresses.redis import parse_broker
+from schemas.addresses.parsing import Address, parse_http
+from schemas.addresses.postgres import sqlalchemy_url
+from workers import server_addresses
 from workers.errors import SettingsError
 from workers.redaction import remember
 from workers.settings_sources import (
@@ -39,6 +38,7 @@ __all__ = ["ENVIRONMENT", "STACK_FILE", "Settings", "get_settings", "read_passwo
 
 ENVIRONMENT: Mapping[str, str] = os.environ
 """What this process was started with, for whoever asks `workers.settings_sources` about a variable."""
+
 
 RENEWED_WITHIN = 0.75
 """The part of a lease in which it must be renewed: what is left then is for ending what runs."""
@@ -172,19 +172,12 @@ class Settings(BaseSettings):
         """
         if self.database_url is None:
             raise SettingsError(_missing("DATABASE_URL", "database", "Postgres"))
-        address = _parsed("DATABASE_URL", self.database_url, parse_database)
-        address = _with_password(address, "TWEETMILL_DATABASE_PASSWORD_FILE", self.database_password_file)
+        address = server_addresses.postgres(self.database_url, self.database_password_file, self.database_ca_file)
         given = address.options
         if self.postgres_service and "service" not in given:
             given["service"] = self.postgres_service
         if self.postgres_options:
             given["options"] = " ".join(filter(None, (self.postgres_options, given.get("options"))))
-        if self.database_ca_file is not None:
-            if given.get("sslmode", "verify-full") != "verify-full" or "sslrootcert" in given:
-                raise SettingsError(
-                    "TWEETMILL_DATABASE_CA_FILE asks for sslmode=verify-full: leave sslmode and sslrootcert out of DATABASE_URL"
-                )
-            given |= {"sslmode": "verify-full", "sslrootcert": _readable("TWEETMILL_DATABASE_CA_FILE", self.database_ca_file)}
         return sqlalchemy_url(address.having(query=tuple(given.items())))
 
     def broker(self) -> str:
@@ -199,30 +192,15 @@ class Settings(BaseSettings):
     def _broker(self) -> Address:
         if self.broker_url is None:
             raise SettingsError(_missing("CELERY_BROKER_URL", "broker", "Redis"))
-        address = _parsed("CELERY_BROKER_URL", self.broker_url, parse_broker)
-        return _with_password(address, "TWEETMILL_BROKER_PASSWORD_FILE", self.broker_password_file)
+        return server_addresses.redis(self.broker_url, self.broker_password_file)
 
     def broker_tls(self) -> dict[str, Any] | None:
         """Return how to trust a Redis of `rediss://`, as redis-py's arguments; None for a connection without TLS.
 
-        The certificate must fit the host's name and be signed by `broker_ca_file`, or else by an authority that this system trusts.
-        A certificate of our own comes from the URL: `?ssl_certfile=…&ssl_keyfile=…`.
-
         Raises:
             SettingsError: the settings ask for an unchecked connection.
         """
-        address = self._broker()
-        if address.scheme != "rediss":
-            if self.broker_ca_file is not None:
-                raise SettingsError("TWEETMILL_BROKER_CA_FILE is set, but CELERY_BROKER_URL asks for no TLS: let it begin with rediss://")
-            return None
-        if address.options.keys() - {"ssl_certfile", "ssl_keyfile"}:
-            raise SettingsError(
-                "CELERY_BROKER_URL: certificates are always checked; of the ssl_ options it takes ssl_certfile and ssl_keyfile alone, "
-                "and TWEETMILL_BROKER_CA_FILE names the authority"
-            )
-        trusted = {} if self.broker_ca_file is None else {"ssl_ca_certs": _readable("TWEETMILL_BROKER_CA_FILE", self.broker_ca_file)}
-        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **trusted, **address.options}
+        return server_addresses.redis_tls(self._broker(), self.broker_ca_file)
 
     def openai_address(self) -> str | None:
         """Return the address of OPENAI_BASE_URL; None where there is none.
@@ -232,7 +210,7 @@ class Settings(BaseSettings):
         """
         if self.openai_base_url is None:
             return None
-        _parsed("OPENAI_BASE_URL", SecretStr(self.openai_base_url), parse_http)
+        server_addresses.parsed("OPENAI_BASE_URL", SecretStr(self.openai_base_url), parse_http)
         return self.openai_base_url
 
     def check_addresses(self) -> None:
@@ -269,29 +247,6 @@ def _missing(name: str, what: str, server: str) -> str:
     return f"no {what}{empty}: run `tweetmill up`, or set {name} to a {server} that you run"
 
 
-def _parsed(name: str, value: SecretStr, parse: Callable[[str], Address]) -> Address:
-    try:
-        address = parse(value.get_secret_value().strip())
-    except AddressError as error:
-        raise SettingsError(f"{name}: {error}") from None
-    remember(address.password)
-    return address
-
-
-def _readable(setting: str, file: Path) -> str:
-    try:
-        file.open("rb").close()
-    except OSError as error:
-        raise SettingsError(f"{setting}: the certificate can't be read ({error.strerror})") from None
-    return str(file.resolve())
-
-
-def _with_password(address: Address, setting: str, file: Path | None) -> Address:
-    if file is None:
-        return address
-    return address.having(user=address.user or "", password=read_password(setting, file))
-
-
 def _as_typed(place: tuple[int | str, ...]) -> str:
     """Return a setting's name as it was typed; one that the environment lacks came from the stack's file."""
     field = Settings.model_fields.get(str(place[0]))
@@ -299,6 +254,11 @@ def _as_typed(place: tuple[int | str, ...]) -> str:
     if field is not None and isinstance(field.validation_alias, AliasChoices):
         name = str(field.validation_alias.choices[0])
     return name if is_set(name, ENVIRONMENT) else f"{name} (of {STACK_FILE})"
+
+
+def set_variable(name: str, value: str) -> None:
+    """Set a variable of this process, for a library that is told in no other way."""
+    os.environ[name] = value
 
 
 @lru_cache(maxsize=1)

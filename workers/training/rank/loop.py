@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from workers.base_models import loading
 from workers.base_models.chat_template import chat_format
 from workers.base_models.files import BaseRecord, digest
 from workers.gpus.driver import usable_gpus
-from workers.settings import ENVIRONMENT, get_settings
+from workers.settings import ENVIRONMENT, get_settings, set_variable
 from workers.training.protocol.outcome import RESULT_FILE, TrainingResult
 from workers.training.protocol.payload import RunPayload
 from workers.training.protocol.progress import Done, ProgressWriter, Start, Step
@@ -43,7 +42,7 @@ def train(run: RunPayload) -> None:
     """
     begin = time.monotonic()
     if choose_device(run.spec.device, usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))) == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"
+        set_variable("DS_ACCELERATOR", "cpu")
     rank, world_size = int(ENVIRONMENT["RANK"]), int(ENVIRONMENT["WORLD_SIZE"])
     precision = agree_on_precision(run, rank, world_size)
     accelerator = start_accelerator(run, rank, world_size, precision.dtype)
