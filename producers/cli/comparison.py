@@ -16,6 +16,36 @@ if TYPE_CHECKING:
     from schemas.tables.jobs import Job
 
 
+Systems = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="A B [C …]", help="Models: names, ids, or latest; or lead, rules, as_is, which need none.", show_default=False),
+]
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        metavar="FILE[+FILE]",
+        help="Train this one first, at a budget equal to that of the others; two recipes joined by + make a chain.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, max=LARGEST_BIGINT, help="Optimizer steps a recipe gets, a chain's two together; default: the first recipe's."),
+]
+References = Annotated[
+    Path | None, typer.Option(metavar="FILE.jsonl", help="Lines of id, text, summary; default: what the models' datasets hold back.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, max=LARGEST_BIGINT, help="Score only the first N.", show_default=False)]
+Guard = Annotated[bool, typer.Option("--guard/--no-guard", help="Check each answer against its tweet, as summarize does.")]
+UsdPerHour = Annotated[
+    float | None,
+    typer.Option(min=0, max=HIGHEST_PRICE, help="What an hour of this machine costs, for the price of the rows.", show_default=False),
+]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save figures and intervals as an image.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command(
@@ -58,38 +88,14 @@ def _chain_line(answer: dict[str, Any]) -> str:
 
 
 def compare(
-    systems: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="A B [C …]", help="Models: names, ids, or latest; or lead, rules, as_is, which need none.", show_default=False
-        ),
-    ] = None,
-    recipes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--recipe",
-            "-r",
-            metavar="FILE[+FILE]",
-            help="Train this one first, at a budget equal to that of the others; two recipes joined by + make a chain.",
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, max=LARGEST_BIGINT, help="Optimizer steps a recipe gets, a chain's two together; default: the first recipe's."),
-    ] = None,
-    references: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Lines of id, text, summary; default: what the models' datasets hold back.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=LARGEST_BIGINT, help="Score only the first N.", show_default=False)] = None,
-    guard: Annotated[bool, typer.Option("--guard/--no-guard", help="Check each answer against its tweet, as summarize does.")] = True,
-    usd_per_hour: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=HIGHEST_PRICE, help="What an hour of this machine costs: the table then says what the rows cost.", show_default=False
-        ),
-    ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE.png", help="Save figures and intervals as an image.")] = None,
+    systems: Systems = None,
+    recipes: Recipes = None,
+    steps: Steps = None,
+    references: References = None,
+    limit: Limit = None,
+    guard: Guard = True,
+    usd_per_hour: UsdPerHour = None,
+    plot: Plot = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
