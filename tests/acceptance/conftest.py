@@ -1,11 +1,12 @@
-"""Fixtures of the fault tests: a mill for each module, because the tests stop its servers."""
+"""Fixtures of tests with real workers and ranks: a mill for each module, because the tests stop its servers, and a tiny base."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,9 @@ from deploy.local.home import Home
 from schemas.migrations import migrate
 from tests.conftest import new_settings
 from tests.support.mill import Mill
+from tests.support.ranks import write_train_file
+from tests.support.tiny_model import build_tiny_model
+from tests.support.worker_process import WorkerProcess
 from workers.database import get_engine
 
 
@@ -44,3 +48,29 @@ def mill(module_mill: Mill) -> Iterator[Mill]:
     module_mill.forget()
     yield module_mill
     module_mill.tidy()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base model."""
+    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training file that a tiny model learns."""
+    return write_train_file(tmp_path_factory.mktemp("data") / "train.jsonl")
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start a worker by its name and its queues, with what is added to the environment; all are killed in the end."""
+    started: list[WorkerProcess] = []
+
+    def start(name: str, queues: str, **named: Any) -> WorkerProcess:
+        started.append(WorkerProcess(name, queues, tmp_path, **named))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill_all()

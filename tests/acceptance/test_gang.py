@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.support.networks import two_networks
-from tests.support.tiny_model import build_tiny_model
 from tests.support.trainings import TrainingJob, add_dataset, group, left
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.jobs import fanout
@@ -27,11 +27,6 @@ SHORT = {"world_size": 2, "max_steps": STEPS, "save_steps": 25, "learning_rate":
 Told = Callable[..., None]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
 @pytest.fixture
 def engine(clean_database: Engine) -> Engine:
     add_dataset(clean_database)
@@ -39,17 +34,8 @@ def engine(clean_database: Engine) -> Engine:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    """Starts workers, and kills them in the end."""
-    started: list[WorkerProcess] = []
-
-    def start_one(name: str, **named: Any) -> WorkerProcess:
-        started.append(WorkerProcess(name, "training", tmp_path, **{**QUICK, **named}))
-        return started[-1]
-
-    yield start_one
-    for worker in started:
-        worker.kill_all()
+def start(start_worker: Callable[..., WorkerProcess]) -> Callable[..., WorkerProcess]:
+    return partial(start_worker, queues="training", **QUICK)
 
 
 @pytest.mark.fault(41)

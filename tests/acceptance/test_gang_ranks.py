@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.ranks import Run, a_spec, alive, wait_for, write_train_file
-from tests.support.tiny_model import build_tiny_model
 from workers.processes import command_line, descendants
 from workers.training.launcher.network import port_to_listen_on
 from workers.training.protocol.outcome import TrainingFailed
@@ -19,11 +18,6 @@ from workers.training.protocol.payload import Meeting
 from workers.training.protocol.progress import Start
 
 pytestmark = pytest.mark.spread
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.mark.fault(41)

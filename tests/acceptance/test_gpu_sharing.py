@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,14 @@ if "workers.training.rank.main" in sys.orig_argv:
 
 
 @pytest.fixture
-def start(clean_database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Starts workers that see one GPU; kills them in the end."""
+def start(
+    clean_database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_worker: Callable[..., WorkerProcess]
+) -> Callable[..., WorkerProcess]:
+    """Starts workers that see one GPU."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(ON_CPU)
     monkeypatch.setenv("PATH", f"{write_driver(tmp_path / 'driver', 1)}:{os.environ['PATH']}")
-    started: list[WorkerProcess] = []
-
-    def start_one(name: str, queues: str) -> WorkerProcess:
-        started.append(WorkerProcess(name, queues, tmp_path, PYTHONPATH=str(tmp_path / "site"), TWEETMILL_LEASE="8"))
-        return started[-1]
-
-    yield start_one
-    for worker in started:
-        worker.kill_all()
+    return partial(start_worker, PYTHONPATH=str(tmp_path / "site"), TWEETMILL_LEASE="8")
 
 
 def engine_below(worker: WorkerProcess) -> list[psutil.Process]:

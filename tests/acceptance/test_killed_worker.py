@@ -6,7 +6,7 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from schemas.payloads import SummarizationSpec
 from schemas.states import JobState
 from tasks.summarization import enqueue
 from tests.support import jobs
-from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.jobs import fanout
 
@@ -25,11 +24,6 @@ pytestmark = pytest.mark.spread
 
 TWEETS = 512
 WORDS = ["bus", "train", "sister", "Oslo", "library", "Monday", "swimming", "medals", "city", "hope", "late", "open"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture
@@ -51,17 +45,8 @@ def whole(engine: Engine, base: Path) -> uuid.UUID:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[str], WorkerProcess]]:
-    """Starts workers, and kills them in the end."""
-    started: list[WorkerProcess] = []
-
-    def start_one(name: str) -> WorkerProcess:
-        started.append(WorkerProcess(name, "summarization", tmp_path))
-        return started[-1]
-
-    yield start_one
-    for worker in started:
-        worker.kill_all()
+def start(start_worker: Callable[..., WorkerProcess]) -> Callable[[str], WorkerProcess]:
+    return lambda name: start_worker(name, "summarization")
 
 
 def summaries(engine: Engine) -> dict[str, tuple[Any, ...]]:

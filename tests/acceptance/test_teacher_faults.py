@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -33,17 +32,8 @@ def engine(clean_database: Engine) -> Engine:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[str], WorkerProcess]]:
-    """Starts workers, and kills them in the end."""
-    started: list[WorkerProcess] = []
-
-    def start_one(name: str) -> WorkerProcess:
-        started.append(WorkerProcess(name, "synthesis", tmp_path))
-        return started[-1]
-
-    yield start_one
-    for worker in started:
-        worker.kill_all()
+def start(start_worker: Callable[..., WorkerProcess]) -> Callable[[str], WorkerProcess]:
+    return lambda name: start_worker(name, "synthesis")
 
 
 def ask(server: Server, **teacher: Any) -> uuid.UUID:

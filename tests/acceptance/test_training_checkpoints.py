@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from schemas.training import TrainingSpec
-from tests.support.ranks import Run, a_spec, alive, limit, train, wait_for, write_train_file
-from tests.support.tiny_model import build_tiny_model
+from tests.support.ranks import Run, a_spec, alive, limit, train, wait_for
 from workers.processes import descendants
 from workers.training.protocol import checkpoints
 from workers.training.protocol.outcome import ExitCode, TrainingResult, TrainingStopped, read_failure
@@ -26,16 +25,6 @@ from workers.training.protocol.progress import ProgressReader, Step
 
 ENDLESS = 100_000
 ROLES = ("supervisor", "agent", "rank")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_train_file(tmp_path_factory.mktemp("data") / "train.jsonl")
 
 
 Whole = tuple[TrainingSpec, TrainingResult, Run]

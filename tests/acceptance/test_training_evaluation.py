@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.ranks import Run, a_spec, train, write_train_file
-from tests.support.tiny_model import build_tiny_model
 from workers.training.protocol.manifest import Manifest
 from workers.training.protocol.outcome import TrainingResult, TrainingStopped
 from workers.training.protocol.progress import Evaluated, Step
@@ -16,11 +15,6 @@ from workers.training.protocol.progress import Evaluated, Step
 pytestmark = pytest.mark.spread
 
 EVALUATED = {"eval_rows": 7, "eval_steps": 2, "eval_generate_steps": 4}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,6 @@ from sqlalchemy import Engine
 
 from schemas.states import JobState
 from tests.support.mill import Mill
-from tests.support.tiny_model import build_tiny_model
 from tests.support.trainings import TrainingJob, add_dataset, group, left
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.jobs import fanout
@@ -26,11 +26,6 @@ QUICK = {"TWEETMILL_LEASE": str(LEASE), "TWEETMILL_HEARTBEAT": "1"}
 Told = Callable[..., None]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
 @pytest.fixture
 def engine(clean_database: Engine) -> Engine:
     add_dataset(clean_database)
@@ -38,17 +33,8 @@ def engine(clean_database: Engine) -> Engine:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    """Starts workers, and kills them in the end."""
-    started: list[WorkerProcess] = []
-
-    def start_one(name: str, **environment: str) -> WorkerProcess:
-        started.append(WorkerProcess(name, "training", tmp_path, **{**QUICK, **environment}))
-        return started[-1]
-
-    yield start_one
-    for worker in started:
-        worker.kill_all()
+def start(start_worker: Callable[..., WorkerProcess]) -> Callable[..., WorkerProcess]:
+    return partial(start_worker, queues="training", **QUICK)
 
 
 def all_of(worker: WorkerProcess) -> list[psutil.Process]:

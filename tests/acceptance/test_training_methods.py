@@ -9,17 +9,11 @@ import pytest
 
 from schemas.chat import Message
 from tests.support.ranks import a_spec, train, write_train_file
-from tests.support.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord
 from workers.inference.engine import Sampling
 from workers.inference.local.engine import TransformersEngine
 
 PROMPT = (Message("system", "Summarize the tweet."), Message("user", "bus train sister!!"))
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,6 @@ pytestmark = pytest.mark.spread
 Told = Callable[..., None]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
 @pytest.fixture
 def train_file(tmp_path: Path) -> Path:
     return write_train_file(tmp_path / "train.jsonl")
