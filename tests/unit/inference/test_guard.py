@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
 import pytest
 
-from schemas.chat import Prompt
 from schemas.payloads import Stage
-from workers.inference.engine import Generation, Sampling
+from tests.support.scripted_engine import ScriptedEngine
 from workers.inference.guard import check, guarded, unguarded
 from workers.text.constraints import meets_constraints
 
 TWEET = "cant believe @BlueJet cancelled my flite AGAIN!!! 3rd time this month smh #fail http://t.co/x"
 GOOD = "BlueJet cancelled my flite again, 3rd time this month."
-
-
-class ScriptedEngine:
-    """An engine that answers the same prompt from a script: the first text greedily, all of them as beams."""
-
-    def __init__(self, script: dict[str, tuple[str, ...]]) -> None:
-        self.script = script
-        self.calls: list[tuple[int, Sampling]] = []
-
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        adapter: Path | None = None,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> list[Generation]:
-        self.calls.append((len(prompts), sampling))
-        if on_progress:
-            on_progress(len(prompts))
-        answers = [self.script[prompt[-1].content][: sampling.num_return_sequences] for prompt in prompts]
-        return [Generation(texts, tokens_in=10, tokens_out=5 * len(texts)) for texts in answers]
 
 
 @pytest.mark.parametrize(

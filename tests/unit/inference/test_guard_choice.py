@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.payloads import Stage
-from tests.unit.inference.test_guard import ScriptedEngine
+from tests.support.scripted_engine import ScriptedEngine
 from workers.inference.guard import guarded, unguarded
 from workers.text.checks import check
 from workers.text.constraints import MAX_WORDS, meets_constraints

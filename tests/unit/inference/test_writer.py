@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from schemas.chat import Prompt
 from schemas.payloads import Stage
+from tests.support.scripted_engine import ScriptedEngine
 from workers.inference import writer as module
-from workers.inference.engine import Generation, Sampling
 from workers.inference.writer import FEWEST_ROWS, MOST_ROWS, Part, Writer
 from workers.text.instructions import TUNED_SYSTEM
 
@@ -19,33 +18,18 @@ TWEET = "omg the bus is late AGAIN smh #fail"
 CLEAN = "The bus is late again."
 
 
-class TwoAdapters:
-    """An engine that answers by the adapter and the last turn, and notes what it was asked."""
-
-    def __init__(self, says: dict[tuple[Path | None, str], tuple[str, ...]]) -> None:
-        self.says = says
-        self.asked: list[tuple[Path | None, str, str, int]] = []
-
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        adapter: Path | None = None,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> list[Generation]:
-        self.asked += [(adapter, prompt[0].content, prompt[-1].content, sampling.num_beams) for prompt in prompts]
-        if on_progress:
-            on_progress(len(prompts))
-        return [Generation(self.says.get((adapter, prompt[-1].content), ()), tokens_in=10, tokens_out=5) for prompt in prompts]
+def two_adapters(says: dict[tuple[Path | None, str], tuple[str, ...]]) -> ScriptedEngine:
+    """An engine that answers by the adapter and the last turn, and to what it does not know with nothing."""
+    return ScriptedEngine(defaultdict(tuple, says), key=lambda adapter, text: (adapter, text))
 
 
-def chain(engine: TwoAdapters, monkeypatch: pytest.MonkeyPatch) -> Writer:
+def chain(engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> Writer:
     monkeypatch.setattr(module, "engine_for", lambda base, all_cores: engine)
     return Writer("base", (Part(CLEANER, Stage.CLEAN), Part(SUMMARIZER, Stage.SUMMARY)))
 
 
 def test_the_second_model_reads_what_the_first_wrote_and_tokens_are_those_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): (CLEAN,), (SUMMARIZER, CLEAN): ("The bus is late again.",)})
+    engine = two_adapters({(CLEANER, "omg the bus is late AGAIN smh"): (CLEAN,), (SUMMARIZER, CLEAN): ("The bus is late again.",)})
     (row,) = chain(engine, monkeypatch).write([TWEET])
     assert engine.asked == [
         (CLEANER, TUNED_SYSTEM[Stage.CLEAN], "omg the bus is late AGAIN smh", 1),
@@ -56,7 +40,7 @@ def test_the_second_model_reads_what_the_first_wrote_and_tokens_are_those_of_bot
 
 def test_the_guard_checks_the_last_answer_against_the_tweet_and_not_against_the_clean_text(monkeypatch: pytest.MonkeyPatch) -> None:
     invented = "The school bus is late again."
-    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): (invented,), (SUMMARIZER, invented): (invented, CLEAN)})
+    engine = two_adapters({(CLEANER, "omg the bus is late AGAIN smh"): (invented,), (SUMMARIZER, invented): (invented, CLEAN)})
     (row,) = chain(engine, monkeypatch).write([TWEET])
     assert (row.text, row.tries, row.greedy) == (CLEAN, 2, invented)
     assert engine.asked[-1][0] == SUMMARIZER, "the summary alone is written again"
@@ -67,7 +51,7 @@ def test_the_guard_checks_the_last_answer_against_the_tweet_and_not_against_the_
 
 @pytest.mark.parametrize("poor", [(), ("In 1999 Anna and Bob paid 80 dollars to Chicago and Denver.",)], ids=["no answer", "made up"])
 def test_a_poor_clean_text_is_not_handed_on(monkeypatch: pytest.MonkeyPatch, poor: tuple[str, ...]) -> None:
-    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): poor})
+    engine = two_adapters({(CLEANER, "omg the bus is late AGAIN smh"): poor})
     chain(engine, monkeypatch).draft([TWEET])
     adapter, _, read, _ = engine.asked[-1]
     assert adapter == SUMMARIZER
@@ -77,14 +61,14 @@ def test_a_poor_clean_text_is_not_handed_on(monkeypatch: pytest.MonkeyPatch, poo
 
 @pytest.mark.parametrize("guard", [True, False])
 def test_each_tweet_is_told_as_done_once_however_often_it_is_written(monkeypatch: pytest.MonkeyPatch, guard: bool) -> None:
-    engine = TwoAdapters({(CLEANER, "omg the bus is late AGAIN smh"): (CLEAN,), (SUMMARIZER, CLEAN): ("The school bus is late.",)})
+    engine = two_adapters({(CLEANER, "omg the bus is late AGAIN smh"): (CLEAN,), (SUMMARIZER, CLEAN): ("The school bus is late.",)})
     steps: list[int] = []
     chain(engine, monkeypatch).write([TWEET, "my train left at 5pm"], guard=guard, on_progress=steps.append)
     assert sum(steps) == 2
 
 
 def test_a_tweet_without_words_asks_neither_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = TwoAdapters({})
+    engine = two_adapters({})
     (row,) = chain(engine, monkeypatch).write(["@somebody :) http://t.co/x"])
     assert (engine.asked, row.flags) == ([], ("wordless",))
 
@@ -93,20 +77,12 @@ def test_a_stream_hands_back_every_row_once_in_calls_of_a_few_seconds(monkeypatc
     now = 0.0
     calls: list[int] = []
 
-    class Timed(TwoAdapters):
-        def generate(
-            self,
-            prompts: Sequence[Prompt],
-            sampling: Sampling,
-            adapter: Path | None = None,
-            on_progress: Callable[[int], None] | None = None,
-        ) -> list[Generation]:
-            nonlocal now
-            now += len(prompts) / 128
-            calls.append(len(prompts))
-            return super().generate(prompts, sampling, adapter, on_progress)
+    def on_call(count: int) -> None:
+        nonlocal now
+        now += count / 128
+        calls.append(count)
 
-    engine = Timed({})
+    engine = ScriptedEngine(defaultdict(tuple), on_call=on_call)
     monkeypatch.setattr(module, "engine_for", lambda base, all_cores: engine)
     monkeypatch.setattr(module.clock, "now", lambda: now)
     tweets = [f"the bus number {number} is late again" for number in range(1200)]
