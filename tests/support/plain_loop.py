@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -24,8 +26,23 @@ def train_plainly(spec: TrainingSpec, train_file: Path) -> tuple[list[float], di
     Returns:
         The loss of each step, the mean over all completion tokens, and the shapes of what was trained, by name.
     """
+    with _one_thread():
+        return _train(spec, train_file)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices this small are no work to share; what comes after in this process has its threads back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(spec: TrainingSpec, train_file: Path) -> tuple[list[float], dict[str, torch.Size]]:
     tokenizer = AutoTokenizer.from_pretrained(spec.base)
-    torch.set_num_threads(1)  # matrices this small are no work to share
     torch.manual_seed(spec.seed)
     method = METHODS[spec.method]
     model = method.load(spec, Path(spec.base), tokenizer, dtype=torch.float32, attn_implementation="eager")
