@@ -15,6 +15,9 @@ from schemas.payloads import Stage
 from schemas.training import TrainingSpec
 from workers.errors import UserError
 
+# What a chain's two models learn.
+_PARTS = ({"stage": Stage.CLEAN, "learn_from": "tweet"}, {"stage": Stage.SUMMARY, "learn_from": "clean"})
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -30,7 +33,7 @@ class Entrant:
 
 
 def read_entrants(named: Sequence[str], overrides: Sequence[str]) -> list[Entrant]:
-    """Return the systems that are to be trained. The parts of a pair get the stages clean and summary, whatever their recipes say.
+    """Return the systems that are to be trained. Whatever their recipes say, the first of a pair cleans, the second summarises clean texts.
 
     Args:
         named: recipes, or two of them joined by `+`.
@@ -47,7 +50,7 @@ def read_entrants(named: Sequence[str], overrides: Sequence[str]) -> list[Entran
             raise UserError(f"{each}: a chain is made of two recipes, clean.yaml+summary.yaml")
         specs = [read_training(file, overrides) for file in files]
         if len(specs) == 2:
-            specs = [spec.model_copy(update={"stage": stage}) for spec, stage in zip(specs, (Stage.CLEAN, Stage.SUMMARY), strict=True)]
+            specs = [spec.model_copy(update=part) for spec, part in zip(specs, _PARTS, strict=True)]
         entrants.append(Entrant(each, tuple(specs)))
     _check(entrants)
     return entrants

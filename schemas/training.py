@@ -28,6 +28,9 @@ class TrainingSpec(Payload):
     base: str = Field(min_length=1, description="folder or hub id of the base model")
     dataset: str = Field(min_length=1)
     stage: Stage = Stage.SUMMARY
+    learn_from: Literal["tweet", "clean"] = Field(
+        default="tweet", description="what a summary is learnt from; clean: the tweet's clean text, as a chain's second model sees it"
+    )
 
     method: MethodName = Field(default="lora", description="what is trained: everything, some layers, new layers, or adapters")
     freeze_trainable_layers: int = Field(
@@ -86,6 +89,12 @@ class TrainingSpec(Payload):
         if layers == 0:
             raise ValueError("0 would train no layer: give k for the last k layers, -k for the first k, or use method=full for all")
         return layers
+
+    @model_validator(mode="after")
+    def _cleans_what_is_not_clean(self) -> TrainingSpec:
+        if self.learn_from == "clean" and self.stage is not Stage.SUMMARY:
+            raise ValueError("learn_from: clean is for summaries: set stage to summary, or learn from the tweet")
+        return self
 
     @model_validator(mode="after")
     def _names_one_dtype(self) -> TrainingSpec:

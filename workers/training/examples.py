@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sqlalchemy import ARRAY, Integer, any_, func, literal
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, col, select
 
 from schemas.payloads import Stage
@@ -26,12 +27,16 @@ ROWS_AT_ONCE = 2000
 
 @dataclass(frozen=True)
 class WrittenExamples:
-    """What was written: the id and fingerprint of the dataset, the lines to train on, and the examples held back."""
+    """What was written: the id and fingerprint of the dataset, the lines to train on, and the examples held back.
+
+    `without_clean` counts the examples that were left out because no clean text of their tweet is known: see `learn_from`.
+    """
 
     dataset: int
     fingerprint: str
     lines: int
     held_back: int
+    without_clean: int = 0
 
 
 def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
@@ -42,7 +47,7 @@ def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
 
     Raises:
         NotFound: there is no such dataset.
-        UserError: it has too few examples to hold so many back.
+        UserError: it has too few examples to hold so many back, or no clean text to learn from.
     """
     with session() as opened:
         dataset = opened.exec(select(Dataset).where(Dataset.name == spec.dataset)).one_or_none()
@@ -61,7 +66,10 @@ def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
             for example in _examples(opened, dataset.id, spec):
                 if example.cluster not in held and (not told or normalise(example.prompt_text) not in told):
                     lines += _repeated(out, example, spec)
-    return WrittenExamples(dataset.id, dataset.fingerprint, lines, held_back)
+        without = _without_clean(opened, dataset.id, spec)
+    if spec.learn_from == "clean" and not lines:
+        raise UserError(f"learn_from: clean needs clean texts, and dataset {spec.dataset} has none: `tweetmill synthesize` with stage=both")
+    return WrittenExamples(dataset.id, dataset.fingerprint, lines, held_back, without)
 
 
 def remove(*folders: Path) -> None:
@@ -112,10 +120,38 @@ def _of_split(dataset: int, spec: TrainingSpec) -> Any:
 
 def _examples(opened: Session, dataset: int, spec: TrainingSpec, clusters: set[int] | None = None) -> Iterator[Any]:
     """Yield the examples in the order of their keys, through a cursor of the server: the dataset may not fit into memory."""
-    columns = select(Example.prompt_text, Example.target_text, Example.origin, Example.cluster).where(*_conditions(dataset, spec))
+    prompt, cleaned = col(Example.prompt_text), _cleaned(dataset)
+    if spec.learn_from == "clean":
+        prompt = cleaned.c.clean_text.label("prompt_text")
+    columns = select(prompt, Example.target_text, Example.origin, Example.cluster).where(*_conditions(dataset, spec))
+    if spec.learn_from == "clean":
+        columns = columns.join(cleaned, cleaned.c.tweet == _TWEET)
     if clusters is not None:
         columns = columns.where(col(Example.cluster) == any_(literal(sorted(clusters), ARRAY(Integer))))
     yield from opened.exec(columns.order_by(col(Example.key)).execution_options(yield_per=ROWS_AT_ONCE))
+
+
+_TWEET = func.coalesce(col(Example.tweet), col(Example.prompt_text))
+"""What two examples of one tweet share: its id, or where none is known its text."""
+
+
+def _cleaned(dataset: int) -> Any:
+    """Select one clean text for each tweet of the training split, a person's before others."""
+    return (
+        select(_TWEET.label("tweet"), col(Example.target_text).label("clean_text"))
+        .where(Example.dataset == dataset, Example.split == "train", Example.stage == Stage.CLEAN.value)
+        .ext(distinct_on(_TWEET))
+        .order_by(_TWEET, col(Example.origin) != "human", col(Example.key))
+        .subquery()
+    )
+
+
+def _without_clean(opened: Session, dataset: int, spec: TrainingSpec) -> int:
+    if spec.learn_from == "tweet":
+        return 0
+    cleaned = _cleaned(dataset)
+    alone = select(func.count()).select_from(Example).where(*_conditions(dataset, spec), _TWEET.not_in(select(cleaned.c.tweet)))
+    return opened.exec(alone).one()
 
 
 def _repeated(out: TextIO, example: Any, spec: TrainingSpec) -> int:

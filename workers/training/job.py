@@ -61,7 +61,9 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     try:
         written = examples.write(spec, folder)
         held_back = f", {written.held_back} held back to evaluate on" if written.held_back else ""
-        attempt.log(f"{written.lines} examples of dataset {spec.dataset}{held_back}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
+        without = f", {written.without_clean} without a clean text left out" if written.without_clean else ""
+        read = f"{written.lines} examples of dataset {spec.dataset}{held_back}{without}"
+        attempt.log(f"{read}, {spec.world_size} ranks, ZeRO-{spec.zero_stage}")
         result = train_within_memory(run.spec, runs, lambda fitting: _launch(attempt, _with(run, fitting), recorder), attempt.log)
     finally:
         examples.remove(folder)

@@ -81,6 +81,36 @@ def test_without_eval_rows_all_is_trained_on_and_own_pairs_repeat(engine: Engine
     assert not (tmp_path / "eval.jsonl").exists()
 
 
+def add_clean_texts(engine: Engine, groups: range) -> None:
+    """A clean text for the first copy of some groups, one of a person and one of somebody else."""
+    with engine.begin() as connection:
+        dataset = connection.execute(text("SELECT id FROM dataset")).scalar_one()
+        for number in groups:
+            for origin in ("human", "noise"):
+                told = {"key": f"c{number:03}-{origin}", "prompt": f"bus {number} of copy 0 was late", "cluster": number, "origin": origin}
+                row = _EXAMPLE.replace("'summary'", "'clean'").replace("'It was late.'", ":target")
+                connection.execute(text(row), {"dataset": dataset, "split": "train", "target": f"Bus {number}, says {origin}.", **told})
+
+
+def test_a_summary_may_be_learnt_from_the_clean_text_that_a_person_wrote_of_the_tweet(engine: Engine, tmp_path: Path) -> None:
+    add_clean_texts(engine, range(8))
+    written = examples.write(spec(learn_from="clean"), tmp_path)
+
+    assert tweets(tmp_path / "train.jsonl") == [f"Bus {number}, says human." for number in range(8)]
+    assert (written.lines, written.without_clean) == (8, 152), "what has no clean text is left out and counted"
+    assert [json.loads(line)["completion"] for line in (tmp_path / "train.jsonl").read_text().splitlines()] == ["It was late."] * 8
+
+
+def test_without_any_clean_text_there_is_nothing_to_learn_from(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="learn_from: clean needs clean texts, and dataset small has none"):
+        examples.write(spec(learn_from="clean"), tmp_path)
+
+
+def test_clean_texts_are_learnt_by_summaries_alone() -> None:
+    with pytest.raises(ValueError, match="learn_from: clean is for summaries"):
+        spec(learn_from="clean", stage="clean")
+
+
 def test_more_than_half_is_refused(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="eval_rows=81 of 160 training examples: hold back half of them at most"):
         examples.write(spec(eval_rows=81), tmp_path)

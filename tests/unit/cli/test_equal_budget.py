@@ -37,6 +37,8 @@ def test_a_pair_of_recipes_becomes_a_cleaner_and_a_summariser(folder: Path) -> N
     single, pair = read(folder, "one", "clean+one")
     assert (single.is_chain, pair.is_chain) == (False, True)
     assert [spec.stage for spec in pair.specs] == [Stage.CLEAN, Stage.SUMMARY]
+    assert [spec.learn_from for spec in pair.specs] == ["tweet", "clean"], "the second model of a chain gets what the first one wrote"
+    assert single.specs[0].learn_from == "tweet"
     (_, same) = read(folder, "two", "one+one")
     assert [spec.stage for spec in same.specs] == [Stage.CLEAN, Stage.SUMMARY], "the stages are those of a chain, whatever a recipe says"
 
