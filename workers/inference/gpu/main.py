@@ -19,6 +19,7 @@ from workers.errors import UserError
 from workers.inference.engine import Engine, EngineError
 from workers.inference.engine_builders import builder_of
 from workers.inference.gpu import wire
+from workers.out_of_memory import is_out_of_memory
 from workers.redaction import redact
 from workers.settings import get_settings
 
@@ -63,7 +64,7 @@ class _Server:
 
 
 def _described(error: Exception) -> str:
-    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     return f"{type(error).__name__} in the engine's process: {redact(str(error).partition(chr(10))[0])[:300]}"
 
