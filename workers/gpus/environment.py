@@ -21,6 +21,8 @@ def for_computing() -> dict[str, str]:
         # CUDA would number the fastest device 0; the driver, by whose numbers devices are held, goes by their place on the bus.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "TOKENIZERS_PARALLELISM": "false",
+        # Nothing is compiled; bitsandbytes, which PEFT imports where it is there, would load the compiler: a second of every start.
+        "TORCHDYNAMO_DISABLE": ENVIRONMENT.get("TORCHDYNAMO_DISABLE", "1"),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, (here, ENVIRONMENT.get("PYTHONPATH")))),
         "PYTHONSAFEPATH": "1",
