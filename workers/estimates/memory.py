@@ -21,7 +21,9 @@ _MOMENTS = 2 * _FP32
 _FOUR_BITS = 0.5 + _FP32 / 64  # bytes of a weight, with its share of the scale of a block of 64
 _BUCKET = 20_000_000  # elements, as `workers.training.rank.zero.config` has it
 _CONTEXT = int(0.75 * GIB)  # of CUDA, cuBLAS and NCCL on a GPU
-_LIBRARIES = 200 * 2**20  # what DeepSpeed and oneDNN take with the first step on a CPU
+_PROCESS = 650 * 2**20  # of a rank on a CPU: Python with torch and DeepSpeed, and what oneDNN takes with the first step
+# What glibc's malloc keeps of memory that was freed, measured on a model of 135M by all methods: docs/training.md has the figures.
+_KEPT_OF_ACTIVATIONS, _KEPT_OF_STATES = 0.5, 0.4
 _SPARE = 0.04  # of a GPU's memory: what its allocator can't use
 
 
@@ -31,7 +33,7 @@ class RankMemory:
 
     Attributes:
         weights, gradients, optimizer, activations: what a model takes in training.
-        overhead: buckets of reductions, and what libraries take: on a GPU the context of CUDA.
+        overhead: buckets of reductions, and what libraries take: on a GPU the context of CUDA, on a CPU the process and what malloc keeps.
         step: what the optimizer takes for a moment, when the activations are gone.
         host: what each rank puts into the host's memory instead, by offloading.
     """
@@ -82,12 +84,14 @@ def estimate(base: Architecture, spec: TrainingSpec, *, on_gpu: bool, dtype_byte
     temporaries = _FP32 if spec.zero_stage == 0 and dtype_bytes == _FP32 else 2 * _FP32
     step = temporaries * parameters.trainable // (spec.world_size if spec.zero_stage else 1)
     offloads = spec.offload_optimizer != "none"
+    gradients = _gradients(parameters, spec, dtype_bytes)
+    around = _CONTEXT if on_gpu else _PROCESS + int(_KEPT_OF_ACTIVATIONS * activations + _KEPT_OF_STATES * (gradients + optimizer))
     memory = RankMemory(
         weights=weights,
-        gradients=_gradients(parameters, spec, dtype_bytes),
+        gradients=gradients,
         optimizer=0 if offloads else optimizer,
         activations=activations,
-        overhead=_buckets(parameters, spec) + (_CONTEXT if on_gpu else _LIBRARIES),
+        overhead=_buckets(parameters, spec) + around,
         step=0 if offloads else step,
         host=weights_on_host + (optimizer if offloads else 0),
     )
