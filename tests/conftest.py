@@ -28,6 +28,9 @@ from workers.settings import get_settings
 settings.register_profile("without-deadline", deadline=None)
 settings.load_profile("without-deadline")
 
+LONGEST_ID = 100
+"""Characters of a text that names the case of a test."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the fault tests: `make faults` gives both."""
@@ -41,6 +44,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         module = item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(item.nodeid if item.get_closest_marker("spread") else module))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long texts and bytes by their parameter: an archive holds the time at which it was made, another one in each process."""
+    return argname if isinstance(val, bytes) or (isinstance(val, str) and len(val) > LONGEST_ID) else None
 
 
 @pytest.fixture
