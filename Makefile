@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 EXTRAS := local,gpu,monitor,dev
 T      ?= tests
-# Most of a fault test is waiting, for a lease or a restart: two processes more than there are cores fill them.
-AT_ONCE ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 6 ] && echo 8 || expr $$cores + 2)
+# Most of a fault test is waiting, for a lease or a restart: one process more than there are cores fills them.
+AT_ONCE ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 7 ] && echo 8 || expr $$cores + 1)
 SEED    ?= 1
 MINUTES ?= 10
 
