@@ -54,7 +54,7 @@ def test_an_idle_worker_that_is_drained_leaves_and_the_rest_stay(mill: Mill, mea
     drain(leaving)
     code, seconds = exit_code_and_seconds(leaving)
     assert code == 0, leaving.log
-    assert seconds < 30
+    assert seconds < 10
     assert main(["drain", leaving.name]) == 1, "it has left the list"
     assert staying.process.poll() is None
     measured(exit_code=code, seconds=seconds)

@@ -120,11 +120,10 @@ def _of_split(dataset: int, spec: TrainingSpec) -> Any:
 
 def _examples(opened: Session, dataset: int, spec: TrainingSpec, clusters: set[int] | None = None) -> Iterator[Any]:
     """Yield the examples in the order of their keys, through a cursor of the server: the dataset may not fit into memory."""
-    prompt, cleaned = col(Example.prompt_text), _cleaned(dataset)
-    if spec.learn_from == "clean":
-        prompt = cleaned.c.clean_text.label("prompt_text")
+    cleaned = _cleaned(dataset) if spec.learn_from == "clean" else None
+    prompt = col(Example.prompt_text) if cleaned is None else cleaned.c.clean_text.label("prompt_text")
     columns = select(prompt, Example.target_text, Example.origin, Example.cluster).where(*_conditions(dataset, spec))
-    if spec.learn_from == "clean":
+    if cleaned is not None:
         columns = columns.join(cleaned, cleaned.c.tweet == _TWEET)
     if clusters is not None:
         columns = columns.where(col(Example.cluster) == any_(literal(sorted(clusters), ARRAY(Integer))))

@@ -39,7 +39,7 @@ def member(stream: BinaryIO, stack: ExitStack) -> IO[bytes]:
                 raise SourceError(f"{_plain(info.filename)} in the zip archive has a password: unpack it and give what comes out")
         contents = _InOrder([partial(archive.open, info) for info in chosen])
         return stack.enter_context(cast("IO[bytes]", io.BufferedReader(contents)))
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # zipfile's own, for a kind of packing that Python does not know
         raise SourceError("the zip archive is packed in a way that can't be read here: unpack it and give what comes out") from error
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
