@@ -190,7 +190,11 @@ class Maintenance:
         self._shortfalls = {queue: Shortfall(self.republish_after) for queue in self.queues}
 
     def start(self) -> None:
-        """Start the threads; the first rounds begin at once."""
+        """Register this worker, then start the threads, whose first rounds begin at once.
+
+        Celery says `ready` after it: whoever reads that may `drain` the worker, or find it in `status`.
+        """
+        self._try(self.watch)
         for name, run in (("maintenance", self._watch), ("relay", self._supply)):
             threading.Thread(target=run, name=name, daemon=True).start()
 

@@ -327,7 +327,7 @@ def test_a_worker_says_that_it_lives_and_takes_its_leave(worker: WorkerProcess, 
         with engine.connect() as connection:
             return [worker.name for worker in worker_registry.live(connection)]
 
-    assert wait_for(lambda: listed() == ["steady@test"])
+    assert listed() == ["steady@test"], "it is registered before it says that it is ready"
     worker.signal(signal.SIGTERM)
     assert worker.exit_code(seconds=15) == 0
     assert listed() == []
