@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,24 +32,25 @@ class Memory:
     """A machine on which `rows` rows fit and no more, as the model's own forward pass finds out."""
 
     def __init__(self, engine: TransformersEngine) -> None:
-        self._forward = engine._model.forward
+        forward = engine._model.forward
         self.rows = 1000
         self.seen: list[int] = []
 
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        rows = len(options["input_ids"])
-        self.seen.append(rows)
-        if rows > self.rows:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return self._forward(*arguments, **options)
+        @wraps(forward)  # `generate` reads its signature to know what the model takes
+        def limited(*arguments: Any, **options: Any) -> Any:
+            rows = len(options["input_ids"])
+            self.seen.append(rows)
+            if rows > self.rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return forward(*arguments, **options)
+
+        engine._model.forward = limited
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[TransformersEngine, Memory]:
     engine = TransformersEngine(str(build_tiny_model(tmp_path_factory.mktemp("base"))), device="cpu", dtype="float32", batch_size=8)
-    memory = Memory(engine)
-    engine._model.forward = memory.forward
-    return engine, memory
+    return engine, Memory(engine)
 
 
 @pytest.fixture

@@ -162,6 +162,8 @@ class TransformersEngine:
     def _beams(self, prompts: list[Ids], sampling: Sampling) -> Iterator[Decoded]:
         import torch
 
+        from workers.inference.local.beams import read_once
+
         width = max(map(len, prompts))
         pad = min(self._end_ids, default=0)
         by_text = {"stop_strings": [self._chat.end_text], "tokenizer": self._tokenizer} if self._chat.end_text else {}
@@ -171,6 +173,7 @@ class TransformersEngine:
             output = self._model.generate(
                 input_ids=inputs,
                 attention_mask=mask,
+                past_key_values=read_once(self._model, inputs, mask, sampling.num_beams),
                 do_sample=False,
                 max_new_tokens=sampling.max_new_tokens,
                 num_beams=sampling.num_beams,
