@@ -93,11 +93,14 @@ def up(settings: Settings, plan: StackSize, detach: bool, report: Report) -> dic
             return _add_workers(home, plan, report)
         home.close()
     try:
-        with _ended_by_signals(), _file_errors_explained(home):
+        with _ended_by_signals() as check, _file_errors_explained(home):
             stop_children(home, report)
             _start_servers(settings, home, plan, report)
+            check()
             if detach:
-                return _start_supervisor(home, plan, held, report)
+                started = _start_supervisor(home, plan, held, report)
+                check()
+                return started
             Supervisor(get_settings(), home, plan.count, plan.threads_each(), report).run()
             return {}
     except BaseException:
@@ -135,15 +138,25 @@ def _file_errors_explained(home: Home) -> Iterator[None]:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let what asks a process to end raise an error, so that what was started is stopped."""
+def _ended_by_signals() -> Iterator[Callable[[], None]]:
+    """Let what asks a process to end raise an error, so that what was started is stopped.
+
+    Yields:
+        What raises it once more: a library that was at work when the signal came may have caught the first one.
+    """
+    came: list[int] = []
+
+    def check() -> None:
+        if came:
+            raise Unavailable(f"ended by {signal.Signals(came[0]).name} before the stack was up")
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        raise Unavailable(f"ended by {signal.Signals(number).name} before the stack was up")
+        came.append(number)
+        check()
 
     with _handled({number: leave for number in SIGNALS if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN}):
-        yield
+        yield check
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from workers.base_models.chat_template import chat_format
 from workers.inference.engine import Sampling
 from workers.inference.local.engine import TransformersEngine
 
-TEXTS = ("The bus was late again", "Is the library open?", "My sister won 3 medals in Oslo last Sunday and then we all had soup because it rained.")
+TEXTS = ("The bus was late again", "Is the library open?", "My sister won 3 medals in Oslo and then we all had soup because it rained.")
 PROMPTS = [(Message("system", "Summarize the tweet."), Message("user", text)) for text in TEXTS]
 BEAMS = 3
 SAMPLING = Sampling(max_new_tokens=8, num_beams=BEAMS, num_return_sequences=BEAMS)
