@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/preflight.sh
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-demo: setup ## The whole way on this machine: tweets in, a tuned model, summaries out (15 to 30 minutes, depending on the CPU)
+demo: setup ## The whole way on this machine: tweets in, a tuned model, summaries out (14 to 25 minutes, depending on the CPU)
 	@$(BIN)/tweetmill demo --report demo-report.json
 
 test: setup ## Every test but the browser's: unit, integration (real Valkey and Postgres), acceptance (real workers and ranks)

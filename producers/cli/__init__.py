@@ -98,7 +98,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         callback=_options,
-        epilog="First time? [bold]tweetmill demo[/bold] goes the whole way in 15 to 30 minutes.",
+        epilog="First time? [bold]tweetmill demo[/bold] goes the whole way in 14 to 25 minutes.",
     )
     for group in VERB_GROUPS:
         importlib.import_module(f"producers.cli.{group}").register(built)

@@ -30,7 +30,7 @@ def demo(
 ) -> None:
     """Go the whole way on this machine: real tweets in, a fine-tuned model, summaries in Postgres.
 
-    It takes 15 to 30 minutes on two cores, and says how long before the long part begins.
+    It takes 14 to 25 minutes on two cores, and says how long before the long part begins.
     """
     from producers.demo import story
     from workers import destinations
