@@ -34,6 +34,7 @@ VERB_GROUPS = (
     "doctor",
     "evaluation",
     "comparison",
+    "curve",
     "summaries",
     "jobs",
 )

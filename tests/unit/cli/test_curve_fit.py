@@ -1,0 +1,90 @@
+"""`tweetmill curve fit`: points of anybody's in, a verdict and intervals out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.cli import main
+
+RISING = "size,value\n" + "".join(f"{size},{value}\n" for size, value in [(25, 40), (50, 45), (100, 50), (200, 55), (400, 60)])
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["curve", "fit", *arguments])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def a_file(folder: Path, content: str) -> str:
+    path = folder / "points.csv"
+    path.write_text(content)
+    return str(path)
+
+
+def answer_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert code == 0
+    answer: dict[str, Any] = json.loads(out)
+    return answer
+
+
+def test_the_answer_for_machines_has_verdict_family_and_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = answer_of(capsys, a_file(tmp_path, RISING))
+    assert answer["verdict"] == "continue"
+    assert answer["family"] in answer["weights"]
+    assert [each["size"] for each in answer["predictions"]] == [800, 1600]
+    assert answer["predictions"][0]["low"] < 65 < answer["predictions"][0]["high"]
+    assert answer["predictions"][0]["refused"] is None
+
+
+def test_sizes_to_foretell_are_the_user_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert [each["size"] for each in answer_of(capsys, a_file(tmp_path, RISING), "--at", "600,1200,2400")["predictions"]] == [
+        600,
+        1200,
+        2400,
+    ]
+
+
+def test_a_loss_falls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = "size;value;se\n25;4;0.01\n50;3.5;0.01\n100;3;0.01\n200;2.5;0.01\n400;2;0.01\n"
+    answer = answer_of(capsys, a_file(tmp_path, losses), "--lower-is-better")
+    assert answer["verdict"] == "continue"
+    assert answer["predictions"][0]["value"] < 2
+
+
+def test_people_read_a_table_and_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, a_file(tmp_path, RISING))
+    assert code == 0
+    assert "foretold" in out
+    assert "Continue: more pairs are worth it." in out
+
+
+def test_a_bad_row_is_named_and_costs_itself_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_file(tmp_path, RISING + "many,3\n800,\n-5,1\n")
+    code, out, err = run(capsys, path, "--json")
+    assert code == 0
+    rejected = json.loads(out)["rejected"]
+    assert [(each["place"], each["field"]) for each in rejected] == [("7", "size"), ("8", "value"), ("9", "size")]
+    assert "7: size is no finite number" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("count,score\n1,2\n", "names no column size"),
+        ("size,value\nx,y\n", "no row could be used: 2: size is no finite number"),
+        ("", "no row"),
+    ],
+)
+def test_a_file_without_points_says_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, words: str) -> None:
+    code, _, err = run(capsys, a_file(tmp_path, content))
+    assert code in (1, 2)
+    assert words in " ".join(err.split())
+
+
+def test_sizes_that_are_none_are_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, a_file(tmp_path, RISING), "--at", "0,-3")[0] == 2

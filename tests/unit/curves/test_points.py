@@ -1,0 +1,39 @@
+"""Points become a curve: seeds of a size are averaged, and their spread becomes an error."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from workers.curves.points import Point, grouped
+
+
+def test_repeated_sizes_are_seeds_and_their_spread_is_pooled() -> None:
+    curve = grouped([Point(50, 4.0), Point(25, 1.0), Point(25, 3.0), Point(50, 4.0)])
+    assert curve.sizes.tolist() == [25, 50]
+    assert curve.means.tolist() == [2, 4]
+    assert curve.seeds.tolist() == [2, 2]
+    assert curve.errors is not None
+    assert curve.errors.tolist() == pytest.approx([1 / math.sqrt(2)] * 2), "two squares of 1 over two degrees of freedom, and two seeds"
+
+
+def test_an_error_that_is_named_counts_where_seeds_say_less() -> None:
+    curve = grouped([Point(25, 1.0, se=0.5), Point(50, 2.0, se=0.25), Point(100, 3.0)])
+    assert curve.errors is not None
+    assert curve.errors.tolist() == [0.5, 0.25, 0.5], "of the third nothing is known: no better than the worst"
+
+
+def test_without_seeds_or_errors_nothing_is_known_of_the_noise() -> None:
+    assert grouped([Point(25, 1.0), Point(50, 2.0)]).errors is None
+
+
+@pytest.mark.parametrize("point", [(0, 1.0), (-1, 1.0), (math.inf, 1.0), (1, math.nan), (1, 1.0, -0.1)])
+def test_what_is_no_point_is_refused(point: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Point(*point)
+
+
+def test_no_points_are_no_curve() -> None:
+    with pytest.raises(ValueError, match="no points"):
+        grouped([])

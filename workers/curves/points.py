@@ -1,0 +1,91 @@
+"""Groups what was measured by size: one mean and one standard error for each number of pairs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement: a model that learnt from `size` pairs had the figure `value`, known to `se` (None: not said)."""
+
+    size: float
+    value: float
+    se: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no curve can hold.
+
+        Raises:
+            ValueError: the size is not positive, the error negative, or anything not finite.
+        """
+        if not (math.isfinite(self.size) and self.size > 0):
+            raise ValueError("size must be a number above 0")
+        if not math.isfinite(self.value):
+            raise ValueError("value must be a finite number")
+        if self.se is not None and not (math.isfinite(self.se) and self.se >= 0):
+            raise ValueError("se must be a number of 0 or more")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Means by size, smallest first: `sizes`, `means` and `seeds`, shape (sizes,).
+
+    `errors` are standard errors of the means, or None where nothing measured tells them: no repeated size, no `se`.
+    """
+
+    sizes: Array
+    means: Array
+    seeds: NDArray[np.int64]
+    errors: Array | None
+
+    def __len__(self) -> int:
+        """The number of distinct sizes."""
+        return len(self.sizes)
+
+    def up_to(self, count: int) -> Curve:
+        """Return the curve of the `count` smallest sizes."""
+        errors = None if self.errors is None else self.errors[:count]
+        return Curve(self.sizes[:count], self.means[:count], self.seeds[:count], errors)
+
+
+def grouped(points: Sequence[Point]) -> Curve:
+    """Return the points as a curve: repeated sizes are seeds, and what one size says of their spread is pooled with the others.
+
+    The spread between seeds is pooled since two or three of one size hardly tell it. Where points name an error of their own (of the
+    test rows, say), a mean has the larger of both: seeds that share a test share its error.
+
+    Raises:
+        ValueError: there are no points.
+    """
+    if not points:
+        raise ValueError("there are no points")
+    by_size: dict[float, list[Point]] = defaultdict(list)
+    for point in points:
+        by_size[point.size].append(point)
+    sizes = np.array(sorted(by_size))
+    values = [np.array([point.value for point in by_size[size]]) for size in sizes]
+    seeds = np.array([len(each) for each in values])
+    return Curve(sizes, np.array([each.mean() for each in values]), seeds, _errors([by_size[size] for size in sizes], values, seeds))
+
+
+def _errors(groups: Sequence[Sequence[Point]], values: Sequence[Array], seeds: NDArray[np.int64]) -> Array | None:
+    freedom = int((seeds - 1).sum())
+    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in values)
+    of_seeds = math.sqrt(squares / freedom) / np.sqrt(seeds) if freedom else np.zeros(len(seeds))
+    named = [[point.se for point in group if point.se is not None] for group in groups]
+    of_points = np.array([math.sqrt(sum(se**2 for se in each) / len(each)) if each else 0.0 for each in named])
+    errors = np.maximum(of_seeds, of_points)
+    if not errors.any():
+        return None
+    # A size of which nothing is known is no better known than the worst of the others.
+    known: Array = np.where(errors > 0, errors, errors.max())
+    return known
