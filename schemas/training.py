@@ -19,6 +19,7 @@ AskedDtype = Literal["auto", "float32", "bfloat16", "float16"]
 Offload = Literal["none", "cpu"]
 BestMetric = Literal["eval_loss", "eval_sari"]
 Tracker = Literal["tensorboard", "trackio"]
+Origin = Literal["human", "noise", "teacher", "import"]
 
 
 class TrainingSpec(Payload):
@@ -30,6 +31,15 @@ class TrainingSpec(Payload):
     stage: Stage = Stage.SUMMARY
     learn_from: Literal["tweet", "clean"] = Field(
         default="tweet", description="what a summary is learnt from; clean: the tweet's clean text, as a chain's second model sees it"
+    )
+
+    pairs: int | None = Field(
+        default=None, ge=1, description="learn from so many of the curated pairs alone; a smaller number's are among a larger's"
+    )
+    pairs_seed: Seed = Field(default=0, description="draws which ones these are")
+    origins: tuple[Origin, ...] = Field(default=(), description="learn from examples of these origins alone; none named: from all")
+    curve: str | None = Field(
+        default=None, max_length=100, description="the learning curve that it is a point of: `tweetmill curve` sets it"
     )
 
     method: MethodName = Field(default="lora", description="what is trained: everything, some layers, new layers, or adapters")

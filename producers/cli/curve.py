@@ -1,19 +1,22 @@
-"""The verbs of learning curves: fit."""
+"""The verbs of learning curves: run, show, fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from producers.cli.comparison import Limit, UsdPerHour
+from producers.curve.points import ORIGINS, Budget
 from producers.render.output import MODELS, AsJson, emit, example, say
+from producers.submitting import Overrides, RecipeFile
+from schemas.numbers import LARGEST_BIGINT
+from schemas.training import MethodName
 from workers.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from workers.curves.points import Point
     from workers.ingest.curated_files import BadLine
 
@@ -25,8 +28,17 @@ def register(app: typer.Typer) -> None:
     curve = typer.Typer(
         no_args_is_help=True,
         help="How quality grows with the number of pairs, and whether more are worth it.",
-        epilog=example("tweetmill curve fit points.csv", "tweetmill curve fit losses.csv --lower-is-better --at 800,1600 --json"),
+        epilog=example("tweetmill curve run -r recipes/train-cpu.yaml --sizes 25,50,100,200", "tweetmill curve fit points.csv"),
     )
+    recipe = "tweetmill curve run -r recipes/train-cpu.yaml"
+    curve.command(
+        epilog=example(
+            f"{recipe} dataset=mine --dry-run",
+            f"{recipe} dataset=mine --sizes 25,50,100,200,400 --seeds 3",
+            f"{recipe} dataset=mine --origins human,noise,mix --methods lora,freeze --budget steps",
+        )
+    )(run)
+    curve.command(epilog=example("tweetmill curve show mine", "tweetmill curve show mine --json | jq .series"))(show)
     curve.command(
         epilog=example(
             "tweetmill curve fit points.csv",
@@ -35,6 +47,79 @@ def register(app: typer.Typer) -> None:
         )
     )(fit)
     app.add_typer(curve, name="curve", rich_help_panel=MODELS)
+
+
+Worth = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="The smallest gain of twice the pairs that counts; default: 1% of the largest size's value.",
+        show_default=False,
+    ),
+]
+
+
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    sizes: Annotated[str, typer.Option(metavar="N,N…", help="Curated pairs to learn from.")] = "25,50,100,200,400",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Subsets of each size, each trained once.")] = 3,
+    origins: Annotated[str, typer.Option(metavar="NAME,…", help="human: the pairs; noise: what was made of them; mix: both.")] = "human",
+    methods: Annotated[str | None, typer.Option(metavar="NAME,…", help="Default: the recipe's.", show_default=False)] = None,
+    budget: Annotated[str, typer.Option(metavar="epochs|steps", help="What is equal between the points.")] = "epochs",
+    limit: Limit = None,
+    worth: Worth = None,
+    usd_per_hour: UsdPerHour = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train on nested subsets of the pairs, score each model on the same held-back rows, and say whether more pairs are worth it.
+
+    The points are jobs: as many at once as there are workers. The same call again goes on, and more sizes or seeds add to it.
+    """
+    from producers.curve.report import drawn, planned
+    from producers.curve.run import enqueue, follow
+    from producers.recipes import read_training
+    from producers.render.curve import drawn_page, plan_table
+    from producers.render.progress import follow_curve
+
+    spec = read_training(recipe, overrides or [])
+    asked = {"sizes": _numbers(sizes), "seeds": seeds, "origins": _names(origins, "--origins", ORIGINS), "budget": _budget(budget)}
+    chosen = _names(methods, "--methods", get_args(MethodName)) if methods else [spec.method]
+    points, fingerprint, plan = planned(spec, usd_per_hour, methods=chosen, **asked)
+    if dry_run:
+        emit(plan, as_json, plan_table)
+        return
+    if not as_json:
+        say(plan["words"])
+    jobs = enqueue(points, fingerprint)
+    with follow_curve(spec.name) as seen:
+        found = follow(spec.name, jobs, limit, seen)
+    answer = drawn(spec.name, found, worth)
+    emit(answer, as_json, drawn_page)
+    if not answer["series"]:
+        raise UserError(f"curve {spec.name}: no point has a score. `tweetmill jobs --state failed` lists why")
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name in the recipe of the curve.")],
+    worth: Worth = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a curve as far as it is drawn: the points that have a score, what is foretold, and the verdict."""
+    from producers.curve.report import drawn
+    from producers.curve.run import status
+    from producers.render.curve import drawn_page
+
+    found, progress = status(name)
+    scored = [point for point in found if point.figures is not None]
+    answer = drawn(name, found, worth) | {"points": progress.points, "done": progress.done}
+    answer["failed"] = progress.failed
+    emit(answer, as_json, drawn_page)
+    if not as_json:
+        say(
+            f"{len(scored)} of {progress.points} points: {progress.shown.detail}" if len(scored) < progress.points else f"All {len(scored)} points."
+        )
 
 
 def fit(
@@ -46,49 +131,24 @@ def fit(
         str | None,
         typer.Option(metavar="SIZE,SIZE…", help="Sizes to foretell; default: twice and four times the largest.", show_default=False),
     ] = None,
-    worth: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="The smallest gain of twice the pairs that counts; default: 1% of the largest size's value.",
-            show_default=False,
-        ),
-    ] = None,
+    worth: Worth = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a learning curve to points of yours: what more pairs would bring, with 95% intervals, and whether that is worth it.
 
     Needs no server. Exit code 1 when no row could be used.
     """
-    from workers.curves.extrapolation import extrapolate, next_sizes
-    from workers.curves.points import grouped
-    from workers.curves.verdict import decide
+    from producers.curve.report import fitted
+    from producers.render.curve import fitted_page
 
     points, rejected = _read(file)
-    curve = grouped(points)
-    places = _sizes(at) if at is not None else next_sizes(curve)
-    foretold = extrapolate(curve, places, lower_is_better=lower_is_better, worth=worth)
-    verdict = decide(curve, lower_is_better=lower_is_better, worth=worth)
-    answer = {
-        "verdict": verdict.answer,
-        "reason": verdict.reason,
-        "label": verdict.label,
-        "family": foretold.family,
-        "weights": foretold.weights,
-        "worth": verdict.worth,
-        "gain": _plain(verdict.gain),
-        "predictions": [_plain(each) for each in foretold.predictions],
-        "points": [
-            {"size": size, "value": value, "n": seeds}
-            for size, value, seeds in zip(curve.sizes.tolist(), curve.means.tolist(), curve.seeds.tolist(), strict=True)
-        ],
-        "rejected": [{"place": bad.place, "field": bad.field, "reason": bad.reason} for bad in rejected],
-    }
+    answer = fitted(points, _sizes(at) if at is not None else None, worth, lower_is_better=lower_is_better)
+    answer["rejected"] = [{"place": bad.place, "field": bad.field, "reason": bad.reason} for bad in rejected]
     for bad in rejected[:_REJECTED_SHOWN]:
         say(f"{file}: {bad.place}: {bad.reason}", "yellow")
     if len(rejected) > _REJECTED_SHOWN:
         say(f"{file}: {len(rejected) - _REJECTED_SHOWN} more rows could not be used; --json lists them", "yellow")
-    emit(answer, as_json, _page)
+    emit(answer, as_json, fitted_page)
 
 
 def _read(file: Path) -> tuple[list[Point], list[BadLine]]:
@@ -112,6 +172,29 @@ def _read(file: Path) -> tuple[list[Point], list[BadLine]]:
     return points, rejected
 
 
+def _numbers(text: str) -> list[int]:
+    try:
+        sizes = [int(each) for each in text.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1 or max(sizes) > LARGEST_BIGINT:
+        raise typer.BadParameter("give numbers of pairs, separated by commas: --sizes 25,50,100", param_hint="--sizes")
+    return sizes
+
+
+def _names(text: str, option: str, known: Collection[str]) -> list[Any]:
+    names = list(dict.fromkeys(each.strip() for each in text.split(",")))
+    if not set(names) <= set(known):
+        raise typer.BadParameter(f"give one or more of {', '.join(known)}, separated by commas", param_hint=option)
+    return names
+
+
+def _budget(name: str) -> Any:
+    if name not in get_args(Budget):
+        raise typer.BadParameter("say epochs or steps", param_hint="--budget")
+    return name
+
+
 def _sizes(text: str) -> list[float]:
     try:
         sizes = [float(each) for each in text.split(",")]
@@ -120,33 +203,3 @@ def _sizes(text: str) -> list[float]:
     if not sizes or not all(0 < each < float("inf") for each in sizes):
         raise typer.BadParameter("give sizes above 0, separated by commas: --at 800,1600", param_hint="--at")
     return sizes
-
-
-def _plain(prediction: Any) -> dict[str, Any]:
-    return {name: getattr(prediction, name) for name in ("size", "value", "low", "high", "refused")}
-
-
-def _page(answer: dict[str, Any]) -> RenderableType:
-    from rich.console import Group
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("pairs", "value", "95% interval", "n"):
-        table.add_column(heading, justify="right")
-    for point in answer["points"]:
-        table.add_row(f"{point['size']:g}", f"{point['value']:.4g}", "", str(point["n"]))
-    for each in answer["predictions"]:
-        table.add_row(f"{each['size']:g}", f"{each['value']:.4g}", f"{each['low']:.4g} to {each['high']:.4g}", "foretold")
-    return Group(table, "", *_words(answer))
-
-
-def _words(answer: dict[str, Any]) -> Sequence[str]:
-    gain = answer["gain"]
-    bring = f"Twice the pairs would bring {gain['value']:+.3g} ({gain['low']:+.3g} to {gain['high']:+.3g}); {answer['worth']:.3g} counts."
-    said = {"continue": "Continue: more pairs are worth it.", "stop": "Stop: more pairs are not worth it."}
-    lines = [said.get(answer["verdict"], f"Unsure: {answer['reason']}."), bring]
-    if answer["verdict"] == "unsure":
-        more = answer["label"]
-        lines.append(f"Label {more} more to know." if more else "More pairs alone would hardly tell: use more seeds or test rows.")
-    lines += [f"{each['size']:g} pairs: not to be relied on, {each['refused']}." for each in answer["predictions"] if each["refused"]]
-    return lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -75,6 +75,17 @@ def watch(job_id: uuid.UUID) -> Job:
             say(f"Stopped watching; job {short} goes on. `tweetmill logs {short} -f` watches, cancel {short} ends it.")
         raise
     return job
+
+
+@contextmanager
+def follow_curve(name: str) -> Iterator[Callable[[JobProgress], None]]:
+    """Yield what shows how far the points of a curve are. Interrupting it stops no job, and a message says so."""
+    try:
+        with _display() as show:
+            yield lambda seen: show(f"curve {name}", seen)
+    except KeyboardInterrupt:
+        say(f"Stopped watching; the points of {line(name)} that were asked for go on. The same call goes on from there.")
+        raise
 
 
 def progress_of(job: Job, shards: ShardCounts) -> JobProgress:

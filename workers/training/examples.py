@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from sqlalchemy import ARRAY, Integer, any_, func, literal
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from schemas.payloads import Stage
@@ -53,6 +54,7 @@ def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
         dataset = opened.exec(select(Dataset).where(Dataset.name == spec.dataset)).one_or_none()
         if dataset is None:
             raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill synthesize` builds one")
+        _check_pairs(opened, dataset.id, spec)
         held = _draw(opened, dataset.id, spec)
         told: set[str] = set()
         held_back = lines = 0
@@ -111,7 +113,39 @@ def _draw(opened: Session, dataset: int, spec: TrainingSpec) -> set[int]:
 
 
 def _conditions(dataset: int, spec: TrainingSpec) -> tuple[Any, ...]:
-    return Example.dataset == dataset, Example.split == "train", Example.stage == Stage(spec.stage).value
+    chosen: list[Any] = [Example.dataset == dataset, Example.split == "train", Example.stage == Stage(spec.stage).value]
+    if spec.origins:
+        chosen.append(col(Example.origin).in_(spec.origins))
+    if spec.pairs is not None:
+        chosen.append(_TWEET.in_(_drawn_pairs(dataset, spec)))
+    return tuple(chosen)
+
+
+def _drawn_pairs(dataset: int, spec: TrainingSpec) -> Any:
+    """Select the tweets of `pairs` curated pairs: the first ones in an order that `pairs_seed` draws, so that subsets are nested."""
+    pair = aliased(Example)
+    tweet = func.coalesce(pair.tweet, pair.prompt_text)
+    return (
+        select(tweet)
+        .where(pair.dataset == dataset, pair.split == "train", pair.stage == Stage(spec.stage).value, pair.origin == "human")
+        .group_by(tweet)
+        .order_by(func.md5(literal(f"{spec.pairs_seed}/").concat(tweet)), tweet)
+        .limit(spec.pairs)
+    )
+
+
+def _check_pairs(opened: Session, dataset: int, spec: TrainingSpec) -> None:
+    """Refuse to learn from more pairs than there are.
+
+    Raises:
+        UserError: with how many there are.
+    """
+    if spec.pairs is None:
+        return
+    there = opened.exec(select(func.count()).select_from(_drawn_pairs(dataset, spec).subquery())).one()
+    if there < spec.pairs:
+        of = f"dataset {spec.dataset} has {there} curated pairs of the stage {spec.stage.value}"
+        raise UserError(f"pairs={spec.pairs}: {of} to learn from")
 
 
 def _of_split(dataset: int, spec: TrainingSpec) -> Any:

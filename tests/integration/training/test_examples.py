@@ -111,6 +111,42 @@ def test_clean_texts_are_learnt_by_summaries_alone() -> None:
         spec(learn_from="clean", stage="clean")
 
 
+def test_fewer_pairs_are_among_more_and_the_seed_draws_them(engine: Engine, tmp_path: Path) -> None:
+    drawn = {}
+    for pairs, seed in ((5, 0), (20, 0), (20, 1)):
+        (folder := tmp_path / f"{pairs}-{seed}").mkdir()
+        assert examples.write(spec(pairs=pairs, pairs_seed=seed, origins=("human",)), folder).lines == pairs
+        drawn[pairs, seed] = set(tweets(folder / "train.jsonl"))
+
+    assert drawn[5, 0] < drawn[20, 0]
+    assert drawn[20, 0] != drawn[20, 1]
+
+
+def test_what_was_made_of_a_pair_goes_with_it(engine: Engine, tmp_path: Path) -> None:
+    """Noise knows by the tweet's id which pair it was made of."""
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO tweet (id, text, source, text_hash) VALUES ('7', 'bus 0', 'test', 'h')"))
+        connection.execute(text("UPDATE example SET tweet = '7' WHERE key IN ('k000', 'k001')"))
+    with_it = without = 0
+    for seed in range(8):
+        (folder := tmp_path / str(seed)).mkdir()
+        lines = examples.write(spec(pairs=27, pairs_seed=seed), folder).lines
+        has_pair = "bus 0 of copy 0 was late" in tweets(folder / "train.jsonl")
+        assert lines == 27 + has_pair, "the one that was noised comes with its noise"
+        with_it, without = with_it + has_pair, without + (not has_pair)
+    assert with_it
+    assert without
+
+
+def test_an_origin_alone_may_be_learnt_from(engine: Engine, tmp_path: Path) -> None:
+    assert examples.write(spec(origins=("noise",)), tmp_path).lines == 160 - 54
+
+
+def test_more_pairs_than_there_are_are_refused(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="pairs=55: dataset small has 54 curated pairs of the stage summary to learn from"):
+        examples.write(spec(pairs=55), tmp_path)
+
+
 def test_more_than_half_is_refused(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="eval_rows=81 of 160 training examples: hold back half of them at most"):
         examples.write(spec(eval_rows=81), tmp_path)

@@ -29,7 +29,7 @@ _NAME = re.compile(r"step-(?P<step>\d{6,})-a(?P<attempt>\d+)")
 # What may differ between the run that made a checkpoint and the one that goes on from it: none of it decides what is learnt. The
 # sizes of batches are judged by their product, see `check_batch`.
 _INDIFFERENT = {
-    *("name", "dataset", "world_size", "nodes", "zero_stage", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("name", "curve", "dataset", "world_size", "nodes", "zero_stage", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("device", "offload_optimizer", "offload_param", "deepspeed", "gradient_checkpointing"),
     *("logging_steps", "report_to", "save_steps", "stall_timeout"),
 }

@@ -1,0 +1,101 @@
+"""Lays out a learning curve: a training for each size, seed, origin and method, of a recipe that stays the same in all else.
+
+Subsets are nested: the pairs of a size are among those of every larger one with the same seed. Budgets are equal in one of two ways, and
+these answer different questions. With equal epochs more pairs also mean more steps: what does a user get who labels more and trains as
+long as that takes? With equal steps each point sees as many examples, the smaller sets more often: what do other pairs bring by themselves?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from schemas.training import MethodName, Origin, TrainingSpec
+from workers.errors import UserError
+
+Budget = Literal["epochs", "steps"]
+Mixture = Literal["human", "noise", "mix"]
+
+ORIGINS: Mapping[Mixture, tuple[Origin, ...]] = {"human": ("human",), "noise": ("noise",), "mix": ("human", "noise")}
+"""What a point learns from: the pairs, noise that was made of them in their stead, or both."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One training of a curve: the subset that it learns from, and the whole of its recipe."""
+
+    method: MethodName
+    origin: Mixture
+    size: int
+    seed: int
+    spec: TrainingSpec
+
+    @property
+    def series(self) -> str:
+        """The curve that it is a point of: its method and what is learnt from."""
+        return f"{self.method}, {self.origin}"
+
+
+def lay_out(
+    recipe: TrainingSpec,
+    *,
+    sizes: Sequence[int],
+    seeds: int,
+    origins: Sequence[Mixture],
+    methods: Sequence[MethodName],
+    budget: Budget,
+    lines: Callable[[TrainingSpec], int],
+) -> list[CurvePoint]:
+    """Return the points, the smallest sizes first, so that a curve is seen early.
+
+    Args:
+        recipe: of every point.
+        sizes: curated pairs to learn from.
+        seeds: how many subsets of each size, and how often it is trained.
+        origins: what is learnt from.
+        methods: of training.
+        budget: what is equal between the points.
+        lines: returns how many lines a training sees in an epoch.
+
+    Raises:
+        UserError: the recipe can't be that of a curve.
+    """
+    if recipe.pairs is not None or recipe.origins:
+        raise UserError("pairs and origins are what a curve varies: leave them out of the recipe")
+    if recipe.early_stopping_patience:
+        raise UserError("early_stopping_patience would end some points before their budget: set it to 0")
+    if budget == "epochs" and recipe.max_steps > 0:
+        raise UserError("max_steps gives every point as many steps: say --budget steps, or leave max_steps out")
+    points = [
+        CurvePoint(method, origin, size, seed, _spec(recipe, method, origin, size, seed))
+        for size, seed, origin, method in product(sorted(set(sizes)), range(seeds), origins, methods)
+    ]
+    if budget == "epochs":
+        return points
+    steps = recipe.max_steps if recipe.max_steps > 0 else max(_planned(point.spec, lines(point.spec)) for point in points)
+    return [CurvePoint(p.method, p.origin, p.size, p.seed, p.spec.model_copy(update={"max_steps": steps})) for p in points]
+
+
+def steps_of(spec: TrainingSpec, lines: int) -> int:
+    """Return the optimizer steps of a point that sees so many lines in an epoch."""
+    return spec.max_steps if spec.max_steps > 0 else _planned(spec, lines)
+
+
+def _planned(spec: TrainingSpec, lines: int) -> int:
+    return max(1, math.ceil(lines * spec.num_train_epochs / spec.global_batch))
+
+
+def _spec(recipe: TrainingSpec, method: MethodName, origin: Mixture, size: int, seed: int) -> TrainingSpec:
+    changes = {
+        "name": f"{recipe.name}-{method}-{origin}-{size}-{seed}",
+        "curve": recipe.name,
+        "method": method,
+        "origins": ORIGINS[origin],
+        "pairs": size,
+        "pairs_seed": seed,
+        "seed": recipe.seed + seed,
+    }
+    return TrainingSpec.model_validate({**recipe.model_dump(), **changes})

@@ -1,0 +1,141 @@
+"""Makes the answer of a learning curve: what is fitted to its points, the baselines beside them, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from producers.curve.points import CurvePoint, lay_out, steps_of
+from producers.curve.run import BASELINES, figures
+from producers.render.quantities import duration
+from schemas.training import TrainingSpec
+from workers.curves.extrapolation import Prediction, extrapolate, next_sizes
+from workers.curves.points import Point, grouped
+from workers.curves.verdict import decide
+from workers.errors import UserError
+
+if TYPE_CHECKING:
+    from workers.catalog.curves import PointStatus
+
+METRIC = "sari"
+
+
+def drawn(name: str, points: Sequence[PointStatus], worth: float | None) -> dict[str, Any]:
+    """Return a curve that was drawn over the queue as plain JSON: its points, and for each method and origin what is fitted to them."""
+    series: dict[str, list[Point]] = {}
+    for point in points:
+        if point.figures is not None:
+            told = point.figures[METRIC]
+            series.setdefault(series_of(point.recipe), []).append(Point(point.recipe["pairs"], told["value"]))
+    scored = next((point for point in points if point.figures is not None), None)
+    return {
+        "curve": name,
+        "metric": METRIC,
+        "n": scored.figures[METRIC]["n"] if scored is not None and scored.figures else 0,
+        "baselines": {each: scored.systems[each][METRIC] for each in BASELINES} if scored is not None else {},
+        "series": {each: fitted(values, None, worth) for each, values in series.items()},
+        "failed": sum(point.figures is None for point in points),
+        "seconds": sum(point.seconds or 0 for point in points),
+        "budget_words": budget_words([point.recipe for point in points]),
+        "trained": [figures(point) for point in points],
+    }
+
+
+def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> tuple[list[CurvePoint], str, dict[str, Any]]:
+    """Return the points of a curve, the fingerprint of its dataset, and as plain JSON what they will take.
+
+    Raises:
+        NotFound: there is no such dataset.
+        UserError: it has too few pairs, or the recipe can't be that of a curve.
+    """
+    from workers import database
+    from workers.catalog import curves, datasets
+    from workers.estimates.history import last_rate, size_of
+
+    with database.session() as session:
+        dataset = datasets.resolve(session, recipe.dataset)
+        there = curves.pairs(session, dataset.id, recipe.stage.value)
+        if there < max(asked["sizes"]):
+            raise UserError(f"dataset {dataset.name} has {there} curated pairs to learn from: give --sizes up to that")
+
+        def lines(spec: TrainingSpec) -> int:
+            return curves.lines(session, dataset.id, spec)
+
+        points = lay_out(recipe, lines=lines, **asked)
+        rate, size = last_rate(session, recipe), size_of(session, recipe)
+        steps = [steps_of(point.spec, lines(point.spec)) for point in points]
+    examples = sum(each * recipe.global_batch for each in steps)
+    seconds = examples * size.tokens / size.examples / rate if rate and size else None
+    plan = {
+        "curve": recipe.name,
+        "points": len(points),
+        "sizes": _by_size(points, steps, recipe.global_batch),
+        "examples": examples,
+        "seconds": seconds,
+        "usd": seconds / 3600 * usd_per_hour if seconds is not None and usd_per_hour is not None else None,
+    }
+    return points, dataset.fingerprint, plan | {"words": _plan_words(plan)}
+
+
+def _by_size(points: Sequence[CurvePoint], steps: Sequence[int], batch: int) -> list[dict[str, Any]]:
+    found: dict[int, list[int]] = {}
+    for point, made in zip(points, steps, strict=True):
+        found.setdefault(point.size, []).append(made)
+    return [
+        {"size": size, "points": len(made), "steps": _range(made), "examples": sum(made) * batch} for size, made in sorted(found.items())
+    ]
+
+
+def _range(steps: Sequence[int]) -> str:
+    low, high = min(steps), max(steps)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _plan_words(plan: Mapping[str, Any]) -> str:
+    words = f"{plan['points']} trainings on {plan['examples']:,} examples together"
+    if plan["seconds"] is None:
+        return f"{words}; how long that takes is not known before the first one. Scores come on top."
+    price = "" if plan["usd"] is None else f", {plan['usd']:.2f} USD"
+    return f"{words}: about {duration(plan['seconds'])} on one worker at the rate of the last training{price}. Scores come on top."
+
+
+def series_of(recipe: Mapping[str, Any]) -> str:
+    """Return which curve a point belongs to: its method and what is learnt from."""
+    return f"{recipe['method']}, {' and '.join(recipe['origins']) or 'all'}"
+
+
+def budget_words(recipes: Sequence[Mapping[str, Any]]) -> str:
+    """Say what is equal between the points, and which question that answers."""
+    steps = {recipe["max_steps"] for recipe in recipes}
+    if steps == {-1}:
+        epochs = median(recipe["num_train_epochs"] for recipe in recipes)
+        return f"Each point was trained for {epochs:g} epochs: more pairs mean more steps too, as they would for you."
+    if len(steps) == 1:
+        return f"Each point was trained for {steps.pop():,} steps: smaller sets were seen more often."
+    return "The points were trained for different numbers of steps: their budgets are not equal."
+
+
+def fitted(points: Sequence[Point], at: Sequence[float] | None, worth: float | None, *, lower_is_better: bool = False) -> dict[str, Any]:
+    """Return as plain JSON what is fitted to points: the verdict, what is foretold at sizes `at`, and the points by size."""
+    curve = grouped(points)
+    foretold = extrapolate(curve, at or next_sizes(curve), lower_is_better=lower_is_better, worth=worth)
+    verdict = decide(curve, lower_is_better=lower_is_better, worth=worth)
+    return {
+        "verdict": verdict.answer,
+        "reason": verdict.reason,
+        "label": verdict.label,
+        "family": foretold.family,
+        "weights": foretold.weights,
+        "worth": verdict.worth,
+        "gain": _plain(verdict.gain),
+        "predictions": [_plain(each) for each in foretold.predictions],
+        "points": [
+            {"size": size, "value": value, "n": seeds}
+            for size, value, seeds in zip(curve.sizes.tolist(), curve.means.tolist(), curve.seeds.tolist(), strict=True)
+        ],
+    }
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    return {name: getattr(prediction, name) for name in ("size", "value", "low", "high", "refused")}
