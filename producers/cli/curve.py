@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from typer.core import TyperGroup
 
 from producers.cli.comparison import Limit, UsdPerHour
 from producers.curve.points import ORIGINS, Budget
@@ -23,14 +24,25 @@ if TYPE_CHECKING:
 _REJECTED_SHOWN = 10
 
 
+class _DrawsByDefault(TyperGroup):
+    """`curve -r RECIPE` means `curve run -r RECIPE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` before options of its own: the group itself has none but `--help`."""
+        if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     curve = typer.Typer(
+        cls=_DrawsByDefault,
         no_args_is_help=True,
-        help="How quality grows with the number of pairs, and whether more are worth it.",
-        epilog=example("tweetmill curve run -r recipes/train-cpu.yaml --sizes 25,50,100,200", "tweetmill curve fit points.csv"),
+        help="How quality grows with the number of pairs, and whether more are worth it. `curve -r RECIPE` is `curve run -r RECIPE`.",
+        epilog=example("tweetmill curve -r recipes/train-cpu.yaml --sizes 25,50,100,200", "tweetmill curve fit points.csv"),
     )
-    recipe = "tweetmill curve run -r recipes/train-cpu.yaml"
+    recipe = "tweetmill curve -r recipes/train-cpu.yaml"
     curve.command(
         epilog=example(
             f"{recipe} dataset=mine --dry-run",
