@@ -132,7 +132,7 @@ def _train(recipes: list[str], overrides: list[str], steps: int | None, others: 
     from schemas.training import TrainingSpec
     from tasks import training
     from workers import database
-    from workers.catalog import datasets
+    from workers.catalog import datasets, training_examples
 
     if len(recipes) + others < 2:
         raise typer.BadParameter("give two recipes or more, or name a model or a baseline beside one", param_hint="--recipe")
@@ -141,7 +141,7 @@ def _train(recipes: list[str], overrides: list[str], steps: int | None, others: 
         dataset = datasets.resolve(session, entrants[0].specs[0].dataset)
 
         def examples(spec: TrainingSpec) -> int:
-            return datasets.lines_an_epoch(session, dataset.id, spec.stage.value, spec.human_repeats)
+            return training_examples.amount(session, dataset.id, spec).lines
 
         for entrant in entrants:
             for spec in entrant.specs:

@@ -129,9 +129,8 @@ def show(
     answer["failed"] = progress.failed
     emit(answer, as_json, drawn_page)
     if not as_json:
-        say(
-            f"{len(scored)} of {progress.points} points: {progress.shown.detail}" if len(scored) < progress.points else f"All {len(scored)} points."
-        )
+        left = len(scored) < progress.points
+        say(f"{len(scored)} of {progress.points} points: {progress.shown.detail}" if left else f"All {len(scored)} points.")
 
 
 def fit(

@@ -50,23 +50,23 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
         UserError: it has too few pairs, or the recipe can't be that of a curve.
     """
     from workers import database
-    from workers.catalog import curves, datasets
+    from workers.catalog import datasets, training_examples
     from workers.estimates.history import last_rate, size_of
 
     with database.session() as session:
         dataset = datasets.resolve(session, recipe.dataset)
-        there = curves.pairs(session, dataset.id, recipe.stage.value)
+        there = training_examples.pairs(session, dataset.id, recipe.stage)
         if there < max(asked["sizes"]):
             raise UserError(f"dataset {dataset.name} has {there} curated pairs to learn from: give --sizes up to that")
 
         def lines(spec: TrainingSpec) -> int:
-            return curves.lines(session, dataset.id, spec)
+            return training_examples.amount(session, dataset.id, spec).lines
 
         points = lay_out(recipe, lines=lines, **asked)
         rate, size = last_rate(session, recipe), size_of(session, recipe)
         steps = [steps_of(point.spec, lines(point.spec)) for point in points]
     examples = sum(each * recipe.global_batch for each in steps)
-    seconds = examples * size.tokens / size.examples / rate if rate and size else None
+    seconds = examples * size.tokens / size.lines / rate if rate and size else None
     plan = {
         "curve": recipe.name,
         "points": len(points),

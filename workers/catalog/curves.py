@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import distinct, func
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from schemas.states import JobState
-from schemas.tables.datasets import Example
 from schemas.tables.jobs import Job
 from schemas.tables.models import Model
-from schemas.training import TrainingSpec
 
 TRAIN, COMPARE = "training.train", "evaluation.compare"
 
@@ -65,29 +63,6 @@ def named(session: Session) -> list[str]:
     """Return the names of all curves."""
     name = col(Job.payload)["curve"].astext
     return sorted(session.exec(select(name).where(Job.kind == TRAIN, name.is_not(None)).distinct()))
-
-
-def pairs(session: Session, dataset: int, stage: str) -> int:
-    """Count the curated pairs of a stage that a dataset has to learn from."""
-    tweet = func.coalesce(col(Example.tweet), col(Example.prompt_text))
-    query = select(func.count(distinct(tweet))).where(*_trained_on(dataset, stage), Example.origin == "human")
-    return session.exec(query).one()
-
-
-def lines(session: Session, dataset: int, spec: TrainingSpec) -> int:
-    """Return about how many lines a point is trained on in an epoch: noise is taken to be spread evenly over the pairs."""
-    query = (
-        select(Example.origin, func.count())
-        .where(*_trained_on(dataset, spec.stage.value), col(Example.origin).in_(spec.origins))
-        .group_by(col(Example.origin))
-    )
-    there = {origin: count * (spec.human_repeats if origin == "human" else 1) for origin, count in session.exec(query)}
-    share = (spec.pairs or 0) / max(1, pairs(session, dataset, spec.stage.value))
-    return max(1, round(sum(there.values()) * share))
-
-
-def _trained_on(dataset: int, stage: str) -> tuple[Any, ...]:
-    return Example.dataset == dataset, Example.split == "train", Example.stage == stage
 
 
 def _evaluations(session: Session, models: list[int]) -> dict[int, Job]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import case, desc, func, text
+from sqlalchemy import desc, func, text
 from sqlmodel import Session, col, select
 
 from schemas.tables.datasets import Dataset, Example
@@ -62,12 +62,6 @@ def counts(session: Session, dataset: int) -> list[dict[str, Any]]:
         .order_by(desc(col(Example.split)), col(Example.origin))
     )
     return [{"split": split, "origin": origin, "examples": number} for split, origin, number in session.exec(query)]
-
-
-def lines_an_epoch(session: Session, dataset: int, stage: str, human_repeats: int) -> int:
-    """Return how many lines a model of a stage is trained on in an epoch: pairs that people wrote count as often as they are repeated."""
-    lines = func.coalesce(func.sum(case((col(Example.origin) == "human", human_repeats), else_=1)), 0)
-    return int(session.exec(select(lines).where(Example.dataset == dataset, Example.split == "train", Example.stage == stage)).one())
 
 
 def flagged(session: Session, dataset: int) -> tuple[int, dict[str, int]]:

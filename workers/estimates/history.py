@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import desc, func
+from sqlalchemy import desc
 from sqlmodel import Session, col, select
 
 from schemas.payloads import Stage
-from schemas.tables.datasets import Dataset, Example
+from schemas.tables.datasets import Dataset
 from schemas.tables.models import Model
 from schemas.training import TrainingSpec
+from workers.catalog import training_examples
 from workers.text import prompts
 
 _CHARACTERS_A_TOKEN = 4.0
@@ -22,32 +23,27 @@ _TEMPLATE_TOKENS = 20  # of a chat template around one prompt and its answer
 
 @dataclass(frozen=True)
 class DatasetSize:
-    """The train split of a dataset: its examples, and about how many tokens they have together."""
+    """What a training learns from in an epoch: lines, what people wrote as often as it is repeated, and about how many tokens they have."""
 
-    examples: int
+    lines: int
     tokens: int
 
 
 def size_of(session: Session, spec: TrainingSpec) -> DatasetSize | None:
-    """Return the size of the recipe's dataset, None where there is none. Tokens go by the count of characters, instructions included."""
-    letters = func.sum(func.char_length(col(Example.prompt_text)) + func.char_length(col(Example.target_text)))
-    query = (
-        select(func.count(), letters)
-        .join(Dataset, col(Dataset.id) == col(Example.dataset))
-        .where(Dataset.name == spec.dataset, Example.split == "train", Example.stage == spec.stage.value)
-    )
-    examples, characters = session.exec(query).one()
-    if not examples:
+    """Return the size of what the recipe learns from, None where there is nothing. Tokens go by the characters, instructions included."""
+    dataset = session.exec(select(Dataset.id).where(Dataset.name == spec.dataset)).one_or_none()
+    there = training_examples.amount(session, dataset, spec) if dataset is not None else None
+    if there is None or not there.lines:
         return None
     instruction = sum(len(message.content) for message in prompts.tuned("", Stage(spec.stage)))
     each = instruction / _CHARACTERS_A_TOKEN + _TEMPLATE_TOKENS
-    return DatasetSize(examples, int(characters / _CHARACTERS_A_TOKEN + examples * each))
+    return DatasetSize(there.lines, int(there.characters / _CHARACTERS_A_TOKEN + there.lines * each))
 
 
 def tokens_of_run(spec: TrainingSpec, size: DatasetSize) -> int:
     """Return about how many tokens a run of the recipe sees, padding excluded."""
     if spec.max_steps > 0:
-        return int(spec.max_steps * spec.global_batch * size.tokens / size.examples)
+        return int(spec.max_steps * spec.global_batch * size.tokens / size.lines)
     return int(size.tokens * spec.num_train_epochs)
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import ARRAY, Integer, any_, func, literal
-from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from schemas.payloads import Stage
-from schemas.tables.datasets import Dataset, Example
+from schemas.tables.datasets import Dataset
 from schemas.training import TrainingSpec
+from workers.catalog import training_examples
 from workers.database import session
 from workers.errors import NotFound, UserError
 from workers.text import prompts
@@ -23,7 +20,6 @@ from workers.text.sentences import normalise
 
 TRAIN_FILE = "train.jsonl"
 EVAL_FILE = "eval.jsonl"
-ROWS_AT_ONCE = 2000
 
 
 @dataclass(frozen=True)
@@ -60,15 +56,15 @@ def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
         held_back = lines = 0
         if held:
             with (folder / EVAL_FILE).open("w", encoding="utf-8") as out:
-                for example in _examples(opened, dataset.id, spec, held):
+                for example in training_examples.rows(opened, dataset.id, spec, held):
                     told.add(normalise(example.prompt_text))
                     out.write(_line(example, Stage(spec.stage), tweet=example.prompt_text))
                     held_back += 1
         with (folder / TRAIN_FILE).open("w", encoding="utf-8") as out:
-            for example in _examples(opened, dataset.id, spec):
+            for example in training_examples.rows(opened, dataset.id, spec):
                 if example.cluster not in held and (not told or normalise(example.prompt_text) not in told):
                     lines += _repeated(out, example, spec)
-        without = _without_clean(opened, dataset.id, spec)
+        without = training_examples.without_clean(opened, dataset.id, spec)
     if spec.learn_from == "clean" and not lines:
         raise UserError(f"learn_from: clean needs clean texts, and dataset {spec.dataset} has none: `tweetmill synthesize` with stage=both")
     return WrittenExamples(dataset.id, dataset.fingerprint, lines, held_back, without)
@@ -89,19 +85,12 @@ def _draw(opened: Session, dataset: int, spec: TrainingSpec) -> set[int]:
     """
     if not spec.eval_rows:
         return set()
-    there = opened.exec(select(func.count()).select_from(_of_split(dataset, spec).subquery())).one()
+    there = training_examples.amount(opened, dataset, spec).examples
     if spec.eval_rows > there // 2:
         raise UserError(f"eval_rows={spec.eval_rows} of {there} training examples: hold back half of them at most")
-    sizes = (
-        select(Example.cluster, func.count())
-        .where(*_conditions(dataset, spec))
-        .group_by(col(Example.cluster))
-        .order_by(func.md5(literal(f"{spec.seed}/").concat(col(Example.cluster))), col(Example.cluster))
-        .execution_options(yield_per=ROWS_AT_ONCE)
-    )
     held: set[int] = set()
     room = spec.eval_rows
-    for cluster, size in opened.exec(sizes):
+    for cluster, size in training_examples.clusters(opened, dataset, spec):
         if size <= room:
             held.add(cluster)
             room -= size
@@ -112,28 +101,6 @@ def _draw(opened: Session, dataset: int, spec: TrainingSpec) -> set[int]:
     return held
 
 
-def _conditions(dataset: int, spec: TrainingSpec) -> tuple[Any, ...]:
-    chosen: list[Any] = [Example.dataset == dataset, Example.split == "train", Example.stage == Stage(spec.stage).value]
-    if spec.origins:
-        chosen.append(col(Example.origin).in_(spec.origins))
-    if spec.pairs is not None:
-        chosen.append(_TWEET.in_(_drawn_pairs(dataset, spec)))
-    return tuple(chosen)
-
-
-def _drawn_pairs(dataset: int, spec: TrainingSpec) -> Any:
-    """Select the tweets of `pairs` curated pairs: the first ones in an order that `pairs_seed` draws, so that subsets are nested."""
-    pair = aliased(Example)
-    tweet = func.coalesce(pair.tweet, pair.prompt_text)
-    return (
-        select(tweet)
-        .where(pair.dataset == dataset, pair.split == "train", pair.stage == Stage(spec.stage).value, pair.origin == "human")
-        .group_by(tweet)
-        .order_by(func.md5(literal(f"{spec.pairs_seed}/").concat(tweet)), tweet)
-        .limit(spec.pairs)
-    )
-
-
 def _check_pairs(opened: Session, dataset: int, spec: TrainingSpec) -> None:
     """Refuse to learn from more pairs than there are.
 
@@ -142,49 +109,10 @@ def _check_pairs(opened: Session, dataset: int, spec: TrainingSpec) -> None:
     """
     if spec.pairs is None:
         return
-    there = opened.exec(select(func.count()).select_from(_drawn_pairs(dataset, spec).subquery())).one()
+    there = training_examples.pairs(opened, dataset, spec.stage)
     if there < spec.pairs:
         of = f"dataset {spec.dataset} has {there} curated pairs of the stage {spec.stage.value}"
         raise UserError(f"pairs={spec.pairs}: {of} to learn from")
-
-
-def _of_split(dataset: int, spec: TrainingSpec) -> Any:
-    return select(Example.key).where(*_conditions(dataset, spec))
-
-
-def _examples(opened: Session, dataset: int, spec: TrainingSpec, clusters: set[int] | None = None) -> Iterator[Any]:
-    """Yield the examples in the order of their keys, through a cursor of the server: the dataset may not fit into memory."""
-    cleaned = _cleaned(dataset) if spec.learn_from == "clean" else None
-    prompt = col(Example.prompt_text) if cleaned is None else cleaned.c.clean_text.label("prompt_text")
-    columns = select(prompt, Example.target_text, Example.origin, Example.cluster).where(*_conditions(dataset, spec))
-    if cleaned is not None:
-        columns = columns.join(cleaned, cleaned.c.tweet == _TWEET)
-    if clusters is not None:
-        columns = columns.where(col(Example.cluster) == any_(literal(sorted(clusters), ARRAY(Integer))))
-    yield from opened.exec(columns.order_by(col(Example.key)).execution_options(yield_per=ROWS_AT_ONCE))
-
-
-_TWEET = func.coalesce(col(Example.tweet), col(Example.prompt_text))
-"""What two examples of one tweet share: its id, or where none is known its text."""
-
-
-def _cleaned(dataset: int) -> Any:
-    """Select one clean text for each tweet of the training split, a person's before others."""
-    return (
-        select(_TWEET.label("tweet"), col(Example.target_text).label("clean_text"))
-        .where(Example.dataset == dataset, Example.split == "train", Example.stage == Stage.CLEAN.value)
-        .ext(distinct_on(_TWEET))
-        .order_by(_TWEET, col(Example.origin) != "human", col(Example.key))
-        .subquery()
-    )
-
-
-def _without_clean(opened: Session, dataset: int, spec: TrainingSpec) -> int:
-    if spec.learn_from == "tweet":
-        return 0
-    cleaned = _cleaned(dataset)
-    alone = select(func.count()).select_from(Example).where(*_conditions(dataset, spec), _TWEET.not_in(select(cleaned.c.tweet)))
-    return opened.exec(alone).one()
 
 
 def _repeated(out: TextIO, example: Any, spec: TrainingSpec) -> int:

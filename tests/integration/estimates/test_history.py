@@ -33,7 +33,7 @@ def test_the_tokens_of_a_dataset_go_by_its_characters(clean_database: Engine) ->
     with database.session() as session:
         size = history.size_of(session, a_spec())
     assert size is not None
-    assert size.examples == 48
+    assert size.lines == 48
     assert 48 * 30 < size.tokens < 48 * 120
     assert history.tokens_of_run(a_spec(num_train_epochs=2), size) == 2 * size.tokens
     one_step = history.tokens_of_run(a_spec(max_steps=1, per_device_train_batch_size=12), size)
