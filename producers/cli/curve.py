@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from producers.cli.comparison import Limit, UsdPerHour
 from producers.curve.points import ORIGINS, Budget
+from producers.curve.worth import MINUTES_A_PAIR, Worth, parse
 from producers.render.output import MODELS, AsJson, emit, example, say
 from producers.submitting import Overrides, RecipeFile
 from schemas.numbers import LARGEST_BIGINT
@@ -55,20 +56,23 @@ def register(app: typer.Typer) -> None:
         epilog=example(
             "tweetmill curve fit points.csv",
             "tweetmill curve fit losses.csv --lower-is-better --at 800,1600",
-            "tweetmill curve fit points.csv --worth 0.5 --json | jq .verdict",
+            "tweetmill curve fit points.csv --worth 0.5/hour --minutes-a-pair 3 --json | jq .verdict",
         )
     )(fit)
     app.add_typer(curve, name="curve", rich_help_panel=MODELS)
 
 
-Worth = Annotated[
-    float | None,
+WorthText = Annotated[
+    str | None,
     typer.Option(
-        min=0,
-        help="The smallest gain of twice the pairs that counts; default: 1% of the largest size's value.",
+        "--worth",
+        metavar="N|N/hour",
+        help="The smallest gain of twice the pairs that counts, or that an hour of writing them must bring; default: 1% of the largest "
+        "size's value.",
         show_default=False,
     ),
 ]
+MinutesAPair = Annotated[float, typer.Option("--minutes-a-pair", min=0.01, max=10_000, help="What a pair takes you to write.")]
 
 
 def run(
@@ -80,7 +84,8 @@ def run(
     methods: Annotated[str | None, typer.Option(metavar="NAME,…", help="Default: the recipe's.", show_default=False)] = None,
     budget: Annotated[str, typer.Option(metavar="epochs|steps", help="What is equal between the points.")] = "epochs",
     limit: Limit = None,
-    worth: Worth = None,
+    worth: WorthText = None,
+    minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
     usd_per_hour: UsdPerHour = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
     as_json: AsJson = False,
@@ -95,7 +100,7 @@ def run(
     from producers.render.curve import drawn_page, plan_table
     from producers.render.progress import follow_curve
 
-    spec = read_training(recipe, overrides or [])
+    spec, counts = read_training(recipe, overrides or []), _counts(worth, minutes_a_pair)
     asked = {"sizes": _numbers(sizes), "seeds": seeds, "origins": _names(origins, "--origins", ORIGINS), "budget": _budget(budget)}
     chosen = _names(methods, "--methods", get_args(MethodName)) if methods else [spec.method]
     points, fingerprint, plan = planned(spec, usd_per_hour, methods=chosen, **asked)
@@ -107,7 +112,7 @@ def run(
     jobs = enqueue(points, fingerprint)
     with follow_curve(spec.name) as seen:
         found = follow(spec.name, jobs, limit, seen)
-    answer = drawn(spec.name, found, worth)
+    answer = drawn(spec.name, found, counts)
     emit(answer, as_json, drawn_page)
     if not answer["series"]:
         raise UserError(f"curve {spec.name}: no point has a score. `tweetmill jobs --state failed` lists why")
@@ -115,7 +120,8 @@ def run(
 
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name in the recipe of the curve.")],
-    worth: Worth = None,
+    worth: WorthText = None,
+    minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
     as_json: AsJson = False,
 ) -> None:
     """Show a curve as far as it is drawn: the points that have a score, what is foretold, and the verdict."""
@@ -125,7 +131,7 @@ def show(
 
     found, progress = status(name)
     scored = [point for point in found if point.figures is not None]
-    answer = drawn(name, found, worth) | {"points": progress.points, "done": progress.done}
+    answer = drawn(name, found, _counts(worth, minutes_a_pair)) | {"points": progress.points, "done": progress.done}
     answer["failed"] = progress.failed
     emit(answer, as_json, drawn_page)
     if not as_json:
@@ -142,7 +148,8 @@ def fit(
         str | None,
         typer.Option(metavar="SIZE,SIZE…", help="Sizes to foretell; default: twice and four times the largest.", show_default=False),
     ] = None,
-    worth: Worth = None,
+    worth: WorthText = None,
+    minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
     as_json: AsJson = False,
 ) -> None:
     """Fit a learning curve to points of yours: what more pairs would bring, with 95% intervals, and whether that is worth it.
@@ -152,8 +159,9 @@ def fit(
     from producers.curve.report import fitted
     from producers.render.curve import fitted_page
 
+    counts = _counts(worth, minutes_a_pair)
     points, rejected = _read(file)
-    answer = fitted(points, _sizes(at) if at is not None else None, worth, lower_is_better=lower_is_better)
+    answer = fitted(points, _sizes(at) if at is not None else None, counts, lower_is_better=lower_is_better)
     answer["rejected"] = [{"place": bad.place, "field": bad.field, "reason": bad.reason} for bad in rejected]
     for bad in rejected[:_REJECTED_SHOWN]:
         say(f"{file}: {bad.place}: {bad.reason}", "yellow")
@@ -181,6 +189,13 @@ def _read(file: Path) -> tuple[list[Point], list[BadLine]]:
         first = f": {rejected[0].place}: {rejected[0].reason}" if rejected else ""
         raise UserError(f"{file}: no row could be used{first}")
     return points, rejected
+
+
+def _counts(worth: str | None, minutes_a_pair: float) -> Worth:
+    try:
+        return parse(worth, minutes_a_pair)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--worth") from None
 
 
 def _numbers(text: str) -> list[int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from producers.curve.points import CurvePoint, lay_out, steps_of
 from producers.curve.run import BASELINES, figures
+from producers.curve.worth import Worth
 from producers.render.quantities import duration
 from schemas.training import TrainingSpec
 from workers.curves.extrapolation import Prediction, extrapolate, next_sizes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 METRIC = "sari"
 
 
-def drawn(name: str, points: Sequence[PointStatus], worth: float | None) -> dict[str, Any]:
+def drawn(name: str, points: Sequence[PointStatus], worth: Worth) -> dict[str, Any]:
     """Return a curve that was drawn over the queue as plain JSON: its points, and for each method and origin what is fitted to them."""
     series: dict[str, list[Point]] = {}
     for point in points:
@@ -116,11 +117,13 @@ def budget_words(recipes: Sequence[Mapping[str, Any]]) -> str:
     return "The points were trained for different numbers of steps: their budgets are not equal."
 
 
-def fitted(points: Sequence[Point], at: Sequence[float] | None, worth: float | None, *, lower_is_better: bool = False) -> dict[str, Any]:
+def fitted(points: Sequence[Point], at: Sequence[float] | None, worth: Worth, *, lower_is_better: bool = False) -> dict[str, Any]:
     """Return as plain JSON what is fitted to points: the verdict, what is foretold at sizes `at`, and the points by size."""
     curve = grouped(points)
-    foretold = extrapolate(curve, at or next_sizes(curve), lower_is_better=lower_is_better, worth=worth)
-    verdict = decide(curve, lower_is_better=lower_is_better, worth=worth)
+    more = next_sizes(curve)[0] - float(curve.sizes[-1])
+    counts = worth.smallest(more)
+    foretold = extrapolate(curve, at or next_sizes(curve), lower_is_better=lower_is_better, worth=counts)
+    verdict = decide(curve, lower_is_better=lower_is_better, worth=counts)
     return {
         "verdict": verdict.answer,
         "reason": verdict.reason,
@@ -129,6 +132,7 @@ def fitted(points: Sequence[Point], at: Sequence[float] | None, worth: float | N
         "weights": foretold.weights,
         "worth": verdict.worth,
         "gain": _plain(verdict.gain),
+        "cost": worth.cost(more, verdict.gain.value),
         "predictions": [_plain(each) for each in foretold.predictions],
         "points": [
             {"size": size, "value": value, "n": seeds}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from producers.render.output import line, styled
+from producers.render.quantities import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,12 +40,17 @@ def verdict_words(answer: Mapping[str, Any]) -> Sequence[str]:
     """Return the verdict in sentences: what to do, what twice the pairs would bring, and what is not to be relied on."""
     gain = answer["gain"]
     bring = f"Twice the pairs would bring {gain['value']:+.3g} ({gain['low']:+.3g} to {gain['high']:+.3g}); {answer['worth']:.3g} counts."
-    lines = [_SAID.get(answer["verdict"], f"Unsure: {answer['reason']}."), bring]
+    lines = [_SAID.get(answer["verdict"], f"Unsure: {answer['reason']}."), bring, _cost_words(answer["cost"])]
     if answer["verdict"] == "unsure":
         more = answer["label"]
         lines.append(f"Label {more} more to know." if more else "More pairs alone would hardly tell: use more seeds or test rows.")
     lines += [f"{each['size']:g} pairs: not to be relied on, {each['refused']}." for each in answer["predictions"] if each["refused"]]
     return lines
+
+
+def _cost_words(cost: Mapping[str, Any]) -> str:
+    more = f"{cost['pairs']:,.0f} pairs more at {cost['minutes_a_pair']:g} min each are {duration(cost['hours'] * 3600)} of your time"
+    return f"{more}, {cost['gain_an_hour']:+.3g} an hour." if cost["gain_an_hour"] is not None else f"{more}."
 
 
 def drawn_page(answer: Mapping[str, Any]) -> RenderableType:

@@ -88,3 +88,18 @@ def test_a_file_without_points_says_what_it_needs(tmp_path: Path, capsys: pytest
 
 def test_sizes_that_are_none_are_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, a_file(tmp_path, RISING), "--at", "0,-3")[0] == 2
+
+
+def test_a_gain_is_weighed_against_the_hours_that_the_pairs_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_file(tmp_path, RISING)  # 400 pairs more bring about five points
+    quick = answer_of(capsys, path, "--worth", "0.1sari/hour", "--minutes-a-pair", "3")
+    assert quick["cost"] | {"gain_an_hour": None} == {"pairs": 400, "minutes_a_pair": 3, "hours": 20, "gain_an_hour": None}
+    assert quick["cost"]["gain_an_hour"] == pytest.approx(quick["gain"]["value"] / 20)
+    assert (quick["worth"], quick["verdict"]) == (pytest.approx(2), "continue")
+    assert answer_of(capsys, path, "--worth", "0.1/hour", "--minutes-a-pair", "30")["verdict"] == "stop", "twenty points would count"
+    assert answer_of(capsys, path, "--worth", "2")["worth"] == 2
+
+
+@pytest.mark.parametrize("worth", ["much", "-1", "0.5/week", "0.5chrf", ""])
+def test_a_worth_that_is_none_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str], worth: str) -> None:
+    assert run(capsys, a_file(tmp_path, RISING), f"--worth={worth}")[0] == 2
