@@ -10,12 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.comparison import Limit, UsdPerHour
-from producers.curve.points import ORIGINS, Budget
 from producers.curve.worth import MINUTES_A_PAIR, Worth, parse
 from producers.render.output import MODELS, AsJson, emit, example, say
 from producers.submitting import Overrides, RecipeFile
 from schemas.numbers import LARGEST_BIGINT
-from schemas.training import MethodName
 from workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ def register(app: typer.Typer) -> None:
         help="How quality grows with the number of pairs, and whether more are worth it. `curve -r RECIPE` is `curve run -r RECIPE`.",
         epilog=example("tweetmill curve -r recipes/train-cpu.yaml --sizes 25,50,100,200", "tweetmill curve fit points.csv"),
     )
-    recipe = "tweetmill curve -r recipes/train-cpu.yaml"
+    recipe = "tweetmill curve run -r recipes/train-cpu.yaml"
     curve.command(
         epilog=example(
             f"{recipe} dataset=mine --dry-run",
@@ -94,11 +92,13 @@ def run(
 
     The points are jobs: as many at once as there are workers. The same call again goes on, and more sizes or seeds add to it.
     """
+    from producers.curve.points import ORIGINS
     from producers.curve.report import drawn, planned
     from producers.curve.run import enqueue, follow
     from producers.recipes import read_training
     from producers.render.curve import drawn_page, plan_table
     from producers.render.progress import follow_curve
+    from schemas.training import MethodName
 
     spec, counts = read_training(recipe, overrides or []), _counts(worth, minutes_a_pair)
     asked = {"sizes": _numbers(sizes), "seeds": seeds, "origins": _names(origins, "--origins", ORIGINS), "budget": _budget(budget)}
@@ -216,6 +216,8 @@ def _names(text: str, option: str, known: Collection[str]) -> list[Any]:
 
 
 def _budget(name: str) -> Any:
+    from producers.curve.points import Budget
+
     if name not in get_args(Budget):
         raise typer.BadParameter("say epochs or steps", param_hint="--budget")
     return name

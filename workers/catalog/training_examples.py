@@ -64,9 +64,10 @@ def amount(session: Session, dataset: int, spec: TrainingSpec) -> Amount:
     chosen = _selected(dataset, spec).subquery()
     repeats = case((chosen.c.origin == "human", spec.human_repeats), else_=1)
     characters = func.char_length(chosen.c.prompt_text) + func.char_length(chosen.c.target_text)
-    summed = (func.coalesce(func.sum(each), 0) for each in (repeats, repeats * characters))
-    examples, lines, letters = session.exec(select(func.count(), *summed).select_from(chosen)).one()
-    return Amount(examples, int(lines), int(letters))
+    lines = func.coalesce(func.sum(repeats), 0)
+    letters = func.coalesce(func.sum(repeats * characters), 0)
+    there = session.exec(select(func.count(), lines, letters).select_from(chosen)).one()
+    return Amount(there[0], int(there[1]), int(there[2]))
 
 
 def without_clean(session: Session, dataset: int, spec: TrainingSpec) -> int:
