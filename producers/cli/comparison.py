@@ -221,15 +221,10 @@ def _check_plot(plot: Path | None, wait: bool) -> None:
 
 def _save(result: dict[str, Any], path: Path) -> None:
     from producers.render.comparison import save_plot
-    from workers.errors import SettingsError
+    from producers.render.plots import asked_for
 
-    try:
+    with asked_for(path, "Figures"):
         save_plot(result, path)
-    except ImportError:
-        raise SettingsError("--plot needs matplotlib: `pip install 'tweetmill[monitor]'`") from None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--plot") from None
-    say(f"Figures: {path}")
 
 
 def _page(result: dict[str, Any], collection: str | None) -> Any:

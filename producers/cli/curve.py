@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -73,6 +73,12 @@ WorthText = Annotated[
 MinutesAPair = Annotated[float, typer.Option("--minutes-a-pair", min=0.01, max=10_000, help="What a pair takes you to write.")]
 
 
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE.png", help="Draw the curve as an image; the ending names its form.", show_default=False),
+]
+
+
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
@@ -85,6 +91,7 @@ def run(
     worth: WorthText = None,
     minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
     usd_per_hour: UsdPerHour = None,
+    plot: Plot = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -113,6 +120,7 @@ def run(
     with follow_curve(spec.name) as seen:
         found = follow(spec.name, jobs, limit, seen)
     answer = drawn(spec.name, found, counts)
+    _draw(answer["series"], answer["metric"], spec.name, plot)
     emit(answer, as_json, drawn_page)
     if not answer["series"]:
         raise UserError(f"curve {spec.name}: no point has a score. `tweetmill jobs --state failed` lists why")
@@ -122,6 +130,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name in the recipe of the curve.")],
     worth: WorthText = None,
     minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
+    plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a curve as far as it is drawn: the points that have a score, what is foretold, and the verdict."""
@@ -133,6 +142,7 @@ def show(
     scored = [point for point in found if point.figures is not None]
     answer = drawn(name, found, _counts(worth, minutes_a_pair)) | {"points": progress.points, "done": progress.done}
     answer["failed"] = progress.failed
+    _draw(answer["series"], answer["metric"], name, plot)
     emit(answer, as_json, drawn_page)
     if not as_json:
         left = len(scored) < progress.points
@@ -150,6 +160,7 @@ def fit(
     ] = None,
     worth: WorthText = None,
     minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
+    plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a learning curve to points of yours: what more pairs would bring, with 95% intervals, and whether that is worth it.
@@ -163,6 +174,7 @@ def fit(
     points, rejected = _read(file)
     answer = fitted(points, _sizes(at) if at is not None else None, counts, lower_is_better=lower_is_better)
     answer["rejected"] = [{"place": bad.place, "field": bad.field, "reason": bad.reason} for bad in rejected]
+    _draw({"measured": answer}, "value", file.name, plot)
     for bad in rejected[:_REJECTED_SHOWN]:
         say(f"{file}: {bad.place}: {bad.reason}", "yellow")
     if len(rejected) > _REJECTED_SHOWN:
@@ -189,6 +201,15 @@ def _read(file: Path) -> tuple[list[Point], list[BadLine]]:
         first = f": {rejected[0].place}: {rejected[0].reason}" if rejected else ""
         raise UserError(f"{file}: no row could be used{first}")
     return points, rejected
+
+
+def _draw(series: Mapping[str, Any], metric: str, title: str, plot: Path | None) -> None:
+    from producers.render.curve import save_plot
+    from producers.render.plots import asked_for
+
+    if plot is not None and series:
+        with asked_for(plot, "Curve"):
+            save_plot(series, metric, title, plot)
 
 
 def _counts(worth: str | None, minutes_a_pair: float) -> Worth:

@@ -123,19 +123,13 @@ def model(
 
 
 def _save(curves: Curves, name: str, path: Path) -> None:
-    from workers import destinations
-    from workers.errors import SettingsError, UserError
+    from producers.render.plots import asked_for
+    from workers.errors import UserError
 
     if not curves.loss:
         raise UserError(f"model {name} has no loss curve: it was not trained here")
-    destinations.check(path)
-    try:
+    with asked_for(path, "Curves"):
         curves.save(name, path)
-    except ImportError:
-        raise SettingsError("--plot needs matplotlib: `pip install 'tweetmill[monitor]'`") from None
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--plot") from None
-    say(f"Curves: {path}")
 
 
 def _model_page(seen: dict[str, Any], curves: Curves) -> RenderableType:

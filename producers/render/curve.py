@@ -9,6 +9,8 @@ from producers.render.output import line, styled
 from producers.render.quantities import duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
     from rich.table import Table
 
@@ -23,17 +25,36 @@ def fitted_page(answer: Mapping[str, Any]) -> RenderableType:
 
 
 def points_table(answer: Mapping[str, Any]) -> Table:
-    """Return the means by size, and below them what is foretold with its interval."""
+    """Return the means by size, and below them what is foretold with its interval; the dots beside them are the curve, on its side."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for heading in ("pairs", "value", "95% interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    ends = [point["value"] for point in answer["points"]]
+    ends += [each[end] for each in answer["predictions"] for end in ("low", "high")]
+    low, high = min(ends), max(ends)
     for point in answer["points"]:
-        table.add_row(f"{point['size']:g}", f"{point['value']:.4g}", "", str(point["n"]))
+        drawn = dot_line(point["value"], point["value"], point["value"], low, high)
+        table.add_row(f"{point['size']:g}", f"{point['value']:.4g}", "", str(point["n"]), drawn)
     for each in answer["predictions"]:
-        table.add_row(f"{each['size']:g}", f"{each['value']:.4g}", f"{each['low']:.4g} to {each['high']:.4g}", "foretold")
+        drawn = dot_line(each["value"], each["low"], each["high"], low, high)
+        table.add_row(f"{each['size']:g}", f"{each['value']:.4g}", f"{each['low']:.4g} to {each['high']:.4g}", "foretold", drawn)
     return table
+
+
+def dot_line(value: float, low: float, high: float, left: float, right: float, width: int = 22) -> str:
+    """Return `├──●──┤` on a scale from `left` to `right` that is `width` characters wide; a dot alone where the interval has no width."""
+
+    def place(number: float) -> int:
+        return round((number - left) / (right - left) * (width - 1)) if right > left else 0
+
+    first, dot, last = place(low), place(value), place(high)
+    cells = [" "] * first + ["─"] * (last - first + 1)
+    cells[first], cells[last] = "├", "┤"
+    cells[dot] = "●"
+    return "".join(cells)
 
 
 def verdict_words(answer: Mapping[str, Any]) -> Sequence[str]:
@@ -80,3 +101,20 @@ def plan_table(plan: Mapping[str, Any]) -> RenderableType:
     for row in plan["sizes"]:
         table.add_row(f"{row['size']:,}", str(row["points"]), row["steps"], f"{row['examples']:,}")
     return Group(table, "", plan["words"])
+
+
+def save_plot(series: Mapping[str, Mapping[str, Any]], metric: str, title: str, path: Path) -> None:
+    """Draw curves as an image: what was measured, and what is foretold with its interval.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending names no form of image.
+    """
+    from producers.render.plots import save_curves
+
+    measured = {name: [(point["size"], point["value"]) for point in answer["points"]] for name, answer in series.items()}
+    foretold = {
+        name: [(each["size"], each["value"], each["low"], each["high"]) for each in answer["predictions"]]
+        for name, answer in series.items()
+    }
+    save_curves(measured, foretold, metric, title, path)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
+
+from producers.render.output import say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +19,28 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 Point = tuple[int, float]
 """A step and its value."""
+
+
+@contextmanager
+def asked_for(path: Path, what: str) -> Iterator[None]:
+    """Let `--plot` be drawn within, and say where it is.
+
+    Raises:
+        SettingsError: matplotlib is not installed.
+        DestinationError: nothing can be written there.
+        BadParameter: the ending names no form of image.
+    """
+    from workers import destinations
+    from workers.errors import SettingsError
+
+    destinations.check(path)
+    try:
+        yield
+    except ImportError:
+        raise SettingsError("--plot needs matplotlib: `pip install 'tweetmill[monitor]'`") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--plot") from None
+    say(f"{what}: {path}")
 
 
 def curve(points: Sequence[Point], width: int = 60, height: int = 8) -> str:
@@ -163,4 +190,44 @@ def save_intervals(panels: Sequence[tuple[str, Sequence[tuple[str, float, float,
         axes.set(xlabel=metric, ylim=(-0.6, len(rows) - 0.4))
         axes.grid(visible=True, axis="x", alpha=0.3)
     figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def save_curves(
+    measured: Mapping[str, Sequence[tuple[float, float]]],
+    foretold: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    metric: str,
+    title: str,
+    path: Path,
+) -> None:
+    """Draw a figure over the number of pairs, which doubles from mark to mark: what was measured, and what is foretold with its interval.
+
+    Args:
+        measured: size and value, by the curve's name, in the order of the sizes.
+        foretold: size, value, and where its interval begins and ends, of the same curves.
+        metric: of the values.
+        title: of the picture.
+        path: its ending names the form of image.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the ending names no form of image.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, points) in enumerate(measured.items()):
+        colour = f"C{number}"
+        axes.plot([size for size, _ in points], [value for _, value in points], marker="o", markersize=5, color=colour, label=name)
+        ahead = [points[-1], *((size, value) for size, value, _, _ in foretold[name])]
+        axes.plot([size for size, _ in ahead], [value for _, value in ahead], linestyle="--", color=colour)
+        for size, value, low, high in foretold[name]:
+            axes.errorbar([size], [value], yerr=[[value - low], [high - value]], fmt="o", capsize=4, color=colour, markerfacecolor="white")
+    sizes = sorted({size for rows in measured.values() for size, _ in rows} | {row[0] for rows in foretold.values() for row in rows})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    axes.set(title=title, xlabel="pairs", ylabel=metric)
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
     _save(figure, path)

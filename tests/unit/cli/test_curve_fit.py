@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from producers.cli import main
+from producers.render.curve import dot_line
 
 RISING = "size,value\n" + "".join(f"{size},{value}\n" for size, value in [(25, 40), (50, 45), (100, 50), (200, 55), (400, 60)])
 
@@ -103,3 +104,17 @@ def test_a_gain_is_weighed_against_the_hours_that_the_pairs_take(tmp_path: Path,
 @pytest.mark.parametrize("worth", ["much", "-1", "0.5/week", "0.5chrf", ""])
 def test_a_worth_that_is_none_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str], worth: str) -> None:
     assert run(capsys, a_file(tmp_path, RISING), f"--worth={worth}")[0] == 2
+
+
+def test_the_interval_is_a_line_on_the_scale_of_all_points() -> None:
+    assert dot_line(5, 5, 5, 0, 10, width=11) == "     ●"
+    assert dot_line(6, 3, 10, 0, 10, width=11) == "   ├──●───┤"
+    assert dot_line(0, 0, 0, 0, 0) == "●"
+
+
+def test_a_plot_is_an_image_of_the_form_that_its_ending_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_file(tmp_path, RISING)
+    assert run(capsys, path, "--plot", str(tmp_path / "curve.svg"))[0] == 0
+    assert "<svg" in (tmp_path / "curve.svg").read_text()
+    assert run(capsys, path, "--plot", str(tmp_path / "curve.doc"))[0] == 2
+    assert not (tmp_path / "curve.doc").exists()
