@@ -44,9 +44,9 @@ def register(app: typer.Typer) -> None:
     recipe = "tweetmill curve run -r recipes/train-cpu.yaml"
     curve.command(
         epilog=example(
-            f"{recipe} dataset=mine --dry-run",
-            f"{recipe} dataset=mine --sizes 25,50,100,200,400 --seeds 3",
-            f"{recipe} dataset=mine --origins human,noise,mix --methods lora,freeze --budget steps",
+            f"{recipe} name=mine dataset=mine --dry-run",
+            f"{recipe} name=mine dataset=mine --sizes 25,50,100,200,400 --seeds 3",
+            f"{recipe} name=mine dataset=mine --origins human,noise,mix --methods lora,freeze --budget steps",
         )
     )(run)
     curve.command(epilog=example("tweetmill curve show mine", "tweetmill curve show mine --json | jq .series"))(show)
