@@ -98,9 +98,7 @@ def up(settings: Settings, plan: StackSize, detach: bool, report: Report) -> dic
             _start_servers(settings, home, plan, report)
             check()
             if detach:
-                started = _start_supervisor(home, plan, held, report)
-                check()
-                return started
+                return _start_supervisor(home, plan, held, report, check)
             Supervisor(get_settings(), home, plan.count, plan.threads_each(), report).run()
             return {}
     except BaseException:
@@ -202,13 +200,15 @@ def _is_external(settings: Settings, home: Home, name: str) -> bool:
     )
 
 
-def _start_supervisor(home: Home, plan: StackSize, held: int, report: Report) -> dict[str, Any]:
+def _start_supervisor(home: Home, plan: StackSize, held: int, report: Report, check: Callable[[], None]) -> dict[str, Any]:
     log, environment = home.logs / "supervisor.log", for_worker(home.path, "supervisor")
     process = spawn(
         supervisor_command(plan.count, plan.threads_each()), log, environment=environment, folder=CODE, survives=True, keep=(held,)
     )
     try:
-        return _wait_until_ready(home, plan.count, report, lambda: process.poll() is None)
+        started = _wait_until_ready(home, plan.count, report, lambda: process.poll() is None)
+        check()
+        return started
     except BaseException:
         with _signals_ignored():
             process.terminate()
