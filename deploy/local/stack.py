@@ -7,13 +7,10 @@ a folder. What a killed supervisor left behind is found by `up`, which goes on w
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from deploy import flower
@@ -25,10 +22,10 @@ from deploy.local.processes import spawn
 from deploy.local.processes import stop as stop_processes
 from deploy.local.ready import ready_workers
 from deploy.local.servers import Server, last_line
+from deploy.local.signals import ended_by_signals, signals_ignored
 from deploy.local.steps import Report, undisturbed
 from deploy.local.supervisor import (
     ENDING,
-    SIGNALS,
     Supervisor,
     leftovers,
     servers_of,
@@ -93,7 +90,7 @@ def up(settings: Settings, plan: StackSize, detach: bool, report: Report) -> dic
             return _add_workers(home, plan, report)
         home.close()
     try:
-        with _ended_by_signals() as check, _file_errors_explained(home):
+        with ended_by_signals() as check, _file_errors_explained(home):
             stop_children(home, report)
             _start_servers(settings, home, plan, report)
             check()
@@ -102,7 +99,7 @@ def up(settings: Settings, plan: StackSize, detach: bool, report: Report) -> dic
             Supervisor(get_settings(), home, plan.count, plan.threads_each(), report).run()
             return {}
     except BaseException:
-        with _signals_ignored():
+        with signals_ignored():
             report("not up: stopping what was started")
             take_down(home, report)
         raise
@@ -133,48 +130,6 @@ def _file_errors_explained(home: Home) -> Iterator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename and str(error.filename) != str(home.path) else ""
         raise Unavailable(f"no stack can run in {home.path}: {error.strerror or error}{where}") from error
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Let what asks a process to end raise an error, so that what was started is stopped.
-
-    Yields:
-        What raises it once more: a library that was at work when the signal came may have caught the first one.
-    """
-    came: list[int] = []
-
-    def check() -> None:
-        if came:
-            raise Unavailable(f"ended by {signal.Signals(came[0]).name} before the stack was up")
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        del frame
-        came.append(number)
-        check()
-
-    with _handled({number: leave for number in SIGNALS if number != signal.SIGINT and signal.getsignal(number) is not signal.SIG_IGN}):
-        yield check
-
-
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Ignore signals while the stack is being stopped."""
-    with _handled(dict.fromkeys(SIGNALS, signal.SIG_IGN)):
-        yield
-
-
-@contextmanager
-def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # nobody else may say what a signal does
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _start_servers(settings: Settings, home: Home, plan: StackSize, report: Report) -> None:
@@ -210,7 +165,7 @@ def _start_supervisor(home: Home, plan: StackSize, held: int, report: Report, ch
         check()
         return started
     except BaseException:
-        with _signals_ignored():
+        with signals_ignored():
             process.terminate()
             process.wait(_DOWN_PATIENCE)
         raise
@@ -277,7 +232,7 @@ def down(settings: Settings, report: Report) -> bool:
         held = _held_after(home, known)
         try:
             ran = supervisor is not None or bool(home.read_stack()) or _runs(home)
-            with _signals_ignored():
+            with signals_ignored():
                 take_down(home, report)
         finally:
             if held is not None:

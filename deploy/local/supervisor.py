@@ -28,15 +28,13 @@ from deploy.local.home import Home
 from deploy.local.processes import Kept, find_process, note, stop
 from deploy.local.ready import ready_workers
 from deploy.local.servers import Postgres, Server, Valkey, last_line
+from deploy.local.signals import SIGNALS
 from deploy.local.steps import Report, Steps, undisturbed
 from deploy.worker import worker_command
 from schemas.payloads import Queue
 from workers.errors import Unavailable, report_uncaught
 from workers.file_permissions import UMASK, discard
 from workers.settings import Settings, get_settings
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that end a stack: all of it, in order."""
 
 ENDING = "ending"
 

@@ -106,7 +106,10 @@ def run(
     from producers.render.curve import drawn_page, plan_table
     from producers.render.progress import follow_curve
     from schemas.training import MethodName
+    from workers import destinations
 
+    if plot is not None:
+        destinations.check(plot)  # not after hours of training
     spec, counts = read_training(recipe, overrides or []), _counts(worth, minutes_a_pair)
     asked = {"sizes": _numbers(sizes), "seeds": seeds, "origins": _names(origins, "--origins", ORIGINS), "budget": _budget(budget)}
     chosen = _names(methods, "--methods", get_args(MethodName)) if methods else [spec.method]

@@ -79,9 +79,9 @@ def lay_out(
     return [CurvePoint(p.method, p.origin, p.size, p.seed, p.spec.model_copy(update={"max_steps": steps})) for p in points]
 
 
-def steps_of(spec: TrainingSpec, lines: int) -> int:
-    """Return the optimizer steps of a point that sees so many lines in an epoch."""
-    return spec.max_steps if spec.max_steps > 0 else _planned(spec, lines)
+def steps_of(spec: TrainingSpec, lines: Callable[[TrainingSpec], int]) -> int:
+    """Return the optimizer steps of a point; `lines` counts what it sees in an epoch, and is asked only where steps follow from that."""
+    return spec.max_steps if spec.max_steps > 0 else _planned(spec, lines(spec))
 
 
 def _planned(spec: TrainingSpec, lines: int) -> int:

@@ -65,7 +65,7 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
 
         points = lay_out(recipe, lines=lines, **asked)
         rate, size = last_rate(session, recipe), size_of(session, recipe)
-        steps = [steps_of(point.spec, lines(point.spec)) for point in points]
+        steps = [steps_of(point.spec, lines) for point in points]
     examples = sum(each * recipe.global_batch for each in steps)
     seconds = examples * size.tokens / size.lines / rate if rate and size else None
     plan = {

@@ -111,7 +111,7 @@ def test_a_member_asked_to_leave_costs_no_step_and_a_cancel_ends_all(
 
     leaving.signal(signal.SIGTERM)
     # Looked at before the worker has gone: who is left waits for a second one in vain, gives back, and that counts too.
-    assert wait_for(lambda: job.row.preemptions == 1, 90), (job.row, job.log)
+    assert wait_for(lambda: job.row.preemptions == 1, 60), (job.row, job.log)
     assert leaving.exit_code(seconds=90) == 0, leaving.log
     lost = job.step(1) - job.saved(1)
     assert lost == 0

@@ -6,7 +6,7 @@ ones. The interval adds two parts:
 - what the measurements leave open: the same fit for draws of the means within their errors (a parametric bootstrap);
 - what the laws themselves miss. Its size is the error with which the largest sizes were foretold and a share of the gain that is foretold,
   times a factor that was measured on published curves, so that 95% of them end inside (conformal prediction: Vovk, Gammerman and Shafer,
-  Algorithmic Learning in a Random World, 2005). docs/how-much-data.md says on which, and with which coverage.
+  Algorithmic Learning in a Random World, 2005). docs/evaluation.md says on which, and with which coverage.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class Extrapolation:
     Attributes:
         family: the law that weighs most.
         weights: of the laws, by name.
-        last: the fitted figure at the largest size that was measured.
         predictions: in the order asked for.
         gains: change from the largest size to each prediction, better is positive, as predictions of that size.
     """

@@ -8,12 +8,12 @@ import signal
 
 import pytest
 
-from deploy.local.stack import _ended_by_signals
+from deploy.local.signals import ended_by_signals
 from workers.errors import Unavailable
 
 
 def a_start_whose_library_catches_everything() -> None:
-    with _ended_by_signals() as check:
+    with ended_by_signals() as check:
         with contextlib.suppress(Exception):
             os.kill(os.getpid(), signal.SIGTERM)
             pytest.fail("the signal raised nothing")
@@ -27,6 +27,6 @@ def test_what_a_library_caught_is_raised_once_more() -> None:
 
 def test_without_a_signal_there_is_nothing_to_raise() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with _ended_by_signals() as check:
+    with ended_by_signals() as check:
         check()
     assert signal.getsignal(signal.SIGTERM) is before
