@@ -62,7 +62,7 @@ def test_workers_killed_in_other_networks_cost_one_attempt_each_and_no_loss(
             del workers[doomed]
             heir = f"heir-{dies}-{place_of(doomed)}"
             workers[f"{heir}@test"] = start(heir, **told[place_of(doomed)])
-        assert wait_for(lambda: job.row.state == "done", 400), job.log
+        assert wait_for(lambda: job.row.state == "done", 400), job.story
         assert wait_for(lambda: members(engine, job)[0].state == "done", 60)
 
     assert (job.row.attempt, job.row.failures) == (3, 2)
@@ -111,7 +111,7 @@ def test_a_member_asked_to_leave_costs_no_step_and_a_cancel_ends_all(
 
     leaving.signal(signal.SIGTERM)
     # Looked at before the worker has gone: who is left waits for a second one in vain, gives back, and that counts too.
-    assert wait_for(lambda: job.row.preemptions == 1, 60), (job.row, job.log)
+    assert wait_for(lambda: job.row.preemptions == 1, 60), job.story
     assert leaving.exit_code(seconds=90) == 0, leaving.log
     lost = job.step(1) - job.saved(1)
     assert lost == 0
@@ -123,7 +123,7 @@ def test_a_member_asked_to_leave_costs_no_step_and_a_cancel_ends_all(
     processes = [process for worker in workers.values() for process in of_the_training(worker)]
     assert len(processes) == 6
     cancel(engine, members(engine, job)[0].id)
-    assert wait_for(lambda: job.row.state == members(engine, job)[0].state == "cancelled", 60), job.log
+    assert wait_for(lambda: job.row.state == members(engine, job)[0].state == "cancelled", 60), job.story
     assert wait_for(lambda: left(processes) == [], 15), left(processes)
     measured(lost_steps=lost, failures=job.row.failures, preemptions=1)
 

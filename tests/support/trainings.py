@@ -75,6 +75,13 @@ class TrainingJob:
             return list(connection.execute(query, {"job": self.id}).scalars())
 
     @property
+    def story(self) -> str:
+        """How it stands, and its log: one text, since a report of pytest cuts anything else."""
+        row = self.row
+        counts = f"{row.state}, attempt {row.attempt}, {row.failures} failures, {row.preemptions} times given back, {row.error}"
+        return "\n".join([counts, *self.log])
+
+    @property
     def resumed_from(self) -> list[int]:
         """The steps from which attempts went on, in order."""
         found = (re.match(r"resumed from step (\d+)", line) for line in self.log)

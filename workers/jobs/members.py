@@ -39,7 +39,7 @@ WITH dismissed AS (
 INSERT INTO job_event (job, attempt, event) SELECT id, attempt, 'cancelled' FROM dismissed
 """
 _MEMBERS = """
-SELECT id, (payload->>'node')::int AS node, attempt, state, owner, orders, progress, lease_until
+SELECT id, (payload->>'node')::int AS node, attempt, state, owner, orders, preemptions, progress, lease_until
 FROM job WHERE parent = :leader AND kind = :kind ORDER BY node
 """
 _LEADER = "SELECT state, attempt, progress->:call AS call FROM job WHERE id = :leader"
@@ -63,6 +63,7 @@ class Member:
     state: JobState
     owner: str | None
     orders: str | None
+    preemptions: int
     progress: Mapping[str, Any]
     lease_until: datetime | None
 
@@ -74,6 +75,14 @@ class Member:
     def is_running(self) -> bool:
         """Whether a worker holds it."""
         return self.state is JobState.RUNNING
+
+    def still_holds(self, joined: Member) -> bool:
+        """Whether the worker that held it when it was `joined` still does."""
+        return self.is_running and self.attempt == joined.attempt
+
+    def has_left(self, joined: Member) -> bool:
+        """Whether its worker has been asked to leave since it was `joined`, or has given it back for that."""
+        return self.preemptions > joined.preemptions or (self.still_holds(joined) and self.orders == "drain")
 
 
 @dataclass(frozen=True)

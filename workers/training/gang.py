@@ -85,7 +85,7 @@ class _Gang:
         self._call = GangCall(
             attempt=attempt.number, token=self._plan.token, plan_sha256=digest, host=socket.gethostname(), address=address
         )
-        self._joined: dict[uuid.UUID, int] = {}
+        self._joined: dict[uuid.UUID, Member] = {}
         self._looked = float("-inf")
         self._stop: StopReason | None = None
         self.lost = ""
@@ -107,7 +107,7 @@ class _Gang:
             if len(claimed) < self._nodes - 1:
                 self._give_way(clock.now() > limit, len(claimed) + 1)
             time.sleep(_LOOK_SECONDS)
-        self._joined = {member.id: member.attempt for member in ready}
+        self._joined = {member.id: member for member in ready}
         where = ", ".join(f"node {member.node} {member.owner}" for member in ready)
         self._attempt.progress(phase="training")
         self._call = self._call.model_copy(update={"port": network.port_to_listen_on()})
@@ -167,11 +167,12 @@ class _Gang:
         with transaction() as connection:
             found = members.members(connection, self._attempt.job)
         for member in found:
-            if not member.is_running or member.attempt != self._joined.get(member.id):
+            joined = self._joined[member.id]
+            if member.has_left(joined):  # perhaps gone already: a quick worker is, between two looks
+                self._stop = self._stop or "drain"
+            elif not member.still_holds(joined):
                 self.lost = f"node {member.node} is lost: worker {member.owner} does not hold it any more"
                 self._stop = "broken"
-            elif member.orders == "drain" and self._stop is None:
-                self._stop = "drain"
 
     def blame(self, own: TrainingFailed) -> Exception:
         """Return the error of the member that failed first, where this node's ranks only lost their peers; else `own`."""

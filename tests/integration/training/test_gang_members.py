@@ -21,12 +21,13 @@ from tests.support.tiny_model import build_tiny_model
 from tests.support.trainings import FINGERPRINT, add_dataset
 from tests.support.worker_process import wait_for
 from workers.errors import SettingsError
-from workers.jobs import attempt, fanout, maintenance
+from workers.jobs import attempt, fanout, ledger, maintenance
 from workers.jobs.context import JobContext, Outcome
 from workers.settings import get_settings
 from workers.training import examples, gang, member
 from workers.training.job import train
 from workers.training.launcher import network
+from workers.training.protocol.outcome import TrainingStopped
 from workers.training.protocol.payload import RunPayload
 
 Seen = list[RunPayload]
@@ -180,7 +181,7 @@ def test_a_member_that_is_lost_ends_the_ranks_and_counts_one_failure(engine: Eng
             maintenance.reap(connection)
         until(lambda: should_stop() is not None)
         stopped.append(should_stop())
-        raise gang.TrainingStopped("broken")
+        raise TrainingStopped("broken")
 
     leader = lead(job, ranks)
     until(lambda: jobs.row(engine, job).progress.get("gang") is not None)
@@ -205,6 +206,26 @@ def test_a_member_whose_worker_leaves_has_the_ranks_leave_too(engine: Engine, ba
     leader = lead(job, ranks)
     until(lambda: jobs.row(engine, job).progress.get("gang") is not None)
     joined(engine, job)
+    leader.join()
+    assert stopped == ["drain"]
+
+
+def test_a_member_that_has_left_as_asked_before_the_leader_looks_is_not_lost(engine: Engine, base: Path) -> None:
+    job = enqueue(base)
+    stopped: list[str | None] = []
+    held: list[ledger.Claim] = []
+
+    def ranks(_: RunPayload, should_stop: gang.ShouldStop) -> None:
+        until(lambda: bool(held))
+        assert should_stop() is None
+        with engine.begin() as connection:
+            ledger.release(connection, held[0])
+        until(lambda: should_stop() is not None)
+        stopped.append(should_stop())
+
+    leader = lead(job, ranks)
+    until(lambda: jobs.row(engine, job).progress.get("gang") is not None)
+    held.append(joined(engine, job))
     leader.join()
     assert stopped == ["drain"]
 
@@ -241,11 +262,12 @@ def test_a_leader_that_fails_before_it_calls_leaves_no_member_behind(engine: Eng
     assert members(engine, job)[0].state == "cancelled"
 
 
-def joined(engine: Engine, job: uuid.UUID, attempt: int = 1) -> None:
+def joined(engine: Engine, job: uuid.UUID, attempt: int = 1) -> ledger.Claim:
     """A worker that has the member and says that it is ready, and no more after that."""
     token = jobs.row(engine, job).progress["gang"]["token"]
     held = jobs.claimed(engine, members(engine, job)[0].id, "zombie@here")
     jobs.alter(engine, held.job, f"progress = jsonb_build_object('joined', '{token}/{attempt}')")
+    return held
 
 
 def test_the_address_of_a_node_is_that_of_its_interface_or_the_one_towards_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
