@@ -23,6 +23,9 @@ class Curated(SQLModel, table=True):
     text: str | None = Field(default=None, sa_type=Text, description="the tweet, where the file holds it")
     clean: str | None = Field(default=None, sa_type=Text)
     summary: str | None = Field(default=None, sa_type=Text)
+    other_summaries: list[str] = Field(
+        default_factory=list, sa_column=columns.json(empty="[]"), description="where a tweet has several references, those after the first"
+    )
 
 
 class Dataset(SQLModel, table=True):

@@ -141,7 +141,7 @@ def _run(results: Sequence[Guarded], seconds: float) -> SystemRun:
 
 def report(rows: Sequence[HeldBackRow], runs: Mapping[str, SystemRun], resamples: int, seed: int) -> dict[str, Any]:
     """Return the comparison as JSON: `systems` with their figures and cost, `pairs` of them, the `worst` rows, the `verdict` in words."""
-    tweets, references = [row.tweet for row in rows], [row.reference for row in rows]
+    tweets, references = [row.tweet for row in rows], [row.references for row in rows]
     scores = {name: score(tweets, run.outputs, references) for name, run in runs.items()}
     pairs = [
         {"a": first, "b": second, "metric": metric} | _difference(scores[first], scores[second], metric, resamples, seed)

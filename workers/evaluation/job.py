@@ -56,7 +56,7 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
 
 def report(rows: Sequence[HeldBackRow], written: SystemOutputs, resamples: int, seed: int) -> dict[str, Any]:
     """Return the table as JSON: one entry for each system, the same for long tweets under `long`, the guard's cost, paired differences."""
-    tweets, references = [row.tweet for row in rows], [row.reference for row in rows]
+    tweets, references = [row.tweet for row in rows], [row.references for row in rows]
     scores = {system: score(tweets, outputs, references) for system, outputs in written.outputs.items()}
     is_long = np.array([len(tweet.split()) > LONG_TWEET_WORDS for tweet in tweets])
     table: dict[str, Any] = _table(scores, resamples, seed)

@@ -16,7 +16,7 @@ from workers.evaluation.systems import HeldBackRow
 def of_references(session: Session, collection: str) -> list[HeldBackRow]:
     """Return the rows of a file of references, in its order."""
     rows = queries.references(session, collection)
-    return [HeldBackRow(id=row.key, tweet=row.text or "", reference=row.summary or "") for row in rows]
+    return [HeldBackRow(id=row.key, tweet=row.text or "", references=(row.summary or "", *row.other_summaries)) for row in rows]
 
 
 def held_back(session: Session, models: Sequence[Model]) -> list[HeldBackRow]:
@@ -37,7 +37,7 @@ def held_back(session: Session, models: Sequence[Model]) -> list[HeldBackRow]:
     rows = queries.held_back(session, datasets, models[0].stage) if datasets else ()
     if not rows:
         raise UserError(_nothing_held_back(models, datasets))
-    return [HeldBackRow(id=row.key, tweet=row.prompt_text, reference=row.target_text) for row in rows]
+    return [HeldBackRow(id=row.key, tweet=row.prompt_text, references=(row.target_text,)) for row in rows]
 
 
 def _nothing_held_back(models: Sequence[Model], datasets: Sequence[int]) -> str:

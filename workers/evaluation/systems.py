@@ -23,11 +23,11 @@ SYSTEMS = ("tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_i
 
 @dataclass(frozen=True)
 class HeldBackRow:
-    """One held-back example."""
+    """One held-back example: a tweet and what people wrote for it, at least one reference."""
 
     id: str
     tweet: str
-    reference: str
+    references: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Rows go by COPY into a temporary table, and from there into `curated`, where wha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,13 +24,13 @@ from workers.ingest.curated_files import BadLine, CuratedLine, Kind
 from workers.ingest.readers.row import place
 
 _INCOMING_CURATED = (
-    "CREATE TEMPORARY TABLE incoming_curated (position int, key text, text text, clean text, summary text, field text, reason text) "
-    "ON COMMIT DROP"
+    "CREATE TEMPORARY TABLE incoming_curated (position int, key text, text text, clean text, summary text, other_summaries jsonb, "
+    "field text, reason text) ON COMMIT DROP"
 )
 _COPY_CURATED = "COPY incoming_curated FROM STDIN"
 _INSERT_CURATED = """
-INSERT INTO curated (collection, position, key, text, clean, summary)
-SELECT :collection, position, key, text, clean, summary FROM incoming_curated WHERE reason IS NULL
+INSERT INTO curated (collection, position, key, text, clean, summary, other_summaries)
+SELECT :collection, position, key, text, clean, summary, other_summaries FROM incoming_curated WHERE reason IS NULL
 ON CONFLICT (collection, position) DO NOTHING
 """
 _INSERT_REFUSED = """
@@ -94,10 +95,10 @@ def _import(
             if isinstance(row, BadLine):
                 unit = row.unit
                 reasons.note(place(row.number, row.unit, row.item), row.field, row.reason)
-                yield row.number, row.place, None, None, None, row.field, row.reason
+                yield row.number, row.place, None, None, None, None, row.field, row.reason
             else:
                 thoughts += row.thoughts
-                yield row.number, row.key, row.text, row.clean, row.summary, None, None
+                yield row.number, row.key, row.text, row.clean, row.summary, json.dumps(row.other_summaries), None, None
 
     with transaction() as connection:
         connection.execute(text(_INCOMING_CURATED))

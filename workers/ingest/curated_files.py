@@ -47,6 +47,7 @@ class CuratedLine:
     text: str | None = None
     clean: str | None = None
     summary: str | None = None
+    other_summaries: tuple[str, ...] = ()
     thoughts: bool = False  # were taken off the answer
 
 
@@ -133,15 +134,16 @@ def _sentence_column(names: Sequence[str], number: int = 1) -> str | None:
     return next((found for column in SENTENCE_COLUMNS if (found := column_of(column, names, number))), None)
 
 
-_Parsed = tuple[str, str | None, str | None, str | None]
-"""Key, text, clean text and summary."""
+_Parsed = tuple[str, str | None, str | None, str | None, tuple[str, ...]]
+"""Key, text, clean text, summary, and the other summaries of a tweet with several references."""
 
 
 def _parsed(row: Row, kind: Kind) -> _Parsed:
     if row.refused is not None:
         raise row.refused
-    parsed = ("", None, _sentence(row.value), None) if kind == "sentences" else _said(_document(row, kind), kind)
-    for field, value in zip(("key", "text", "clean", "summary"), parsed, strict=True):
+    parsed = ("", None, _sentence(row.value), None, ()) if kind == "sentences" else _said(_document(row, kind), kind)
+    *texts, others = parsed
+    for field, value in [*zip(("key", "text", "clean", "summary"), texts, strict=True), *(("summary", other) for other in others)]:
         check_text(field, value or "")
     return parsed
 
@@ -150,15 +152,16 @@ def _said(document: dict[str, object], kind: Kind) -> _Parsed:
     try:
         if kind == "pairs":
             pair = Pair.model_validate(document)
-            return pair.tweet_id, None, pair.clean, pair.summary
+            return pair.tweet_id, None, pair.clean, pair.summary, ()
         if "messy" in document and "summary" not in document:
             of_words = WordReference.model_validate(document)
-            return of_words.id, of_words.messy, of_words.clean, None
+            return of_words.id, of_words.messy, of_words.clean, None, ()
         reference = Reference.model_validate(document)
-        return reference.id, reference.text, None, reference.summary
+        first, *others = reference.summary
+        return reference.id, reference.text, None, first, tuple(others)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise RowError(field_name(first["loc"]), first["msg"]) from None
+        found = error.errors(include_input=False, include_url=False)[0]
+        raise RowError(field_name(found["loc"]), found["msg"]) from None
 
 
 def _document(row: Row, kind: Kind) -> dict[str, object]:
@@ -169,8 +172,17 @@ def _document(row: Row, kind: Kind) -> dict[str, object]:
         # Other columns of a sheet are the author's own; cells that are empty say nothing.
         known = {column for columns in _COLUMNS[kind] for column in columns}
         found = {name.casefold(): cell_of(cell) for name, cell in found.items() if name.casefold() in known and cell.strip()}
+        if _is_list(found.get("summary", "")):
+            raise RowError("summary", "this is a list: a cell holds one text. Write several references into a .jsonl file")
+    elif kind == "pairs" and isinstance(found.get("summary"), list):
+        raise RowError("summary", "a pair has one summary, which is learnt. Several belong into a file for `evaluate --references`")
     # X writes ids as strings, spreadsheets and people as numbers.
     return {key: checked_id(value, key) if key in ("id", "tweet_id") else value for key, value in found.items()}
+
+
+def _is_list(cell: str) -> bool:
+    """Whether a cell holds a list of texts, as JSON or Python writes it."""
+    return cell.startswith(('["', "['")) and cell.endswith(('"]', "']"))
 
 
 def _sentence(value: object) -> str:

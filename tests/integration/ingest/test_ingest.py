@@ -13,8 +13,9 @@ from sqlalchemy import Engine, Row, text
 
 from producers.sources.lines import Line, RejectedTweet
 from schemas.records import TweetRecord
-from workers.database import get_engine
+from workers.database import get_engine, session
 from workers.errors import NotFound, UserError
+from workers.evaluation.rows import of_references
 from workers.ingest.counts import Counts
 from workers.ingest.curated import import_collection
 from workers.ingest.file_cursor import FileCursor
@@ -223,6 +224,19 @@ class TestCollections:
         import_collection(write(tmp_path / "references.jsonl", REFERENCE | {"annotator": "b"}), "references")
 
         assert tuple(rows(clean_database, "SELECT key, text, summary FROM curated")[0]) == ("1", "im late lol", "I am late.")
+
+    def test_references_keep_each_of_their_summaries_and_a_bad_list_costs_its_line(self, clean_database: Engine, tmp_path: Path) -> None:
+        several = REFERENCE | {"summary": ["I am late.", "I'll be late. 😀", "遅れます。"]}
+        path, told = write(tmp_path / "references.jsonl", several, REFERENCE | {"summary": ["I am late.", " "]}, REFERENCE), []
+
+        name = import_collection(path, "references", told.append)
+
+        assert told == [Counts(read=3, inserted=2, rejected=1)]
+        (refused,) = rows(clean_database, "SELECT row_key, field, reason FROM rejected_row")
+        assert tuple(refused) == ("2", "summary", "number 2 of 2 is blank: give each reference in words")
+        with session() as opened:
+            scored = of_references(opened, name)
+        assert [row.references for row in scored] == [tuple(several["summary"]), ("I am late.",)]
 
     @pytest.mark.parametrize(
         ("name", "lines"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from schemas.migrations import current, head, migrate
+from schemas.migrations import _config, current, head, migrate
 from schemas.tables.jobs import Job
 from tests.conftest import Servers
 from workers.database import connect
@@ -58,6 +59,17 @@ def test_an_empty_database_is_brought_to_the_head_and_then_left_alone(empty):
     assert migrate(empty) == (None, head())
     assert current(empty) == head()
     assert migrate(empty) == (head(), head())
+
+
+def test_references_of_an_older_database_are_kept_as_one_each(empty):
+    config = _config()
+    with empty.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(text("INSERT INTO curated (collection, position, key, text, summary) VALUES ('c', 1, '1', 'so late', 'Late.')"))
+    assert migrate(empty) == ("0003", head())
+    with empty.connect() as connection:
+        assert tuple(connection.execute(text("SELECT summary, other_summaries FROM curated")).one()) == ("Late.", [])
 
 
 def test_nodes_that_migrate_at_the_same_time_wait_for_each_other(empty):

@@ -11,8 +11,8 @@ from producers.render.comparison import page, priced, save_plot
 from workers.evaluation.comparison import WORST, SystemRun, report, verdict
 from workers.evaluation.systems import HeldBackRow
 
-ROWS = [HeldBackRow(f"r{number}", f"omg bus {number} was late again #fail", f"Bus {number} was late again.") for number in range(2, 32)]
-PERFECT = SystemRun([row.reference for row in ROWS], seconds=3.0, tokens_in=600, tokens_out=300)
+ROWS = [HeldBackRow(f"r{number}", f"omg bus {number} was late again #fail", (f"Bus {number} was late again.",)) for number in range(2, 32)]
+PERFECT = SystemRun([row.references[0] for row in ROWS], seconds=3.0, tokens_in=600, tokens_out=300)
 COPY = SystemRun([row.tweet for row in ROWS], seconds=0.03)
 
 

@@ -13,8 +13,8 @@ from workers.inference import engines
 from workers.inference.writer import Part, Writer
 
 ROWS = [
-    HeldBackRow("1", "the bus was late again #fail", "The bus was late again."),
-    HeldBackRow("2", "soup!! @ noon", "There is soup at noon."),
+    HeldBackRow("1", "the bus was late again #fail", ("The bus was late again.",)),
+    HeldBackRow("2", "soup!! @ noon", ("There is soup at noon.",)),
 ]
 
 

@@ -100,6 +100,58 @@ def test_references_may_carry_more_fields_than_are_needed(tmp_path):
     assert [(line.number, line.field) for line in bad(lines)] == [(2, "summary")]
 
 
+def test_a_tweet_may_have_several_references(tmp_path):
+    path = tmp_path / "references.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"id": "1", "text": "so late", "summary": summary}) + "\n"
+            for summary in (["It is late.", "It's late.", "We are late."], ["It is late."], "It is late.")
+        )
+    )
+    first, second, third = read(path, "references")
+    assert first == CuratedLine(1, key="1", text="so late", summary="It is late.", other_summaries=("It's late.", "We are late."))
+    assert (second.summary, second.other_summaries) == (third.summary, third.other_summaries) == ("It is late.", ())
+
+
+@pytest.mark.parametrize(
+    ("summary", "reason"),
+    [
+        ([], "the list has 0 texts: give 1 to 100"),
+        (["secret"] * 101, "the list has 101 texts"),
+        (["secret", ""], "number 2 of 2 is blank"),
+        ([" \t", "secret"], "number 1 of 2 is blank"),
+        (["secret", None], "number 2 of 2 is no text"),
+        (["secret", ["secret"]], "number 2 of 2 is no text"),
+        (["secret", "secret\x00"], "NUL"),
+        (["secret", "s" * 100_000], "more than"),
+        (" ", "it is blank"),
+        ({"secret": 1}, "a text, or a list of texts"),
+        (7, "a text, or a list of texts"),
+        (None, "a text, or a list of texts"),
+    ],
+)
+def test_references_that_cannot_be_used_are_named_and_their_neighbours_are_kept(pairs_file, summary, reason):
+    row = {"id": "1", "text": "so late", "summary": "It is late."}
+    lines = list(read(pairs_file(row, row | {"summary": summary}, row), "references"))
+    assert [line.number for line in good(lines)] == [1, 3]
+    (refused,) = bad(lines)
+    assert (refused.number, refused.field) == (2, "summary")
+    assert reason in refused.reason
+    assert "secret" not in refused.reason
+
+
+def test_several_summaries_are_for_scoring_and_for_json(pairs_file, tmp_path):
+    (pair,) = read(pairs_file(GOOD | {"summary": ["secret", "secret"]}), "pairs")
+    assert isinstance(pair, BadLine)
+    assert pair.field == "summary"
+    assert "a pair has one summary" in pair.reason
+    table = tmp_path / "references.csv"
+    table.write_text('id,text,summary\n1,so late,"[""secret"", ""secret""]"\n2,so late,[It] is late.\n')
+    lines = list(read(table, "references"))
+    assert [(line.field, "one text" in line.reason) for line in bad(lines)] == [("summary", True)]
+    assert [line.summary for line in good(lines)] == ["[It] is late."]
+
+
 def test_references_of_words_are_told_by_their_field_messy(tmp_path):
     path = tmp_path / "words.jsonl"
     path.write_text('{"id": "1", "messy": "u r late", "clean": "you are late", "n_changed": 2}\n{"id": "2", "messy": "x"}\n')

@@ -12,15 +12,16 @@ TWEETS = [
     "do u know if the 5pm bus still runs on sundays?? need 2 get to work ugh",
     "my sister just won the regional chess cup in Oslo!!! so proud of her right now :)",
 ]
-REFERENCES = [
+WANTED = [
     "BlueJet cancelled my flight for the 3rd time this month.",
     "Do you know if the 5pm bus still runs on Sundays?",
     "My sister won the regional chess cup in Oslo.",
 ]
+REFERENCES = [(text,) for text in WANTED]
 
 
 def test_outputs_equal_to_their_references_reach_the_top_of_every_scale() -> None:
-    scores = score(TWEETS, REFERENCES, REFERENCES)
+    scores = score(TWEETS, WANTED, REFERENCES)
     assert tuple(scores) == METRICS
     assert (scores["sari"] > 98).all()
     assert scores["rougeL"] == pytest.approx(np.full(3, 100.0))
@@ -37,7 +38,7 @@ def test_copies_flatter_rouge_and_not_sari() -> None:
 
 
 def test_rows_are_scored_in_order() -> None:
-    outputs = [REFERENCES[0], "", "Anna won 4 cups in Paris."]
+    outputs = [WANTED[0], "", "Anna won 4 cups in Paris."]
     scores = score(TWEETS, outputs, REFERENCES)
     assert scores["promise"].tolist() == [1, 0, 1]
     assert scores["faithful"].tolist() == [1, 1, 0]
@@ -46,7 +47,7 @@ def test_rows_are_scored_in_order() -> None:
 
 
 def test_the_table_has_every_metric_with_its_interval() -> None:
-    figures = table(TWEETS, [REFERENCES[0], TWEETS[1], TWEETS[2]], REFERENCES, resamples=200)
+    figures = table(TWEETS, [WANTED[0], TWEETS[1], TWEETS[2]], REFERENCES, resamples=200)
     assert tuple(figures) == METRICS
     assert figures["promise"].value == pytest.approx(1 / 3)
     assert all(figure.low <= figure.value <= figure.high and figure.n == 3 for figure in figures.values())
@@ -54,4 +55,26 @@ def test_the_table_has_every_metric_with_its_interval() -> None:
 
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(ValueError, match="3 tweets, 2 outputs"):
-        score(TWEETS, REFERENCES[:2], REFERENCES)
+        score(TWEETS, WANTED[:2], REFERENCES)
+
+
+def test_the_nearest_of_several_references_counts_and_their_order_does_not() -> None:
+    far, near = "Something else entirely.", WANTED[0]
+    alone = score(TWEETS[:1], WANTED[:1], [(near,)])
+    for references in ((far, near), (near, far)):
+        both = score(TWEETS[:1], WANTED[:1], [references])
+        for metric in ("rougeL", "chrf"):
+            assert both[metric] == alone[metric]
+        assert both["sari"] == score(TWEETS[:1], WANTED[:1], [(near, far)])["sari"]
+
+
+def test_sari_weighs_all_references_and_not_the_best_alone() -> None:
+    # One annotator keeps "now", the other drops it: leaving it is half right, where the first reference alone would call it wrong.
+    tweet, output = "it rains now", "it rains now"
+    dropped, both = (score([tweet], [output], [references])["sari"][0] for references in (("it rains",), ("it rains", "it rains now")))
+    assert dropped < both < 100
+
+
+def test_a_row_without_a_reference_is_named() -> None:
+    with pytest.raises(ValueError, match="at least one reference"):
+        score(TWEETS[:1], WANTED[:1], [()])
