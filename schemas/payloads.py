@@ -33,8 +33,11 @@ class Stage(StrEnum):
     CLEAN = "clean"
 
 
-Baseline = Literal["lead", "rules", "as_is"]
-"""What answers without a model: the first 15 words, the tweet cleaned by rules, or the tweet itself."""
+PromptSystem = Literal["zero_shot", "zero_shot_guarded", "few_shot", "few_shot_guarded", "few_shot_best", "few_shot_best_guarded"]
+"""The base of a model by a prompt alone: with instructions, with examples, or with the best of several sets; each with the guard too."""
+
+Baseline = Literal["lead", "rules", "as_is", PromptSystem]
+"""What answers without a tuned model: the first 15 words, the tweet cleaned by rules, the tweet itself, or the base by a prompt."""
 
 
 class Payload(BaseModel):
@@ -92,12 +95,14 @@ class EvaluationSpec(Payload):
     train_references: str | None = Field(default=None, description="collection of {id, messy, clean} that the dictionary is learnt from")
     limit: int | None = Field(default=None, ge=1)
     few_shot: int = Field(default=4, ge=1, le=16)
+    example_sets: int = Field(default=4, ge=1, le=16, description="sets of examples of which `few_shot_best` shows the best one")
+    guard_prompts: bool = Field(default=True, description="score the prompts under the guard too, which takes longest")
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
     seed: Seed = 0
 
 
 class ComparisonSpec(Payload):
-    """Score models, and baselines that need none, on the same rows, each against each."""
+    """Score models and baselines on the same rows, each against each."""
 
     model_ids: tuple[int, ...] = Field(min_length=1)
     baselines: tuple[Baseline, ...] = ()
@@ -106,6 +111,8 @@ class ComparisonSpec(Payload):
     )
     limit: int | None = Field(default=None, ge=1)
     guard: bool = True
+    few_shot: int = Field(default=4, ge=1, le=16)
+    example_sets: int = Field(default=4, ge=1, le=16, description="sets of examples of which `few_shot_best` shows the best one")
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
     seed: Seed = 0
 

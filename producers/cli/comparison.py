@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 Systems = Annotated[
     list[str] | None,
-    typer.Argument(metavar="A B [C …]", help="Models: names, ids, or latest; or lead, rules, as_is, which need none.", show_default=False),
+    typer.Argument(
+        metavar="A B [C …]",
+        help="Models: names, ids, or latest; or lead, rules, as_is, which need none; or their base by a prompt: zero_shot, few_shot, "
+        "few_shot_best, and each with _guarded behind.",
+        show_default=False,
+    ),
 ]
 Recipes = Annotated[
     list[str] | None,
@@ -55,7 +60,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=MODELS,
         epilog=example(
-            "tweetmill compare demo two-stages lead",
+            "tweetmill compare demo two-stages lead few_shot_guarded",
             "tweetmill compare demo two-stages --references mine.jsonl --plot compare.png",
             "tweetmill compare demo two-stages --usd-per-hour 2.5 --json | jq .verdict",
             "tweetmill compare -r one.yaml -r clean.yaml+summary.yaml --steps 200 lead",

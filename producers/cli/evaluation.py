@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.render.output import MODELS, AsJson, emit, example, say, styled
+from producers.render.output import MODELS, AsJson, emit, example, line, say, styled
 from producers.submitting import Wait
 from schemas.numbers import LARGEST_BIGINT
 
@@ -27,7 +27,11 @@ _SYSTEMS = {
     "tuned": "what you get, guard included",
     "unguarded": "the model's first answer",
     "zero_shot": "the base with instructions",
-    "few_shot": "and with examples",
+    "zero_shot_guarded": "under the guard",
+    "few_shot": "the base with examples too",
+    "few_shot_guarded": "under the guard",
+    "few_shot_best": "with the best of",
+    "few_shot_best_guarded": "under the guard",
     "most_frequent": "each word as it is most often normalised in",
     "dictionary": "the same learnt from",
     "rules": "the tweet cleaned, without a model",
@@ -35,6 +39,7 @@ _SYSTEMS = {
     "as_is": "the tweet itself",
 }
 _TO_BEAT = {"sari": ("lead", "rules"), "err": ("most_frequent", "as_is")}
+_PROMPTS = ("zero_shot", "few_shot", "few_shot_best")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +48,7 @@ def register(app: typer.Typer) -> None:
         rich_help_panel=MODELS,
         epilog=example(
             "tweetmill evaluate latest",
-            "tweetmill evaluate demo --references mine.jsonl",
+            "tweetmill evaluate demo --references mine.jsonl --no-guard-prompts",
             "tweetmill evaluate cleaner --references lexnorm.jsonl",
             "tweetmill evaluate demo --json | jq .tuned.sari",
         ),
@@ -61,10 +66,13 @@ def evaluate(
         typer.Option(metavar="FILE.jsonl", help="Lines of id, messy, clean: the dictionary to beat learns of them.", show_default=False),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, max=LARGEST_BIGINT, help="Score only the first N.", show_default=False)] = None,
+    guard_prompts: Annotated[
+        bool, typer.Option("--guard-prompts/--no-guard-prompts", help="Score the prompts with the guard too, which takes longest.")
+    ] = True,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model beside its base, rules, and the tweet's first words: is it worth your weeks?"""
+    """Score a model beside its base by prompts, rules, and the tweet's first words: is it worth your weeks?"""
     from producers.submitting import asked, ended, job_line, say_rejected
     from schemas.payloads import EvaluationSpec
     from tasks import evaluation
@@ -80,14 +88,37 @@ def evaluate(
 
     if train_references is not None and references is None:
         raise typer.BadParameter("it goes with --references of id, messy, clean", param_hint="--train-references")
-    spec = EvaluationSpec(model_id=model_id, references=brought_in(references), train_references=brought_in(train_references), limit=limit)
+    spec = EvaluationSpec(
+        model_id=model_id,
+        references=brought_in(references),
+        train_references=brought_in(train_references),
+        limit=limit,
+        guard_prompts=guard_prompts,
+    )
     submitted = evaluation.enqueue(spec)
     if not wait:
         emit(asked(submitted), as_json, job_line)
         return
-    emit(ended(submitted).result or {}, as_json, result_tables)
+    result = ended(submitted).result or {}
+    emit(result, as_json, lambda found: _page(found, spec.references))
     if not as_json:
         say(f"Job {str(submitted.job)[:8]}", "dim")
+
+
+def _page(result: dict[str, Any], collection: str | None) -> RenderableType:
+    """Return the tables with the model's worst rows."""
+    from rich.console import Group
+
+    from producers.render.comparison import worst_rows
+    from workers import database
+    from workers.catalog import scored_rows
+
+    worst = result.get("worst", {}).get("tuned", [])
+    if not worst:
+        return result_tables(result)
+    with database.session() as session:
+        texts = scored_rows.texts(session, {row["id"] for row in worst}, collection)
+    return Group(*worst_rows("tuned", worst, texts), result_tables(result))
 
 
 def result_tables(result: dict[str, Any]) -> RenderableType:
@@ -97,6 +128,8 @@ def result_tables(result: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_table(result, "All tweets")]
     if "long" in result:
         parts.append(_table(result["long"], "Tweets of more than 20 words"))
+    if "slices" in result:
+        parts.append(_slices(result))
     legend = "; ".join(f"{system}: {_meaning(system, result)}" for system in _SYSTEMS if system in result)
     parts.append(styled(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
     checks = "; ".join(f"{_COLUMNS[metric]}: {meaning}" for metric, meaning in _CHECKS.items() if metric in result["tuned"])
@@ -123,31 +156,34 @@ def _meaning(system: str, result: dict[str, Any]) -> str:
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """Say in one sentence whether the tuned model beats what needs no model, by SARI or ERR. Only intervals that do not touch count."""
+    """Say in one sentence whether the tuned model beats what needs no tuning, by the paired differences in SARI or ERR.
+
+    Those are the baselines without a model, and the prompts: with the guard, where they were scored with it.
+    """
     metric = next(name for name in _TO_BEAT if name in result["tuned"])
-    to_beat = _TO_BEAT[metric]
-    tuned = result["tuned"][metric]
-    beaten = [system for system in to_beat if tuned["low"] > result[system][metric]["high"]]
-    lost = [system for system in to_beat if tuned["high"] < result[system][metric]["low"]]
-    open_ = [system for system in to_beat if system not in beaten and system not in lost]
-    if len(beaten) == len(to_beat):
-        return f"The tuned model beats {_listed(to_beat)}: the intervals of their {metric.upper()} do not touch its own."
-    parts = [f"loses to {_listed(lost)}"] * bool(lost) + [
-        f"is not proven better than {_listed(open_)}, whose intervals touch its own"
-    ] * bool(open_)
-    parts += [f"beats {_listed(beaten)}"] * bool(beaten)
-    return f"The tuned model {', and '.join(parts)} ({metric.upper()})."
+    margins = {system: result["margins"][system][metric] for system in (*_TO_BEAT[metric], *prompts_to_beat(result))}
+    beaten = [system for system, margin in margins.items() if margin["low"] > 0]
+    lost = [system for system, margin in margins.items() if margin["high"] < 0]
+    open_ = [system for system in margins if system not in beaten and system not in lost]
+    found = (("loses to", lost), ("is not proven better than", open_), ("beats", beaten))
+    parts = [f"{how} {_listed(systems)}" for how, systems in found if systems]
+    by_chance = [system for system in beaten if margins[system].get("all_low", 1) <= 0]
+    doubt = f" Of {len(result['margins'])} comparisons, the one with {_listed(by_chance)} may look so by chance." if by_chance else ""
+    return f"The tuned model {', and '.join(parts)} ({metric.upper()}, paired on the same rows).{doubt}"
 
 
-def _listed(systems: Iterable[str]) -> str:
-    return " and ".join(systems)
+def prompts_to_beat(result: dict[str, Any]) -> list[str]:
+    """Return the prompts that a tuned model is held against: guarded as it is, or where none is, as they answer first."""
+    under_guard = [f"{name}_guarded" for name in _PROMPTS if f"{name}_guarded" in result]
+    return under_guard or [name for name in _PROMPTS if name in result]
+
+
+def _listed(systems: Sequence[str]) -> str:
+    return " and ".join([", ".join(systems[:-1]), systems[-1]]) if len(systems) > 1 else systems[0]
 
 
 def _table(result: dict[str, Any], title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _new_table(title)
     table.add_column("system", no_wrap=True)
     systems = [system for system in _SYSTEMS if system in result]
     metrics = [metric for metric in _COLUMNS if metric in result[systems[0]]]
@@ -159,6 +195,31 @@ def _table(result: dict[str, Any], title: str) -> Table:
         cells = [_cell(result[system][metric], metric, best[metric]) for metric in metrics]
         table.add_row(system, *cells, str(result[system][metrics[0]]["n"]))
     return table
+
+
+def _slices(result: dict[str, Any]) -> Table:
+    """Return a table of parts of the rows: the model's SARI, and its paired margin over the first words and over the best prompt of all."""
+    prompts = prompts_to_beat(result)
+    others = ["lead", *([max(prompts, key=lambda name: result[name]["sari"]["value"])] if prompts else [])]
+    table = _new_table("SARI by what tweets hold; a slice is a hint where to look, and no proof")
+    table.add_column("slice", overflow="fold")
+    for title in ("n", "tuned", *(f"above {other}" for other in others)):
+        table.add_column(title, justify="right", overflow="fold")
+    for name, part in result["slices"].items():
+        if "sari" not in part:
+            table.add_row(styled(line(name)), f"{part['n']:,}", "too few")
+            continue
+        margins = (part["margins"][other] for other in others)
+        cells = [f"{margin['value']:+.1f} ({margin['low']:.1f} to {margin['high']:.1f})" for margin in margins]
+        table.add_row(styled(line(name)), f"{part['n']:,}", f"{part['sari']['tuned']['value']:.1f}", *cells)
+    return table
+
+
+def _new_table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _cell(figure: dict[str, Any], metric: str, best: float) -> Text:

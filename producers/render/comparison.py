@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from producers.render.output import line, styled
@@ -37,7 +37,8 @@ def page(result: dict[str, Any], texts: Texts) -> RenderableType:
     parts: list[RenderableType] = [_training(result["training"])] if "training" in result else []
     parts += [_systems(result), _costs(result), _pairs(result)]
     parts.append(styled(_note(result), style="dim"))
-    parts += _worst(result, texts)
+    for name in result["systems"]:
+        parts += worst_rows(name, result["worst"][name], texts)
     parts += [styled(sentence, style="bold") for sentence in result["verdict"]]
     return Group(*parts)
 
@@ -112,20 +113,19 @@ def _note(result: dict[str, Any]) -> str:
     count = len(result["pairs"])
     return (
         f"{count} differences, each with a 95% interval: where nothing differs, about {count / 20:.1f} of them would exclude 0 by chance."
-        " Decide by the one that you asked for beforehand, or compare again on other rows."
+        " Decide by the one that you asked for beforehand, or compare again on other rows; the verdicts by SARI count all pairs."
     )
 
 
-def _worst(result: dict[str, Any], texts: Texts) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    for name in result["systems"]:
-        parts.append(styled(f"Worst rows of {line(name)} (SARI)", style="bold"))
-        for row in result["worst"][name]:
-            parts.append(styled(f"  {row['sari']:5.1f}  {line(row['id'])}"))
-            tweet, reference = texts.get(row["id"], ("", ""))
-            parts += [
-                styled(f"         {what}: {line(text)[:_SPACE]}", "dim") for what, text in (("tweet", tweet), ("wanted", reference)) if text
-            ]
+def worst_rows(name: str, rows: Sequence[Mapping[str, Any]], texts: Texts) -> list[RenderableType]:
+    """Return the lines of a system's worst rows: scores and ids, with tweet and reference where they are known."""
+    parts: list[RenderableType] = [styled(f"Worst rows of {line(name)} (SARI)", style="bold")]
+    for row in rows:
+        parts.append(styled(f"  {row['sari']:5.1f}  {line(row['id'])}"))
+        tweet, reference = texts.get(row["id"], ("", ""))
+        parts += [
+            styled(f"         {what}: {line(text)[:_SPACE]}", "dim") for what, text in (("tweet", tweet), ("wanted", reference)) if text
+        ]
     return parts
 
 

@@ -11,28 +11,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from schemas.payloads import Baseline, ComparisonSpec
 from schemas.tables.models import Model
 from workers.catalog import models
 from workers.database import session
 from workers.errors import UserError
 from workers.evaluation import rows as held
+from workers.evaluation import slices
 from workers.evaluation.lexnorm import job as lexnorm
+from workers.evaluation.margins import paired
+from workers.evaluation.prompting import PromptSystems, is_prompt_system
+from workers.evaluation.slices import HEADLINE
 from workers.evaluation.systems import HeldBackRow
 from workers.inference.guard import Guarded
 from workers.inference.writer import Writer
 from workers.jobs.context import JobContext, Outcome
 from workers.metrics import baselines
-from workers.metrics.bootstrap import difference
-from workers.metrics.scores import METRICS, Scores, score, summarize
+from workers.metrics.scores import METRICS, score, summarize
 
-HEADLINE = "sari"
-WORST = 5
-"""Rows of each system that are named as its worst."""
-
-_OF_BASELINE: dict[Baseline, Callable[[str], str]] = {"lead": baselines.lead, "rules": baselines.rules, "as_is": str}
+_OF_BASELINE: Mapping[str, Callable[[str], str]] = {"lead": baselines.lead, "rules": baselines.rules, "as_is": str}
 _HALF_WIDTH = 1.96  # standard errors, of a 95% interval
 _POWER = 2.80  # standard errors: a difference of so many is found by such an interval four times in five
 
@@ -44,7 +41,7 @@ class SystemRun:
     Attributes:
         outputs: in the order of the rows.
         seconds: wall time for all of them, without loading.
-        tokens_in: of all prompts; 0 for a baseline.
+        tokens_in: of all prompts; 0 for a baseline without a model.
         tokens_out: of all answers.
         retried: rows that were written again.
         fallbacks: rows in which the tweet's opening stands in.
@@ -84,9 +81,13 @@ def compare(context: JobContext, spec: ComparisonSpec) -> Outcome:
             raise UserError(f"{spec.references}: a comparison needs lines of id, text, summary; `tweetmill evaluate` takes messy and clean")
         rows = held.of_references(opened, spec.references) if spec.references else held.held_back(opened, compared)
         writers = {model.name: Writer.of(opened, model, all_cores=True) for model in compared}
+        pool = held.example_pool(opened, compared[0], spec.few_shot, spec.example_sets, spec.seed)
     rows = rows[: spec.limit] if spec.limit else rows
-    runs = _write_all(context, writers, spec, rows)
+    prompts = PromptSystems(next(iter(writers.values())), pool)
+    runs = _write_all(context, writers, prompts, spec, rows)
     result = report(rows, runs, spec.resamples, spec.seed)
+    if prompts.choice:
+        result["few_shot_best_of"] = prompts.choice
     return Outcome(result=result | {"references": spec.references or "test split", "stage": compared[0].stage, "guard": spec.guard})
 
 
@@ -98,13 +99,17 @@ def _check(compared: Sequence[Model], named: Sequence[Baseline]) -> None:
     for model in compared:
         if model.name in named:
             raise UserError(f"model {model.name}: it has the name of a baseline. Rename it, or leave the baseline out")
+    asked = [name for name in named if is_prompt_system(name)]
+    if asked and len({model.base for model in compared}) > 1:
+        told = ", ".join(f"{model.name} ({model.base})" for model in compared)
+        raise UserError(f"{asked[0]}: which base? The models have several: {told}. Compare models of one base, or leave prompts out")
 
 
 def _write_all(
-    context: JobContext, writers: Mapping[str, Writer], spec: ComparisonSpec, rows: Sequence[HeldBackRow]
+    context: JobContext, writers: Mapping[str, Writer], prompts: PromptSystems, spec: ComparisonSpec, rows: Sequence[HeldBackRow]
 ) -> dict[str, SystemRun]:
     tweets = [row.tweet for row in rows]
-    done, total = 0, len(rows) * len(writers)
+    done, total = 0, len(rows) * (len(writers) + sum(is_prompt_system(name) for name in spec.baselines))
     written: dict[str, SystemRun] = {}
 
     def on_progress(newly: int) -> None:
@@ -123,8 +128,14 @@ def _write_all(
         written[name] = _run(results, time.monotonic() - started)
     for baseline in spec.baselines:
         started = time.monotonic()
-        outputs = [_OF_BASELINE[baseline](tweet) for tweet in tweets]
-        written[baseline] = SystemRun(outputs, time.monotonic() - started)
+        if is_prompt_system(baseline):
+            context.progress(system=baseline)
+            on_progress(0)
+            run = prompts.write(baseline, tweets, on_progress)
+            written[baseline] = _run(run.answers, run.seconds)
+        else:
+            outputs = [_OF_BASELINE[baseline](tweet) for tweet in tweets]
+            written[baseline] = SystemRun(outputs, time.monotonic() - started)
     return {name: written[name] for name in (*writers, *spec.baselines)}
 
 
@@ -140,14 +151,16 @@ def _run(results: Sequence[Guarded], seconds: float) -> SystemRun:
 
 
 def report(rows: Sequence[HeldBackRow], runs: Mapping[str, SystemRun], resamples: int, seed: int) -> dict[str, Any]:
-    """Return the comparison as JSON: `systems` with their figures and cost, `pairs` of them, the `worst` rows, the `verdict` in words."""
+    """Return the comparison as JSON.
+
+    `systems` with their figures and cost, `pairs` of them, `slices` with the SARI of parts of the rows, the `worst` rows, and the
+    `verdict` in words.
+    """
     tweets, references = [row.tweet for row in rows], [row.references for row in rows]
     scores = {name: score(tweets, run.outputs, references) for name, run in runs.items()}
-    pairs = [
-        {"a": first, "b": second, "metric": metric} | _difference(scores[first], scores[second], metric, resamples, seed)
-        for first, second in itertools.combinations(runs, 2)
-        for metric in METRICS
-    ]
+    named = list(itertools.combinations(runs, 2))
+    by_metric = {metric: paired(scores, named, metric, resamples, seed) for metric in METRICS}
+    pairs = [{"a": a, "b": b, "metric": metric} | by_metric[metric][a, b] for a, b in named for metric in METRICS]
     return {
         "order": list(runs),  # Postgres keeps none of the keys of an object
         "systems": {
@@ -155,34 +168,26 @@ def report(rows: Sequence[HeldBackRow], runs: Mapping[str, SystemRun], resamples
             for name, run in runs.items()
         },
         "pairs": pairs,
-        "worst": {name: _worst(rows, of_system) for name, of_system in scores.items()},
-        "verdict": [verdict(pair) for pair in pairs if pair["metric"] == HEADLINE],
+        "slices": slices.table(rows, scores, resamples, seed),
+        "worst": {name: slices.worst(rows, of_system) for name, of_system in scores.items()},
+        "verdict": [verdict(pair, len(named)) for pair in pairs if pair["metric"] == HEADLINE],
     }
 
 
-def _difference(first: Scores, second: Scores, metric: str, resamples: int, seed: int) -> dict[str, Any]:
-    figure = difference(first[metric], second[metric], resamples, seed)
-    return {"difference": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
-
-
-def _worst(rows: Sequence[HeldBackRow], scores: Scores) -> list[dict[str, Any]]:
-    order = np.argsort(scores[HEADLINE], kind="stable")[:WORST]
-    return [{"id": rows[place].id, HEADLINE: float(scores[HEADLINE][place])} for place in order]
-
-
-def verdict(pair: Mapping[str, Any]) -> str:
+def verdict(pair: Mapping[str, Any], pairs: int = 1) -> str:
     """Say in a sentence what the paired difference of two systems' SARI shows, or how large it would have to be to show.
 
-    A difference of 2.8 standard errors is found by a 95% interval with a power of 80%.
+    A difference of 2.8 standard errors is found by a 95% interval with a power of 80%. Where it is one of several `pairs`, it is said
+    whether it still shows when all of them are counted.
     """
     first, second, count = pair["a"], pair["b"], pair["n"]
     value, low, high = pair["difference"], pair["low"], pair["high"]
     if count < 2:
         return f"One row shows nothing of {first} and {second}."
     if low > 0:
-        return f"{first} is better than {second} by {value:.1f} SARI ({low:.1f} to {high:.1f}, n = {count:,})."
+        return f"{first} is better than {second} by {value:.1f} SARI ({low:.1f} to {high:.1f}, n = {count:,}){_of_many(pair, pairs)}."
     if high < 0:
-        return f"{second} is better than {first} by {-value:.1f} SARI ({-high:.1f} to {-low:.1f}, n = {count:,})."
+        return f"{second} is better than {first} by {-value:.1f} SARI ({-high:.1f} to {-low:.1f}, n = {count:,}){_of_many(pair, pairs)}."
     if low == high:
         return f"{first} and {second} score the same in each of the {count:,} rows."
     findable = _POWER * (high - low) / (2 * _HALF_WIDTH)
@@ -190,3 +195,11 @@ def verdict(pair: Mapping[str, Any]) -> str:
         f"No difference between {first} and {second} could be shown at n = {count:,}: {value:+.1f} SARI ({low:.1f} to {high:.1f});"
         f" a difference of {findable:.1f} would have been found four times in five."
     )
+
+
+def _of_many(pair: Mapping[str, Any], pairs: int) -> str:
+    if pairs < 2:
+        return ""
+    if pair["all_low"] > 0 or pair["all_high"] < 0:
+        return f", also with all {pairs} pairs counted"
+    return f", but of {pairs} pairs one may look so by chance"

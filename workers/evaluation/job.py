@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from schemas.payloads import EvaluationSpec
 from schemas.tables.models import Model
 from workers.catalog import model_card, models
 from workers.database import session
-from workers.evaluation import queries, rows
+from workers.evaluation import rows, slices
 from workers.evaluation.lexnorm import job as lexnorm
+from workers.evaluation.margins import paired
+from workers.evaluation.prompting import PromptSystems
+from workers.evaluation.slices import HEADLINE
 from workers.evaluation.store import store
 from workers.evaluation.systems import HeldBackRow, SystemOutputs, write
 from workers.inference.writer import Writer
 from workers.jobs.context import JobContext, Outcome
-from workers.metrics.bootstrap import difference
 from workers.metrics.scores import Scores, score, summarize
-
-LONG_TWEET_WORDS = 20
-"""Tweets of more words than this get a table of their own: there a summary has to choose."""
 
 
 def evaluate(context: JobContext, spec: EvaluationSpec) -> Outcome:
@@ -36,15 +33,11 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
     with session() as opened:
         writer = Writer.of(opened, model, all_cores=True)
         scored = rows.of_references(opened, spec.references) if spec.references else rows.held_back(opened, [model])
-        examples = queries.shots(opened, model.dataset, model.stage, spec.few_shot, spec.seed)
-    shots = [(example.prompt_text, example.target_text) for example in examples]
+        pool = rows.example_pool(opened, model, spec.few_shot, spec.example_sets, spec.seed)
     scored = scored[: spec.limit] if spec.limit else scored
-
-    def on_step(system: str) -> None:
-        context.progress(system=system, rows=len(scored))
-        context.check()
-
-    written = write(writer, scored, shots, on_step)
+    prompts = PromptSystems(writer, pool)
+    passes = 1 + len(prompts.names) * (1 + spec.guard_prompts)
+    written = write(writer, scored, prompts, _Shown(context, len(scored), passes), guard_prompts=spec.guard_prompts)
     result = report(scored, written, spec.resamples, spec.seed)
     reference_set = spec.references or "test split"
     return Outcome(
@@ -54,15 +47,44 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
     )
 
 
+class _Shown:
+    """Shows how many of all rows of all systems are written, and stops where the job must."""
+
+    def __init__(self, context: JobContext, count: int, passes: int) -> None:
+        self._context = context
+        self._rows = count
+        self._total = count * passes
+        self._done = 0
+
+    def begin(self, system: str) -> None:
+        """Show which system is at work."""
+        self._context.progress(system=system, rows=self._rows)
+        self.rows(0)
+
+    def rows(self, newly: int) -> None:
+        """Add rows."""
+        self._done += newly
+        self._context.progress(done=self._done, total=self._total)
+        self._context.check()
+
+
 def report(rows: Sequence[HeldBackRow], written: SystemOutputs, resamples: int, seed: int) -> dict[str, Any]:
-    """Return the table as JSON: one entry for each system, the same for long tweets under `long`, the guard's cost, paired differences."""
+    """Return the table as JSON.
+
+    One entry for each system; `guard` is what the guard cost, `margins` are the tuned model's paired differences, `slices` the SARI of
+    parts of the rows, `worst` the ids of each system's worst rows, and `long` all of the table for long tweets alone.
+    """
     tweets, references = [row.tweet for row in rows], [row.references for row in rows]
     scores = {system: score(tweets, outputs, references) for system, outputs in written.outputs.items()}
-    is_long = np.array([len(tweet.split()) > LONG_TWEET_WORDS for tweet in tweets])
     table: dict[str, Any] = _table(scores, resamples, seed)
     table["guard"] = written.guard.as_dict()
     table["margins"] = _margins(scores, resamples, seed)
-    if is_long.any():
+    table["slices"] = slices.table(rows, scores, resamples, seed, against="tuned")
+    table["worst"] = {system: slices.worst(rows, of_system) for system, of_system in scores.items()}
+    if written.choice:
+        table["few_shot_best_of"] = written.choice
+    is_long = slices.masks(rows).get("long")
+    if is_long is not None:
         long = {system: {metric: values[is_long] for metric, values in of_system.items()} for system, of_system in scores.items()}
         table["long"] = _table(long, resamples, seed) | {"margins": _margins(long, resamples, seed)}
     return table
@@ -77,9 +99,5 @@ def _table(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[str,
 
 def _margins(scores: Mapping[str, Scores], resamples: int, seed: int) -> dict[str, Any]:
     """Return by how much the tuned model's SARI is above each other system's on the same rows."""
-    tuned = scores["tuned"]["sari"]
-    return {
-        system: {"sari": difference(tuned, of_system["sari"], resamples, seed).as_dict()}
-        for system, of_system in scores.items()
-        if system != "tuned"
-    }
+    pairs = paired(scores, (("tuned", system) for system in scores if system != "tuned"), HEADLINE, resamples, seed)
+    return {other: {HEADLINE: {"value": found.pop("difference"), **found}} for (_, other), found in pairs.items()}

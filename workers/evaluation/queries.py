@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import exists, func, literal
 from sqlalchemy.orm import aliased
@@ -10,6 +11,7 @@ from sqlmodel import Session, col, desc, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from schemas.tables.datasets import Curated, Dataset, Example
+from schemas.tables.tweets import Tweet
 
 WRITTEN_BY_PEOPLE = ("human", "import")
 """The origins of examples that people wrote: made-up noise is no evidence of what they write."""
@@ -40,6 +42,20 @@ def shots(session: Session, dataset: int | None, stage: str, count: int, seed: i
     is_curated = col(Example.origin) == "human"
     drawn = _examples(dataset, stage, "train").order_by(desc(is_curated), func.md5(literal(str(seed)).concat(col(Example.key))))
     return session.exec(drawn.limit(count)).all()
+
+
+def sources_of_references(session: Session, collection: str) -> dict[str, str]:
+    """Return of the references' tweets that were ingested, by id, which source they came from."""
+    return _sources(session, select(Curated.key).where(Curated.collection == collection))
+
+
+def sources_of_held_back(session: Session, dataset: int) -> dict[str, str]:
+    """Return of the tweets in a dataset's test split, by id, which source they came from."""
+    return _sources(session, select(col(Example.tweet)).where(Example.dataset == dataset, Example.split == "test"))
+
+
+def _sources(session: Session, tweets: SelectOfScalar[Any]) -> dict[str, str]:
+    return dict(session.exec(select(Tweet.id, Tweet.source).where(col(Tweet.id).in_(tweets))).all())
 
 
 def references(session: Session, collection: str) -> Sequence[Curated]:

@@ -10,13 +10,18 @@ from schemas.tables.models import Model
 from workers.catalog import chains
 from workers.errors import UserError
 from workers.evaluation import queries
+from workers.evaluation.prompting import ExamplePool
 from workers.evaluation.systems import HeldBackRow
 
 
 def of_references(session: Session, collection: str) -> list[HeldBackRow]:
     """Return the rows of a file of references, in its order."""
     rows = queries.references(session, collection)
-    return [HeldBackRow(id=row.key, tweet=row.text or "", references=(row.summary or "", *row.other_summaries)) for row in rows]
+    sources = queries.sources_of_references(session, collection)
+    return [
+        HeldBackRow(id=row.key, tweet=row.text or "", references=(row.summary or "", *row.other_summaries), source=sources.get(row.key))
+        for row in rows
+    ]
 
 
 def held_back(session: Session, models: Sequence[Model]) -> list[HeldBackRow]:
@@ -37,7 +42,16 @@ def held_back(session: Session, models: Sequence[Model]) -> list[HeldBackRow]:
     rows = queries.held_back(session, datasets, models[0].stage) if datasets else ()
     if not rows:
         raise UserError(_nothing_held_back(models, datasets))
-    return [HeldBackRow(id=row.key, tweet=row.prompt_text, references=(row.target_text,)) for row in rows]
+    sources = queries.sources_of_held_back(session, datasets[0])
+    return [
+        HeldBackRow(id=row.key, tweet=row.prompt_text, references=(row.target_text,), source=sources.get(row.tweet or "")) for row in rows
+    ]
+
+
+def example_pool(session: Session, model: Model, shots: int, sets: int, seed: int) -> ExamplePool:
+    """Return the pairs of the training split of a model's dataset that prompts may show, drawn by the seed."""
+    pairs = queries.shots(session, model.dataset, model.stage, ExamplePool.needed(shots, sets), seed)
+    return ExamplePool.of([(pair.prompt_text, pair.target_text) for pair in pairs], shots, sets)
 
 
 def _nothing_held_back(models: Sequence[Model], datasets: Sequence[int]) -> str:

@@ -39,17 +39,17 @@ class Figure:
         return asdict(self)
 
 
-def interval(values: ArrayLike, resamples: int = 2000, seed: int = 0) -> Figure:
-    """Return the mean of `values`, shape (rows,), with its interval over `resamples` draws of rows with replacement.
+def interval(values: ArrayLike, resamples: int = 2000, seed: int = 0, level: float = LEVEL) -> Figure:
+    """Return the mean of `values`, shape (rows,), with its interval at `level` over `resamples` draws of rows with replacement.
 
     Raises:
         ValueError: there are no values, or they are not one row of finite numbers.
     """
     rows = _rows(values)
-    return _figure((rows,), _mean, resamples, seed)
+    return _figure((rows,), _mean, resamples, seed, level)
 
 
-def difference(values: ArrayLike, others: ArrayLike, resamples: int = 2000, seed: int = 0) -> Figure:
+def difference(values: ArrayLike, others: ArrayLike, resamples: int = 2000, seed: int = 0, level: float = LEVEL) -> Figure:
     """Return the mean of `values - others`, paired row by row, with its interval: above 0, the first system is better.
 
     Raises:
@@ -58,7 +58,7 @@ def difference(values: ArrayLike, others: ArrayLike, resamples: int = 2000, seed
     left, right = _rows(values), _rows(others)
     if len(left) != len(right):
         raise ValueError(f"{len(left)} values beside {len(right)}: a paired difference needs both systems' scores of the same rows")
-    return interval(left - right, resamples, seed)
+    return interval(left - right, resamples, seed, level)
 
 
 def ratio(numerators: ArrayLike, denominators: ArrayLike, resamples: int = 2000, seed: int = 0) -> Figure:
@@ -88,7 +88,7 @@ def _ratio(above: Array, below: Array, axis: int = -1) -> Array:
     return share
 
 
-def _figure(data: tuple[Array, ...], statistic: Callable[..., Array], resamples: int, seed: int) -> Figure:
+def _figure(data: tuple[Array, ...], statistic: Callable[..., Array], resamples: int, seed: int, level: float = LEVEL) -> Figure:
     """Return the statistic of `data`, arrays of shape (rows,) that are drawn together, and its interval."""
     from scipy.stats import bootstrap
 
@@ -107,14 +107,14 @@ def _figure(data: tuple[Array, ...], statistic: Callable[..., Array], resamples:
             batch=max(1, CHUNK // count),
             vectorized=True,
             paired=True,
-            confidence_level=LEVEL,
+            confidence_level=level,
             method="BCa" if count <= BCA_ROWS else "percentile",
             rng=np.random.default_rng(seed),
         )
     low, high = result.confidence_interval
     if not np.isfinite([low, high]).all():
         drawn = result.bootstrap_distribution
-        low, high = np.percentile(drawn[np.isfinite(drawn)], [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+        low, high = np.percentile(drawn[np.isfinite(drawn)], [50 * (1 - level), 50 * (1 + level)])
     return Figure(value, float(low), float(high), count)
 
 

@@ -291,7 +291,9 @@ class TestEvaluate:
         with clean_database.connect() as connection:
             stored = connection.execute(text("SELECT result FROM job WHERE kind = 'evaluation.evaluate'")).scalar_one()
         assert result == stored
-        assert {"tuned", "zero_shot", "few_shot", "rules", "lead", "as_is", "guard", "margins"} <= result.keys()
+        assert {"tuned", "zero_shot", "few_shot", "rules", "lead", "as_is", "guard", "margins", "slices", "worst"} <= result.keys()
+        assert {"few_shot_best", "few_shot_best_guarded", "zero_shot_guarded"} <= result["margins"].keys()
+        assert result["few_shot_best_of"].startswith("4 sets, by SARI on ")
         assert result["tuned"]["sari"]["n"] == 4
 
     def test_references_of_ones_own_are_scored_and_a_person_gets_a_table_and_a_verdict(
@@ -306,14 +308,15 @@ class TestEvaluate:
         references.write_text("".join(json.dumps(line) + "\n" for line in lines) + "broken\n")
 
         with working(clean_database):
-            page = printed(capsys, "evaluate", model, "--references", references)
+            page = printed(capsys, "evaluate", model, "--references", references, "--no-guard-prompts")
 
         every, long_ones = page.split("Tweets of more than 20 words")
         for table, n in ((every, "2"), (long_ones, "1")):
             rows = {line.split()[0]: line.split() for line in table.splitlines() if "±" in line and "interval" not in line}
-            assert rows.keys() == {"tuned", "unguarded", "zero_shot", "few_shot", "rules", "lead", "as_is"}
+            assert rows.keys() == {"tuned", "unguarded", "zero_shot", "few_shot", "few_shot_best", "rules", "lead", "as_is"}
             assert all(row[-1] == n and len(row) == 12 for row in rows.values())
         assert "The tuned model " in page
+        assert "wanted: All was late." in page
         assert "last evaluation, SARI of 2 rows" in printed(capsys, "model", model)
 
     def test_a_file_without_references_is_told(self, model: str, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

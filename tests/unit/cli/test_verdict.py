@@ -10,29 +10,48 @@ from producers.cli.evaluation import verdict
 from producers.render.plots import curve
 
 
-def result(tuned: tuple[float, float], lead: tuple[float, float], rules: tuple[float, float]) -> dict[str, Any]:
-    intervals = {"tuned": tuned, "lead": lead, "rules": rules}
-    return {system: {"sari": {"value": (low + high) / 2, "low": low, "high": high, "n": 9}} for system, (low, high) in intervals.items()}
+def result(metric: str, **margins: tuple[float, float, float]) -> dict[str, Any]:
+    """What the verdict reads: of each other system the paired interval of the model's margin, and the lower end with all pairs counted."""
+    figures = {
+        other: {metric: {"value": (low + high) / 2, "low": low, "high": high, "all_low": all_low, "all_high": high + 1, "n": 9}}
+        for other, (low, high, all_low) in margins.items()
+    }
+    figure = {metric: {"value": 50.0, "low": 45.0, "high": 55.0, "n": 9}}
+    return dict.fromkeys(("tuned", *margins), figure) | {"margins": figures}
+
+
+ABOVE, OPEN, BELOW = (1.0, 3.0, 0.5), (-1.0, 3.0, -2.0), (-3.0, -1.0, -4.0)
+BY_CHANCE = (1.0, 3.0, -0.5)
 
 
 @pytest.mark.parametrize(
-    ("lead", "rules", "told"),
+    ("margins", "told"),
     [
-        ((40, 45), (30, 35), "beats lead and rules: the intervals of their SARI do not touch"),
-        ((40, 50), (30, 35), "is not proven better than lead, whose intervals touch its own, and beats rules"),
-        ((45, 55), (56, 58), "is not proven better than lead and rules"),
-        ((61, 65), (52, 58), "loses to lead, and is not proven better than rules"),
-        ((61, 65), (62, 66), "loses to lead and rules"),
+        ({"lead": ABOVE, "rules": ABOVE}, "The tuned model beats lead and rules (SARI, paired on the same rows)."),
+        ({"lead": OPEN, "rules": ABOVE}, "is not proven better than lead, and beats rules (SARI"),
+        ({"lead": OPEN, "rules": OPEN}, "is not proven better than lead and rules (SARI"),
+        ({"lead": BELOW, "rules": OPEN}, "loses to lead, and is not proven better than rules (SARI"),
+        ({"lead": BELOW, "rules": BELOW}, "loses to lead and rules (SARI"),
+        ({"lead": ABOVE, "rules": ABOVE, "few_shot": OPEN}, "is not proven better than few_shot, and beats lead and rules (SARI"),
+        (
+            {"lead": ABOVE, "rules": ABOVE, "zero_shot": ABOVE, "zero_shot_guarded": OPEN, "few_shot": BELOW, "few_shot_guarded": ABOVE},
+            "is not proven better than zero_shot_guarded, and beats lead, rules and few_shot_guarded (SARI",
+        ),
+        (
+            {"lead": BY_CHANCE, "rules": ABOVE, "as_is": ABOVE},
+            "beats lead and rules (SARI, paired on the same rows). Of 3 comparisons, the one with lead may look so by chance.",
+        ),
     ],
 )
-def test_only_intervals_that_do_not_touch_count(lead: tuple[float, float], rules: tuple[float, float], told: str) -> None:
-    assert told in verdict(result((50, 60), lead, rules))
+def test_the_model_is_held_against_what_needs_no_tuning_by_paired_intervals(
+    margins: dict[str, tuple[float, float, float]], told: str
+) -> None:
+    assert told in verdict(result("sari", **margins))
 
 
 def test_a_cleaner_is_held_against_the_dictionary_and_leaving_all_as_it_is_by_err() -> None:
-    figures = {"tuned": (0.3, 0.5), "most_frequent": (0.6, 0.7), "as_is": (0.0, 0.0)}
-    table = {system: {"err": {"value": low, "low": low, "high": high, "n": 9}} for system, (low, high) in figures.items()}
-    assert verdict(table) == "The tuned model loses to most_frequent, and beats as_is (ERR)."
+    told = verdict(result("err", most_frequent=BELOW, as_is=ABOVE, dictionary=OPEN))
+    assert told == "The tuned model loses to most_frequent, and beats as_is (ERR, paired on the same rows)."
 
 
 def test_a_curve_spans_its_values_from_the_lowest_to_the_highest() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from producers.render.comparison import page, priced, save_plot
-from workers.evaluation.comparison import WORST, SystemRun, report, verdict
+from workers.evaluation.comparison import SystemRun, report, verdict
+from workers.evaluation.slices import WORST
 from workers.evaluation.systems import HeldBackRow
 
 ROWS = [HeldBackRow(f"r{number}", f"omg bus {number} was late again #fail", (f"Bus {number} was late again.",)) for number in range(2, 32)]
@@ -61,6 +62,23 @@ def test_the_worst_rows_are_named_and_no_text_is_in_the_result() -> None:
 )
 def test_the_verdict_says_what_the_interval_shows(figures: dict[str, Any], told: str) -> None:
     assert verdict(figures) == told
+
+
+@pytest.mark.parametrize(
+    ("all_low", "told"),
+    [
+        (0.1, "one is better than two by 2.5 SARI (0.4 to 4.7, n = 100), also with all 6 pairs counted."),
+        (-0.1, "one is better than two by 2.5 SARI (0.4 to 4.7, n = 100), but of 6 pairs one may look so by chance."),
+    ],
+)
+def test_among_several_pairs_it_is_said_whether_a_difference_stands_with_all_counted(all_low: float, told: str) -> None:
+    assert verdict(pair(2.5, 0.4, 4.7) | {"all_low": all_low, "all_high": 5.0}, pairs=6) == told
+
+
+def test_slices_of_the_rows_are_told_for_every_system() -> None:
+    found = report(ROWS, {"good": PERFECT, "copy": COPY}, 100, 0)
+    assert found["slices"]["hashtags"]["n"] == len(ROWS)
+    assert set(found["slices"]["hashtags"]["sari"]) == {"good", "copy"}
 
 
 def test_a_price_an_hour_is_shared_out_by_seconds() -> None:

@@ -78,6 +78,11 @@ class Denial:
         return not self.about or not other.about or bool(set(self.about[:3]) & set(other.about))
 
 
+def denies(text: str) -> bool:
+    """Return whether the text denies anything; a word such as `hardly` or `fail` alone is too weak to count."""
+    return any(one.force is not _Force.WEAK for one in _denials(text))
+
+
 def differs(tweet: str, output: str) -> bool:
     """Whether the output denies what the tweet doesn't, or keeps what the tweet denied without its denial."""
     tweets, outputs = _words(tweet), _words(output)
