@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from typer.core import TyperGroup
 
-from producers.cli.comparison import Limit, UsdPerHour
-from producers.curve.worth import MINUTES_A_PAIR, Worth, parse
+from producers.cli.comparison import Limit
+from producers.curve.costs import MINUTES_A_PAIR
+from producers.curve.worth import Worth, parse
 from producers.render.output import MODELS, AsJson, emit, example, say
 from producers.submitting import Overrides, RecipeFile
-from schemas.numbers import LARGEST_BIGINT
+from schemas.numbers import HIGHEST_PRICE, LARGEST_BIGINT
 from workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,9 +71,32 @@ WorthText = Annotated[
         show_default=False,
     ),
 ]
-MinutesAPair = Annotated[float, typer.Option("--minutes-a-pair", min=0.01, max=10_000, help="What a pair takes you to write.")]
-
-
+MinutesAPair = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes-a-pair",
+        min=0.01,
+        max=10_000,
+        help=f"What a pair takes you to write; default: what `tweetmill review` measured of this dataset, else {MINUTES_A_PAIR:g}.",
+        show_default=False,
+    ),
+]
+AssumedMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes-a-pair",
+        min=0.01,
+        max=10_000,
+        help=f"What a pair takes you to write; default: {MINUTES_A_PAIR:g}.",
+        show_default=False,
+    ),
+]
+UsdPerHour = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=HIGHEST_PRICE, help="What an hour of a machine that trains costs, for the price of the trainings.", show_default=False
+    ),
+]
 Plot = Annotated[
     Path | None,
     typer.Option("--plot", metavar="FILE.png", help="Draw the curve as an image; the ending names its form.", show_default=False),
@@ -89,7 +113,7 @@ def run(
     budget: Annotated[str, typer.Option(metavar="epochs|steps", help="What is equal between the points.")] = "epochs",
     limit: Limit = None,
     worth: WorthText = None,
-    minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
+    minutes_a_pair: MinutesAPair = None,
     usd_per_hour: UsdPerHour = None,
     plot: Plot = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
@@ -99,6 +123,7 @@ def run(
 
     The points are jobs: as many at once as there are workers. The same call again goes on, and more sizes or seeds add to it.
     """
+    from producers.curve.costs import known
     from producers.curve.points import ORIGINS
     from producers.curve.report import drawn, planned
     from producers.curve.run import enqueue, follow
@@ -110,7 +135,7 @@ def run(
 
     if plot is not None:
         destinations.check(plot)  # not after hours of training
-    spec, counts = read_training(recipe, overrides or []), _counts(worth, minutes_a_pair)
+    spec, counts = read_training(recipe, overrides or []), _counts(worth)
     asked = {"sizes": _numbers(sizes), "seeds": seeds, "origins": _names(origins, "--origins", ORIGINS), "budget": _budget(budget)}
     chosen = _names(methods, "--methods", get_args(MethodName)) if methods else [spec.method]
     points, fingerprint, plan = planned(spec, usd_per_hour, methods=chosen, **asked)
@@ -122,7 +147,7 @@ def run(
     jobs = enqueue(points, fingerprint)
     with follow_curve(spec.name) as seen:
         found = follow(spec.name, jobs, limit, seen)
-    answer = drawn(spec.name, found, counts)
+    answer = drawn(spec.name, found, counts, known(minutes_a_pair, spec.dataset, usd_per_hour))
     _draw(answer["series"], answer["metric"], spec.name, plot)
     emit(answer, as_json, drawn_page)
     if not answer["series"]:
@@ -131,25 +156,37 @@ def run(
 
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name in the recipe of the curve.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Ask for the scores that are missing, and wait for all points.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, max=LARGEST_BIGINT, help="Scores on the first N rows; default: as it was scored last.", show_default=False),
+    ] = None,
     worth: WorthText = None,
-    minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
+    minutes_a_pair: MinutesAPair = None,
+    usd_per_hour: UsdPerHour = None,
     plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a curve as far as it is drawn: the points that have a score, what is foretold, and the verdict."""
+    from producers.curve.costs import known
     from producers.curve.report import drawn
-    from producers.curve.run import status
-    from producers.render.curve import drawn_page
+    from producers.curve.run import follow, scored_rows, status
+    from producers.render.curve import drawn_page, progress_words
+    from producers.render.progress import follow_curve
 
-    found, progress = status(name)
-    scored = [point for point in found if point.figures is not None]
-    answer = drawn(name, found, _counts(worth, minutes_a_pair)) | {"points": progress.points, "done": progress.done}
-    answer["failed"] = progress.failed
+    counts, limit = _counts(worth), limit or scored_rows(name)
+    found, progress = status(name, limit)
+    if wait:
+        with follow_curve(name) as seen:
+            follow(name, None, limit, seen)
+        found, progress = status(name, limit)
+    costs = known(minutes_a_pair, found[0].recipe["dataset"], usd_per_hour)
+    answer = drawn(name, found, counts, costs)
+    answer |= {"points": progress.points, "done": progress.done, "failed": progress.failed, "not_asked": progress.not_asked}
     _draw(answer["series"], answer["metric"], name, plot)
     emit(answer, as_json, drawn_page)
     if not as_json:
-        left = len(scored) < progress.points
-        say(f"{len(scored)} of {progress.points} points: {progress.shown.detail}" if left else f"All {len(scored)} points.")
+        say(progress_words(name, answer, progress.shown.detail))
 
 
 def fit(
@@ -162,7 +199,7 @@ def fit(
         typer.Option(metavar="SIZE,SIZE…", help="Sizes to foretell; default: twice and four times the largest.", show_default=False),
     ] = None,
     worth: WorthText = None,
-    minutes_a_pair: MinutesAPair = MINUTES_A_PAIR,
+    minutes_a_pair: AssumedMinutes = None,
     plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
@@ -170,12 +207,14 @@ def fit(
 
     Needs no server. Exit code 1 when no row could be used.
     """
+    from producers.curve.costs import Costs, pace
     from producers.curve.report import fitted
     from producers.render.curve import fitted_page
 
-    counts = _counts(worth, minutes_a_pair)
+    counts = _counts(worth)
     points, rejected = _read(file)
-    answer = fitted(points, _sizes(at) if at is not None else None, counts, lower_is_better=lower_is_better)
+    foretold = _sizes(at) if at is not None else None
+    answer = fitted(points, foretold, counts, Costs(pace(minutes_a_pair)), lower_is_better=lower_is_better)
     answer["rejected"] = [{"place": bad.place, "field": bad.field, "reason": bad.reason} for bad in rejected]
     _draw({"measured": answer}, "value", file.name, plot)
     for bad in rejected[:_REJECTED_SHOWN]:
@@ -215,9 +254,9 @@ def _draw(series: Mapping[str, Any], metric: str, title: str, plot: Path | None)
             save_plot(series, metric, title, plot)
 
 
-def _counts(worth: str | None, minutes_a_pair: float) -> Worth:
+def _counts(worth: str | None) -> Worth:
     try:
-        return parse(worth, minutes_a_pair)
+        return parse(worth)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--worth") from None
 

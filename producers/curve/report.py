@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from producers.curve.baselines import held_against, without_training
+from producers.curve.costs import Costs
 from producers.curve.points import CurvePoint, lay_out, steps_of
-from producers.curve.run import BASELINES, figures
+from producers.curve.run import figures
 from producers.curve.worth import Worth
 from producers.render.quantities import duration
 from schemas.training import TrainingSpec
 from workers.curves.extrapolation import Prediction, extrapolate, next_sizes
-from workers.curves.points import Point, grouped
+from workers.curves.points import Curve, Point, grouped, of_shared_rows
 from workers.curves.verdict import decide
 from workers.errors import UserError
 
@@ -21,26 +23,42 @@ if TYPE_CHECKING:
 
 METRIC = "sari"
 
+ANOTHER = 100
+"""Pairs more, of which it is said what they bring, whatever the sizes of the curve."""
 
-def drawn(name: str, points: Sequence[PointStatus], worth: Worth) -> dict[str, Any]:
+
+def drawn(name: str, points: Sequence[PointStatus], worth: Worth, costs: Costs) -> dict[str, Any]:
     """Return a curve that was drawn over the queue as plain JSON: its points, and for each method and origin what is fitted to them."""
-    series: dict[str, list[Point]] = {}
+    series: dict[str, list[PointStatus]] = {}
     for point in points:
         if point.figures is not None:
-            told = point.figures[METRIC]
-            series.setdefault(series_of(point.recipe), []).append(Point(point.recipe["pairs"], told["value"]))
+            series.setdefault(series_of(point.recipe), []).append(point)
     scored = next((point for point in points if point.figures is not None), None)
+    baselines = without_training(points, METRIC)
     return {
         "curve": name,
         "metric": METRIC,
         "n": scored.figures[METRIC]["n"] if scored is not None and scored.figures else 0,
-        "baselines": {each: scored.systems[each][METRIC] for each in BASELINES} if scored is not None else {},
-        "series": {each: fitted(values, None, worth) for each, values in series.items()},
+        "baselines": baselines,
+        "series": {each: _answered(found, baselines, worth, costs) for each, found in series.items()},
         "failed": sum(point.figures is None for point in points),
         "seconds": sum(point.seconds or 0 for point in points),
         "budget_words": budget_words([point.recipe for point in points]),
         "trained": [figures(point) for point in points],
     }
+
+
+def _answered(scored: Sequence[PointStatus], baselines: Mapping[str, Any], worth: Worth, costs: Costs) -> dict[str, Any]:
+    """Return what is fitted to the points of one method and origin, and how the models of the largest size do against the baselines."""
+    points = of_shared_rows([_point(status) for status in scored])
+    against = held_against(scored, baselines, grouped(points), METRIC)
+    return fitted(points, None, worth, costs.with_training(scored)) | {"against": against}
+
+
+def _point(status: PointStatus) -> Point:
+    """Return a point with the standard error of its score, which its 95% interval tells."""
+    figure = (status.figures or {})[METRIC]
+    return Point(status.recipe["pairs"], figure["value"], (figure["high"] - figure["low"]) / (2 * 1.96))
 
 
 def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> tuple[list[CurvePoint], str, dict[str, Any]]:
@@ -117,13 +135,17 @@ def budget_words(recipes: Sequence[Mapping[str, Any]]) -> str:
     return "The points were trained for different numbers of steps: their budgets are not equal."
 
 
-def fitted(points: Sequence[Point], at: Sequence[float] | None, worth: Worth, *, lower_is_better: bool = False) -> dict[str, Any]:
-    """Return as plain JSON what is fitted to points: the verdict, what is foretold at sizes `at`, and the points by size."""
+def fitted(
+    points: Sequence[Point], at: Sequence[float] | None, worth: Worth, costs: Costs, *, lower_is_better: bool = False
+) -> dict[str, Any]:
+    """Return as plain JSON what is fitted to points: the verdict, what is foretold at sizes `at` and of 100 pairs more, and the points."""
     curve = grouped(points)
-    more = next_sizes(curve)[0] - float(curve.sizes[-1])
-    counts = worth.smallest(more)
-    foretold = extrapolate(curve, at or next_sizes(curve), lower_is_better=lower_is_better, worth=counts)
+    largest = float(curve.sizes[-1])
+    more = next_sizes(curve)[0] - largest
+    counts = worth.smallest(costs.hours(more))
+    foretold = extrapolate(curve, [*(at or next_sizes(curve)), largest + ANOTHER], lower_is_better=lower_is_better, worth=counts)
     verdict = decide(curve, lower_is_better=lower_is_better, worth=counts)
+    another = foretold.gains[-1]
     return {
         "verdict": verdict.answer,
         "reason": verdict.reason,
@@ -132,13 +154,27 @@ def fitted(points: Sequence[Point], at: Sequence[float] | None, worth: Worth, *,
         "weights": foretold.weights,
         "worth": verdict.worth,
         "gain": _plain(verdict.gain),
-        "cost": worth.cost(more, verdict.gain.value),
-        "predictions": [_plain(each) for each in foretold.predictions],
-        "points": [
-            {"size": size, "value": value, "n": seeds}
-            for size, value, seeds in zip(curve.sizes.tolist(), curve.means.tolist(), curve.seeds.tolist(), strict=True)
-        ],
+        "cost": costs.of(more, verdict.gain.value, largest),
+        "another": _plain(another) | {"pairs": ANOTHER, "cost": costs.of(ANOTHER, another.value, largest)},
+        "predictions": [_plain(each) for each in foretold.predictions[:-1]],
+        "errors_from": _errors_from(curve),
+        "points": _measured(curve),
     }
+
+
+def _errors_from(curve: Curve) -> str | None:
+    """Say where the points' errors come from: `seeds`, the `points` themselves, or None where nothing tells them."""
+    return "seeds" if curve.freedom else "points" if curve.errors is not None else None
+
+
+def _measured(curve: Curve) -> list[dict[str, Any]]:
+    """Return the means by size with their 95% intervals, None where nothing tells these."""
+    rows = zip(curve.sizes.tolist(), curve.means.tolist(), curve.seeds.tolist(), strict=True)
+    told: list[dict[str, Any]] = [{"size": size, "value": value, "n": seeds, "low": None, "high": None} for size, value, seeds in rows]
+    if curve.errors is not None:
+        for point, half in zip(told, (curve.quantile * curve.errors).tolist(), strict=True):
+            point |= {"low": point["value"] - half, "high": point["value"] + half}
+    return told
 
 
 def _plain(prediction: Prediction) -> dict[str, Any]:

@@ -11,14 +11,12 @@ from uuid import UUID
 from producers.curve.points import CurvePoint
 from producers.render.progress import JobProgress
 from producers.render.quantities import duration
-from schemas.payloads import ComparisonSpec
 from schemas.states import FINAL_STATES, RETRIABLE, JobState
 
 if TYPE_CHECKING:
     from tasks.enqueue import Submitted
     from workers.catalog.curves import PointStatus
 
-BASELINES = ("lead", "rules")
 _LOOK_EVERY = 1.0
 
 
@@ -32,6 +30,7 @@ class CurveProgress:
         done: those that have a score.
         failed: those that will have none.
         running: those that a worker trains or scores.
+        not_asked: those that have a model, and no score was asked for.
         pace: seconds between two scores while this was watched; None before the first.
     """
 
@@ -40,6 +39,7 @@ class CurveProgress:
     done: int
     failed: int
     running: int
+    not_asked: int
     pace: float | None = None
 
     @property
@@ -63,33 +63,42 @@ def enqueue(points: Sequence[CurvePoint], fingerprint: str) -> set[UUID]:
     return {_taken_up(training.enqueue(point.spec, dataset_fingerprint=fingerprint)) for point in points}
 
 
-def follow(name: str, jobs: set[UUID], limit: int | None, show: Callable[[JobProgress], None]) -> list[PointStatus]:
+def follow(name: str, jobs: set[UUID] | None, limit: int | None, show: Callable[[JobProgress], None]) -> list[PointStatus]:
     """Watch the points until each has a score or has failed, asking for scores as models are made; return how they stand.
 
-    Interrupting it stops nothing that was asked for: the same call goes on.
+    Interrupting it stops nothing that was asked for: the same call goes on. No score is asked for without it, since workers have no right
+    to enqueue.
+
+    Args:
+        name: of the curve.
+        jobs: the trainings of its points to watch; None: all.
+        limit: of the rows that are scored.
+        show: called with the progress.
     """
     began = time.monotonic()
     asked: set[int] = set()
     before: int | None = None
     while True:
-        found = [point for point in _points(name) if point.training in jobs]
-        for point in found:
-            if point.model is not None and point.evaluation is not JobState.DONE and point.model not in asked:
-                asked.add(point.model)
-                _evaluate(point.model, limit)
+        found = [point for point in _points(name, limit) if jobs is None or point.training in jobs]
+        new_models = {point.model for point in found if point.model is not None and point.evaluation is not JobState.DONE} - asked
+        for model in sorted(new_models):
+            _evaluate(model, limit)
+        asked |= new_models
         progress = _progress(found)
         before = progress.done if before is None else before
         new = progress.done - before
         show(replace(progress, pace=(time.monotonic() - began) / new if new else None).shown)
-        if progress.done + progress.failed == len(jobs):
+        # What was asked for just now may have failed before: how it stands is seen at the next look.
+        if not new_models and progress.done + progress.failed == len(found):
             return found
         time.sleep(_LOOK_EVERY)
 
 
 def _evaluate(model: int, limit: int | None) -> None:
     from tasks import evaluation
+    from workers.catalog import curves
 
-    _taken_up(evaluation.enqueue_comparison(ComparisonSpec(model_ids=(model,), baselines=BASELINES, limit=limit)))
+    _taken_up(evaluation.enqueue_comparison(curves.comparison(model, limit)))
 
 
 def _taken_up(submitted: Submitted) -> UUID:
@@ -103,12 +112,21 @@ def _taken_up(submitted: Submitted) -> UUID:
     return submitted.job
 
 
-def _points(name: str) -> list[PointStatus]:
+def _points(name: str, limit: int | None) -> list[PointStatus]:
     from workers import database
     from workers.catalog import curves
 
     with database.session() as session:
-        return curves.points(session, name)
+        return curves.points(session, name, limit)
+
+
+def scored_rows(name: str) -> int | None:
+    """Return the limit of the rows that the curve was scored on last; None: all that are held back."""
+    from workers import database
+    from workers.catalog import curves
+
+    with database.session() as session:
+        return curves.newest_limit(session, name)
 
 
 def _progress(found: Sequence[PointStatus]) -> CurveProgress:
@@ -119,6 +137,7 @@ def _progress(found: Sequence[PointStatus]) -> CurveProgress:
         done=sum(point.figures is not None for point in found),
         failed=sum(has_failed),
         running=sum(JobState.RUNNING in (point.state, point.evaluation) for point in found),
+        not_asked=sum(point.model is not None and point.figures is None and point.evaluation is None for point in found),
     )
 
 
@@ -135,8 +154,8 @@ def _ended_badly(state: JobState | None) -> bool:
     return state is not None and state in FINAL_STATES and state is not JobState.DONE
 
 
-def status(name: str) -> tuple[list[PointStatus], CurveProgress]:
-    """Return the points of a curve and how far they are.
+def status(name: str, limit: int | None) -> tuple[list[PointStatus], CurveProgress]:
+    """Return the points of a curve and how far they are, by scores on `limit` rows.
 
     Raises:
         NotFound: no training bears its name.
@@ -145,7 +164,7 @@ def status(name: str) -> tuple[list[PointStatus], CurveProgress]:
     from workers.catalog import curves
     from workers.errors import NotFound
 
-    found = _points(name)
+    found = _points(name, limit)
     if not found:
         with database.session() as session:
             known = curves.named(session)

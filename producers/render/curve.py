@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+_PACE_FROM = {"given": "as you say", "assumed": "a guess"}
 _SAID = {"continue": "Continue: more pairs are worth it.", "stop": "Stop: more pairs are not worth it."}
+
+_OF_SCORES = (
+    "One seed a size: each point is taken to be as uncertain as its own score. Points of the same rows differ less by chance, so these "
+    "intervals are cautious; more seeds tell them closer."
+)
 
 
 def fitted_page(answer: Mapping[str, Any]) -> RenderableType:
@@ -32,12 +38,15 @@ def points_table(answer: Mapping[str, Any]) -> Table:
     for heading in ("pairs", "value", "95% interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    ends = [point["value"] for point in answer["points"]]
-    ends += [each[end] for each in answer["predictions"] for end in ("low", "high")]
+    rows = [*answer["points"], *answer["predictions"]]
+    ends = [each[end] for each in rows for end in ("value", "low", "high") if each[end] is not None]
     low, high = min(ends), max(ends)
     for point in answer["points"]:
-        drawn = dot_line(point["value"], point["value"], point["value"], low, high)
-        table.add_row(f"{point['size']:g}", f"{point['value']:.4g}", "", str(point["n"]), drawn)
+        first, last = (point["value"] if point[end] is None else point[end] for end in ("low", "high"))
+        interval = "" if point["low"] is None else f"{first:.4g} to {last:.4g}"
+        table.add_row(
+            f"{point['size']:g}", f"{point['value']:.4g}", interval, str(point["n"]), dot_line(point["value"], first, last, low, high)
+        )
     for each in answer["predictions"]:
         drawn = dot_line(each["value"], each["low"], each["high"], low, high)
         table.add_row(f"{each['size']:g}", f"{each['value']:.4g}", f"{each['low']:.4g} to {each['high']:.4g}", "foretold", drawn)
@@ -58,20 +67,73 @@ def dot_line(value: float, low: float, high: float, left: float, right: float, w
 
 
 def verdict_words(answer: Mapping[str, Any]) -> Sequence[str]:
-    """Return the verdict in sentences: what to do, what twice the pairs would bring, and what is not to be relied on."""
-    gain = answer["gain"]
-    bring = f"Twice the pairs would bring {gain['value']:+.3g} ({gain['low']:+.3g} to {gain['high']:+.3g}); {answer['worth']:.3g} counts."
-    lines = [_SAID.get(answer["verdict"], f"Unsure: {answer['reason']}."), bring, _cost_words(answer["cost"])]
+    """Return the verdict in sentences: whether training pays, what to do, what more pairs bring and cost, what is not to be relied on."""
+    from workers.curves.extrapolation import FEWEST_SIZES
+
+    lines = [baseline_words(answer["against"][0])] if answer.get("against") else []
+    lines.append(_SAID.get(answer["verdict"], f"Unsure: {answer['reason']}."))
     if answer["verdict"] == "unsure":
         more = answer["label"]
         lines.append(f"Label {more} more to know." if more else "More pairs alone would hardly tell: use more seeds or test rows.")
-    lines += [f"{each['size']:g} pairs: not to be relied on, {each['refused']}." for each in answer["predictions"] if each["refused"]]
+    gain, another = answer["gain"], answer["another"]
+    if len(answer["points"]) >= FEWEST_SIZES:  # of fewer nothing is foretold
+        lines.append(f"Twice the pairs would bring {_gain(gain)}; {answer['worth']:.3g} counts.")
+        lines += _cost_words(answer["cost"])
+        lines.append(f"Another {another['pairs']} pairs would bring {_gain(another)}.")
+    return [*lines, *_cost_words(another["cost"]), *_refusals(answer)]
+
+
+def _refusals(answer: Mapping[str, Any]) -> list[str]:
+    """Return which sizes are not to be relied on, those of one reason together; the verdict's own reason is not said twice."""
+    sizes: dict[str, list[str]] = {}
+    for each in answer["predictions"]:
+        if each["refused"]:
+            sizes.setdefault(each["refused"], []).append(f"{each['size']:g}")
+    return [
+        f"{' and '.join(those)} pairs: not to be relied on{'' if why == answer['reason'] else f', {why}'}." for why, those in sizes.items()
+    ]
+
+
+def baseline_words(held: Mapping[str, Any]) -> str:
+    """Say whether the models of the largest size are above the best of what needs no training."""
+    how = "paired on" if held["paired"] else "not paired, on"
+    of = f"({held['low']:+.1f} to {held['high']:+.1f}, {how} {held['n']:,} rows)"
+    name = line(held["baseline"])
+    if held["answer"] == "better":
+        return f"Training pays: the largest size is above {name}, the best without training, by {held['difference']:.1f} {of}."
+    if held["answer"] == "worse":
+        return f"Training does not pay: {name}, without training, is better than the largest size by {-held['difference']:.1f} {of}."
+    return f"Not shown that training pays: {name}, without training, may be as good. The largest size: {held['difference']:+.1f} {of}."
+
+
+def _gain(gain: Mapping[str, Any]) -> str:
+    return f"{gain['value']:+.3g} ({gain['low']:+.3g} to {gain['high']:+.3g})"
+
+
+def _cost_words(cost: Mapping[str, Any]) -> list[str]:
+    """Return what pairs cost, a sentence for each way to pay: your time, a teacher, a training on all of them."""
+    source = _PACE_FROM.get(cost["minutes_from"], f"by {cost['rows_reviewed']:,} rows reviewed")
+    gain = f", {cost['gain_an_hour']:+.3g} an hour" if cost["gain_an_hour"] is not None else ""
+    each = f"{cost['minutes_a_pair']:.2g} min each, {source}"
+    lines = [f"{cost['pairs']:,.0f} pairs are {duration(cost['hours'] * 3600)} of your time ({each}){gain}."]
+    if teacher := cost["teacher"]:
+        price = f"{teacher['usd']:.2f} USD" if teacher["usd"] else duration(teacher["seconds"])
+        lines.append(f"Of {line(teacher['model'])}, {price} (by {teacher['asked']:,} answers of this dataset).")
+    if training := cost["training"]:
+        usd = "" if training["usd"] is None else f", {training['usd']:.2f} USD"
+        timed = "1 that was" if training["measured"] == 1 else f"{training['measured']} that were"
+        lines.append(f"A training on all {training['size']:,.0f}: {duration(training['seconds'])}{usd} (by {timed} timed here).")
     return lines
 
 
-def _cost_words(cost: Mapping[str, Any]) -> str:
-    more = f"{cost['pairs']:,.0f} pairs more at {cost['minutes_a_pair']:g} min each are {duration(cost['hours'] * 3600)} of your time"
-    return f"{more}, {cost['gain_an_hour']:+.3g} an hour." if cost["gain_an_hour"] is not None else f"{more}."
+def progress_words(name: str, answer: Mapping[str, Any], detail: str) -> str:
+    """Say how many points have a score, and how to get the others where nobody has asked for theirs."""
+    if answer["done"] == answer["points"]:
+        return f"All {answer['points']} points."
+    told = f"{answer['done']} of {answer['points']} points: {detail}"
+    if answer["not_asked"]:
+        told += f". Nobody has asked for {answer['not_asked']} scores: `tweetmill curve show {line(name)} --wait` does"
+    return told
 
 
 def drawn_page(answer: Mapping[str, Any]) -> RenderableType:
@@ -87,6 +149,8 @@ def drawn_page(answer: Mapping[str, Any]) -> RenderableType:
     if answer["failed"]:
         parts.append(styled(f"{answer['failed']} points have no score: `tweetmill jobs --state failed` lists their jobs.", style="yellow"))
     parts.append(styled(answer["budget_words"], style="dim"))
+    if any(series["errors_from"] == "points" for series in answer["series"].values()):
+        parts.append(styled(_OF_SCORES, style="dim"))
     return Group(*parts)
 
 

@@ -84,7 +84,7 @@ def follow_curve(name: str) -> Iterator[Callable[[JobProgress], None]]:
         with _display() as show:
             yield lambda seen: show(f"curve {name}", seen)
     except KeyboardInterrupt:
-        say(f"Stopped watching; the points of {line(name)} that were asked for go on. The same call goes on from there.")
+        say(f"Stopped watching; trainings go on, scores are asked for by whoever watches: `tweetmill curve show {line(name)} --wait`.")
         raise
 
 

@@ -1,20 +1,28 @@
-"""Reads how the points of a learning curve stand: the trainings that bear its name, and what their models were found to be worth."""
+"""Reads how the points of a learning curve stand: the trainings that bear its name, and what their models were found to be worth.
+
+A curve's models are scored on the same rows: what its dataset holds back, or the first `limit` of that. Comparisons on other rows are no
+scores of the curve.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
+from schemas.payloads import Baseline, ComparisonSpec
 from schemas.states import JobState
 from schemas.tables.jobs import Job
 from schemas.tables.models import Model
 
 TRAIN, COMPARE = "training.train", "evaluation.compare"
+
+BASELINES: tuple[Baseline, ...] = ("lead", "rules")
+"""What every point is scored beside."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +33,22 @@ class PointStatus:
         recipe: of its training, plain JSON.
         training: the job, and how it stands.
         seconds: that the training took, where it is done.
+        steps: that it made, where it is done.
         model: its id, where it is made.
-        evaluation: how the newest comparison of this model alone stands; None: none was asked for.
-        systems: what that found, by system and metric; its cost beside it.
+        evaluation: how the comparison of this model alone stands; None: none was asked for.
+        systems: what comparisons of it found, by system and metric; its cost beside it.
+        pairs: paired differences of these systems, as a comparison returns them.
     """
 
     recipe: Mapping[str, Any]
     training: UUID
     state: JobState
     seconds: float | None
+    steps: int | None
     model: int | None
     evaluation: JobState | None
     systems: Mapping[str, Any]
+    pairs: Sequence[Mapping[str, Any]] = ()
     name: str | None = None
 
     @property
@@ -46,17 +58,42 @@ class PointStatus:
         return found
 
 
-def points(session: Session, curve: str) -> list[PointStatus]:
-    """Return the points of a curve in the order in which they were asked for; none for a name that no training bears."""
+def comparison(model: int, limit: int | None, baselines: Sequence[Baseline] = BASELINES) -> ComparisonSpec:
+    """Return the comparison that scores a point, or the systems `baselines` beside one, on the first `limit` rows."""
+    return ComparisonSpec(model_ids=(model,), baselines=tuple(baselines), limit=limit)
+
+
+def points(session: Session, curve: str, limit: int | None) -> list[PointStatus]:
+    """Return the points of a curve in the order in which they were asked for; none for a name that no training bears.
+
+    Args:
+        session: to the database.
+        curve: its name.
+        limit: of the rows that scores are read of, as it was asked for.
+    """
     query = (
         select(Job, Model.id, Model.name)
         .join(Model, col(Model.job) == col(Job.id), isouter=True)
-        .where(Job.kind == TRAIN, col(Job.payload)["curve"].astext == curve)
+        .where(*_of(curve))
         .order_by(col(Job.created_at), col(Job.id))
     )
     trained = session.exec(query).all()
-    evaluated = _evaluations(session, [model for _, model, _ in trained if model is not None])
-    return [_status(job, model, name, evaluated.get(model) if model is not None else None) for job, model, name in trained]
+    by_model: dict[int, list[Job]] = {}
+    for job in _comparisons(session, [model for _, model, _ in trained if model is not None]):
+        if job.payload["limit"] == limit:
+            by_model.setdefault(job.payload["model_ids"][0], []).append(job)
+    return [_status(job, model, name, by_model.get(model, []) if model is not None else []) for job, model, name in trained]
+
+
+def newest_limit(session: Session, curve: str) -> int | None:
+    """Return the limit of the rows in the comparison of the curve's models that was asked for last; None: all rows, or none was."""
+    models = session.exec(select(Model.id).join(Job, col(Model.job) == col(Job.id)).where(*_of(curve))).all()
+    compared = _comparisons(session, list(models))
+    return compared[-1].payload["limit"] if compared else None
+
+
+def _of(curve: str) -> tuple[ColumnElement[bool], ...]:
+    return col(Job.kind) == TRAIN, col(Job.payload)["curve"].astext == curve
 
 
 def named(session: Session) -> list[str]:
@@ -65,26 +102,44 @@ def named(session: Session) -> list[str]:
     return sorted(session.exec(select(name).where(Job.kind == TRAIN, name.is_not(None)).distinct()))
 
 
-def _evaluations(session: Session, models: list[int]) -> dict[int, Job]:
-    """Return the newest comparison of each of these models alone."""
+def _comparisons(session: Session, models: list[int]) -> Sequence[Job]:
+    """Return the comparisons of each of these models alone on rows that are held back, the oldest first."""
     if not models:
-        return {}
+        return ()
     compared = col(Job.payload)["model_ids"]
-    alone = func.jsonb_array_length(compared) == 1
-    query = select(Job).where(Job.kind == COMPARE, alone, compared[0].as_integer().in_(models)).order_by(col(Job.created_at))
-    return {job.payload["model_ids"][0]: job for job in session.exec(query)}
+    return session.exec(
+        select(Job)
+        .where(
+            Job.kind == COMPARE,
+            func.jsonb_array_length(compared) == 1,
+            compared[0].as_integer().in_(models),
+            col(Job.payload)["references"].astext.is_(None),
+            col(Job.payload)["guard"].as_boolean(),
+        )
+        .order_by(col(Job.created_at), col(Job.id))
+    ).all()
 
 
-def _status(job: Job, model: int | None, name: str | None, evaluation: Job | None) -> PointStatus:
-    seconds = (job.result or {}).get("seconds")
-    systems = (evaluation.result or {}).get("systems", {}) if evaluation is not None else {}
+def _status(job: Job, model: int | None, name: str | None, comparisons: Iterable[Job]) -> PointStatus:
+    result = job.result or {}
+    systems: dict[str, Any] = {}
+    pairs: list[Mapping[str, Any]] = []
+    evaluation: JobState | None = None
+    for each in comparisons:
+        found = each.result or {}
+        systems |= found.get("systems", {})
+        pairs += found.get("pairs", [])
+        if set(BASELINES) <= set(each.payload["baselines"]) and evaluation is not JobState.DONE:
+            evaluation = each.state
     return PointStatus(
         recipe=job.payload,
         training=job.id,
         state=job.state,
-        seconds=seconds,
+        seconds=result.get("seconds"),
+        steps=result.get("steps"),
         model=model,
-        evaluation=evaluation.state if evaluation is not None else None,
+        evaluation=evaluation,
         systems=systems,
+        pairs=pairs,
         name=name,
     )

@@ -148,7 +148,7 @@ def _bootstrap(curve: Curve, losses: Array, weights: Array, places: Array, draws
         return _Noise(np.zeros(len(places)), np.zeros(len(places)), 0.0)
     noise = np.random.default_rng(seed).normal(size=(draws, len(curve)))
     stacked = _stacked(curve.sizes, losses + noise * curve.errors, weights, np.append(places, curve.sizes[-1]))
-    drawn, width = stacked.values, _quantile(curve)
+    drawn, width = stacked.values, curve.quantile
     # The draws have the measurements' noise and as much again.
     missed = float((stacked.missed**2).mean() / 2) ** 0.5
     return _Noise(width * drawn[:, :-1].std(axis=0), width * (drawn[:, -1:] - drawn[:, :-1]).std(axis=0), missed)
@@ -157,14 +157,6 @@ def _bootstrap(curve: Curve, losses: Array, weights: Array, places: Array, draws
 def _predictions(places: Array, values: Array, half: Array, refused: Sequence[str | None]) -> tuple[Prediction, ...]:
     rows = zip(places.tolist(), values.tolist(), half.tolist(), refused, strict=True)
     return tuple(Prediction(size, value, value - each, value + each, why) for size, value, each, why in rows)
-
-
-def _quantile(curve: Curve) -> float:
-    """Return how many standard deviations 95% lie within: Student's where the errors were told by seeds, which are few."""
-    from scipy.stats import t
-
-    freedom = int((curve.seeds - 1).sum())
-    return float(t.ppf(0.975, freedom)) if freedom else 1.96
 
 
 def _refusals(curve: Curve, fit: _Stacked, gains: Array, of_values: Array, of_gains: Array, worth: float) -> list[str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,18 @@ class Curve:
         errors = None if self.errors is None else self.errors[:count]
         return Curve(self.sizes[:count], self.means[:count], self.seeds[:count], errors)
 
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of what seeds tell of the errors: 0 where no size has two."""
+        return int((self.seeds - 1).sum())
+
+    @property
+    def quantile(self) -> float:
+        """How many standard errors 95% lie within: Student's where seeds told them, which are few."""
+        from scipy.stats import t
+
+        return float(t.ppf(0.975, self.freedom)) if self.freedom else 1.96
+
 
 def grouped(points: Sequence[Point]) -> Curve:
     """Return the points as a curve: repeated sizes are seeds, and what one size says of their spread is pooled with the others.
@@ -75,6 +87,17 @@ def grouped(points: Sequence[Point]) -> Curve:
     values = [np.array([point.value for point in by_size[size]]) for size in sizes]
     seeds = np.array([len(each) for each in values])
     return Curve(sizes, np.array([each.mean() for each in values]), seeds, _errors([by_size[size] for size in sizes], values, seeds))
+
+
+def of_shared_rows(points: Sequence[Point]) -> list[Point]:
+    """Return the points of models that were scored on the same rows, without an error of their own where seeds tell one.
+
+    The error of a score says how far it would be on other rows. Most of it is common to all points, which see the same rows, and is no part
+    of what one size gains on another: the spread of seeds is. Where no size has two seeds nothing tells that spread. Then the error of each
+    score stands in for it, and intervals are too wide rather than too narrow, as paired differences on the same rows vary less.
+    """
+    sizes = [point.size for point in points]
+    return [replace(point, se=None) for point in points] if len(set(sizes)) < len(sizes) else list(points)
 
 
 def _errors(groups: Sequence[Sequence[Point]], values: Sequence[Array], seeds: NDArray[np.int64]) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, text
@@ -20,6 +21,11 @@ FROM review WHERE dataset = :dataset
 _COUNTS_OF_SOME = """
 AND EXISTS (SELECT FROM example WHERE example.dataset = review.dataset AND example.key = review.key
             AND (cast(:origin AS text) IS NULL OR origin = :origin) AND (cast(:stage AS text) IS NULL OR stage = :stage))
+"""
+# What a rule decided for all took nobody's time.
+_PACE = """
+SELECT count(*) AS rows, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS seconds FROM review
+WHERE dataset = ANY(:datasets) AND verdict IN ('accepted', 'edited') AND rule IS NULL AND seconds IS NOT NULL
 """
 _REVIEWERS = """
 SELECT reviewer, count(*) AS rows, count(*) FILTER (WHERE rule IS NOT NULL) AS by_rules,
@@ -59,6 +65,12 @@ def status(session: Session, dataset: int, row_filter: RowFilter) -> dict[str, A
         "verdicts": {verdict.value: given.get(verdict.value, 0) for verdict in Verdict},
         "reviewers": [dict(row._mapping) for row in reviewers],
     }
+
+
+def pace(session: Session, datasets: Sequence[int]) -> tuple[int, float | None]:
+    """Return how many rows of these datasets were accepted or edited one by one with the time taken, and the median in seconds."""
+    rows, seconds = session.connection().execute(text(_PACE), {"datasets": list(datasets)}).one()
+    return rows, seconds
 
 
 def decisions(session: Session, dataset: int) -> list[dict[str, Any]]:

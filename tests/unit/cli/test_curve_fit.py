@@ -94,11 +94,28 @@ def test_sizes_that_are_none_are_bad_usage(tmp_path: Path, capsys: pytest.Captur
 def test_a_gain_is_weighed_against_the_hours_that_the_pairs_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = a_file(tmp_path, RISING)  # 400 pairs more bring about five points
     quick = answer_of(capsys, path, "--worth", "0.1sari/hour", "--minutes-a-pair", "3")
-    assert quick["cost"] | {"gain_an_hour": None} == {"pairs": 400, "minutes_a_pair": 3, "hours": 20, "gain_an_hour": None}
+    assert [quick["cost"][key] for key in ("pairs", "minutes_a_pair", "minutes_from", "hours")] == [400, 3, "given", 20]
     assert quick["cost"]["gain_an_hour"] == pytest.approx(quick["gain"]["value"] / 20)
     assert (quick["worth"], quick["verdict"]) == (pytest.approx(2), "continue")
     assert answer_of(capsys, path, "--worth", "0.1/hour", "--minutes-a-pair", "30")["verdict"] == "stop", "twenty points would count"
     assert answer_of(capsys, path, "--worth", "2")["worth"] == 2
+
+
+def test_it_is_said_what_another_hundred_pairs_bring_and_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_file(tmp_path, RISING)
+    another = answer_of(capsys, path)["another"]
+    assert (another["pairs"], another["size"]) == (100, 500)
+    assert another["low"] < 1.61 < another["high"], "the points gain five with each doubling"
+    assert another["cost"]["hours"] == pytest.approx(100 * 2 / 60)
+    assert another["cost"]["minutes_from"] == "assumed"
+    assert "100 pairs are 3 h 20 m of your time (2 min each, a guess)" in run(capsys, path)[1]
+
+
+def test_no_gain_is_told_of_fewer_sizes_than_a_law_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, a_file(tmp_path, "size,value,se\n10,50,3\n20,53,3\n30,55,3\n"))
+    assert "Unsure: 3 sizes are too few: at least 4 are needed." in out
+    assert "would bring" not in out
+    assert "60 and 120 pairs: not to be relied on." in out
 
 
 @pytest.mark.parametrize("worth", ["much", "-1", "0.5/week", "0.5chrf", ""])

@@ -43,6 +43,12 @@ def test_thirty_pairs_and_one_seed_leave_it_unsure() -> None:
     assert verdict.answer == "unsure"
 
 
+def test_one_seed_a_size_is_no_certainty_where_scores_say_how_far_they_may_be_off() -> None:
+    rising = [(10, 50.0), (20, 52.0), (40, 54.0), (80, 56.0)]
+    assert decide(grouped([Point(size, value) for size, value in rising])).answer == "continue"
+    assert decide(grouped([Point(size, value, se=2.5) for size, value in rising])).answer == "unsure"
+
+
 def test_too_few_sizes_say_how_many_pairs_the_missing_ones_take() -> None:
     verdict = decide(a_curve(lambda size: 10 * np.log10(size), noise=0.1, sizes=(50, 100, 200)))
     assert (verdict.answer, verdict.label) == ("unsure", 200)

@@ -63,6 +63,21 @@ def test_of_simulated_curves_19_of_20_end_inside_the_interval() -> None:
     assert (np.mean(held, axis=0) <= 0.98).all(), "an interval that holds everything says nothing"
 
 
+def test_of_curves_with_one_seed_at_least_19_of_20_end_inside_where_each_score_tells_its_error() -> None:
+    """Scores on 300 common rows err together, and each a little by itself; what they say of their own error holds both."""
+    chance = np.random.default_rng(2)
+    held, widths = [], []
+    for number in range(150):
+        law = a_law(chance, rectified=number % 2 == 1)
+        common, own = chance.normal(0, 1.2), chance.choice([0.1, 0.25, 0.5])
+        curve = grouped([Point(size, law(size) + common + chance.normal(0, own), se=float(np.hypot(1.2, own))) for size in SIZES])
+        (gain,) = extrapolate(curve, [800], draws=200, seed=number).gains
+        held.append(gain.low <= law(800) - law(400) <= gain.high)
+        widths.append(gain.high - gain.low)
+    assert np.mean(held) >= 0.95
+    assert np.median(widths) < 6, "cautious, and still narrower than what 25 to 400 pairs brought either way"
+
+
 def a_law(chance: np.random.Generator, *, rectified: bool) -> Law:
     """A figure that rises by 5 from 25 to 400 pairs."""
     exponent, known = chance.uniform(0.1, 0.8), chance.uniform(2, 30)

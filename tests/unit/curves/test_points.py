@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from workers.curves.points import Point, grouped
+from workers.curves.points import Point, grouped, of_shared_rows
 
 
 def test_repeated_sizes_are_seeds_and_their_spread_is_pooled() -> None:
@@ -37,3 +37,15 @@ def test_what_is_no_point_is_refused(point: tuple[float, ...]) -> None:
 def test_no_points_are_no_curve() -> None:
     with pytest.raises(ValueError, match="no points"):
         grouped([])
+
+
+def test_seeds_tell_more_of_points_on_the_same_rows_than_the_error_of_their_scores() -> None:
+    with_seeds = of_shared_rows([Point(25, 1.0, se=2), Point(25, 1.2, se=2), Point(50, 2.0, se=2)])
+    assert [point.se for point in with_seeds] == [None, None, None]
+    without = [Point(25, 1.0, se=2), Point(50, 2.0, se=2)]
+    assert of_shared_rows(without) == without
+
+
+def test_few_seeds_take_student_s_quantile() -> None:
+    assert grouped([Point(25, 1.0), Point(25, 2.0)]).quantile == pytest.approx(12.7, abs=0.1)
+    assert grouped([Point(25, 1.0, se=1)]).quantile == 1.96

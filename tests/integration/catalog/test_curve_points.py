@@ -1,0 +1,133 @@
+"""How the points of a curve stand in the ledger: which comparisons are their scores, and what the dataset's pairs took."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from producers.curve import costs
+from producers.curve.costs import FEWEST_REVIEWED, Pace
+from producers.curve.run import status
+from schemas.payloads import ComparisonSpec, Payload
+from schemas.training import TrainingSpec
+from tests.support.reviews import add_dataset, plain_rows
+from workers import database
+from workers.catalog import curves
+
+_JOB = """
+INSERT INTO job (id, kind, queue, idempotency_key, payload, state, result, finished_at)
+VALUES (cast(:id AS uuid), :kind, 'x', :id, cast(:payload AS jsonb), :state, cast(:result AS jsonb), now())
+"""
+_MODEL = "INSERT INTO model (name, base, method, stage, job) VALUES (:name, 'b', 'lora', 'summary', :job) RETURNING id"
+
+_DECIDE = """
+UPDATE review SET verdict = :verdict, reviewer = 'ann', reviewed_at = now(), seconds = :seconds, rule = cast(:rule AS jsonb)
+WHERE (dataset, key) IN (SELECT dataset, key FROM review WHERE dataset = :dataset AND verdict IS NULL ORDER BY key LIMIT :count)
+"""
+
+
+def add_job(engine: Engine, kind: str, payload: Payload | dict[str, Any], state: str = "done", result: dict[str, Any] | None = None) -> str:
+    name = str(uuid.uuid4())
+    stored = payload if isinstance(payload, dict) else payload.model_dump(mode="json")
+    values = {"id": name, "kind": kind, "payload": json.dumps(stored), "state": state, "result": json.dumps(result)}
+    with engine.begin() as connection:
+        connection.execute(text(_JOB), values)
+    return name
+
+
+def add_point(engine: Engine, size: int) -> int:
+    """A point whose model is made; the model's id."""
+    spec = TrainingSpec(name=f"m{size}", base="b", dataset="buses", pairs=size, curve="grown")
+    job = add_job(engine, curves.TRAIN, spec, result={"seconds": 60.0, "steps": size})
+    with engine.begin() as connection:
+        return int(connection.execute(text(_MODEL), {"name": spec.name, "job": job}).scalar_one())
+
+
+def add_score(engine: Engine, model: int, name: str, score: float, state: str = "done", **asked: Any) -> None:
+    spec = ComparisonSpec(**{"model_ids": (model,), "baselines": ("lead", "rules"), **asked})
+    others = [baseline for baseline in spec.baselines if baseline != name]
+    figure = {"sari": {"value": score, "low": score - 1, "high": score + 1, "n": spec.limit or 100}}
+    pairs = [{"a": name, "b": other, "metric": "sari", "difference": 1.0, "low": 0.5, "high": 1.5, "n": 100} for other in others]
+    result = {"systems": dict.fromkeys((name, *others), figure), "pairs": pairs}
+    add_job(engine, curves.COMPARE, spec, state, result if state == "done" else None)
+
+
+def scores(limit: int | None = None) -> list[float | None]:
+    return [point.figures and point.figures["sari"]["value"] for point in status("grown", limit)[0]]
+
+
+def test_scores_on_other_rows_are_none_of_a_curve(clean_database: Engine) -> None:
+    small, large = add_point(clean_database, 25), add_point(clean_database, 50)
+    add_score(clean_database, small, "m25", 40.0)
+    add_score(clean_database, small, "m25", 41.0, limit=10)
+    add_score(clean_database, large, "m50", 42.0, references="others")
+    add_score(clean_database, large, "m50", 43.0, guard=False)
+    add_score(clean_database, large, "m50", 44.0, model_ids=(large, small))
+
+    assert scores() == [40.0, None]
+    assert scores(limit=10) == [41.0, None]
+    with database.session() as session:
+        assert curves.newest_limit(session, "grown") == 10
+        assert curves.newest_limit(session, "other") is None
+
+
+def test_what_several_comparisons_of_a_model_found_is_put_together(clean_database: Engine) -> None:
+    model = add_point(clean_database, 25)
+    add_score(clean_database, model, "m25", 40.0)
+    add_score(clean_database, model, "m25", 40.0, baselines=("as_is",))
+
+    (point,), _ = status("grown", None)
+    assert set(point.systems) == {"m25", "lead", "rules", "as_is"}
+    assert {pair["b"] for pair in point.pairs} == {"lead", "rules", "as_is"}
+    assert (point.seconds, point.steps) == (60, 25)
+
+
+def test_models_whose_score_nobody_asked_for_are_counted(clean_database: Engine) -> None:
+    models = [add_point(clean_database, size) for size in (25, 50, 100, 200)]
+    add_score(clean_database, models[0], "m25", 40.0)
+    add_score(clean_database, models[1], "m50", 0.0, state="running")
+    add_score(clean_database, models[2], "m100", 0.0, state="failed")
+
+    progress = status("grown", None)[1]
+    assert (progress.points, progress.trained, progress.done, progress.failed, progress.running, progress.not_asked) == (4, 4, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("reviewed", "source"), [(FEWEST_REVIEWED, "review"), (FEWEST_REVIEWED - 1, "assumed")])
+def test_minutes_a_pair_are_the_median_of_enough_reviewed_rows(clean_database: Engine, reviewed: int, source: str) -> None:
+    dataset = add_dataset(clean_database, plain_rows(FEWEST_REVIEWED + 10))
+    with clean_database.begin() as connection:
+        for verdict, seconds, rule, count in (
+            ("edited", 90.0, None, reviewed),
+            ("accepted", 1.0, {"before": "x"}, 3),
+            ("skipped", 1.0, None, 3),
+        ):
+            values = {"verdict": verdict, "seconds": seconds, "rule": rule and json.dumps(rule), "dataset": dataset, "count": count}
+            connection.execute(text(_DECIDE), values)
+
+    found = costs.pace(None, "buses")
+    assert found == (Pace(1.5, "review", reviewed) if source == "review" else Pace(2.0, "assumed"))
+    assert costs.pace(4.0, "buses") == Pace(4.0, "given"), "what somebody says counts more"
+    assert costs.pace(None, "there is none") == Pace()
+
+
+def test_a_teacher_s_price_is_that_of_pairs_which_could_be_learnt_from(clean_database: Engine) -> None:
+    add_dataset(clean_database, plain_rows(1))
+    paid = {"model": "big", "asked": 100, "accepted": 160, "rejected": 40, "usd": 2.0, "seconds": 300.0}
+    add_job(clean_database, "synthesis.synthesize", {"dataset": "buses"}, result={"teacher": paid})
+    add_job(clean_database, "synthesis.synthesize", {"dataset": "buses"}, result={"teacher": paid | {"asked": 0, "usd": 0.0}})
+    add_job(clean_database, "synthesis.synthesize", {"dataset": "others"}, result={"teacher": paid | {"usd": 99.0}})
+
+    teacher = costs.known(None, "buses", None).teacher
+    assert teacher is not None
+    assert (teacher.model, teacher.asked) == ("big", 100)
+    assert teacher.usd == pytest.approx(0.025), "two cents an answer, of which four in five are kept"
+    assert teacher.seconds == pytest.approx(3.75)
+
+
+def test_without_a_teacher_there_is_no_price(clean_database: Engine) -> None:
+    add_dataset(clean_database, plain_rows(1))
+    assert costs.known(None, "buses", None).teacher is None
