@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from producers.curve import costs
-from producers.curve.costs import FEWEST_REVIEWED, Pace
+from producers.curve.costs import FEWEST_REVIEWED, Costs, Pace
+from producers.curve.report import drawn
 from producers.curve.run import status
+from producers.curve.worth import Worth
 from schemas.payloads import ComparisonSpec, Payload
 from schemas.training import TrainingSpec
 from tests.support.reviews import add_dataset, plain_rows
@@ -94,6 +96,18 @@ def test_models_whose_score_nobody_asked_for_are_counted(clean_database: Engine)
 
     progress = status("grown", None)[1]
     assert (progress.points, progress.trained, progress.done, progress.failed, progress.running, progress.not_asked) == (4, 4, 1, 1, 1, 1)
+
+
+def test_with_one_seed_a_size_the_scores_say_how_far_they_may_be_off_and_thirty_pairs_are_unsure(clean_database: Engine) -> None:
+    for size, score in ((10, 40.0), (20, 45.0), (30, 48.0)):
+        add_score(clean_database, add_point(clean_database, size), f"m{size}", score)
+
+    answer = drawn("grown", status("grown", None)[0], Worth(), Costs(usd_per_hour=3.6))
+    human = answer["series"]["lora, all"]
+    assert (human["verdict"], human["errors_from"]) == ("unsure", "points")
+    assert [(each["low"], each["high"]) for each in human["points"]] == [(39, 41), (44, 46), (47, 49)]
+    assert [each["answer"] for each in human["against"]] == ["better", "better"]
+    assert human["another"]["cost"]["training"]["usd"] == pytest.approx(0.06), "60 seconds, whatever the steps"
 
 
 @pytest.mark.parametrize(("reviewed", "source"), [(FEWEST_REVIEWED, "review"), (FEWEST_REVIEWED - 1, "assumed")])
