@@ -142,6 +142,14 @@ def test_models_of_two_datasets_are_scored_on_what_both_hold_back(models: Engine
         (["compare", "short", "lead", "--no-wait", "--plot", "x.png"], 2, "leave --no-wait out"),
     ],
 )
+def test_what_makes_no_chain_or_comparison_is_refused_before_a_job_is_queued(
+    models: Engine, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
+) -> None:
+    assert told in complaint(capsys, code, *arguments)
+    with models.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM job")).scalar_one() == 0
+
+
 def test_prompts_of_the_base_are_baselines_and_are_refused_without_examples_to_show(
     models: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,14 +159,6 @@ def test_prompts_of_the_base_are_baselines_and_are_refused_without_examples_to_s
     assert list(found["systems"]) == ["short", "zero_shot", "zero_shot_guarded"]
     assert found["systems"]["zero_shot_guarded"]["cost"]["tokens_out"] > 0
     assert "few_shot_guarded: the dataset's training split has too few examples" in message
-
-
-def test_what_makes_no_chain_or_comparison_is_refused_before_a_job_is_queued(
-    models: Engine, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
-) -> None:
-    assert told in complaint(capsys, code, *arguments)
-    with models.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM job")).scalar_one() == 0
 
 
 def test_models_of_two_bases_or_of_two_stages_do_not_go_together(models: Engine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,7 @@ def test_a_person_gets_a_table_and_a_verdict(
     rows = [line.split()[0] for line in page.splitlines() if "±" in line and "interval" not in line]
     assert rows == ["tuned", "unguarded", "most_frequent", "dictionary", "rules", "as_is"]
     assert "18 of 30 words need normalisation." in page
-    assert "(ERR)." in page
+    assert "(ERR, paired on the same rows)." in page
     assert "Not evaluated yet" in printed(capsys, "model", cleaner), "its SARI is still unknown"
 
 
