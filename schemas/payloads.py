@@ -7,11 +7,12 @@ holds a tweet or a path. The keys of a synthesis recipe are in `schemas.synthesi
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from schemas import bounds
+from schemas.addresses import parsing as addresses
 from schemas.bounds import Name, Seed
 from schemas.numbers import LARGEST_SEED
 
@@ -44,6 +45,9 @@ class Payload(BaseModel):
     """Base of all payloads: frozen, and an unknown field is an error, so that no typo in a recipe passes silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came after jobs were stored: at their default they don't count for a job's key, which so stays what it was."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -85,7 +89,36 @@ class ReviewedSpec(Payload):
     name: Name = Field(description="of the new one")
 
 
-class EvaluationSpec(Payload):
+class Scored(Payload):
+    """The optional scorers of outputs, which need a model of their own: what both an evaluation and a comparison may ask for."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"similarity", "supported_by"})
+
+    similarity: str | None = Field(
+        default=None, min_length=1, description="folder of a sentence-embedding model, or minilm for that of the extra `similarity`"
+    )
+    supported_by: str | None = Field(
+        default=None, min_length=1, description="folder of a classifier that tells whether a tweet supports an output"
+    )
+
+
+class JudgeSpec(Payload):
+    """A language model that says which of two outputs is the better summary."""
+
+    model: str = Field(min_length=1, description="folder or hub id of a base model; with base_url its name at the server")
+    base_url: str | None = Field(default=None, description="of a server of the OpenAI chat API, with its version; default: no server")
+    margin: float = Field(default=10.0, gt=0, le=100, description="points of SARI between two outputs from which the references decide")
+
+    @field_validator("base_url")
+    @classmethod
+    def _tells_no_secret(cls, base_url: str | None) -> str | None:
+        """A payload is shown and stored: a key or password has no place in it."""
+        if base_url is not None:
+            addresses.parse_http(base_url)
+        return base_url
+
+
+class EvaluationSpec(Scored):
     """Score a model on held-back examples or a reference file, beside the baselines."""
 
     model_id: int
@@ -101,8 +134,10 @@ class EvaluationSpec(Payload):
     seed: Seed = 0
 
 
-class ComparisonSpec(Payload):
+class ComparisonSpec(Scored):
     """Score models and baselines on the same rows, each against each."""
+
+    added: ClassVar[frozenset[str]] = Scored.added | {"judge"}
 
     model_ids: tuple[int, ...] = Field(min_length=1)
     baselines: tuple[Baseline, ...] = ()
@@ -115,6 +150,7 @@ class ComparisonSpec(Payload):
     example_sets: int = Field(default=4, ge=1, le=16, description="sets of examples of which `few_shot_best` shows the best one")
     resamples: int = Field(default=2000, ge=100, le=1_000_000)
     seed: Seed = 0
+    judge: JudgeSpec | None = None
 
     @model_validator(mode="after")
     def _are_several(self) -> ComparisonSpec:

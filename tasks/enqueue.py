@@ -35,7 +35,9 @@ class Submitted:
 
 def job_key(kind: str, payload: Payload, *inputs: str) -> str:
     """Return the idempotency key of a deterministic job: the same work on the same inputs is one job."""
-    body = json.dumps([kind, payload.model_dump(mode="json"), *inputs], sort_keys=True)
+    fields = type(payload).model_fields
+    silent = {name for name in payload.added if getattr(payload, name) == fields[name].default}
+    body = json.dumps([kind, payload.model_dump(mode="json", exclude=silent), *inputs], sort_keys=True)
     return sha256(body)
 
 

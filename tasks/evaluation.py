@@ -30,9 +30,10 @@ def evaluate(task: Any, job_id: str) -> None:
 
 def enqueue_comparison(spec: ComparisonSpec) -> Submitted:
     """Enqueue a comparison. The same systems on the same set with the same prompts are one job."""
-    from workers.text.instructions import PROMPT_VERSION
+    from workers.text.instructions import JUDGE_VERSION, PROMPT_VERSION
 
-    return submit(COMPARE, Queue.EVALUATION, spec, job_key(COMPARE, spec, PROMPT_VERSION))
+    versions = (PROMPT_VERSION,) if spec.judge is None else (PROMPT_VERSION, JUDGE_VERSION)
+    return submit(COMPARE, Queue.EVALUATION, spec, job_key(COMPARE, spec, *versions))
 
 
 @app.task(name=COMPARE, bind=True)  # type: ignore[untyped-decorator]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from producers.render.output import MODELS, AsJson, emit, example, line, say
+from producers.scoring import JudgeName, JudgeUrl, Similarity, SupportedBy, judge_spec, where
 from producers.submitting import Wait
 from schemas.numbers import HIGHEST_PRICE, LARGEST_BIGINT
 from workers.errors import UserError
@@ -63,6 +64,7 @@ def register(app: typer.Typer) -> None:
             "tweetmill compare demo two-stages lead few_shot_guarded",
             "tweetmill compare demo two-stages --references mine.jsonl --plot compare.png",
             "tweetmill compare demo two-stages --usd-per-hour 2.5 --json | jq .verdict",
+            "tweetmill compare demo lead --similarity minilm --judge Qwen/Qwen2.5-1.5B-Instruct",
             "tweetmill compare -r one.yaml -r clean.yaml+summary.yaml --steps 200 lead",
             "tweetmill compare -r lora.yaml -r freeze.yaml max_length=128",
         ),
@@ -101,6 +103,10 @@ def compare(
     guard: Guard = True,
     usd_per_hour: UsdPerHour = None,
     plot: Plot = None,
+    similarity: Similarity = None,
+    supported_by: SupportedBy = None,
+    judge: JudgeName = None,
+    judge_url: JudgeUrl = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -116,8 +122,9 @@ def compare(
         raise typer.BadParameter("KEY=VALUE and --steps go with recipes", param_hint="--recipe")
     if recipes and not wait:
         raise typer.BadParameter("what is to be compared must be trained first: leave --no-wait out", param_hint="--recipe")
+    asked_of = {"similarity": where(similarity), "supported_by": where(supported_by), "judge": judge_spec(judge, judge_url)}
     trained = _train(recipes, overrides, steps, len(named)) if recipes else {}
-    spec = _spec([*trained, *named], references, limit, guard)
+    spec = _spec([*trained, *named], references, limit=limit, guard=guard, **asked_of)
     submitted = evaluation.enqueue_comparison(spec)
     if not wait:
         emit(asked(submitted), as_json, job_line)
@@ -177,7 +184,7 @@ def _made(recipe: str, jobs: list[Job]) -> tuple[str, dict[str, Any]]:
     return name, {"recipe": recipe, "parts": [model.name for model in made], "jobs": [str(job.id) for job in jobs], **summed}
 
 
-def _spec(systems: list[str], references: Path | None, limit: int | None, guard: bool) -> Any:
+def _spec(systems: list[str], references: Path | None, **fields: Any) -> Any:
     from schemas.payloads import Baseline, ComparisonSpec
     from workers import database
     from workers.catalog import models
@@ -204,7 +211,7 @@ def _spec(systems: list[str], references: Path | None, limit: int | None, guard:
     if len(set(baselines)) < len(baselines):
         raise typer.BadParameter("a baseline is named twice", param_hint="A B")
     collection = None if references is None else _imported(references)
-    return ComparisonSpec(model_ids=tuple(model_ids), baselines=tuple(baselines), references=collection, limit=limit, guard=guard)
+    return ComparisonSpec(model_ids=tuple(model_ids), baselines=tuple(baselines), references=collection, **fields)
 
 
 def _imported(references: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.render.output import MODELS, AsJson, emit, example, line, say, styled
+from producers.scoring import Similarity, SupportedBy, where
 from producers.submitting import Wait
 from schemas.numbers import LARGEST_BIGINT
 
@@ -50,6 +51,7 @@ def register(app: typer.Typer) -> None:
             "tweetmill evaluate latest",
             "tweetmill evaluate demo --references mine.jsonl --no-guard-prompts",
             "tweetmill evaluate cleaner --references lexnorm.jsonl",
+            "tweetmill evaluate demo --similarity minilm",
             "tweetmill evaluate demo --json | jq .tuned.sari",
         ),
     )(evaluate)
@@ -69,6 +71,8 @@ def evaluate(
     guard_prompts: Annotated[
         bool, typer.Option("--guard-prompts/--no-guard-prompts", help="Score the prompts with the guard too, which takes longest.")
     ] = True,
+    similarity: Similarity = None,
+    supported_by: SupportedBy = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -94,6 +98,8 @@ def evaluate(
         train_references=brought_in(train_references),
         limit=limit,
         guard_prompts=guard_prompts,
+        similarity=where(similarity),
+        supported_by=where(supported_by),
     )
     submitted = evaluation.enqueue(spec)
     if not wait:
@@ -125,6 +131,8 @@ def result_tables(result: dict[str, Any]) -> RenderableType:
     """Return an evaluation's result as people read it: a table of all tweets, one of long ones, and a sentence with the verdict."""
     from rich.console import Group
 
+    from producers.render.scorers import scored
+
     parts: list[RenderableType] = [_table(result, "All tweets")]
     if "long" in result:
         parts.append(_table(result["long"], "Tweets of more than 20 words"))
@@ -138,6 +146,8 @@ def result_tables(result: dict[str, Any]) -> RenderableType:
     if "words" in result:
         words = result["words"]
         parts.append(styled(f"{words['needing']:,} of {words['scored']:,} words need normalisation."))
+    if "scorers" in result:
+        parts += scored({system: result[system] for system in _SYSTEMS if system in result}, result["scorers"])
     guard = result.get("guard")
     if guard:
         parts.append(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from producers.render.output import line, styled
+from producers.render.scorers import judged, scored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,8 @@ def page(result: dict[str, Any], texts: Texts) -> RenderableType:
     parts: list[RenderableType] = [_training(result["training"])] if "training" in result else []
     parts += [_systems(result), _costs(result), _pairs(result)]
     parts.append(styled(_note(result), style="dim"))
+    parts += scored(result["systems"], result.get("scorers", {}), result["pairs"])
+    parts += judged(result["judge"]) if "judge" in result else []
     for name in result["systems"]:
         parts += worst_rows(name, result["worst"][name], texts)
     parts += [styled(sentence, style="bold") for sentence in result["verdict"]]

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "tensorflow", "sklearn", "spellchecker", "py3langid", "phonenumbers")
 TORCH = {"torch", "transformers", "peft", "accelerate", "deepspeed", "safetensors"}
-TORCH_PACKAGES = ("workers/training/rank/", "workers/inference/local/", "workers/base_models/")
+TORCH_PACKAGES = ("workers/training/rank/", "workers/inference/local/", "workers/scorers/local/", "workers/base_models/")
 LIGHT = (
     "workers.app",
     "workers.jobs.ledger",
@@ -96,7 +96,7 @@ def test_the_check_would_notice_a_heavy_import():
     assert "transformers" in loaded_by("workers.app", "transformers")
 
 
-def test_torch_and_what_stands_on_it_are_imported_in_three_packages_alone():
+def test_torch_and_what_stands_on_it_are_imported_in_four_packages_alone():
     importers = {
         str(path.relative_to(ROOT))
         for package in ("schemas", "workers", "tasks", "producers", "deploy")

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers.base_models.files import UnusableBase, check
 from workers.errors import NotFound, TweetmillError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+Head = Literal["AutoModel", "AutoModelForSequenceClassification", "AutoModelForTokenClassification"]
+"""The class of transformers that loads a model which reads texts: without a head, or with one for whole texts or for tokens."""
+
 _MACHINE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
@@ -78,23 +81,7 @@ def load_model(folder: Path, tokenizer: Any, dtype: torch.dtype, **options: Any)
     Raises:
         UnusableBase: they can't be loaded, or don't belong to the config or the tokenizer.
     """
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    # On CPUs with bfloat16 it asks for compiled code of a hub, which is never run here; PEFT imports it for every adapter.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    with _explained(folder, "its weights"):
-        model, loaded = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
-        )
-    lacking = sorted(loaded.get("missing_keys", ()))
-    if lacking:
-        # They would be filled with chance numbers, and nothing would be said.
-        raise UnusableBase(
-            f"the base model {folder} lacks {len(lacking)} of the tensors that its config.json asks for, such as {lacking[0][:100]}:"
-            " fetch the model again"
-        )
+    model = _load(folder, "AutoModelForCausalLM", dtype, **options)
     embeddings = model.get_input_embeddings().weight
     rows = int(getattr(embeddings, "ds_shape", embeddings.shape)[0])  # at ZeRO-3 the weights themselves are empty
     highest = max(tokenizer.get_vocab().values(), default=-1)
@@ -102,6 +89,45 @@ def load_model(folder: Path, tokenizer: Any, dtype: torch.dtype, **options: Any)
         raise UnusableBase(
             f"the base model {folder} has weights for {rows} tokens, and its tokenizer has one with the number {highest}:"
             " the two don't belong together. Take both from the same model"
+        )
+    return model
+
+
+def load_encoder(folder: Path, head: Head) -> Any:
+    """Load a model that reads texts and writes none, for evaluation, in float32 on the CPU.
+
+    Args:
+        folder: of the model, checked.
+        head: the class that loads it. `AutoModel` gives hidden states, and may lack a pooler.
+
+    Raises:
+        UnusableBase: it can't be loaded, or its weights don't belong to the config.
+    """
+    import torch
+
+    return _load(folder, head, torch.float32, spare=("pooler.",) if head == "AutoModel" else ()).eval()
+
+
+def _load(
+    folder: Path, kind: Head | Literal["AutoModelForCausalLM"], dtype: torch.dtype, spare: tuple[str, ...] = (), **options: Any
+) -> Any:
+    """Load a model by a class of transformers; tensors that begin with one of `spare` may be missing, since nobody reads them."""
+    import transformers
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    # On CPUs with bfloat16 it asks for compiled code of a hub, which is never run here; PEFT imports it for every adapter.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    with _explained(folder, "its weights"):
+        model, loaded = getattr(transformers, kind).from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
+        )
+    lacking = sorted(name for name in loaded.get("missing_keys", ()) if not name.startswith(spare))
+    if lacking:
+        # They would be filled with chance numbers, and nothing would be said.
+        raise UnusableBase(
+            f"the base model {folder} lacks {len(lacking)} of the tensors that its config.json asks for, such as {lacking[0][:100]}:"
+            " fetch the model again"
         )
     return model
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.payloads import Baseline, ComparisonSpec
+from schemas.payloads import Baseline, ComparisonSpec, Stage
 from schemas.tables.models import Model
 from workers.catalog import models
 from workers.database import session
@@ -27,7 +27,9 @@ from workers.inference.guard import Guarded
 from workers.inference.writer import Writer
 from workers.jobs.context import JobContext, Outcome
 from workers.metrics import baselines
-from workers.metrics.scores import METRICS, score, summarize
+from workers.metrics.scores import Scores, score, summarize
+from workers.scorers import optional
+from workers.scorers.scorer import Rows
 
 _OF_BASELINE: Mapping[str, Callable[[str], str]] = {"lead": baselines.lead, "rules": baselines.rules, "as_is": str}
 _HALF_WIDTH = 1.96  # standard errors, of a 95% interval
@@ -85,9 +87,16 @@ def compare(context: JobContext, spec: ComparisonSpec) -> Outcome:
     rows = rows[: spec.limit] if spec.limit else rows
     prompts = PromptSystems(next(iter(writers.values())), pool)
     runs = _write_all(context, writers, prompts, spec, rows)
-    result = report(rows, runs, spec.resamples, spec.seed)
+    texts = Rows([row.tweet for row in rows], [row.references for row in rows])
+    outputs = {name: run.outputs for name, run in runs.items()}
+    extra, scorers = optional.score(context, spec, texts, outputs)
+    result = report(rows, runs, spec.resamples, spec.seed, extra)
     if prompts.choice:
         result["few_shot_best_of"] = prompts.choice
+    if scorers:
+        result["scorers"] = scorers
+    if spec.judge is not None:
+        result["judge"] = optional.judge(context, spec.judge, Stage(compared[0].stage), texts, outputs, writers.keys())
     return Outcome(result=result | {"references": spec.references or "test split", "stage": compared[0].stage, "guard": spec.guard})
 
 
@@ -150,17 +159,24 @@ def _run(results: Sequence[Guarded], seconds: float) -> SystemRun:
     )
 
 
-def report(rows: Sequence[HeldBackRow], runs: Mapping[str, SystemRun], resamples: int, seed: int) -> dict[str, Any]:
+def report(
+    rows: Sequence[HeldBackRow],
+    runs: Mapping[str, SystemRun],
+    resamples: int,
+    seed: int,
+    extra: Mapping[str, Scores] | None = None,
+) -> dict[str, Any]:
     """Return the comparison as JSON.
 
     `systems` with their figures and cost, `pairs` of them, `slices` with the SARI of parts of the rows, the `worst` rows, and the
-    `verdict` in words.
+    `verdict` in words. `extra` are the scores of optional scorers, by system.
     """
     tweets, references = [row.tweet for row in rows], [row.references for row in rows]
-    scores = {name: score(tweets, run.outputs, references) for name, run in runs.items()}
+    scores = {name: {**score(tweets, run.outputs, references), **(extra or {}).get(name, {})} for name, run in runs.items()}
     named = list(itertools.combinations(runs, 2))
-    by_metric = {metric: paired(scores, named, metric, resamples, seed) for metric in METRICS}
-    pairs = [{"a": a, "b": b, "metric": metric} | by_metric[metric][a, b] for a, b in named for metric in METRICS]
+    metrics = list(next(iter(scores.values())))
+    by_metric = {metric: paired(scores, named, metric, resamples, seed) for metric in metrics}
+    pairs = [{"a": a, "b": b, "metric": metric} | by_metric[metric][a, b] for a, b in named for metric in metrics]
     return {
         "order": list(runs),  # Postgres keeps none of the keys of an object
         "systems": {

@@ -19,6 +19,8 @@ from workers.evaluation.systems import HeldBackRow, SystemOutputs, write
 from workers.inference.writer import Writer
 from workers.jobs.context import JobContext, Outcome
 from workers.metrics.scores import Scores, score, summarize
+from workers.scorers import optional
+from workers.scorers.scorer import Rows, UnusableScorer
 
 
 def evaluate(context: JobContext, spec: EvaluationSpec) -> Outcome:
@@ -26,6 +28,8 @@ def evaluate(context: JobContext, spec: EvaluationSpec) -> Outcome:
     with session() as opened:
         model = models.by_id(opened, spec.model_id)
         of_words = spec.references is not None and lexnorm.holds_gold(opened, spec.references)
+    if of_words and (spec.similarity or spec.supported_by):
+        raise UnusableScorer(f"{spec.references}: --similarity and --supported-by score texts, and these references are of words")
     return lexnorm.evaluate(context, spec, model) if of_words else _evaluate_texts(context, spec, model)
 
 
@@ -38,7 +42,11 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
     prompts = PromptSystems(writer, pool)
     passes = 1 + len(prompts.names) * (1 + spec.guard_prompts)
     written = write(writer, scored, prompts, _Shown(context, len(scored), passes), guard_prompts=spec.guard_prompts)
-    result = report(scored, written, spec.resamples, spec.seed)
+    texts = Rows([row.tweet for row in scored], [row.references for row in scored])
+    extra, scorers = optional.score(context, spec, texts, written.outputs)
+    result = report(scored, written, spec.resamples, spec.seed, extra)
+    if scorers:
+        result["scorers"] = scorers
     reference_set = spec.references or "test split"
     return Outcome(
         result=result | {"model": model.name, "references": reference_set},
@@ -68,14 +76,19 @@ class _Shown:
         self._context.check()
 
 
-def report(rows: Sequence[HeldBackRow], written: SystemOutputs, resamples: int, seed: int) -> dict[str, Any]:
+def report(
+    rows: Sequence[HeldBackRow], written: SystemOutputs, resamples: int, seed: int, extra: Mapping[str, Scores] | None = None
+) -> dict[str, Any]:
     """Return the table as JSON.
 
     One entry for each system; `guard` is what the guard cost, `margins` are the tuned model's paired differences, `slices` the SARI of
-    parts of the rows, `worst` the ids of each system's worst rows, and `long` all of the table for long tweets alone.
+    parts of the rows, `worst` the ids of each system's worst rows, and `long` all of the table for long tweets alone. `extra` are the
+    scores of optional scorers, by system.
     """
     tweets, references = [row.tweet for row in rows], [row.references for row in rows]
-    scores = {system: score(tweets, outputs, references) for system, outputs in written.outputs.items()}
+    scores = {
+        system: {**score(tweets, outputs, references), **(extra or {}).get(system, {})} for system, outputs in written.outputs.items()
+    }
     table: dict[str, Any] = _table(scores, resamples, seed)
     table["guard"] = written.guard.as_dict()
     table["margins"] = _margins(scores, resamples, seed)

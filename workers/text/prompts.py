@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from schemas.chat import Message, Prompt
 from schemas.payloads import Stage
-from workers.text.instructions import INSTRUCTION, TUNED_SYSTEM
+from workers.text.instructions import INSTRUCTION, JUDGE, TUNED_SYSTEM
 from workers.text.prepare import prepare
 
+_JUDGED_TAG = re.compile(r"<\s*/?\s*(?:tweet|a|b)\s*>", re.IGNORECASE)
 _TWEET_TAG = re.compile(r"<\s*/?\s*tweet\s*>", re.IGNORECASE)
 
 
@@ -27,6 +28,19 @@ def few_shot(text: str, examples: Sequence[tuple[str, str]], stage: Stage) -> Pr
     """Returns the full instruction, `examples` (pairs of a tweet and its target) as earlier turns, and the tweet."""
     turns = [turn for tweet, target in examples for turn in (Message("user", _delimited(tweet)), Message("assistant", target))]
     return Message("system", INSTRUCTION[stage]), *turns, Message("user", _delimited(text))
+
+
+def judged(tweet: str, first: str, second: str, stage: Stage) -> Prompt:
+    """Returns the question which of two texts that were written for a tweet is the better one: `A`, the first, `B`, or `tie`."""
+    parts = (("tweet", prepare(tweet)), ("a", first), ("b", second))
+    return Message("system", JUDGE[stage]), Message("user", "\n".join(f"<{tag}>{_untagged(text)}</{tag}>" for tag, text in parts))
+
+
+def _untagged(text: str) -> str:
+    """Return a text on one line without the tags that a judge reads, also such as appear when others are taken out."""
+    while (without := _JUDGED_TAG.sub(" ", text)) != text:
+        text = without
+    return " ".join(text.split())
 
 
 def _delimited(text: str) -> str:

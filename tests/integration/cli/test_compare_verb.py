@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, text
 
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint, printed
+from tests.support.openai_server import Answer, always, completion, serving
+from tests.support.tiny_encoders import build_embedder, build_pair_classifier
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.catalog import chains
 from workers.database import session
@@ -180,3 +182,63 @@ def test_a_chain_whose_part_is_gone_says_so_and_is_found_by_its_parts(models: En
         connection.execute(text("DELETE FROM model WHERE name = 'cleaner'"))
     with working(models):
         assert "chain cleaner-then-short: its part" in complaint(capsys, 1, "evaluate", "cleaner-then-short")
+
+
+def test_optional_scorers_score_each_system_and_a_judge_is_measured_by_place_and_references(
+    models: Engine, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedder, nli = build_embedder(tmp_path / "embedder"), build_pair_classifier(tmp_path / "nli")
+    options = ["--similarity", embedder, "--supported-by", nli, "--no-guard"]
+    with working(models), serving(always(Answer(body=completion(["A"])))) as server:
+        compared = answer(capsys, "compare", "short", "lead", *options, "--judge", "big", "--judge-url", server.url, "--json")
+        shown = printed(capsys, "compare", "short", "lead", *options, "--judge", "big", "--judge-url", server.url)
+        local = answer(capsys, "compare", "short", "lead", "rules", "--limit", 2, "--no-guard", "--judge", base, "--json")
+        evaluated = answer(capsys, "evaluate", "short", "--limit", 2, "--supported-by", nli, "--json")
+        table = printed(capsys, "evaluate", "short", "--limit", 2, "--supported-by", nli)
+        asked = [request["messages"] for request in server.requests]
+
+    for system in ("short", "lead"):
+        assert compared["systems"][system]["similarity"]["n"] == 6
+        assert 0 <= compared["systems"][system]["supported"]["value"] <= 1
+    assert compared["scorers"]["similarity"]["model"] == "embedder"
+    assert compared["scorers"]["supported"]["classifies"] == "pairs"
+    assert {pair["metric"] for pair in compared["pairs"]} >= {"sari", "similarity", "supported"}
+
+    judged = compared["judge"]["pairs"][0]
+    assert (judged["a"], judged["b"], judged["n"], judged["tie"], judged["first"]) == ("short", "lead", 6, 6, 0)
+    assert judged["by_place"]["value"] == 1.0, "it always names the first place"
+    assert judged["to_first"] == judged["by_place"]["n"] == judged["differing"]
+    assert compared["judge"]["cost"]["prompts"] == len(asked) == 2 * judged["by_place"]["n"]
+    assert all("omg bus" not in turns[0]["content"] and "<tweet>omg bus" in turns[-1]["content"] for turns in asked)
+    assert [(pair["a"], pair["b"]) for pair in local["judge"]["pairs"]] == [("short", "lead"), ("short", "rules")]
+    assert all(sum(pair[count] for count in ("first", "second", "tie", "unreadable")) == 2 for pair in local["judge"]["pairs"])
+
+    assert "similarity by embedder, supported by nli" in " ".join(shown.split())
+    assert "100% (61 to 100) of 6 rows it named the same place in both orders, 6 times the first" in " ".join(shown.split())
+    assert set(evaluated["scorers"]) == {"supported"}
+    assert evaluated["lead"]["supported"]["n"] == 2
+    assert "supported %" in table
+    with models.connect() as connection:
+        rows = connection.execute(text("SELECT result::text, progress::text FROM job")).all()
+        assert len(rows) == 3, "asking again is the same job"
+        assert not any("omg bus" in said or "was late" in said for row in rows for said in row if said)
+        stored = connection.execute(text("SELECT count(*) FROM evaluation WHERE metric = 'supported' AND subset = 'all'")).scalar_one()
+        assert stored == sum(isinstance(system, dict) and "supported" in system for system in evaluated.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--judge-url", "http://host/v1"], 2, "it goes with --judge"),
+        (["--judge", "big", "--judge-url", "http://me:secret@host/v1"], 2, "no secret has a place in it"),
+        (["--similarity", "/nowhere"], 1, "there is no folder /nowhere where the worker runs"),
+        (["--supported-by", "BASE"], 1, "LlamaForCausalLM, which is no classifier"),
+    ],
+)
+def test_a_scorer_that_cannot_be_used_ends_the_comparison_with_what_to_do(
+    models: Engine, base: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, told: str
+) -> None:
+    with working(models):
+        message = complaint(capsys, code, "compare", "short", "lead", *(str(base) if each == "BASE" else each for each in options))
+    assert told in message
+    assert "secret" not in message.replace("no secret has a place", "")
