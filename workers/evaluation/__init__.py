@@ -1,1 +1,1 @@
-"""Scores summaries: SARI, ROUGE-L, chrF, output constraints, faithfulness, and the baselines to beat."""
+"""Scores summaries: SARI, ROUGE, METEOR, chrF, output constraints, checks of words, and the baselines to beat."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+from workers.metrics.tokenizer import tokens
 
 MAX_ORDER = 4
 
@@ -26,15 +25,15 @@ def sentence_sari(source: str, output: str, references: Sequence[str]) -> float:
     """
     if not references:
         raise ValueError("SARI needs at least one reference for every row: leave out rows without")
-    source_tokens, output_tokens = _tokens(source), _tokens(output)
-    reference_tokens = [_tokens(reference) for reference in references]
+    source_tokens, output_tokens = tokens(source), tokens(output)
+    reference_tokens = [tokens(reference) for reference in references]
     total = 0.0
     for order in range(1, MAX_ORDER + 1):
         total += sum(
             _operations(
                 _ngrams(source_tokens, order),
                 _ngrams(output_tokens, order),
-                sum((_ngrams(tokens, order) for tokens in reference_tokens), Counter()),
+                sum((_ngrams(of_reference, order) for of_reference in reference_tokens), Counter()),
                 len(references),
             )
         )
@@ -66,8 +65,8 @@ def _operations(source: Ngrams, output: Ngrams, references: Ngrams, count: int) 
     return keep, delete, add
 
 
-def _ngrams(tokens: Sequence[str], order: int) -> Ngrams:
-    return Counter(tuple(tokens[start : start + order]) for start in range(len(tokens) - order + 1))
+def _ngrams(words: Sequence[str], order: int) -> Ngrams:
+    return Counter(tuple(words[start : start + order]) for start in range(len(words) - order + 1))
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -76,12 +75,3 @@ def _ratio(part: float, whole: float) -> float:
 
 def _f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-@lru_cache(maxsize=1)
-def _tokenizer() -> Tokenizer13a:
-    return Tokenizer13a()  # type: ignore[no-untyped-call]
-
-
-def _tokens(text: str) -> list[str]:
-    return str(_tokenizer()(text.lower())).split()

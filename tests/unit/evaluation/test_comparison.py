@@ -11,6 +11,7 @@ from producers.render.comparison import page, priced, save_plot
 from workers.evaluation.comparison import SystemRun, report, verdict
 from workers.evaluation.slices import WORST
 from workers.evaluation.systems import HeldBackRow
+from workers.metrics.scores import METRICS
 
 ROWS = [HeldBackRow(f"r{number}", f"omg bus {number} was late again #fail", (f"Bus {number} was late again.",)) for number in range(2, 32)]
 PERFECT = SystemRun([row.references[0] for row in ROWS], seconds=3.0, tokens_in=600, tokens_out=300)
@@ -24,10 +25,9 @@ def pair(difference: float, low: float, high: float, n: int = 100) -> dict[str, 
 def test_systems_and_pairs_have_the_form_that_scripts_read() -> None:
     found = report(ROWS, {"good": PERFECT, "copy": COPY}, 200, 0)
     assert found["systems"]["good"]["sari"] == {"value": 100.0, "low": 100.0, "high": 100.0, "n": 30}
-    assert set(found["systems"]["copy"]) == {"sari", "rougeL", "chrf", "promise", "faithful", "cost"}
-    assert [(each["a"], each["b"], each["metric"]) for each in found["pairs"]] == [
-        ("good", "copy", metric) for metric in ("sari", "rougeL", "chrf", "promise", "faithful")
-    ]
+    assert set(found["systems"]["copy"]) == {*METRICS, "cost"}
+    assert {"sari", "rougeL", "chrf", "promise", "faithful"} <= set(METRICS), "these keys are in scripts"
+    assert [(each["a"], each["b"], each["metric"]) for each in found["pairs"]] == [("good", "copy", metric) for metric in METRICS]
     sari = found["pairs"][0]
     assert sari["difference"] == pytest.approx(100.0 - found["systems"]["copy"]["sari"]["value"])
     assert 0 < sari["low"] <= sari["difference"] <= sari["high"]
@@ -95,9 +95,15 @@ def test_people_see_the_tweets_of_the_worst_rows_and_how_many_intervals_there_ar
     Console(width=80).print(page(priced(found, 1.0), {worst: ("the tweet itself", "What was wanted.")}))
     shown = capsys.readouterr().out
     assert "tweet: the tweet itself" in shown
-    assert "5 differences" in shown
+    assert f"{len(METRICS)} differences" in shown
     assert "…" not in shown, "figures are whole on a terminal of 80 columns"
     assert "good is better than copy" in shown
+
+
+def test_no_verdict_is_given_by_a_metric_without_a_better_end() -> None:
+    found = report(ROWS, {"good": PERFECT, "copy": COPY}, 100, 0)
+    assert len(found["verdict"]) == 1
+    assert "SARI" in found["verdict"][0]
 
 
 def test_the_plot_has_a_panel_for_each_metric(tmp_path: Any) -> None:

@@ -24,8 +24,9 @@ def test_outputs_equal_to_their_references_reach_the_top_of_every_scale() -> Non
     scores = score(TWEETS, WANTED, REFERENCES)
     assert tuple(scores) == METRICS
     assert (scores["sari"] > 98).all()
-    assert scores["rougeL"] == pytest.approx(np.full(3, 100.0))
-    assert scores["chrf"] == pytest.approx(np.full(3, 100.0))
+    for metric in ("rouge1", "rouge2", "rougeL", "chrf"):
+        assert scores[metric] == pytest.approx(np.full(3, 100.0)), metric
+    assert (scores["meteor"] > 99.9).all()
     for metric in ("promise", "faithful"):
         assert scores[metric].tolist() == [1, 1, 1]
 
@@ -63,7 +64,7 @@ def test_the_nearest_of_several_references_counts_and_their_order_does_not() -> 
     alone = score(TWEETS[:1], WANTED[:1], [(near,)])
     for references in ((far, near), (near, far)):
         both = score(TWEETS[:1], WANTED[:1], [references])
-        for metric in ("rougeL", "chrf"):
+        for metric in ("rouge1", "rouge2", "rougeL", "chrf", "meteor"):
             assert both[metric] == alone[metric]
         assert both["sari"] == score(TWEETS[:1], WANTED[:1], [(near, far)])["sari"]
 
@@ -78,3 +79,25 @@ def test_sari_weighs_all_references_and_not_the_best_alone() -> None:
 def test_a_row_without_a_reference_is_named() -> None:
     with pytest.raises(ValueError, match="at least one reference"):
         score(TWEETS[:1], WANTED[:1], [()])
+
+
+def test_rouge_counts_words_pairs_and_the_longest_sequence() -> None:
+    # Of "the bus was late" and "late the bus was": 4 of 4 words, 2 of 3 pairs, and 3 of 4 words in sequence.
+    found = score(["x"], ["late the bus was"], [("the bus was late",)])
+    assert [found[metric][0] for metric in ("rouge1", "rouge2", "rougeL")] == pytest.approx([100, 200 / 3, 75])
+
+
+def test_rouge_knows_no_other_script_and_the_others_do() -> None:
+    russian = "автобус снова опоздал 😀"
+    found = score([russian], [russian], [(russian,)])
+    assert [found[metric][0] for metric in ("rouge1", "rouge2", "rougeL")] == [0, 0, 0]
+    assert found["chrf"][0] == pytest.approx(100)
+    assert found["meteor"][0] > 99
+    assert (found["coverage"][0], found["compression"][0], found["density"][0]) == (1, 1, 3)
+
+
+def test_an_empty_output_reaches_the_bottom_of_every_scale() -> None:
+    found = score(TWEETS, [""] * 3, REFERENCES)
+    for metric in ("rouge1", "rouge2", "rougeL", "chrf", "meteor", "promise", "compression", "coverage", "density"):
+        assert found[metric].tolist() == [0, 0, 0], metric
+    assert (found["sari"] < 40).all()
