@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from producers.render.metric_columns import MetricColumns, captions, heading
 from producers.render.output import MODELS, AsJson, emit, example, line, say, styled
 from producers.scoring import Similarity, SupportedBy, where
 from producers.submitting import Wait
+from schemas.metrics import Metric, metrics_of
 from schemas.numbers import LARGEST_BIGINT
 
 if TYPE_CHECKING:
@@ -18,12 +20,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_COLUMNS = {"err": "ERR %", "sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
-_SHARES = ("err", "promise", "faithful")
-_CHECKS = {
-    "promise": "answers that meet the output constraints",
-    "faithful": "answers without a number, name or link that the tweet lacks, a check of words, not of truth",
-}
 _SYSTEMS = {
     "tuned": "what you get, guard included",
     "unguarded": "the model's first answer",
@@ -112,9 +108,7 @@ def evaluate(
 
 
 def _page(result: dict[str, Any], collection: str | None) -> RenderableType:
-    """Return the tables with the model's worst rows."""
-    from rich.console import Group
-
+    """Return the tables below the model's worst rows."""
     from producers.render.comparison import worst_rows
     from workers import database
     from workers.catalog import scored_rows
@@ -124,25 +118,26 @@ def _page(result: dict[str, Any], collection: str | None) -> RenderableType:
         return result_tables(result)
     with database.session() as session:
         texts = scored_rows.texts(session, {row["id"] for row in worst}, collection)
-    return Group(*worst_rows("tuned", worst, texts), result_tables(result))
+    return result_tables(result, worst_rows("tuned", worst, texts))
 
 
-def result_tables(result: dict[str, Any]) -> RenderableType:
+def result_tables(result: dict[str, Any], above: Sequence[RenderableType] = ()) -> MetricColumns:
     """Return an evaluation's result as people read it: a table of all tweets, one of long ones, and a sentence with the verdict."""
-    from rich.console import Group
+    metrics = metrics_of(result["tuned"])
+    return MetricColumns(metrics, lambda shown: [*above, *_parts(result, shown, captions(shown, metrics))])
 
+
+def _parts(result: dict[str, Any], metrics: Sequence[Metric], explained: Sequence[RenderableType]) -> list[RenderableType]:
     from producers.render.scorers import scored
 
-    parts: list[RenderableType] = [_table(result, "All tweets")]
+    parts: list[RenderableType] = [_table(result, "All tweets", metrics)]
     if "long" in result:
-        parts.append(_table(result["long"], "Tweets of more than 20 words"))
+        parts.append(_table(result["long"], "Tweets of more than 20 words", metrics))
     if "slices" in result:
         parts.append(_slices(result))
     legend = "; ".join(f"{system}: {_meaning(system, result)}" for system in _SYSTEMS if system in result)
     parts.append(styled(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
-    checks = "; ".join(f"{_COLUMNS[metric]}: {meaning}" for metric, meaning in _CHECKS.items() if metric in result["tuned"])
-    if checks:
-        parts.append(styled(f"{checks}.", style="dim"))
+    parts += explained
     if "words" in result:
         words = result["words"]
         parts.append(styled(f"{words['needing']:,} of {words['scored']:,} words need normalisation."))
@@ -157,7 +152,7 @@ def result_tables(result: dict[str, Any]) -> RenderableType:
             )
         )
     parts.append(styled(verdict(result), style="bold"))
-    return Group(*parts)
+    return parts
 
 
 def _meaning(system: str, result: dict[str, Any]) -> str:
@@ -192,18 +187,17 @@ def _listed(systems: Sequence[str]) -> str:
     return " and ".join([", ".join(systems[:-1]), systems[-1]]) if len(systems) > 1 else systems[0]
 
 
-def _table(result: dict[str, Any], title: str) -> Table:
+def _table(result: dict[str, Any], title: str, metrics: Sequence[Metric]) -> Table:
     table = _new_table(title)
-    table.add_column("system", no_wrap=True)
+    table.add_column("system", overflow="fold")
     systems = [system for system in _SYSTEMS if system in result]
-    metrics = [metric for metric in _COLUMNS if metric in result[systems[0]]]
-    best = {metric: max(_shown(result[system][metric], metric)[0] for system in systems) for metric in metrics}
+    best = {metric: max(_shown(result[system][metric.key], metric)[0] for system in systems) for metric in metrics}
     for metric in metrics:
-        table.add_column(_COLUMNS[metric], justify="right", no_wrap=True)
+        table.add_column(heading(metric), justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for system in systems:
-        cells = [_cell(result[system][metric], metric, best[metric]) for metric in metrics]
-        table.add_row(system, *cells, str(result[system][metrics[0]]["n"]))
+        cells = [_cell(result[system][metric.key], metric, best[metric]) for metric in metrics]
+        table.add_row(system, *cells, str(result[system][metrics[0].key]["n"]))
     return table
 
 
@@ -232,13 +226,12 @@ def _new_table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _cell(figure: dict[str, Any], metric: str, best: float) -> Text:
+def _cell(figure: dict[str, Any], metric: Metric, best: float) -> Text:
     value, half = _shown(figure, metric)
     cell = f"{value:.1f} ±{half:.1f}"
-    return styled(cell, "bold" if value == best else "")
+    return styled(cell, "bold" if metric.better == "higher" and value == best else "")
 
 
-def _shown(figure: dict[str, Any], metric: str) -> tuple[float, float]:
-    """Return the value and half of its interval, from 0 to 100, rounded as they are shown: what looks equal is equally good."""
-    scale = 100 if metric in _SHARES else 1
-    return round(scale * figure["value"], 1), round(scale * (figure["high"] - figure["low"]) / 2, 1)
+def _shown(figure: dict[str, Any], metric: Metric) -> tuple[float, float]:
+    """Return the value and half of its interval, scaled and rounded as they are shown: what looks equal is equally good."""
+    return round(metric.scale * figure["value"], 1), round(metric.scale * (figure["high"] - figure["low"]) / 2, 1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from producers.render.metric_columns import MetricColumns, captions, heading
 from producers.render.output import line, styled
 from producers.render.scorers import judged, scored
+from schemas.metrics import Metric, metrics_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-COLUMNS = {"sari": "SARI", "rougeL": "ROUGE-L", "chrf": "chrF", "promise": "promise %", "faithful": "faithful %"}
-_SHARES = ("promise", "faithful")
 _SPACE = 200  # characters of a tweet or a reference in the list of the worst rows
 
 Texts = Mapping[str, tuple[str, str]]
@@ -33,17 +33,19 @@ def priced(result: dict[str, Any], usd_per_hour: float | None) -> dict[str, Any]
 
 def page(result: dict[str, Any], texts: Texts) -> RenderableType:
     """Return the whole comparison."""
-    from rich.console import Group
+    metrics = _metrics(result)
 
-    parts: list[RenderableType] = [_training(result["training"])] if "training" in result else []
-    parts += [_systems(result), _costs(result), _pairs(result)]
-    parts.append(styled(_note(result), style="dim"))
-    parts += scored(result["systems"], result.get("scorers", {}), result["pairs"])
-    parts += judged(result["judge"]) if "judge" in result else []
-    for name in result["systems"]:
-        parts += worst_rows(name, result["worst"][name], texts)
-    parts += [styled(sentence, style="bold") for sentence in result["verdict"]]
-    return Group(*parts)
+    def parts(shown: Sequence[Metric]) -> list[RenderableType]:
+        found: list[RenderableType] = [_training(result["training"])] if "training" in result else []
+        found += [_systems(result, shown), _costs(result), _pairs(result, shown), *captions(shown, metrics)]
+        found.append(styled(_note(result), style="dim"))
+        found += scored(result["systems"], result.get("scorers", {}), result["pairs"])
+        found += judged(result["judge"]) if "judge" in result else []
+        for name in result["systems"]:
+            found += worst_rows(name, result["worst"][name], texts)
+        return found + [styled(sentence, style="bold") for sentence in result["verdict"]]
+
+    return MetricColumns(metrics, parts)
 
 
 def save_plot(result: dict[str, Any], path: Path) -> None:
@@ -56,21 +58,25 @@ def save_plot(result: dict[str, Any], path: Path) -> None:
     from producers.render.plots import save_intervals
 
     panels = []
-    for metric, title in COLUMNS.items():
-        scale = _scale(metric)
-        figures = [(name, system[metric]) for name, system in result["systems"].items()]
-        rows = [(name, *(scale * figure[part] for part in ("value", "low", "high"))) for name, figure in figures]
-        panels.append((title, rows))
+    for metric in _metrics(result):
+        figures = [(name, system[metric.key]) for name, system in result["systems"].items()]
+        rows = [(name, *(metric.scale * figure[part] for part in ("value", "low", "high"))) for name, figure in figures]
+        panels.append((metric.head, rows))
     save_intervals(panels, f"{_count(result):,} rows, 95% intervals", path)
 
 
-def _systems(result: dict[str, Any]) -> Table:
+def _metrics(result: dict[str, Any]) -> list[Metric]:
+    """Return the metrics that the result has: that of an older job has fewer."""
+    return metrics_of(next(iter(result["systems"].values())))
+
+
+def _systems(result: dict[str, Any], metrics: Sequence[Metric]) -> Table:
     table = _table(f"Systems, {_count(result):,} rows of the {result['references']}, each figure above its 95% interval")
     table.add_column("system", overflow="fold")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right", no_wrap=True)
+    for metric in metrics:
+        table.add_column(heading(metric), justify="right", no_wrap=True)
     for name, system in result["systems"].items():
-        table.add_row(styled(line(name)), *(_interval(system[metric], metric, "value") for metric in COLUMNS))
+        table.add_row(styled(line(name)), *(_interval(system[metric.key], metric, "value") for metric in metrics))
     return table
 
 
@@ -99,15 +105,15 @@ def _costs(result: dict[str, Any]) -> Table:
     return table
 
 
-def _pairs(result: dict[str, Any]) -> Table:
+def _pairs(result: dict[str, Any], metrics: Sequence[Metric]) -> Table:
     table = _table("Differences on the same rows, each above its 95% interval")
     table.add_column("pair", overflow="fold")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right", no_wrap=True)
+    for metric in metrics:
+        table.add_column(heading(metric), justify="right", no_wrap=True)
     names = dict.fromkeys((pair["a"], pair["b"]) for pair in result["pairs"])
     found = {(pair["a"], pair["b"], pair["metric"]): pair for pair in result["pairs"]}
     for first, second in names:
-        cells = [_interval(found[first, second, metric], metric, "difference") for metric in COLUMNS]
+        cells = [_interval(found[first, second, metric.key], metric, "difference") for metric in metrics]
         table.add_row(styled(line(f"{first} - {second}")), *cells)
     return table
 
@@ -132,15 +138,11 @@ def worst_rows(name: str, rows: Sequence[Mapping[str, Any]], texts: Texts) -> li
     return parts
 
 
-def _interval(figure: Mapping[str, float], metric: str, value: str) -> str:
+def _interval(figure: Mapping[str, float], metric: Metric, value: str) -> str:
     """Return the figure above its interval: five such columns fit into 80 characters."""
-    scale = _scale(metric)
+    scale = metric.scale
     sign = "+" if value == "difference" else ""
     return f"{scale * figure[value]:{sign}.1f}\n{scale * figure['low']:.1f}, {scale * figure['high']:.1f}"
-
-
-def _scale(metric: str) -> int:
-    return 100 if metric in _SHARES else 1
 
 
 def _count(result: dict[str, Any]) -> int:

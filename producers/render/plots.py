@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
+_PANELS_ACROSS = 4
 
 Point = tuple[int, float]
 """A step and its value."""
@@ -178,17 +179,23 @@ def save_intervals(panels: Sequence[tuple[str, Sequence[tuple[str, float, float,
     from matplotlib.figure import Figure
 
     lines = max(len(rows) for _, rows in panels)
-    figure = Figure(figsize=(2.2 + 2.4 * len(panels), 1.3 + 0.35 * lines), layout="constrained")
-    for axes, (metric, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    across = min(len(panels), _PANELS_ACROSS)
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(2.2 + 2.4 * across, 0.6 + down * (0.7 + 0.35 * lines)), layout="constrained")
+    grid = list(figure.subplots(down, across, squeeze=False).flat)
+    for place, (metric, rows) in enumerate(panels):
+        axes = grid[place]
         places = range(len(rows))[::-1]  # the first one above
         values = [value for _, value, _, _ in rows]
         # An interval of the bootstrap may lie to one side of its value, if barely.
         margins = [[max(0.0, value - low) for _, value, low, _ in rows], [max(0.0, high - value) for _, value, _, high in rows]]
         axes.errorbar(values, places, xerr=margins, fmt="o", markersize=5, capsize=3)
-        is_first = metric == panels[0][0]
+        is_first = place % across == 0
         axes.set_yticks(places, [name for name, *_ in rows] if is_first else [""] * len(rows), fontsize=8)
         axes.set(xlabel=metric, ylim=(-0.6, len(rows) - 0.4))
         axes.grid(visible=True, axis="x", alpha=0.3)
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 

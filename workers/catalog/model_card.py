@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 import yaml
 from sqlmodel import col, select
 
+from schemas.metrics import DEFINITIONS, Metric, metrics_of
 from schemas.tables.datasets import Dataset
 from schemas.tables.models import Evaluation, Model
 from workers import files
@@ -26,16 +27,17 @@ _PEFT = ("lora", "qlora")
 _KEYS = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "global batch", "max_length", "seed", "world_size")
 
 
-def render(model: Model, dataset: str, scores: Sequence[Evaluation]) -> str:
+def render(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation]) -> str:
     """Return the card of a model.
 
     Args:
         model: its row.
         dataset: name of the dataset that it was trained on.
         scores: of its newest evaluation, for each system the SARI.
+        figures: of the same, what the model itself has by each metric.
     """
     front = yaml.safe_dump(_front_matter(model, dataset, scores), sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n{_body(model, dataset, scores)}"
+    return f"---\n{front}---\n\n{_body(model, dataset, scores, figures)}"
 
 
 def refresh(*, model: int | None = None, job: UUID | None = None) -> None:
@@ -46,7 +48,9 @@ def refresh(*, model: int | None = None, job: UUID | None = None) -> None:
         if found is None:
             return
         row, dataset = found
-        text = render(row, dataset or "", models.sari_scores(opened, row.id))
+        scores = models.sari_scores(opened, row.id)
+        figures = models.figures(opened, scores[0].job, "tuned") if scores else {}
+        text = render(row, dataset or "", scores, figures)
     if row.adapter is None or not row.adapter.is_dir():
         return
     try:
@@ -96,17 +100,25 @@ def _results(dataset: str, scores: Sequence[Evaluation]) -> list[dict[str, Any]]
     ]
 
 
-def _body(model: Model, dataset: str, scores: Sequence[Evaluation]) -> str:
+def _body(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation]) -> str:
     details = model.details
     parts = [f"# {model.name}\n", _purpose(model), "## Training\n", _table(_training(model, dataset))]
     if scores:
         parts += ["\n## Evaluation\n", f"SARI of {scores[0].n} rows ({scores[0].reference_set}), with 95% intervals:\n"]
-        parts.append(_table([(score.system, f"{score.value:.1f} ({score.low:.1f} to {score.high:.1f})") for score in scores]))
-    elif evaluation := details.get("evaluation"):
+        parts.append(_table([(score.system, _figure(score, DEFINITIONS["sari"])) for score in scores]))
+    if figures:
+        parts += ["\nWhat `tuned`, this model with its guard, has by each metric:\n"]
+        parts.append(_table([(f"{metric.head}: {metric.caption}", _figure(figures[metric.key], metric)) for metric in metrics_of(figures)]))
+    evaluation = details.get("evaluation")
+    if evaluation and not scores:
         parts += ["\n## Evaluation\n", f"On {evaluation['rows']} rows held back from training, after step {evaluation['step']}:\n"]
         told = [(name, evaluation.get(name)) for name in ("eval_loss", "eval_sari")] + list((evaluation.get("baselines") or {}).items())
         parts.append(_table([(name, f"{value:.4g}") for name, value in told if value is not None]))
     return "\n".join(parts) + "\n"
+
+
+def _figure(figure: Evaluation, metric: Metric) -> str:
+    return f"{metric.scale * figure.value:.1f} ({metric.scale * figure.low:.1f} to {metric.scale * figure.high:.1f})"
 
 
 def _purpose(model: Model) -> str:

@@ -115,3 +115,9 @@ def sari_scores(session: Session, model_id: int) -> Sequence[Evaluation]:
     )
     query = select(Evaluation).where(Evaluation.job == newest.scalar_subquery(), Evaluation.subset == "all", Evaluation.metric == "sari")
     return session.exec(query.order_by(desc(col(Evaluation.value)))).all()
+
+
+def figures(session: Session, job: UUID, system: str) -> dict[str, Evaluation]:
+    """Return what an evaluation says of one system on all its rows, by the metric's key."""
+    query = select(Evaluation).where(Evaluation.job == job, Evaluation.subset == "all", Evaluation.system == system)
+    return {figure.metric: figure for figure in session.exec(query)}

@@ -139,7 +139,7 @@ def _card(spec: TrainingSpec, result: TrainingResult, summary: dict[str, Any]) -
         adapter_sha256=result.sha256,
         details=details,
     )
-    return model_card.render(model, spec.dataset, ())
+    return model_card.render(model, spec.dataset, (), {})
 
 
 def _keep_adapter(attempt: JobContext, spec: TrainingSpec, result: TrainingResult, card: str) -> Path:

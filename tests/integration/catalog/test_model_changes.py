@@ -66,8 +66,8 @@ def folder(clean_database: Engine, tmp_path: Path) -> Path:
         connection.execute(
             text(
                 "INSERT INTO evaluation (job, subset, system, metric, model, reference_set, value, low, high, n) "
-                "SELECT :job, 'all', system, 'sari', id, 'test split', 45.5, 40, 50, 100 "
-                "FROM model, (VALUES ('tuned'), ('lead')) AS s(system)"
+                "SELECT :job, 'all', system, metric, id, 'test split', value, value, value, 100 FROM model, "
+                "(VALUES ('tuned', 'sari', 45.5), ('lead', 'sari', 45.5), ('tuned', 'faithful', 0.98)) AS s(system, metric, value)"
             ),
             {"job": JOB},
         )
@@ -84,6 +84,7 @@ def test_the_hub_takes_the_card(folder: Path) -> None:
     assert [(result.metric_type, result.metric_value, result.dataset_name) for result in told.eval_results] == [("sari", 45.5, "tweets")]
     for fact in ("4,000 of 9,000", "torch 2.13.0", "a CPU, 2 cores, 8 GiB", "1 kWh (nvidia-smi)", "| global batch | 16 |", "| lead | 45.5"):
         assert fact in card.text
+    assert "words kept %: no number, name or link that the tweet lacks; a check of words, not of truth | 98.0 (98.0 to 98.0) |" in card.text
     assert TWEET not in card.content
     assert str(folder.parent) not in card.content, "a path means nothing elsewhere"
 
@@ -111,12 +112,12 @@ def test_a_model_gets_another_name(folder: Path, capsys: pytest.CaptureFixture[s
 def test_a_model_goes_with_its_files_and_what_hangs_on_it_if_one_says_so(
     clean_database: Engine, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "1 summaries and 2 figures of evaluations" in complaint(capsys, 1, "rm", "mine", "--yes")
+    assert "1 summaries and 3 figures of evaluations" in complaint(capsys, 1, "rm", "mine", "--yes")
     assert folder.is_dir()
 
     gone = answer(capsys, "rm", "mine", "--yes", "--with-results", "--json")
 
-    assert (gone["name"], gone["summaries"], gone["evaluations"], gone["files"]) == ("mine", 1, 2, True)
+    assert (gone["name"], gone["summaries"], gone["evaluations"], gone["files"]) == ("mine", 1, 3, True)
     assert list(folder.parent.iterdir()) == []
     assert "there is none" in complaint(capsys, 1, "model", "mine")
     with clean_database.connect() as connection:
