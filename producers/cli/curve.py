@@ -71,32 +71,26 @@ WorthText = Annotated[
         show_default=False,
     ),
 ]
-MinutesAPair = Annotated[
-    float | None,
-    typer.Option(
-        "--minutes-a-pair",
-        min=0.01,
-        max=10_000,
-        help=f"What a pair takes you to write; default: what `tweetmill review` measured of this dataset, else {MINUTES_A_PAIR:g}.",
-        show_default=False,
-    ),
-]
-AssumedMinutes = Annotated[
-    float | None,
-    typer.Option(
-        "--minutes-a-pair",
-        min=0.01,
-        max=10_000,
-        help=f"What a pair takes you to write; default: {MINUTES_A_PAIR:g}.",
-        show_default=False,
-    ),
-]
+
+
+def _minutes(default: str) -> Any:
+    told = f"What a pair takes you to write; default: {default}."
+    return typer.Option("--minutes-a-pair", min=0.01, max=10_000, help=told, show_default=False)
+
+
+MinutesAPair = Annotated[float | None, _minutes(f"what `tweetmill review` measured of this dataset, else {MINUTES_A_PAIR:g}")]
+AssumedMinutes = Annotated[float | None, _minutes(f"{MINUTES_A_PAIR:g}")]
 UsdPerHour = Annotated[
     float | None,
     typer.Option(
         min=0, max=HIGHEST_PRICE, help="What an hour of a machine that trains costs, for the price of the trainings.", show_default=False
     ),
 ]
+Prompting = Annotated[
+    bool, typer.Option("--prompting/--no-prompting", help="Score the untuned base by prompts on the same rows, once a curve.")
+]
+
+
 Plot = Annotated[
     Path | None,
     typer.Option("--plot", metavar="FILE.png", help="Draw the curve as an image; the ending names its form.", show_default=False),
@@ -112,6 +106,7 @@ def run(
     methods: Annotated[str | None, typer.Option(metavar="NAME,…", help="Default: the recipe's.", show_default=False)] = None,
     budget: Annotated[str, typer.Option(metavar="epochs|steps", help="What is equal between the points.")] = "epochs",
     limit: Limit = None,
+    prompting: Prompting = True,
     worth: WorthText = None,
     minutes_a_pair: MinutesAPair = None,
     usd_per_hour: UsdPerHour = None,
@@ -125,8 +120,9 @@ def run(
     """
     from producers.curve.costs import known
     from producers.curve.points import ORIGINS
+    from producers.curve.prompting import score_prompts
     from producers.curve.report import drawn, planned
-    from producers.curve.run import enqueue, follow
+    from producers.curve.run import enqueue, follow, status
     from producers.recipes import read_training
     from producers.render.curve import drawn_page, plan_table
     from producers.render.progress import follow_curve
@@ -146,7 +142,10 @@ def run(
         say(plan["words"])
     jobs = enqueue(points, fingerprint)
     with follow_curve(spec.name) as seen:
-        found = follow(spec.name, jobs, limit, seen)
+        follow(spec.name, jobs, limit, seen)
+    if prompting:
+        score_prompts(spec.name, limit)
+    found = [point for point in status(spec.name, limit)[0] if point.training in jobs]
     answer = drawn(spec.name, found, counts, known(minutes_a_pair, spec.dataset, usd_per_hour))
     _draw(answer["series"], answer["metric"], spec.name, plot)
     emit(answer, as_json, drawn_page)
@@ -157,6 +156,7 @@ def run(
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name in the recipe of the curve.")],
     wait: Annotated[bool, typer.Option("--wait", help="Ask for the scores that are missing, and wait for all points.")] = False,
+    prompting: Prompting = True,
     limit: Annotated[
         int | None,
         typer.Option(min=1, max=LARGEST_BIGINT, help="Scores on the first N rows; default: as it was scored last.", show_default=False),
@@ -169,6 +169,7 @@ def show(
 ) -> None:
     """Show a curve as far as it is drawn: the points that have a score, what is foretold, and the verdict."""
     from producers.curve.costs import known
+    from producers.curve.prompting import score_prompts
     from producers.curve.report import drawn
     from producers.curve.run import follow, scored_rows, status
     from producers.render.curve import drawn_page, progress_words
@@ -179,6 +180,8 @@ def show(
     if wait:
         with follow_curve(name) as seen:
             follow(name, None, limit, seen)
+        if prompting:
+            score_prompts(name, limit)
         found, progress = status(name, limit)
     costs = known(minutes_a_pair, found[0].recipe["dataset"], usd_per_hour)
     answer = drawn(name, found, counts, costs)

@@ -60,7 +60,7 @@ def enqueue(points: Sequence[CurvePoint], fingerprint: str) -> set[UUID]:
     """Ask for the trainings, and once more for those that failed; return the jobs. A point that was trained before is not trained again."""
     from tasks import training
 
-    return {_taken_up(training.enqueue(point.spec, dataset_fingerprint=fingerprint)) for point in points}
+    return {taken_up(training.enqueue(point.spec, dataset_fingerprint=fingerprint)) for point in points}
 
 
 def follow(name: str, jobs: set[UUID] | None, limit: int | None, show: Callable[[JobProgress], None]) -> list[PointStatus]:
@@ -98,10 +98,10 @@ def _evaluate(model: int, limit: int | None) -> None:
     from tasks import evaluation
     from workers.catalog import curves
 
-    _taken_up(evaluation.enqueue_comparison(curves.comparison(model, limit)))
+    taken_up(evaluation.enqueue_comparison(curves.comparison(model, limit)))
 
 
-def _taken_up(submitted: Submitted) -> UUID:
+def taken_up(submitted: Submitted) -> UUID:
     """Return the job, queued again where an equal one had failed or was cancelled."""
     from workers import database
     from workers.jobs import fanout

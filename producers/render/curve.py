@@ -142,8 +142,7 @@ def drawn_page(answer: Mapping[str, Any]) -> RenderableType:
 
     parts: list[RenderableType] = []
     if answer["baselines"]:
-        scores = ", ".join(f"{line(name)} {figure['value']:.1f}" for name, figure in answer["baselines"].items())
-        parts.append(styled(f"SARI on {answer['n']:,} held-back rows. Without a model: {scores}.", style="dim"))
+        parts.append(styled(_without_training(answer["baselines"], answer["n"]), style="dim"))
     for name, series in answer["series"].items():
         parts += [styled(line(name), style="bold"), points_table(series), "", *verdict_words(series), ""]
     if answer["failed"]:
@@ -152,6 +151,13 @@ def drawn_page(answer: Mapping[str, Any]) -> RenderableType:
     if any(series["errors_from"] == "points" for series in answer["series"].values()):
         parts.append(styled(_OF_SCORES, style="dim"))
     return Group(*parts)
+
+
+def _without_training(baselines: Mapping[str, Any], rows: int) -> str:
+    """Return what each system without training scored, the best first."""
+    best_first = sorted(baselines.items(), key=lambda each: -each[1]["value"])
+    scores = [f"{line(name)} {each['value']:.1f} ({each['low']:.1f} to {each['high']:.1f})" for name, each in best_first]
+    return f"SARI on {rows:,} held-back rows. Without training: {', '.join(scores)}."
 
 
 def plan_table(plan: Mapping[str, Any]) -> RenderableType:

@@ -9,36 +9,17 @@ from sqlalchemy import Engine, text
 
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint
+from tests.support.curated import add_pairs
 from tests.support.tiny_model import build_tiny_model
 from workers.inference import engines
-
-PAIRS = 12
 
 
 @pytest.fixture
 def dataset(clean_database: Engine) -> str:
-    """Twelve pairs to learn from, each of them noised once, and four that are held back."""
-    with clean_database.begin() as connection:
-        new = connection.execute(text("INSERT INTO dataset (name, fingerprint) VALUES ('mine', 'f') RETURNING id")).scalar_one()
-        for number in range(PAIRS + 4):
-            tweet, held = f"omg bus {number} was late #fail", number >= PAIRS
-            connection.execute(
-                text("INSERT INTO tweet (id, text, source, text_hash) VALUES (:id, :text, 'test', :id)"), {"id": str(number), "text": tweet}
-            )
-            for origin in ("human",) if held else ("human", "noise"):
-                row = {"dataset": new, "key": f"{origin}-{number}", "prompt": tweet if origin == "human" else f"bsu {number} late"}
-                connection.execute(
-                    text(
-                        "INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, split, cluster) "
-                        "VALUES (:dataset, :key, 'summary', :prompt, :target, :origin, :tweet, :split, :cluster)"
-                    ),
-                    row
-                    | {"target": f"Bus {number} was late.", "origin": origin, "tweet": str(number)}
-                    | {"split": "test" if held else "train", "cluster": number},
-                )
-    return "mine"
+    return add_pairs(clean_database, pairs=12, held_back=4)
 
 
+@pytest.mark.timeout(900)
 def test_points_are_trained_scored_and_fitted_and_more_are_added(
     clean_database: Engine, dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,13 +52,17 @@ def test_points_are_trained_scored_and_fitted_and_more_are_added(
     assert shown["series"] == grown["series"]
     assert (shown["done"], shown["not_asked"]) == (6, 0)
     human = grown["series"]["lora, human"]
-    assert {each["baseline"] for each in human["against"]} == {"lead", "rules"}
-    assert all(each["paired"] and each["models"] == 1 for each in human["against"])
+    against = {each["baseline"]: each for each in human["against"]}
+    assert set(against) == set(grown["baselines"]) == {"lead", "rules", "zero_shot", "few_shot", "few_shot_guarded"}
+    assert against["lead"]["paired"]
+    assert not against["few_shot"]["paired"], "the base was asked once, beside a model of the largest size of then"
     assert human["another"]["cost"]["training"]["measured"] == 3
     with clean_database.connect() as connection:
         examples = connection.execute(
             text("SELECT payload ->> 'name', (result ->> 'examples')::int FROM job WHERE kind = 'training.train' ORDER BY 1")
         ).all()
+        prompted = text("SELECT count(*) FROM job WHERE kind = 'evaluation.compare' AND payload->'baselines' @> '[\"zero_shot\"]'")
+        assert connection.execute(prompted).scalar_one() == 1
     assert dict(map(tuple, examples)) == {
         "grown-lora-human-4-0": 4,
         "grown-lora-human-8-0": 8,
