@@ -102,6 +102,13 @@ def named(session: Session) -> list[str]:
     return sorted(session.exec(select(name).where(Job.kind == TRAIN, name.is_not(None)).distinct()))
 
 
+def by_age(session: Session) -> list[str]:
+    """Return the names of all curves, the one that was added to last first."""
+    name = col(Job.payload)["curve"].astext
+    query = select(name).where(Job.kind == TRAIN, name.is_not(None)).group_by(name)
+    return list(session.exec(query.order_by(func.max(Job.created_at).desc(), name)))
+
+
 def _comparisons(session: Session, models: list[int]) -> Sequence[Job]:
     """Return the comparisons of each of these models alone on rows that are held back, the oldest first."""
     if not models:

@@ -7,8 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, text
-from sqlmodel import Session, and_, col, select
+from sqlmodel import Session, and_, col, desc, select
 
+from schemas.states import JobState
+from schemas.tables.datasets import Example
+from schemas.tables.jobs import Job
 from schemas.tables.summaries import Selection, Summary
 from schemas.tables.tweets import Tweet
 
@@ -47,6 +50,7 @@ FROM selection JOIN summary ON summary.tweet = selection.tweet AND summary.model
 """
 _NO_IDLE_TIMEOUT = "SET LOCAL idle_in_transaction_session_timeout = 0"
 _ROWS_AT_ONCE = 1000
+_SUMMARIZE = "summarization.summarize"
 _LONG = 60  # characters
 
 
@@ -71,6 +75,24 @@ def stream(session: Session, *, job: UUID | None = None, model: int | None = Non
 def counts(session: Session, job: UUID, model: int) -> dict[str, int]:
     """Count the summaries of a job's tweets by a model, the workers that wrote them, the fallbacks, and those that took several tries."""
     return dict(session.connection().execute(text(_COUNTS), {"job": job, "model": model}).one()._mapping)
+
+
+def newest_job(session: Session) -> Job | None:
+    """Return the newest summarisation that is done."""
+    query = select(Job).where(Job.kind == _SUMMARIZE, Job.state == JobState.DONE)
+    return session.exec(query.order_by(desc(col(Job.created_at))).limit(1)).first()
+
+
+def of_held_back(session: Session, dataset: int, model: int, limit: int) -> list[dict[str, str]]:
+    """Return tweets that a dataset holds back, with their references as `wanted` and what a model wrote of them, where that is stored."""
+    query = (
+        select(Example.prompt_text, Example.target_text, Summary.summary)
+        .join(Summary, and_(col(Summary.tweet) == Example.tweet, col(Summary.model) == model))
+        .where(Example.dataset == dataset, Example.split == "test")
+        .order_by(col(Example.key), desc(col(Summary.created_at)))
+    )
+    rows = session.exec(query.limit(limit))
+    return [{"tweet": tweet, "wanted": wanted, "wrote": wrote} for tweet, wanted, wrote in rows]
 
 
 def of_long_tweets(session: Session, job: UUID, model: int, limit: int) -> Sequence[tuple[str, str]]:
