@@ -35,7 +35,7 @@ test: setup ## Every test but the browser's: unit, integration (real Valkey and 
 test-unit: setup ## The quick tests: no sockets, under a minute
 	@$(BIN)/python -m pytest tests/unit
 
-test-browser: setup ## Flower in a real Chromium (set CHROMIUM to its path)
+test-browser: setup ## Flower and the report in a real Chromium (set CHROMIUM to its path)
 	@$(BIN)/python -m pytest tests/browser
 
 faults: setup ## The fault tests at full length (about half an hour); writes their figures into docs/faults.md

@@ -35,6 +35,7 @@ VERB_GROUPS = (
     "evaluation",
     "comparison",
     "curve",
+    "report",
     "summaries",
     "jobs",
 )

@@ -1,0 +1,240 @@
+"""Says in words what the figures answer, and with which commands to go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from producers.curve.points import ORIGINS
+from producers.render.curve import verdict_words
+from workers.curves.extrapolation import FEWEST_SIZES
+
+QUESTION = "How much training data do I need, and is it worth my weeks?"
+ENOUGH_TO_TRY = 4
+"""Pairs from which a curve of some sizes can be drawn at all."""
+
+MORE_SEEDS = 6
+"""Subsets of each size to train where fewer leave a curve unsure."""
+
+_RECIPE = "recipes/train-cpu.yaml"
+_DATASET = "tweetmill synthesize -r recipes/synthesis-summary.yaml dataset=mine pairs=pairs.jsonl"
+_LARGEST_SIZES = 5
+_BEST_KNOWN = 400  # pairs: a curve need not begin with more
+
+
+def answer(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer that the figures give: `verdict` (continue, stop, unsure, measured or nothing), `sentence`, `more` sentences.
+
+    It is the verdict of the newest curve whose points all have ended, else of the newest that has a score; without one, what the newest
+    evaluation shows.
+    """
+    curve = answering(found["curves"]["shown"])
+    if curve is not None:
+        return _of_curve(curve, found["curves"]["shown"])
+    if found["evaluations"]["shown"]:
+        return _of_evaluation(found["evaluations"]["shown"][0])
+    if found["comparisons"]["shown"]:
+        return _of_comparison(found["comparisons"]["shown"][0])
+    return {
+        "verdict": "nothing",
+        "sentence": "Nothing is measured yet.",
+        "more": ["What comes first stands under What to do next."],
+        "curve": None,
+    }
+
+
+def answering(curves: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the curve whose verdict is the answer."""
+    scored = [curve for curve in curves if curve["series"]]
+    return next((curve for curve in scored if not under_way(curve)), scored[0] if scored else None)
+
+
+def under_way(curve: Mapping[str, Any]) -> bool:
+    """Whether points of a curve are still to be trained or scored."""
+    return bool(curve["done"] + curve["failed"] < curve["points"])
+
+
+def main_series(curve: Mapping[str, Any]) -> str:
+    """Return the series of a curve that is measured furthest, of equals the one that scored best at its largest size."""
+    series: Mapping[str, Any] = curve["series"]
+    return max(series, key=lambda name: (len(series[name]["points"]), series[name]["points"][-1]["value"]))
+
+
+def foretold(series: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what is foretold of a series; nothing where it has too few sizes for a fit, or no interval."""
+    if len(series["points"]) < FEWEST_SIZES:
+        return []
+    return [each for each in series["predictions"] if each["high"] > each["low"]]
+
+
+def words(series: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return a series' verdict in a sentence, and the other sentences: whether training pays, what more pairs bring and cost."""
+    sentences = list(verdict_words(series))
+    # The comparison with what needs no training, where there is one, stands before the verdict.
+    return sentences.pop(1 if series.get("against") else 0), sentences
+
+
+def _of_curve(curve: Mapping[str, Any], curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    name = main_series(curve)
+    series = curve["series"][name]
+    first, more = words(series)
+    if len(curve["series"]) > 1:
+        more.insert(0, f"This is {name}, which is measured furthest and scored best of {len(curve['series'])} series; all stand below.")
+    if under_way(curve):
+        more.append(f"The curve {curve['curve']} is under way: {curve['done']} of {curve['points']} points have a score.")
+    for other in curves:
+        if other is not curve and under_way(other):
+            more.append(f"Another one, {other['curve']}, is under way: {other['done']} of {other['points']} points have a score.")
+    return {"verdict": series["verdict"], "sentence": first, "more": more, "curve": curve["curve"], "series": name}
+
+
+def _of_evaluation(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    sentence = evaluation["verdict"] or f"The scores of model {evaluation['model']} stand below, beside its baselines."
+    more = [f"That is model {evaluation['model']}. Only a curve says what more pairs would bring; none is drawn yet."]
+    return {"verdict": "measured", "sentence": sentence, "more": more, "curve": None}
+
+
+def _of_comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    first, *others = comparison["verdict"] or ["The scores stand below."]
+    more = [*others, "Only a curve says what more pairs would bring; none is drawn yet."]
+    return {"verdict": "measured", "sentence": first, "more": more, "curve": None}
+
+
+def steps(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what to do next, the most useful first: each with its reason, `why`, and `commands` that work when pasted."""
+    project = found["project"]
+    if not project["datasets"]["shown"]:
+        return _without_dataset(project["tweets"])
+    told: list[dict[str, Any]] = []
+    curve = answering(found["curves"]["shown"])
+    dataset = project["datasets"]["shown"][0]
+    models = project["models"]["shown"]
+    if not models and not found["curves"]["shown"]:
+        told.append(
+            _step(
+                "Train a first model on the dataset, and score it beside what needs no model.",
+                f"tweetmill train -r {_RECIPE} name=mine dataset={_quoted(dataset['name'])}",
+                "tweetmill evaluate latest",
+            )
+        )
+    elif models and not found["evaluations"]["shown"] and not found["comparisons"]["shown"]:
+        told.append(_step("Score the newest model beside what needs no model.", f"tweetmill evaluate {_quoted(models[0]['name'])}"))
+    told += [_watch(each) for each in found["curves"]["shown"] if under_way(each)]
+    told += [
+        _step(
+            f"{each['not_asked']} models of curve {each['curve']} have no score, since nobody waited for it: ask for them.",
+            f"tweetmill curve show {_quoted(each['curve'])} --wait",
+        )
+        for each in found["curves"]["shown"]
+        if each["not_asked"]
+    ]
+    told += [
+        _step(
+            f"{each['failed']} points of curve {each['curve']} have no score: see why, and try them again.",
+            "tweetmill jobs --state failed",
+            f"tweetmill curve show {_quoted(each['curve'])}",
+        )
+        for each in found["curves"]["shown"]
+        if each["failed"]
+    ]
+    if curve is not None:
+        told += _after(curve, project["datasets"]["shown"])
+    elif not found["curves"]["shown"]:
+        told += _first_curve(dataset)
+    return told
+
+
+def _without_dataset(tweets: int) -> list[dict[str, Any]]:
+    commands = [_DATASET] if tweets else ["tweetmill ingest tweets.jsonl", _DATASET]
+    reason = "A pair is a tweet and the summary that you would have written, one a line of a file: make a dataset of such a file."
+    return [_step(reason, *commands), _step("Or see the whole way once on real tweets, which are fetched for it.", "tweetmill demo")]
+
+
+def _watch(curve: Mapping[str, Any]) -> dict[str, Any]:
+    reason = (
+        f"Curve {curve['curve']} is under way: workers train and score {curve['points'] - curve['done'] - curve['failed']} more points."
+    )
+    return _step(reason, f"tweetmill curve show {_quoted(curve['curve'])}")
+
+
+def _first_curve(dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
+    pairs = dataset.get("pairs") or 0
+    if pairs < ENOUGH_TO_TRY:
+        reason = f"Dataset {dataset['name']} has {pairs:,} pairs that a person wrote: write some more before a curve can tell anything."
+        return [_step(reason, _DATASET)]
+    command = f"tweetmill curve run -r {_RECIPE} name=mine dataset={_quoted(dataset['name'])} --sizes {_sizes(pairs)}"
+    reason = (
+        f"Draw a curve: it trains on nested subsets of the {pairs:,} pairs, and says what twice as many would bring. First what it takes:"
+    )
+    return [_step(reason, f"{command} --dry-run", command)]
+
+
+def _sizes(pairs: int) -> str:
+    """Return sizes for a first curve, each twice the one before, up to all pairs or to 400."""
+    sizes = [max(1, min(pairs, _BEST_KNOWN) >> halved) for halved in range(_LARGEST_SIZES)]
+    return ",".join(map(str, sorted(set(sizes))))
+
+
+def _after(curve: Mapping[str, Any], datasets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what a curve's verdict asks for. Points are used again while the dataset is the same; new pairs need a new curve."""
+    series = curve["series"][main_series(curve)]
+    if series["verdict"] == "stop":
+        return _use(curve)
+    largest = int(series["points"][-1]["size"])
+    sizes = ",".join(f"{point['size']:g}" for point in series["points"])
+    more_seeds = _again(curve, f"{sizes} --seeds {MORE_SEEDS}")
+    same_recipe = "RECIPE is the one that the curve was drawn with; its points are used again."
+    wanted = largest if series["verdict"] == "continue" else series["label"]
+    if not wanted:
+        return [_step(f"More pairs alone would hardly tell: train more subsets of each size. {same_recipe}", more_seeds)]
+    told = [_larger(curve, f"{sizes},{largest + wanted}", largest, int(wanted), datasets)]
+    if series["verdict"] == "unsure":
+        told.append(_step(f"Or train more subsets of each size, which needs no new pair. {same_recipe}", more_seeds))
+    return told
+
+
+def _larger(curve: Mapping[str, Any], sizes: str, largest: int, more: int, datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    there = next((each.get("pairs") or 0 for each in datasets if each["name"] == curve["dataset"]), 0)
+    if there >= largest + more:
+        reason = f"The dataset has {there:,} pairs: add a size of {largest + more:,}. RECIPE is the one that the curve was drawn with."
+        return _step(reason, _again(curve, sizes))
+    reason = f"Write about {largest + more - there:,} more pairs, make a dataset of all of them, and draw its curve with the same recipe."
+    return _step(reason, _DATASET.replace("mine", "more"), f"tweetmill curve run -r RECIPE name=more dataset=more --sizes {sizes}")
+
+
+def _again(curve: Mapping[str, Any], sizes: str) -> str:
+    name, dataset = (_quoted(curve[what]) for what in ("curve", "dataset"))
+    return f"tweetmill curve run -r RECIPE name={name} dataset={dataset}{_asked(curve)} --sizes {sizes}"
+
+
+def _use(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
+    best = best_model(curve)
+    look = _step("Stop writing pairs; look through those that there are for mistakes.", f"tweetmill review {_quoted(curve['dataset'])}")
+    if best is None:
+        return [look]
+    return [_step("Use the model that scored best.", f"tweetmill summarize tweets.jsonl --model {_quoted(best)} --wait"), look]
+
+
+def _asked(curve: Mapping[str, Any]) -> str:
+    """Return the options with which a curve was asked for, so that the same call adds to it."""
+    origins = {name for name, of_name in ORIGINS.items() for each in curve["trained"] if list(each["origins"]) == list(of_name)}
+    methods = sorted({each["method"] for each in curve["trained"]})
+    told = f" --origins {','.join(each for each in ORIGINS if each in origins)}" if origins not in ({"human"}, set()) else ""
+    told += f" --methods {','.join(methods)}" if len(methods) > 1 else ""
+    return told + (" --budget steps" if curve["equal_steps"] else "")
+
+
+def best_model(curve: Mapping[str, Any]) -> str | None:
+    """Return the name of the curve's model with the highest score."""
+    metric = curve["metric"]
+    scored = [each for each in curve["trained"] if each["scores"] and each["model"]]
+    return max(scored, key=lambda each: each["scores"][metric]["value"])["model"] if scored else None
+
+
+def _step(why: str, *commands: str) -> dict[str, Any]:
+    return {"why": why, "commands": list(commands)}
+
+
+def _quoted(name: str) -> str:
+    return shlex.quote(name)

@@ -1,0 +1,237 @@
+"""The page of `tweetmill report`: whole, harmless and readable, whatever a project holds."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from producers.report import advice, charts, scores
+from producers.report.page import page
+from tests.support.reported import HOSTILE, answered, curve, evaluation, figure, much, nothing, series
+from tests.unit.test_docs import complaint
+
+CSS = (Path(charts.__file__).parent / "templates" / "page.css").read_text()
+VOID = ("meta", "link", "br", "hr", "img", "input")
+
+
+class Parsed(HTMLParser):
+    """A page as a browser would take it: its elements, its texts, and whether each is closed in turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(params=[nothing, much], ids=["empty", "much"])
+def parsed(request: pytest.FixtureRequest) -> Parsed:
+    return Parsed(page(request.param()))
+
+
+def test_a_page_is_whole_and_needs_nothing_beside_it(parsed: Parsed) -> None:
+    assert parsed.open == []
+    assert not parsed.named("script")
+    assert not parsed.named("link")
+    assert not parsed.named("img")
+    leads = [attributes["href"] for attributes in parsed.named("a")]
+    assert leads
+    assert all(str(lead).startswith("#") for lead in leads)
+    ids = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(lead)[1:] for lead in leads} <= set(ids)
+
+
+def test_every_section_is_there_and_headings_skip_no_level(parsed: Parsed) -> None:
+    assert [attributes["id"] for attributes in parsed.named("section")] == ["curve", "scores", "tweets", "sent", "cost", "next", "how"]
+    levels = [int(name[1]) for name, _ in parsed.elements if re.fullmatch(r"h[1-6]", name)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
+
+
+def test_every_table_has_a_caption_and_every_picture_a_title_and_a_description(parsed: Parsed) -> None:
+    assert len(parsed.named("caption")) == len(parsed.named("table"))
+    for picture in parsed.named("svg"):
+        if picture.get("aria-hidden") != "true":
+            assert picture["role"] == "img"
+            assert picture["aria-labelledby"]
+            assert picture["aria-describedby"]
+    assert all(attributes["scope"] in ("col", "row") for attributes in parsed.named("th"))
+
+
+def test_an_empty_project_says_which_command_comes_first() -> None:
+    text = Parsed(page(nothing())).text
+    assert "Nothing is measured yet." in text
+    assert "tweetmill ingest tweets.jsonl tweetmill synthesize -r recipes/synthesis-summary.yaml dataset=mine pairs=pairs.jsonl" in text
+    assert "No curve is drawn yet." in text
+
+
+def test_hostile_texts_are_shown_and_do_nothing() -> None:
+    html = page(much())
+    assert "<script" not in html
+    assert "49" not in Parsed(html).text.partition("hidden")[2][:40], "a text is no template"
+    for character in ("\u202e", "\u202c", "\x1b", "\x07", "\u200b"):
+        assert character not in html
+    shown = Parsed(html).text
+    assert "<script>alert(1)</script> \\u202eesrever\\u202c \\x1b[31mred\\x07 \\u200bhidden" in shown
+    assert "https://example.org/aaa" in shown, "an address is text"
+
+
+def test_every_command_that_is_advised_is_there() -> None:
+    projects = [nothing(), much()]
+    for verdict, label in (("stop", None), ("unsure", None), ("unsure", 400), ("continue", None)):
+        of = series((25, 54.0), (50, 55.0), (100, 56.0), (200, 57.0), verdict=verdict, label=label)
+        projects.append(answered(much() | {"curves": {"shown": [curve(series={"lora, human": of})], "left_out": []}}))
+    projects.append(answered(much() | {"curves": {"shown": [], "left_out": []}}))
+    for pairs in (2, 60):
+        few = much() | {"curves": {"shown": [curve()] if pairs > 2 else [], "left_out": []}}
+        few["project"]["datasets"]["shown"][0]["pairs"] = pairs
+        projects.append(answered(few))
+    commands = {command for found in projects for step in found["next"] for command in step["commands"]}
+    assert len(commands) > 8
+    for command in commands:
+        name, *words = shlex.split(command)
+        assert name == "tweetmill"
+        assert complaint(words) is None
+
+
+def test_the_answer_is_the_verdict_of_the_newest_curve_that_is_drawn() -> None:
+    answer = much()["answer"]
+    assert (answer["verdict"], answer["curve"], answer["series"]) == ("continue", "mine", "lora, human")
+    assert answer["sentence"] == "Continue: more pairs are worth it."
+    assert "Another one, freezing, is under way: 3 of 90 points have a score." in answer["more"]
+    without = answered(much() | {"curves": {"shown": [], "left_out": []}})
+    assert without["answer"]["verdict"] == "measured"
+    assert without["answer"]["sentence"] == "The tuned model beats lead and rules."
+
+
+def test_nothing_is_foretold_of_too_few_sizes() -> None:
+    few = series((25, 54.0), verdict="unsure", label=175, refused="1 size is too few")
+    assert advice.foretold(few) == []
+    assert advice.words(few)[0] == "Unsure: 1 size is too few."
+    assert not any("Twice the pairs" in sentence for sentence in advice.words(few)[1])
+    html = page(answered(nothing() | {"curves": {"shown": [curve(series={"lora, human": few})], "left_out": []}}))
+    assert "Nothing is foretold from so few sizes." in html
+    assert 'class="ahead' not in html
+
+
+def test_more_pairs_than_a_curve_used_are_used_before_others_are_written() -> None:
+    def commands(pairs: int) -> list[str]:
+        found = much() | {"curves": {"shown": [curve()], "left_out": []}}
+        found["project"]["datasets"]["shown"][0]["pairs"] = pairs
+        return [command for step in answered(found)["next"] for command in step["commands"]]
+
+    drawn = "--origins human,noise,mix --methods freeze,lora --budget steps"
+    assert commands(800) == [f"tweetmill curve run -r RECIPE name=mine dataset=mine {drawn} --sizes 25,50,100,200,400,800"]
+    assert "dataset=more" in commands(799)[0]
+
+
+def test_metrics_and_slices_are_taken_from_the_result() -> None:
+    result = {
+        "tuned": {"sari": figure(60.0), "fluency": figure(0.5)},
+        "lead": {"sari": figure(57.0), "fluency": figure(0.4)},
+        "guard": {"n": 300, "retried": 1, "fallbacks": 0},
+        "margins": {"lead": {"sari": figure(3.0)}},
+        "long": {"tuned": {"sari": figure(52.0, n=166)}, "margins": {}},
+        "slices": {
+            "quotes": {"n": 3},
+            "questions": {"n": 41, "sari": {"tuned": figure(61.0, n=41), "lead": figure(57.0, n=41)}, "margins": {"lead": figure(4.0)}},
+            "long": {"n": 166, "sari": {"tuned": figure(52.0, n=166)}},
+        },
+        "model": "demo",
+    }
+    tables = scores.tables(result)
+    assert [(table["title"], table["n"], list(table["systems"])) for table in tables] == [
+        ("All rows", 300, ["tuned", "lead"]),
+        ("Tweets of more than 20 words", 166, ["tuned"]),
+        ("Slice: questions", 41, ["tuned", "lead"]),
+    ]
+    assert scores.metrics(tables[0]["systems"]) == ["sari", "fluency"]
+    assert "fluency" in Parsed(page(answered(nothing() | {"evaluations": {"shown": [evaluation()], "there": 1}}))).text
+
+
+def test_what_a_cost_holds_is_shown_whatever_its_keys_are() -> None:
+    of = series((25, 54.0), (50, 55.0), (100, 56.0), (200, 57.0))
+    of["cost"] |= {"hours": 1.5, "electricity": {"usd": 0.5, "source": HOSTILE[:8]}, "training": None}
+    text = Parsed(page(answered(nothing() | {"curves": {"shown": [curve(series={"lora, human": of})], "left_out": []}}))).text
+    assert "hours 1 h 30 m" in text
+    assert "electricity usd 0.50 USD" in text
+    assert "minutes from review" in text
+
+
+@pytest.mark.parametrize("width", [charts.WIDE, charts.NARROW])
+def test_names_of_baselines_do_not_lie_on_each_other(width: int) -> None:
+    drawn = charts.curve(
+        {"lora": series((25, 54.0), (50, 58.0))},
+        {},
+        {"lead": 56.0, "rules": 56.01, "as_is": 55.99},
+        "SARI",
+        width,
+        "c",
+        "A curve",
+        ahead={},
+    )
+    places = [float(place) for place in re.findall(r'<text x="[\d.]+" y="([\d.]+)" class="name">(?:lead|rules|as_is)', drawn)]
+    assert len(places) == 3
+    assert all(later - earlier >= 12 for earlier, later in itertools.pairwise(places))
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert charts.ticks(53.2, 61.7) == [54, 56, 58, 60]
+    assert charts.ticks(0.61, 0.64) == [0.61, 0.62, 0.63, 0.64]
+    assert charts.ticks(5, 5) == [5]
+
+
+def colours(block: str) -> dict[str, str]:
+    return dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
+
+
+def contrast(first: str, second: str) -> float:
+    """The ratio of WCAG 2.2 between two colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_letters_in_pictures_have_the_contrast_that_axe_can_not_measure_there(mode: int) -> None:
+    named = colours(re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)[mode])
+    for behind in ("paper", "card", "code"):
+        for letters in ("ink", "soft"):
+            assert contrast(named[letters], named[behind]) >= 4.5
+    for look in ("go", "halt", "open", "none", "accent"):
+        assert contrast(named[look], named["card"]) >= 4.5
+    for kind in range(charts.MARKERS):
+        assert contrast(named[f"s{kind}"], named["card"]) >= 3
