@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 METRIC = "sari"
 
+_FEWEST_STEPS = 10
+
 ANOTHER = 100
 """Pairs more, of which it is said what they bring, whatever the sizes of the curve."""
 
@@ -76,7 +78,7 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
         dataset = datasets.resolve(session, recipe.dataset)
         there = training_examples.pairs(session, dataset.id, recipe.stage)
         if there < max(asked["sizes"]):
-            raise UserError(f"dataset {dataset.name} has {there} curated pairs to learn from: give --sizes up to that")
+            raise UserError(f"dataset {dataset.name} has {there} curated pairs to learn from: {_to_do(there)}")
 
         def lines(spec: TrainingSpec) -> int:
             return training_examples.amount(session, dataset.id, spec).lines
@@ -93,8 +95,15 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
         "examples": examples,
         "seconds": seconds,
         "usd": seconds / 3600 * usd_per_hour if seconds is not None and usd_per_hour is not None else None,
+        "fewest_steps": min(steps),
     }
     return points, dataset.fingerprint, plan | {"words": _plan_words(plan)}
+
+
+def _to_do(pairs: int) -> str:
+    if pairs:
+        return "give --sizes up to that"
+    return "rows of an import are none. Make it of lines of tweet_id, clean and summary: `tweetmill synthesize` with pairs=FILE"
 
 
 def _by_size(points: Sequence[CurvePoint], steps: Sequence[int], batch: int) -> list[dict[str, Any]]:
@@ -114,9 +123,16 @@ def _range(steps: Sequence[int]) -> str:
 def _plan_words(plan: Mapping[str, Any]) -> str:
     words = f"{plan['points']} trainings on {plan['examples']:,} examples together"
     if plan["seconds"] is None:
-        return f"{words}; how long that takes is not known before the first one. Scores come on top."
-    price = "" if plan["usd"] is None else f", {plan['usd']:.2f} USD"
-    return f"{words}: about {duration(plan['seconds'])} on one worker at the rate of the last training{price}. Scores come on top."
+        words += "; how long that takes is not known before the first one. Scores come on top."
+    else:
+        price = "" if plan["usd"] is None else f", {plan['usd']:.2f} USD"
+        words += f": about {duration(plan['seconds'])} on one worker at the rate of the last training{price}. Scores come on top."
+    if plan["fewest_steps"] < _FEWEST_STEPS:
+        words += (
+            f" {plan['fewest_steps']} steps teach next to nothing: raise num_train_epochs, or give every point as many with "
+            "--budget steps max_steps=30."
+        )
+    return words
 
 
 def series_of(recipe: Mapping[str, Any]) -> str:
