@@ -39,6 +39,10 @@ JudgeUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Of the judge's server with the OpenAI chat API, such as http://host:8000/v1.", show_default=False),
 ]
+JudgeMargin = Annotated[
+    float,
+    typer.Option(min=0.1, max=100, help="Points of SARI between two outputs from which the references decide, to measure the judge by."),
+]
 
 
 def where(named: str | None) -> str | None:
@@ -46,7 +50,7 @@ def where(named: str | None) -> str | None:
     return str(Path(named).resolve()) if named is not None and Path(named).is_dir() else named
 
 
-def judge_spec(name: str | None, url: str | None) -> JudgeSpec | None:
+def judge_spec(name: str | None, url: str | None, margin: float) -> JudgeSpec | None:
     """Return who judges, if anybody.
 
     Raises:
@@ -60,9 +64,9 @@ def judge_spec(name: str | None, url: str | None) -> JudgeSpec | None:
             raise typer.BadParameter("it goes with --judge, the model's name at the server", param_hint="--judge-url")
         return None
     if url is None:
-        return JudgeSpec(model=str(where(name)))
+        return JudgeSpec(model=str(where(name)), margin=margin)
     try:
         parse_http(url)
     except AddressError as error:
         raise typer.BadParameter(str(error), param_hint="--judge-url") from None
-    return JudgeSpec(model=name, base_url=url)
+    return JudgeSpec(model=name, base_url=url, margin=margin)

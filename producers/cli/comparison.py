@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from producers.render.output import MODELS, AsJson, emit, example, line, say
-from producers.scoring import JudgeName, JudgeUrl, Similarity, SupportedBy, judge_spec, where
+from producers.scoring import JudgeMargin, JudgeName, JudgeUrl, Similarity, SupportedBy, judge_spec, where
 from producers.submitting import Wait
 from schemas.numbers import HIGHEST_PRICE, LARGEST_BIGINT
 from workers.errors import UserError
@@ -107,6 +107,7 @@ def compare(
     supported_by: SupportedBy = None,
     judge: JudgeName = None,
     judge_url: JudgeUrl = None,
+    judge_margin: JudgeMargin = 10.0,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -122,7 +123,7 @@ def compare(
         raise typer.BadParameter("KEY=VALUE and --steps go with recipes", param_hint="--recipe")
     if recipes and not wait:
         raise typer.BadParameter("what is to be compared must be trained first: leave --no-wait out", param_hint="--recipe")
-    asked_of = {"similarity": where(similarity), "supported_by": where(supported_by), "judge": judge_spec(judge, judge_url)}
+    asked_of = {"similarity": where(similarity), "supported_by": where(supported_by), "judge": judge_spec(judge, judge_url, judge_margin)}
     trained = _train(recipes, overrides, steps, len(named)) if recipes else {}
     spec = _spec([*trained, *named], references, limit=limit, guard=guard, **asked_of)
     submitted = evaluation.enqueue_comparison(spec)

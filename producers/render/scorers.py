@@ -82,9 +82,9 @@ def trust(pair: Mapping[str, Any]) -> str:
     """Say in words how often a judge agrees with the references on two systems, and how often the place decided."""
     agreement, by_place = pair["agreement"], pair["by_place"]
     if agreement is None:
-        told = (
-            f"there is no row on which both the references (by {pair['margin']:g} SARI) and the judge decide, so nothing shows its worth."
-        )
+        told = f"there is no row on which both the references (by {pair['margin']:g} SARI) and the judge decide: nothing shows its worth."
+        if pair["unreadable"]:
+            told += f" {pair['unreadable']:,} rows are unreadable: a larger model may keep to the form."
     else:
         told = (
             f"on {agreement['n']:,} rows the references (by {pair['margin']:g} SARI) and the judge decide, and it picks the same on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def judge(
         spent = judging.spent
     cost = {"prompts": spent.prompts, "tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out}
     return {
-        "model": spec.model,
+        "model": Path(spec.model).name if Path(spec.model).is_absolute() else spec.model,
         "served": spec.base_url is not None,
         "pairs": compared,
         "cost": cost | {"seconds": round(time.monotonic() - began, 3)},

@@ -192,7 +192,9 @@ def test_optional_scorers_score_each_system_and_a_judge_is_measured_by_place_and
     with working(models), serving(always(Answer(body=completion(["A"])))) as server:
         compared = answer(capsys, "compare", "short", "lead", *options, "--judge", "big", "--judge-url", server.url, "--json")
         shown = printed(capsys, "compare", "short", "lead", *options, "--judge", "big", "--judge-url", server.url)
-        local = answer(capsys, "compare", "short", "lead", "rules", "--limit", 2, "--no-guard", "--judge", base, "--json")
+        local = answer(
+            capsys, "compare", "short", "lead", "rules", "--limit", 2, "--no-guard", "--judge", base, "--judge-margin", 5, "--json"
+        )
         evaluated = answer(capsys, "evaluate", "short", "--limit", 2, "--supported-by", nli, "--json")
         table = printed(capsys, "evaluate", "short", "--limit", 2, "--supported-by", nli)
         asked = [request["messages"] for request in server.requests]
@@ -210,7 +212,9 @@ def test_optional_scorers_score_each_system_and_a_judge_is_measured_by_place_and
     assert judged["to_first"] == judged["by_place"]["n"] == judged["differing"]
     assert compared["judge"]["cost"]["prompts"] == len(asked) == 2 * judged["by_place"]["n"]
     assert all("omg bus" not in turns[0]["content"] and "<tweet>omg bus" in turns[-1]["content"] for turns in asked)
+    assert (local["judge"]["model"], compared["judge"]["model"]) == (base.name, "big")
     assert [(pair["a"], pair["b"]) for pair in local["judge"]["pairs"]] == [("short", "lead"), ("short", "rules")]
+    assert local["judge"]["pairs"][0]["margin"] == 5
     assert all(sum(pair[count] for count in ("first", "second", "tie", "unreadable")) == 2 for pair in local["judge"]["pairs"])
 
     assert "similarity by embedder, supported by nli" in " ".join(shown.split())

@@ -123,3 +123,11 @@ def test_what_cannot_be_scored_is_told(
 
 def test_train_references_alone_are_refused(cleaner: str, references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "it goes with --references" in complaint(capsys, 2, "evaluate", cleaner, "--train-references", references)
+
+
+def test_scorers_of_texts_are_refused_where_words_are_scored(
+    clean_database: Engine, cleaner: str, references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with working(clean_database):
+        message = complaint(capsys, 1, "evaluate", cleaner, "--references", references, "--supported-by", "/nowhere")
+    assert "--similarity and --supported-by score texts, and these references are of words" in message

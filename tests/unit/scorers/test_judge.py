@@ -134,5 +134,7 @@ def test_a_judge_no_better_than_always_naming_one_system_is_not_to_be_decided_by
     assert "90% (80 to 95); always the same system would on 60%" in trust(good)
     assert "don't decide by it" not in trust(good)
     assert "don't decide by it" in trust(good | {"majority": 0.85})
-    assert "nothing shows its worth" in trust(pair | {"agreement": None, "majority": None})
+    nothing = pair | {"agreement": None, "majority": None}
+    assert trust(nothing | {"unreadable": 0}).endswith("nothing shows its worth.")
+    assert "7 rows are unreadable: a larger model may keep to the form" in trust(nothing | {"unreadable": 7})
     assert "40% (20 to 60) of 30 rows" in trust(good | {"by_place": {"value": 0.4, "low": 0.2, "high": 0.6, "n": 30}, "to_first": 9})
