@@ -184,6 +184,26 @@ def test_a_chain_whose_part_is_gone_says_so_and_is_found_by_its_parts(models: En
         assert "chain cleaner-then-short: its part" in complaint(capsys, 1, "evaluate", "cleaner-then-short")
 
 
+def test_every_reference_of_a_tweet_counts_and_a_bad_list_costs_its_line(
+    models: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"id": f"r{number}", "text": "omg the bus was late", "summary": ["Soup.", "omg the bus was late"]} for number in range(3)]
+    references = tmp_path / "references.jsonl"
+    references.write_text("".join(json.dumps(line) + "\n" for line in [*lines, lines[0] | {"id": "bad", "summary": ["Soup.", ""]}]))
+
+    with working(models):
+        compared = answer(capsys, "compare", "short", "as_is", "--no-guard", "--references", references, "--json")
+        shown = printed(capsys, "compare", "short", "as_is", "--no-guard", "--references", references)
+
+    found = compared["systems"]["as_is"]
+    assert found["rougeL"] == found["chrf"] == {"value": 100.0, "low": 100.0, "high": 100.0, "n": 3}
+    assert found["coverage"]["value"] == found["compression"]["value"] == 1.0
+    assert "wanted: Soup. | omg the bus was late" in shown
+    assert "density" in shown, "a pipe has room for every metric"
+    (refused,) = answer(capsys, "rejected", "--origin", references, "--json")
+    assert (refused["row"], refused["field"]) == ("4", "summary")
+
+
 def test_optional_scorers_score_each_system_and_a_judge_is_measured_by_place_and_references(
     models: Engine, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

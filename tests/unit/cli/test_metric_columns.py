@@ -66,6 +66,11 @@ def test_what_is_shown_first_at_80_columns_is_sari_and_the_checks(capsys: pytest
     assert "density" not in header
 
 
+def test_a_table_that_is_too_wide_for_another_reason_costs_no_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = EVALUATED["slices"] | {"source " + "x" * 200: EVALUATED["slices"]["long"]}
+    assert ABSENT not in printed(capsys, result_tables(EVALUATED | {"slices": wide}), 200)
+
+
 def test_a_pipe_has_room_for_every_metric(capsys: pytest.CaptureFixture[str]) -> None:
     shown = result_tables(EVALUATED)
     assert ABSENT not in printed(capsys, shown, shown.natural_width)

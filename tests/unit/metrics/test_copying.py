@@ -25,8 +25,9 @@ def test_words_in_another_order_are_copied_one_by_one() -> None:
 
 
 def test_of_several_spans_that_begin_alike_the_longest_counts() -> None:
-    # "the bus" stands twice; behind the second goes "was late": one span of four words.
+    # "the bus" stands twice, once before "was late": one span of four words, wherever it stands.
     assert copying("the bus, the bus was late", "the bus was late") == Copying(1.0, 4.0)
+    assert copying("the bus was late, the bus", "the bus was late") == Copying(1.0, 4.0)
 
 
 def test_hashtags_are_copied_word_by_word() -> None:
