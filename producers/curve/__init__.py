@@ -1,1 +1,4 @@
-"""Draws a learning curve over the queue: `points` lays it out, `run` asks for its jobs and follows them, `report` makes the answer."""
+"""Draws a learning curve over the queue: `points` lays it out, `run` asks for its jobs and follows them, `report` makes the answer.
+
+`baselines` and `prompting` ask first whether training pays, `costs` and `worth` what more pairs take and have to bring.
+"""
