@@ -31,7 +31,7 @@ class CurveProgress:
         failed: those that will have none.
         running: those that a worker trains or scores.
         not_asked: those that have a model, and no score was asked for.
-        pace: seconds between two scores while this was watched; None before the first.
+        pace: seconds of a step while this was watched, which is a model or a score; None before the first.
     """
 
     points: int
@@ -43,6 +43,11 @@ class CurveProgress:
     pace: float | None = None
 
     @property
+    def steps(self) -> int:
+        """The models and the scores that are made: two steps a point."""
+        return self.trained + self.done
+
+    @property
     def shown(self) -> JobProgress:
         """Return it as a bar and a line, the telling part first."""
         parts = [f"{self.trained} trained"]
@@ -50,8 +55,8 @@ class CurveProgress:
             parts.append(f"{self.running} at work")
         if self.failed:
             parts.append(f"{self.failed} failed")
-        left = self.points - self.done - self.failed
-        if left and self.pace is not None:
+        left = 2 * (self.points - self.failed) - self.steps
+        if left > 0 and self.pace is not None:
             parts.append(f"{duration(self.pace * left)} left")
         return JobProgress(self.done, self.points, "points", " · ".join(parts))
 
@@ -85,8 +90,8 @@ def follow(name: str, jobs: set[UUID] | None, limit: int | None, show: Callable[
             _evaluate(model, limit)
         asked |= new_models
         progress = _progress(found)
-        before = progress.done if before is None else before
-        new = progress.done - before
+        before = progress.steps if before is None else before
+        new = progress.steps - before
         show(replace(progress, pace=(time.monotonic() - began) / new if new else None).shown)
         # What was asked for just now may have failed before: how it stands is seen at the next look.
         if not new_models and progress.done + progress.failed == len(found):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from producers.curve.report import planned
+from producers.curve.run import enqueue
+from producers.recipes import read_training
 from tests.integration.in_process import working
 from tests.integration.verbs import answer, complaint
 from tests.support.curated import add_pairs
@@ -17,6 +21,14 @@ from workers.inference import engines
 @pytest.fixture
 def dataset(clean_database: Engine) -> str:
     return add_pairs(clean_database, pairs=12, held_back=4)
+
+
+def nobody_watches(recipe: Path, sizes: list[int]) -> None:
+    """Leave a curve as an interrupted call does: trainings were asked for, no score was."""
+    spec = read_training(recipe, [])
+    asked: dict[str, Any] = {"sizes": sizes, "seeds": 1, "origins": ["human", "mix"], "methods": [spec.method], "budget": "epochs"}
+    points, fingerprint, _ = planned(spec, None, **asked)
+    enqueue(points, fingerprint)
 
 
 @pytest.mark.timeout(900)
@@ -34,8 +46,9 @@ def test_points_are_trained_scored_and_fitted_and_more_are_added(
         assert connection.execute(text("SELECT count(*) FROM job")).scalar_one() == 0, "a dry run asks for nothing"
     assert "has 12 curated pairs to learn from" in complaint(capsys, 1, *asked, "--sizes", "4,13")
 
+    nobody_watches(recipe, sizes=[4, 8])
     with working(clean_database):
-        drawn = answer(capsys, *asked, "--sizes", "4,8", "--json")
+        drawn = answer(capsys, "curve", "show", "grown", "--wait", "--json")
         grown = answer(capsys, *asked, "--sizes", "4,8,12", "--json")
         shown = answer(capsys, "curve", "show", "grown", "--json")
     engines.release()
