@@ -43,6 +43,7 @@ class Metric:
 
 _FORM = "one plain sentence of at most 15 words, no longer than the tweet, no handle, link, hashtag or emoji"
 _WORDS = "no number, name or link that the tweet lacks; a check of words, not of truth"
+_SIMILARITY = "100 times the cosine of an output's and its nearest reference's embeddings, blind to much negation"
 _NEITHER = "neither more nor less is better"
 
 DEFINITIONS = {
@@ -60,6 +61,8 @@ DEFINITIONS = {
         Metric("compression", "compression %", f"words of the output over words of the tweet; {_NEITHER}", "%", "neither", weight=3),
         Metric("coverage", "coverage %", f"words that lie in spans copied from the tweet; {_NEITHER}", "%", "neither", weight=2),
         Metric("density", "density", f"words of the copied span that a word lies in, on average; {_NEITHER}", "words", "neither", weight=1),
+        Metric("similarity", "similarity", _SIMILARITY),
+        Metric("supported", "supported %", "the probability that the tweet supports the output, as a classifier sees it", "%"),
     )
 }
 """By key, in the order of a table."""

@@ -123,7 +123,7 @@ def _page(result: dict[str, Any], collection: str | None) -> RenderableType:
 
 def result_tables(result: dict[str, Any], above: Sequence[RenderableType] = ()) -> MetricColumns:
     """Return an evaluation's result as people read it: a table of all tweets, one of long ones, and a sentence with the verdict."""
-    metrics = metrics_of(result["tuned"])
+    metrics = metrics_of(result["tuned"].keys() - result.get("scorers", {}).keys())  # those have a table of their own
     return MetricColumns(metrics, lambda shown: [*above, *_parts(result, shown, captions(shown, metrics))])
 
 

@@ -66,8 +66,8 @@ def save_plot(result: dict[str, Any], path: Path) -> None:
 
 
 def _metrics(result: dict[str, Any]) -> list[Metric]:
-    """Return the metrics that the result has: that of an older job has fewer."""
-    return metrics_of(next(iter(result["systems"].values())))
+    """Return the metrics that the result has, but for those of scorers, which have a table of their own."""
+    return metrics_of(next(iter(result["systems"].values())).keys() - result.get("scorers", {}).keys())
 
 
 def _systems(result: dict[str, Any], metrics: Sequence[Metric]) -> Table:

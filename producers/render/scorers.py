@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from producers.render.output import line, styled
+from schemas.metrics import Metric, metrics_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-_COLUMNS = {"similarity": "similarity", "supported": "supported %"}
-_SCALE = {"supported": 100}
-_SAID = {
-    "similarity": "similarity: 100 times the cosine of an output's and its nearest reference's embeddings, blind to much negation",
-    "supported": "supported: the probability that the tweet supports the output, as a classifier sees it",
-}
 _LEAST_AGREEMENT = 0.5  # what a coin would have
 
 Pairs = Sequence[Mapping[str, Any]]
@@ -30,38 +25,38 @@ def scored(systems: Mapping[str, Any], scorers: Mapping[str, Any], pairs: Pairs 
         scorers: by metric what scored.
         pairs: paired differences of systems, of all metrics.
     """
-    metrics = [metric for metric in _COLUMNS if metric in scorers]
+    metrics = metrics_of(scorers)
     if not metrics:
         return []
-    by_model = ", ".join(f"{metric} by {line(str(scorers[metric]['model']))}" for metric in metrics)
+    by_model = ", ".join(f"{metric.key} by {line(str(scorers[metric.key]['model']))}" for metric in metrics)
     parts: list[RenderableType] = [_systems(systems, metrics, by_model)]
-    differences = [pair for pair in pairs if pair["metric"] in metrics]
+    differences = [pair for pair in pairs if pair["metric"] in scorers]
     if differences:
         parts.append(_differences(differences, metrics))
-    parts.append(styled(". ".join(_SAID[metric] for metric in metrics) + ".", style="dim"))
+    parts.append(styled(". ".join(metric.caption_line for metric in metrics) + ".", style="dim"))
     return parts
 
 
-def _systems(systems: Mapping[str, Any], metrics: Sequence[str], by_model: str) -> Table:
+def _systems(systems: Mapping[str, Any], metrics: Sequence[Metric], by_model: str) -> Table:
     table = _table(f"Optional scorers, each with its 95% interval: {by_model}")
     table.add_column("system", overflow="fold")
     for metric in metrics:
-        table.add_column(_COLUMNS[metric], justify="right", no_wrap=True)
+        table.add_column(metric.head, justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for name, figures in systems.items():
-        cells = [_cell(figures[metric], metric, "value") for metric in metrics]
-        table.add_row(styled(line(name)), *cells, f"{figures[metrics[0]]['n']:,}")
+        cells = [_cell(figures[metric.key], metric, "value") for metric in metrics]
+        table.add_row(styled(line(name)), *cells, f"{figures[metrics[0].key]['n']:,}")
     return table
 
 
-def _differences(pairs: Pairs, metrics: Sequence[str]) -> Table:
+def _differences(pairs: Pairs, metrics: Sequence[Metric]) -> Table:
     table = _table("Their differences on the same rows")
     table.add_column("pair", overflow="fold")
     for metric in metrics:
-        table.add_column(_COLUMNS[metric], justify="right", no_wrap=True)
+        table.add_column(metric.head, justify="right", no_wrap=True)
     found = {(pair["a"], pair["b"], pair["metric"]): pair for pair in pairs}
     for first, second in dict.fromkeys((pair["a"], pair["b"]) for pair in pairs):
-        cells = [_cell(found[first, second, metric], metric, "difference") for metric in metrics]
+        cells = [_cell(found[first, second, metric.key], metric, "difference") for metric in metrics]
         table.add_row(styled(line(f"{first} - {second}")), *cells)
     return table
 
@@ -104,10 +99,9 @@ def _percent(figure: Mapping[str, Any]) -> str:
     return f"{figure['value']:.0%} ({100 * figure['low']:.0f} to {100 * figure['high']:.0f})"
 
 
-def _cell(figure: Mapping[str, float], metric: str, value: str) -> str:
-    scale = _SCALE.get(metric, 1)
+def _cell(figure: Mapping[str, float], metric: Metric, value: str) -> str:
     sign = "+" if value == "difference" else ""
-    return f"{scale * figure[value]:{sign}.1f} ({scale * figure['low']:.1f} to {scale * figure['high']:.1f})"
+    return f"{metric.scale * figure[value]:{sign}.1f} ({metric.scale * figure['low']:.1f} to {metric.scale * figure['high']:.1f})"
 
 
 def _table(title: str) -> Table:

@@ -84,6 +84,18 @@ def test_the_best_is_bold_only_where_more_is_better() -> None:
         assert styles == ({"bold"} if metric.better == "higher" else {""}), metric.key
 
 
+def test_what_a_scorer_found_stands_in_a_table_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    scored = {"scorers": {"supported": {"model": "nli"}}}
+    both = OF_SYSTEM | {"supported": {"value": 0.91, "low": 0.88, "high": 0.94, "n": 300}}
+    evaluated = EVALUATED | dict.fromkeys(SYSTEMS, both) | scored
+    compared = COMPARED | {"systems": {name: both | {"cost": COST} for name in ("demo", "lead")}} | scored
+    for shown in (result_tables(evaluated), page(compared, {})):
+        out = printed(capsys, shown, 240)
+        assert out.count("supported %") == 1
+        assert "91.0 (88.0 to 94.0)" in out
+        assert "supported: the probability that the tweet supports the output" in out
+
+
 def test_a_result_of_an_older_job_has_the_metrics_that_it_has(capsys: pytest.CaptureFixture[str]) -> None:
     older = {key: OF_SYSTEM[key] for key in ("sari", "rougeL", "chrf", "promise", "faithful")}
     result = dict.fromkeys(("tuned", "rules", "lead"), older) | {"margins": {key: {"sari": MARGIN} for key in ("rules", "lead")}}

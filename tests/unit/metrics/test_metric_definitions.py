@@ -13,7 +13,7 @@ from workers.metrics.scores import METRICS, score
 
 def test_every_score_is_defined_in_the_order_of_the_table() -> None:
     assert tuple(metric.key for metric in metrics_of(METRICS)) == METRICS
-    assert set(DEFINITIONS) == {*METRICS, "err"}
+    assert set(DEFINITIONS) == {*METRICS, "err", "similarity", "supported"}, "and those of words and of optional scorers"
 
 
 def test_units_are_those_of_the_scores() -> None:
