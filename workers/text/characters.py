@@ -18,6 +18,8 @@ _NOTHING = re.compile(
 )
 # Colours and titles that a terminal or a log left: with the escape alone gone, their letters would stay as words.
 _TERMINAL = re.compile("(?:\x1b\\[|\x9b)[0-?]*+[ -/]*+[@-~]|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c]*+(?:\x07|\x1b\\\\|\x9c)")
+# What a program wrote of a character instead of the character.
+_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 _BLANKS = str.maketrans({"\u2800": " ", "\ufffc": " "})
 
 _PICTOGRAPHS = "\U0001f000-\U0001faff\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\u20e3"
@@ -41,12 +43,21 @@ _COSTUME = re.compile(
 
 
 def visible(text: str) -> str:
-    """Return the text without what shows nothing, and with letters in costume as plain letters; white space is left to the caller.
+    r"""Return the text without what shows nothing, and with letters in costume as plain letters; white space is left to the caller.
 
-    Joiners stay where a script or an emoji needs them, and so do the selectors that make a sign an emoji.
+    Escapes such as `\u2019`, which a program left, become what they stand for. Joiners stay where a script or an emoji needs them, and
+    so do the selectors that make a sign an emoji.
     """
+    if "\\u" in text:
+        text = _ESCAPES.sub(_unescaped, text)
     text = _NOTHING.sub("", _TERMINAL.sub("", text))
     if text.isascii():
         return text
     text = _STRAY_SELECTOR.sub("", _STRAY_JOINER.sub("", text.translate(_BLANKS)))
     return unicodedata.normalize("NFC", _COSTUME.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """Return what a run of escapes stands for; two halves of a pair are one character, and a half alone is none."""
+    units = bytes.fromhex(match.group().replace("\\u", ""))
+    return units.decode("utf-16-be", errors="ignore")

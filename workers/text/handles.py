@@ -17,7 +17,20 @@ _VIA = re.compile(
 )
 _ADDRESSEE = rf"(?:[(/-]?\s*{HANDLE.pattern}[)]?[\s,.!?&]*)"
 _CLOSING_HANDLES = re.compile(rf"([.!?,:;)]|\s[-/])\s*{_ADDRESSEE}+$|\s+{_ADDRESSEE}{{2,}}$")
+# "@united is the worst": the name is what the sentence is about. "@united is there a gate yet" and "@united was on hold" speak to it.
+_SUBJECT = re.compile(
+    rf"^[.\"'\s]*(?P<handle>{HANDLE.pattern})\s+(?="
+    r"(?:is|has|isn'?t|hasn'?t)\s+(?!(?:there|it|this|that|these|he|she|my|your|our|his|her|any\w*|some\w+|every\w+|flight)\b)"
+    r"|(?:was|wasn'?t)\s+(?:the|an?|so|very|really|not|never)\b)",
+    re.IGNORECASE,
+)
 _SOMEONES = re.compile(r"\bsomeone(?:[\s,&]+(?:and\s+)?someone\b)+")
+
+
+def subject_handle(body: str) -> str:
+    """Return the handle that begins a tweet as the subject of its first sentence; empty where it is spoken to, as in a question."""
+    match = None if "?" in body else _SUBJECT.match(body)
+    return match["handle"] if match else ""
 
 
 def spell_out_handles(body: str) -> str:

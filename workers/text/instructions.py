@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.payloads import Stage
 
-PROMPT_VERSION = "4"
+PROMPT_VERSION = "5"
 """Stored with every summary; it changes whenever a prompt or `prepare` changes what a model sees."""
 
 TUNED_SYSTEM = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from workers.text.english.lexicon import OPEN_ENDINGS
-from workers.text.handles import spell_out_handles
+from workers.text.handles import spell_out_handles, subject_handle
 from workers.text.tokens import HANDLE, HASHTAG, LINK, plain, split_hashtag, split_hashtags, without_retweet_marks
 
 PREPARED_LIMIT = 4000
@@ -29,20 +29,27 @@ _BEFORE_A_NOUN = OPEN_ENDINGS | {
     "hate",
 }
 _LEADING_HANDLES = re.compile(rf"^(?:[.\"'\s,:&+-]*{HANDLE.pattern})+(?:[:,-]+(?=\s|$)|\s-+(?=\s))*")
+_NO_INCH = re.compile(r'(?<!\d)"')
 _TRAILING_TAGS = re.compile(r"(?:\s*(?<!\S)[#＃]\w+[.!?,]*)+$")
 
 
 def prepare(text: str) -> str:
     """Return a tweet as models see it: its words on one line, without links, retweet marks and addresses.
 
-    Links, retweet marks, leading and closing handles and the closing run of hashtags are removed; hashtags and handles inside a sentence
-    become words. A tweet of nothing but hashtags keeps their words; one of nothing but links or handles gives the empty text. A text
-    longer than `PREPARED_LIMIT` is cut at a space.
+    Links, retweet marks, leading and closing handles and the closing run of hashtags are removed. Hashtags and handles inside a sentence
+    become words, and so does a handle that is its subject; a quotation mark without its twin is dropped. A tweet of nothing but hashtags
+    keeps their words; one of nothing but links or handles gives the empty text. A text longer than `PREPARED_LIMIT` is cut at a space.
     """
     body = without_retweet_marks(LINK.sub(" ", plain(text)))
-    body = _LEADING_HANDLES.sub("", " ".join(body.split())).lstrip()
-    body = split_hashtags(spell_out_handles(_without_trailing_tags(body)))
+    body = " ".join(body.split())
+    body = " ".join((subject_handle(body), _LEADING_HANDLES.sub("", body))).strip()
+    body = split_hashtags(spell_out_handles(_without_trailing_tags(_without_lone_quote(body))))
     return _cut(" ".join(body.split()).strip("|~ "))
+
+
+def _without_lone_quote(body: str) -> str:
+    """Return the text without a quotation mark that no other one opens or closes; inches keep theirs."""
+    return _NO_INCH.sub("", body) if body.count('"') == 1 else body
 
 
 def _without_trailing_tags(body: str) -> str:

@@ -17,7 +17,7 @@ from workers.evaluation.systems import HeldBackRow
         (" ".join(["rain"] * 20), set()),
         (" ".join(["rain"] * 21), {"long"}),
         ("bus 42 is late", {"numbers"}),
-        ("@bus42 is late https://t.co/42", set()),
+        ("@bus42 late again https://t.co/42", set()),
         ("late again #fail", {"hashtags"}),
         ("u r late lol", {"slang"}),
         ("u are late", set()),
