@@ -135,7 +135,7 @@ def _parts(result: dict[str, Any], metrics: Sequence[Metric], explained: Sequenc
         parts.append(_table(result["long"], "Tweets of more than 20 words", metrics))
     if "slices" in result:
         parts.append(_slices(result))
-    legend = "; ".join(f"{system}: {_meaning(system, result)}" for system in _SYSTEMS if system in result)
+    legend = "; ".join(f"{system}: {meaning(system, result)}" for system in _SYSTEMS if system in result)
     parts.append(styled(f"± half of the 95% interval; the best in bold. {legend}.", style="dim"))
     parts += explained
     if "words" in result:
@@ -155,9 +155,11 @@ def _parts(result: dict[str, Any], metrics: Sequence[Metric], explained: Sequenc
     return parts
 
 
-def _meaning(system: str, result: dict[str, Any]) -> str:
+def meaning(system: str, result: dict[str, Any]) -> str:
+    """Return what a system of an evaluation is; nothing for one that is not known."""
     learnt_from = result.get(f"{system}_of")
-    return f"{_SYSTEMS[system]} {learnt_from}" if learnt_from else _SYSTEMS[system]
+    told = _SYSTEMS.get(system, "")
+    return f"{told} {learnt_from}" if learnt_from else told
 
 
 def verdict(result: dict[str, Any]) -> str:

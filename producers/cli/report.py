@@ -45,15 +45,15 @@ def report(
     page that says what comes first. With --json the figures are printed, and a page is written only where -o or --open asks for one.
     """
     from producers.cli.curve import _counts
-    from producers.cli.evaluation import verdict
-    from producers.report.gather import gather
+    from producers.cli.evaluation import meaning, verdict
+    from producers.report.gather import Reader, gather
     from producers.report.page import page
     from workers import destinations
     from workers.settings import get_settings
 
     if output is not None:
         destinations.check(output)
-    found = gather(_counts(worth), minutes_a_pair, usd_per_hour, verdict)
+    found = gather(_counts(worth), minutes_a_pair, usd_per_hour, Reader(verdict, meaning))
     if output is not None or open_it or not as_json:
         file = output if output is not None else get_settings().home / FILE_NAME
         _write(file, page(found))

@@ -17,6 +17,7 @@ ENOUGH_TO_TRY = 4
 MORE_SEEDS = 6
 """Subsets of each size to train where fewer leave a curve unsure."""
 
+_MORE = 3  # sentences beside the verdict: whether training pays, what more pairs bring, what they take
 _RECIPE = "recipes/train-cpu.yaml"
 _DATASET = "tweetmill synthesize -r recipes/synthesis-summary.yaml dataset=mine pairs=pairs.jsonl"
 _LARGEST_SIZES = 5
@@ -27,21 +28,16 @@ def answer(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answer that the figures give: `verdict` (continue, stop, unsure, measured or nothing), `sentence`, `more` sentences.
 
     It is the verdict of the newest curve whose points all have ended, else of the newest that has a score; without one, what the newest
-    evaluation shows.
+    evaluation shows, and under `step` what leads to a curve.
     """
     curve = answering(found["curves"]["shown"])
     if curve is not None:
         return _of_curve(curve, found["curves"]["shown"])
     if found["evaluations"]["shown"]:
-        return _of_evaluation(found["evaluations"]["shown"][0])
+        return _of_evaluation(found["evaluations"]["shown"][0]) | {"step": _first_step(found)}
     if found["comparisons"]["shown"]:
-        return _of_comparison(found["comparisons"]["shown"][0])
-    return {
-        "verdict": "nothing",
-        "sentence": "Nothing is measured yet.",
-        "more": ["What comes first stands under What to do next."],
-        "curve": None,
-    }
+        return _of_comparison(found["comparisons"]["shown"][0]) | {"step": _first_step(found)}
+    return {"verdict": "nothing", "sentence": "Nothing is measured yet.", "more": [], "curve": None, "step": _first_step(found)}
 
 
 def answering(curves: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -78,9 +74,10 @@ def words(series: Mapping[str, Any]) -> tuple[str, list[str]]:
 def _of_curve(curve: Mapping[str, Any], curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     name = main_series(curve)
     series = curve["series"][name]
-    first, more = words(series)
+    first, others = words(series)
+    more = others[:_MORE]
     if len(curve["series"]) > 1:
-        more.insert(0, f"This is {name}, which is measured furthest and scored best of {len(curve['series'])} series; all stand below.")
+        more.append(f"This is {name}, which is measured furthest and scored best of {len(curve['series'])} series; all stand below.")
     if under_way(curve):
         more.append(f"The curve {curve['curve']} is under way: {curve['done']} of {curve['points']} points have a score.")
     for other in curves:
@@ -99,6 +96,12 @@ def _of_comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     first, *others = comparison["verdict"] or ["The scores stand below."]
     more = [*others, "Only a curve says what more pairs would bring; none is drawn yet."]
     return {"verdict": "measured", "sentence": first, "more": more, "curve": None}
+
+
+def _first_step(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the step that draws a curve, or what comes before it."""
+    told = steps(found)
+    return next((step for step in told if any(" curve run " in command for command in step["commands"])), told[0] if told else None)
 
 
 def steps(found: Mapping[str, Any]) -> list[dict[str, Any]]:

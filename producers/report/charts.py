@@ -59,9 +59,8 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Return round figures within an interval, about as many as are wanted."""
     if high <= low:
         return [low]
-    rough = (high - low) / wanted
-    magnitude = 10 ** math.floor(math.log10(rough))
-    step = next(each * magnitude for each in (1, 2, 5, 10) if each * magnitude >= rough)
+    magnitude = 10 ** math.floor(math.log10((high - low) / wanted))
+    step = min((each * magnitude for each in (1, 2, 5, 10)), key=lambda each: abs((high - low) / each - wanted))
     first = math.ceil(low / step)
     return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -91,7 +90,7 @@ def swatch(kind: int) -> Markup:
 
 def curve(
     series: Mapping[str, Mapping[str, Any]],
-    singles: Mapping[str, Sequence[tuple[float, float]]],
+    singles: Mapping[str, Sequence[tuple[float, float]]] | None,
     baselines: Mapping[str, float],
     metric: str,
     width: int,
@@ -105,7 +104,7 @@ def curve(
 
     Args:
         series: by name, as `producers.curve.report.fitted` returns them.
-        singles: by series, the size and the figure of each model.
+        singles: by series, the size and the figure of each model; None: means alone are drawn, without intervals.
         baselines: what needs no training, by name.
         metric: name of the figures.
         width: of the picture.
@@ -118,8 +117,10 @@ def curve(
     sizes = sorted({point["size"] for each in series.values() for point in each["points"]})
     sizes += sorted({each["size"] for listed in ahead.values() for each in listed} - set(sizes))
     values = [point["value"] for each in series.values() for point in each["points"]]
-    values += [value for each in singles.values() for _, value in each] + list(baselines.values())
-    values += [point[end] for each in series.values() for point in each["points"] for end in ("low", "high") if point[end] is not None]
+    values += list(baselines.values())
+    if singles is not None:
+        values += [value for each in singles.values() for _, value in each]
+        values += [point[end] for each in series.values() for point in each["points"] for end in ("low", "high") if point[end] is not None]
     values += [each[end] for listed in ahead.values() for each in listed for end in ("low", "high")]
     y = _upright(values, height - 46, 22)
     right = width - (10 + max((len(_named(name, value)) for name, value in baselines.items()), default=0) * _LETTER if baselines else 14)
@@ -127,7 +128,7 @@ def curve(
     parts = [*_grid(x, y, sizes, metric, height), *_baselines(baselines, x, y)]
     for number, (name, each) in enumerate(series.items(), first):
         parts += _foretold(each, ahead.get(name, ()), number, x, y)
-        parts += _measured(each, singles.get(name, ()), number, x, y)
+        parts += _measured(each, None if singles is None else singles.get(name, ()), number, x, y)
     return picture(parts, width, height, ident, title, _told(series, ahead, baselines, metric))
 
 
@@ -143,13 +144,13 @@ def _grid(x: Scale, y: Scale, sizes: Sequence[float], metric: str, height: int) 
         place = y.at(value)
         parts.append(tag("line", x1=x.start, y1=place, x2=x.stop, y2=place, class_="grid"))
         parts.append(tag("text", f"{value:g}", x=x.start - 6, y=place + 4, text_anchor="end"))
-    last = -math.inf
-    for size in sizes:
+    after = math.inf
+    for size in reversed(sizes):
         place, label = x.at(size), f"{size:,.0f}"
         parts.append(tag("line", x1=place, y1=y.start, x2=place, y2=y.start + 4, class_="axis"))
-        if place - last >= len(label) * _LETTER + 6:
+        if after - place >= len(label) * _LETTER + 6:
             parts.append(tag("text", label, x=place, y=y.start + 18, text_anchor="middle"))
-            last = place
+            after = place
     parts.append(tag("line", x1=x.start, y1=y.start, x2=x.stop, y2=y.start, class_="axis"))
     parts.append(tag("text", metric, x=4, y=13, class_="name"))
     parts.append(tag("text", "pairs, on a logarithmic scale", x=(x.start + x.stop) / 2, y=height - 8, text_anchor="middle", class_="name"))
@@ -172,12 +173,12 @@ def _baselines(baselines: Mapping[str, float], x: Scale, y: Scale) -> list[Marku
     return parts
 
 
-def _measured(series: Mapping[str, Any], singles: Sequence[tuple[float, float]], number: int, x: Scale, y: Scale) -> list[Markup]:
+def _measured(series: Mapping[str, Any], singles: Sequence[tuple[float, float]] | None, number: int, x: Scale, y: Scale) -> list[Markup]:
     look = f"s{number % MARKERS}"
     points = [(x.at(point["size"]), y.at(point["value"])) for point in series["points"]]
-    parts = [tag("circle", cx=x.at(size), cy=y.at(value), r=2.4, class_=f"single {look}") for size, value in singles]
+    parts = [tag("circle", cx=x.at(size), cy=y.at(value), r=2.4, class_=f"single {look}") for size, value in singles or ()]
     for point in series["points"]:
-        if point["low"] is not None:
+        if singles is not None and point["low"] is not None:
             parts += _whisker(x.at(point["size"]), y.at(point["low"]), y.at(point["high"]), f"whisker {look}", 3)
     if len(points) > 1:
         parts.append(tag("polyline", points=" ".join(f"{right},{down}" for right, down in points), class_=f"line {look}"))

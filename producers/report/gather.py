@@ -6,6 +6,7 @@ It reads and computes; it asks for no job. What is not there is an empty list or
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,24 +24,34 @@ CURVES, MODELS, COMPARISONS = 3, 4, 2
 ROWS = 6
 """Tweets that are shown with what a model wrote, and rows that are named as a system's worst."""
 
-Judge = Callable[[dict[str, Any]], str]
-"""Says in a sentence what an evaluation's result shows."""
+
+@dataclass(frozen=True)
+class Reader:
+    """How the results of evaluations are put into words, which the verb `evaluate` knows.
+
+    Attributes:
+        verdict: of a result, in a sentence.
+        meaning: of a system by its name and the result.
+    """
+
+    verdict: Callable[[dict[str, Any]], str]
+    meaning: Callable[[str, dict[str, Any]], str]
 
 
-def gather(worth: Worth, minutes_a_pair: float | None, usd_per_hour: float | None, judge: Judge) -> dict[str, Any]:
+def gather(worth: Worth, minutes_a_pair: float | None, usd_per_hour: float | None, reader: Reader) -> dict[str, Any]:
     """Return everything that the page shows.
 
     Args:
         worth: what a gain has to be to count, for the verdicts of curves.
         minutes_a_pair: that a pair takes to write; None: as reviews measured, else by default.
         usd_per_hour: price of a machine that trains; None: not known.
-        judge: of evaluations.
+        reader: of evaluations.
     """
     from importlib.metadata import version
 
     found: dict[str, Any] = {"written_at": datetime.now(UTC), "version": version("tweetmill")}
     found |= {"project": _project(), "curves": _curves(worth, minutes_a_pair, usd_per_hour)}
-    found |= {"evaluations": _evaluations(judge), "comparisons": _comparisons()}
+    found |= {"evaluations": _evaluations(reader), "comparisons": _comparisons()}
     found["examples"] = _examples(found)
     found["sent"] = _sent(found)
     return found | {"answer": advice.answer(found), "next": advice.steps(found)}
@@ -147,23 +158,25 @@ def _scoring(job: Job) -> dict[str, Any]:
     return {name: job.payload.get(name) for name in ("limit", "references", "resamples", "seed", "guard", "few_shot")}
 
 
-def _evaluations(judge: Judge) -> dict[str, Any]:
+def _evaluations(reader: Reader) -> dict[str, Any]:
     from workers import database
     from workers.catalog import evaluations
 
     with database.session() as session:
         jobs, there = evaluations.newest(session, MODELS)
-        return {"shown": [_evaluation(job, judge) for job in jobs], "there": there}
+        return {"shown": [_evaluation(job, reader) for job in jobs], "there": there}
 
 
-def _evaluation(job: Job, judge: Judge) -> dict[str, Any]:
+def _evaluation(job: Job, reader: Reader) -> dict[str, Any]:
     result = job.result or {}
+    tables = scores.tables(result)
     return {
         "model": result.get("model", ""),
         **_identified(job),
         "references": _rows_of(result),
-        "verdict": scores.judged(result, judge),
-        "tables": scores.tables(result),
+        "verdict": scores.judged(result, reader.verdict),
+        "tables": tables,
+        "meanings": {name: reader.meaning(name, result) for name in (tables[0]["systems"] if tables else ())},
         "margins": result.get("margins", {}),
         "guard": result.get("guard"),
         "worst": result.get("worst", {}).get("tuned", []),

@@ -5,7 +5,7 @@ Names and texts are data: Jinja escapes them, and characters that would hide som
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -59,53 +59,58 @@ def page(found: Mapping[str, Any]) -> str:
 
 
 class Drawing:
-    """The pictures of a page: each twice, for a wide and a narrow window, of which the CSS shows one."""
+    """The pictures of a page: most of them twice, for a wide and a narrow window, of which the CSS shows one."""
 
     def __init__(self) -> None:
         self._drawn = 0
 
     def together(self, curve: Mapping[str, Any]) -> Markup:
-        """Return all series of a curve in one picture, without what is foretold."""
+        """Return the means of all series of a curve in one picture."""
         title = f"Curve {curve['curve']}: all series, as measured"
-        return self._both(lambda width, ident: self._curve(curve, curve["series"], width, ident, title, ahead={}, first=0))
 
-    def alone(self, curve: Mapping[str, Any], name: str) -> Markup:
-        """Return one series of a curve with what is foretold."""
-        first = list(curve["series"]).index(name)
-        title = f"Curve {curve['curve']}: {name}"
+        def draw(width: int) -> Markup:
+            return charts.curve(curve["series"], None, _baselines(curve), _metric(curve), width, self._name(), title, ahead={})
+
+        return _both(draw)
+
+    def alone(self, curve: Mapping[str, Any], name: str, *, small: bool = False) -> Markup:
+        """Return one series of a curve with its models and what is foretold; `small`: as for a narrow window in any."""
         one = {name: curve["series"][name]}
-        ahead = {name: advice.foretold(curve["series"][name])}
-        return self._both(lambda width, ident: self._curve(curve, one, width, ident, title, ahead=ahead, first=first))
+        ahead, first = {name: advice.foretold(curve["series"][name])}, list(curve["series"]).index(name)
+        singles = _singles(curve, one)
+        title = f"Curve {curve['curve']}: {name}"
+
+        def draw(width: int) -> Markup:
+            return charts.curve(one, singles, _baselines(curve), _metric(curve), width, self._name(), title, ahead=ahead, first=first)
+
+        return draw(charts.NARROW) if small else _both(draw)
 
     def intervals(self, systems: Mapping[str, Mapping[str, Any]], main: str) -> Markup:
         """Return the headline metric of a table's systems with its intervals."""
         metric = scores.headline(systems)
         figures = {name: of_system[metric] for name, of_system in systems.items() if metric in of_system}
         title = f"{scores.title(metric)} of {len(figures)} systems on the same rows"
-        return self._both(
-            lambda width, ident: charts.intervals(figures, main, scores.title(metric), width, ident, title, scores.scale(metric))
-        )
 
-    def _curve(
-        self,
-        curve: Mapping[str, Any],
-        series: Mapping[str, Any],
-        width: int,
-        ident: str,
-        title: str,
-        *,
-        ahead: Mapping[str, Any],
-        first: int,
-    ) -> Markup:
-        baselines = {name: figure["value"] for name, figure in curve["baselines"].items()}
-        metric = scores.title(curve["metric"])
-        singles = _singles(curve, series)
-        return charts.curve(series, singles, baselines, metric, width, ident, title, ahead=ahead, first=first)
+        def draw(width: int) -> Markup:
+            return charts.intervals(figures, main, scores.title(metric), width, self._name(), title, scores.scale(metric))
 
-    def _both(self, draw: Any) -> Markup:
+        return _both(draw)
+
+    def _name(self) -> str:
         self._drawn += 1
-        wide, narrow = (draw(width, f"chart{self._drawn}-{width}") for width in (charts.WIDE, charts.NARROW))
-        return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(wide, narrow)
+        return f"chart{self._drawn}"
+
+
+def _both(draw: Callable[[int], Markup]) -> Markup:
+    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(draw(charts.WIDE), draw(charts.NARROW))
+
+
+def _baselines(curve: Mapping[str, Any]) -> dict[str, float]:
+    return {name: figure["value"] for name, figure in curve["baselines"].items()}
+
+
+def _metric(curve: Mapping[str, Any]) -> str:
+    return scores.title(curve["metric"])
 
 
 def _singles(curve: Mapping[str, Any], series: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:

@@ -153,6 +153,7 @@ def evaluation(model: str = "demo", **changed: Any) -> dict[str, Any]:
             {"title": "All rows", "n": 300, "systems": systems},
             {"title": "Slice: questions", "n": 41, "systems": {name: {"sari": of["sari"]} for name, of in systems.items()}},
         ],
+        "meanings": {"tuned": "what you get, guard included", "lead": "its first 15 words", "as_is": ""},
         "margins": {name: {"sari": {**figure(2.0 + place), "all_low": -0.5, "all_high": 9.0}} for place, name in enumerate(names[1:])},
         "guard": {"retried": 12, "n": 300, "fallbacks": 3},
         "worst": [],

@@ -205,7 +205,7 @@ def test_names_of_baselines_do_not_lie_on_each_other(width: int) -> None:
 
 def test_ticks_are_round_and_inside() -> None:
     assert charts.ticks(53.2, 61.7) == [54, 56, 58, 60]
-    assert charts.ticks(0.61, 0.64) == [0.61, 0.62, 0.63, 0.64]
+    assert charts.ticks(0.61, 0.64) == [0.61, 0.615, 0.62, 0.625, 0.63, 0.635, 0.64]
     assert charts.ticks(5, 5) == [5]
 
 
