@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workers.metrics.bootstrap import LEVEL, difference
+from workers.metrics.bootstrap import LEVEL, difference_at
 from workers.metrics.scores import Scores
 
 Pair = tuple[str, str]
@@ -22,9 +22,7 @@ def paired(scores: Mapping[str, Scores], pairs: Iterable[Pair], metric: str, res
     together = 1 - (1 - LEVEL) / max(1, len(asked))
     found = {}
     for first, second in asked:
-        values, others = scores[first][metric], scores[second][metric]
-        alone = difference(values, others, resamples, seed)
-        wide = difference(values, others, resamples, seed, together) if len(asked) > 1 else alone
+        alone, wide = difference_at(scores[first][metric], scores[second][metric], (LEVEL, together), resamples, seed)
         found[first, second] = {
             "difference": alone.value,
             "low": alone.low,

@@ -8,7 +8,7 @@ scipy is imported when an interval is computed: it comes with the worker's extra
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -39,26 +39,35 @@ class Figure:
         return asdict(self)
 
 
-def interval(values: ArrayLike, resamples: int = 2000, seed: int = 0, level: float = LEVEL) -> Figure:
-    """Return the mean of `values`, shape (rows,), with its interval at `level` over `resamples` draws of rows with replacement.
+def interval(values: ArrayLike, resamples: int = 2000, seed: int = 0) -> Figure:
+    """Return the mean of `values`, shape (rows,), with its interval over `resamples` draws of rows with replacement.
 
     Raises:
         ValueError: there are no values, or they are not one row of finite numbers.
     """
     rows = _rows(values)
-    return _figure((rows,), _mean, resamples, seed, level)
+    return _figures((rows,), _mean, resamples, seed, (LEVEL,))[0]
 
 
-def difference(values: ArrayLike, others: ArrayLike, resamples: int = 2000, seed: int = 0, level: float = LEVEL) -> Figure:
+def difference(values: ArrayLike, others: ArrayLike, resamples: int = 2000, seed: int = 0) -> Figure:
     """Return the mean of `values - others`, paired row by row, with its interval: above 0, the first system is better.
 
     Raises:
         ValueError: the two differ in length, or as in `interval`.
     """
+    return difference_at(values, others, (LEVEL,), resamples, seed)[0]
+
+
+def difference_at(values: ArrayLike, others: ArrayLike, levels: Sequence[float], resamples: int = 2000, seed: int = 0) -> list[Figure]:
+    """Return the same with an interval at each of `levels`, all of them of the same draws.
+
+    Raises:
+        ValueError: as in `difference`.
+    """
     left, right = _rows(values), _rows(others)
     if len(left) != len(right):
         raise ValueError(f"{len(left)} values beside {len(right)}: a paired difference needs both systems' scores of the same rows")
-    return interval(left - right, resamples, seed, level)
+    return _figures((left - right,), _mean, resamples, seed, levels)
 
 
 def ratio(numerators: ArrayLike, denominators: ArrayLike, resamples: int = 2000, seed: int = 0) -> Figure:
@@ -74,7 +83,7 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike, resamples: int = 2000,
         raise ValueError(f"{len(above)} numerators over {len(below)} denominators: every row needs both")
     if below.sum() == 0:
         raise ValueError("the denominators sum to 0: there is nothing to take a share of")
-    return _figure((above, below), _ratio, resamples, seed)
+    return _figures((above, below), _ratio, resamples, seed, (LEVEL,))[0]
 
 
 def _mean(rows: Array, axis: int = -1) -> Array:
@@ -88,8 +97,8 @@ def _ratio(above: Array, below: Array, axis: int = -1) -> Array:
     return share
 
 
-def _figure(data: tuple[Array, ...], statistic: Callable[..., Array], resamples: int, seed: int, level: float = LEVEL) -> Figure:
-    """Return the statistic of `data`, arrays of shape (rows,) that are drawn together, and its interval."""
+def _figures(data: tuple[Array, ...], statistic: Callable[..., Array], resamples: int, seed: int, levels: Sequence[float]) -> list[Figure]:
+    """Return the statistic of `data`, arrays of shape (rows,) that are drawn together, with its interval at each level."""
     from scipy.stats import bootstrap
 
     if resamples < 1:
@@ -97,25 +106,30 @@ def _figure(data: tuple[Array, ...], statistic: Callable[..., Array], resamples:
     count = len(data[0])
     value = float(statistic(*data))
     if count == 1:
-        return Figure(value, value, value, count)
-    with warnings.catch_warnings():  # where BCa is undefined, scipy warns and gives nan
-        warnings.simplefilter("ignore")
-        result = bootstrap(
-            data,
-            statistic,
-            n_resamples=resamples,
-            batch=max(1, CHUNK // count),
-            vectorized=True,
-            paired=True,
-            confidence_level=level,
-            method="BCa" if count <= BCA_ROWS else "percentile",
-            rng=np.random.default_rng(seed),
-        )
-    low, high = result.confidence_interval
-    if not np.isfinite([low, high]).all():
-        drawn = result.bootstrap_distribution
-        low, high = np.percentile(drawn[np.isfinite(drawn)], [50 * (1 - level), 50 * (1 + level)])
-    return Figure(value, float(low), float(high), count)
+        return [Figure(value, value, value, count)] * len(levels)
+    found: list[Figure] = []
+    result = None
+    for level in levels:
+        with warnings.catch_warnings():  # where BCa is undefined, scipy warns and gives nan
+            warnings.simplefilter("ignore")
+            result = bootstrap(
+                data,
+                statistic,
+                n_resamples=resamples if result is None else 0,
+                batch=max(1, CHUNK // count),
+                vectorized=True,
+                paired=True,
+                confidence_level=level,
+                method="BCa" if count <= BCA_ROWS else "percentile",
+                bootstrap_result=result,
+                rng=np.random.default_rng(seed),
+            )
+        low, high = result.confidence_interval
+        if not np.isfinite([low, high]).all():
+            drawn = result.bootstrap_distribution
+            low, high = np.percentile(drawn[np.isfinite(drawn)], [50 * (1 - level), 50 * (1 + level)])
+        found.append(Figure(value, float(low), float(high), count))
+    return found
 
 
 def _rows(values: ArrayLike) -> Array:
