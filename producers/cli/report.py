@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,13 +51,14 @@ def report(
     from producers.report.gather import Reader, gather
     from producers.report.page import page
     from workers import destinations
+    from workers.file_permissions import make_private
     from workers.settings import get_settings
 
     if output is not None:
         destinations.check(output)
     found = gather(_counts(worth), minutes_a_pair, usd_per_hour, Reader(verdict, meaning))
     if output is not None or open_it or not as_json:
-        file = output if output is not None else get_settings().home / FILE_NAME
+        file = output if output is not None else make_private(get_settings().home) / FILE_NAME
         _write(file, page(found))
         say(f"{found['answer']['sentence']}")
         say(f"The report is in {file}. It holds tweets: only its owner may read it.")
@@ -66,10 +69,14 @@ def report(
 
 
 def _write(file: Path, html: str) -> None:
-    from workers.file_permissions import make_private, write_private
+    """Write the page for its owner alone: the mode is set before the first tweet is written. A device keeps the rights that it has."""
+    from workers import destinations
+    from workers.file_permissions import FILE
 
-    make_private(file.parent)
-    write_private(file, html)
+    with destinations.open_text(file) as out:
+        if stat.S_ISREG(os.fstat(out.fileno()).st_mode):
+            os.fchmod(out.fileno(), FILE)
+        out.write(html)
 
 
 def _open(file: Path) -> None:

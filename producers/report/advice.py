@@ -225,7 +225,9 @@ def _asked(curve: Mapping[str, Any]) -> str:
     methods = sorted({each["method"] for each in curve["trained"]})
     told = f" --origins {','.join(each for each in ORIGINS if each in origins)}" if origins not in ({"human"}, set()) else ""
     told += f" --methods {','.join(methods)}" if len(methods) > 1 else ""
-    return told + (" --budget steps" if curve["equal_steps"] else "")
+    told += " --budget steps" if curve["equal_steps"] else ""
+    limit = curve["scored"].get("limit")  # of the rows: scores on others are no scores of this curve
+    return told + (f" --limit {limit}" if limit else "")
 
 
 def best_model(curve: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,19 @@ def test_the_page_is_for_its_owner_alone_even_in_the_place_of_one_that_was_open(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text().startswith("<!DOCTYPE html>")
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_pipe_gets_the_page_and_stays_a_pipe(clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o666)
+    before = pipe.stat().st_mode
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    printed(capsys, "report", "-o", pipe)
+    reader.join(10)
+    assert got[0].startswith("<!DOCTYPE html>")
+    assert pipe.stat().st_mode == before
 
 
 def test_json_alone_writes_no_page(clean_database: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

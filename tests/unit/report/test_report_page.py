@@ -150,7 +150,13 @@ def test_more_pairs_than_a_curve_used_are_used_before_others_are_written() -> No
 
     drawn = "--origins human,noise,mix --methods freeze,lora --budget steps"
     assert commands(800) == [f"tweetmill curve run -r RECIPE name=mine dataset=mine {drawn} --sizes 25,50,100,200,400,800"]
-    assert "dataset=more" in commands(799)[0]
+    assert "dataset=more" in commands(799)[1]
+
+
+def test_a_curve_that_was_scored_on_the_first_rows_is_scored_on_them_again() -> None:
+    limited = curve(scored=curve()["scored"] | {"limit": 40})
+    (step,) = answered(much() | {"curves": {"shown": [limited], "left_out": []}})["next"]
+    assert " --budget steps --limit 40 --sizes 25,50,100,200,400,800" in step["commands"][0]
 
 
 def test_metrics_and_slices_are_taken_from_the_result() -> None:
