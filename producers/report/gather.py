@@ -203,6 +203,7 @@ def _comparison(job: Job) -> dict[str, Any]:
         "main": next(iter(systems), None),
         "tables": scores.tables(systems),
         "pairs": result.get("pairs", []),
+        "judge": scores.judge_words(result),
         "costs": {name: system["cost"] for name, system in systems.items() if "cost" in system},
         "worst": next(iter(result.get("worst", {}).values()), []),
     }

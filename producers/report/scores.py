@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from producers.render.scorers import trust
 from schemas.metrics import DEFINITIONS
 
 HEADLINES = ("sari", "err")
@@ -84,6 +85,17 @@ def scale(metric: str) -> int:
 def captions(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return what each metric of a table counts, where that is known."""
     return [DEFINITIONS[metric].caption_line for metric in metrics(systems) if metric in DEFINITIONS]
+
+
+def judge_words(result: Mapping[str, Any]) -> list[str]:
+    """Return what a judge said of each pair of systems, and how far it can be trusted; nothing where none was asked."""
+    judge = result.get("judge")
+    return [_of_judge(judge["model"], pair) for pair in judge["pairs"]] if judge else []
+
+
+def _of_judge(model: str, pair: Mapping[str, Any]) -> str:
+    counts = f"{pair['first']:,} times {pair['a']}, {pair['second']:,} times {pair['b']}, {pair['tie']:,} ties, of {pair['n']:,} rows"
+    return f"The judge {model} preferred {counts}: {trust(pair)}"
 
 
 def judged(result: dict[str, Any], judge: Callable[[dict[str, Any]], str]) -> str | None:

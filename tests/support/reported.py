@@ -195,6 +195,11 @@ def much() -> dict[str, Any]:
     found["evaluations"] = {"shown": [evaluation(HOSTILE[:60])], "there": 9}
     systems = {"one": {"sari": figure(58.0)}, "two": {"sari": figure(60.0)}, "lead": {"sari": figure(56.0)}}
     compared = {**evaluation(), "order": list(systems), "main": "one", "verdict": ["two is better than one by 2.0 SARI."], "pairs": []}
+    compared["judge"] = ["The judge tiny preferred 3 times one."]
+    compared["costs"] = {
+        "one": {"seconds_per_tweet": 0.5, "seconds": 150.0, "tokens_in": 3217, "tokens_out": 4522, "retried": 31},
+        "lead": {},
+    }
     found["comparisons"] = {"shown": [compared | {"tables": [{"title": "All rows", "n": 300, "systems": systems}]}], "there": 4}
     row = {"tweet": HOSTILE, "lead": HOSTILE[:80], "wanted": "A person wrote this.", "wrote": HOSTILE}
     found["examples"] = {"model": "demo", "held_back": True, "rows": [row] * 3, "worst": [{**row, "sari": 3.2, "id": "k"}]}

@@ -183,6 +183,15 @@ def test_metrics_and_slices_are_taken_from_the_result() -> None:
     assert "fluency" in Parsed(page(answered(nothing() | {"evaluations": {"shown": [evaluation()], "there": 1}}))).text
 
 
+def test_what_a_judge_says_stands_beside_how_far_it_can_be_trusted() -> None:
+    agreement = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90}
+    pair = {"a": "one", "b": "two", "first": 3, "second": 5, "tie": 92, "n": 100, "margin": 5.0, "majority": 0.5, "by_place": None}
+    (said,) = scores.judge_words({"judge": {"model": "tiny", "pairs": [pair | {"agreement": agreement}]}})
+    assert said.startswith("The judge tiny preferred 3 times one, 5 times two, 92 ties, of 100 rows: on 90 rows")
+    assert "don't decide by it" in said
+    assert scores.judge_words({}) == []
+
+
 def test_what_a_cost_holds_is_shown_whatever_its_keys_are() -> None:
     of = series((25, 54.0), (50, 55.0), (100, 56.0), (200, 57.0))
     of["cost"] |= {"hours": 1.5, "electricity": {"usd": 0.5, "source": HOSTILE[:8]}, "training": None}
