@@ -46,7 +46,8 @@ class TrainingTime:
     def of(cls, points: Sequence[PointStatus]) -> TrainingTime | None:
         """Fit it to the trainings of one method and origin, by least squares of what can't be negative; None before one has ended.
 
-        Time goes by steps, and steps by pairs. Where all trainings took as many steps, the next will too.
+        Time goes by steps, and steps by pairs. Where the recipe says how many steps, the next training makes as many. Where epochs came to
+        equally many, all of the time goes by the pairs: rather too much for more of them than too little.
         """
         from scipy.optimize import nnls
 
@@ -55,9 +56,12 @@ class TrainingTime:
             return None
         nodes = points[0].recipe.get("nodes", 1)
         sizes, steps, seconds = zip(*timed, strict=True)
-        if len(set(steps)) == 1:
+        if all(point.recipe["max_steps"] > 0 for point in points):
             return cls(sum(seconds) / len(seconds), 0.0, len(timed), nodes)
-        (start, a_step), _ = nnls([[1.0, made] for made in steps], seconds)
+        if len(set(steps)) == 1:
+            start, a_step = 0.0, sum(seconds) / sum(steps)
+        else:
+            (start, a_step), _ = nnls([[1.0, made] for made in steps], seconds)
         return cls(float(start), float(a_step) * sum(steps) / sum(sizes), len(timed), nodes)
 
     def seconds(self, size: float) -> float:
@@ -102,8 +106,13 @@ class Costs:
 
     def _of_training(self, training: TrainingTime, size: float) -> dict[str, Any]:
         seconds = training.seconds(size)
-        usd = None if self.usd_per_hour is None else seconds / 3600 * self.usd_per_hour * training.nodes
+        usd = price(seconds, self.usd_per_hour, training.nodes)
         return {"size": size, "seconds": seconds, "usd": usd, "measured": training.points}
+
+
+def price(seconds: float, usd_per_hour: float | None, nodes: int) -> float | None:
+    """Return what so many seconds on so many machines cost; None where nobody says what an hour of one does."""
+    return None if usd_per_hour is None else seconds / 3600 * usd_per_hour * nodes
 
 
 def pace(given: float | None, dataset: str | None = None) -> Pace:

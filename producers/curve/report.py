@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from producers.curve.baselines import held_against, without_training
-from producers.curve.costs import Costs
+from producers.curve.costs import Costs, price
 from producers.curve.points import CurvePoint, lay_out, steps_of
 from producers.curve.run import figures
 from producers.curve.worth import Worth
@@ -94,7 +94,7 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
         "sizes": _by_size(points, steps, recipe.global_batch),
         "examples": examples,
         "seconds": seconds,
-        "usd": seconds / 3600 * usd_per_hour if seconds is not None and usd_per_hour is not None else None,
+        "usd": None if seconds is None else price(seconds, usd_per_hour, recipe.nodes),
         "fewest_steps": min(steps),
     }
     return points, dataset.fingerprint, plan | {"words": _plan_words(plan)}

@@ -11,11 +11,12 @@ from sqlalchemy import Engine, text
 
 from producers.curve import costs
 from producers.curve.costs import FEWEST_REVIEWED, Costs, Pace
-from producers.curve.report import drawn
+from producers.curve.report import drawn, planned
 from producers.curve.run import status
 from producers.curve.worth import Worth
 from schemas.payloads import ComparisonSpec, Payload
 from schemas.training import TrainingSpec
+from tests.support.curated import add_pairs
 from tests.support.reviews import add_dataset, plain_rows
 from workers import database
 from workers.catalog import curves
@@ -25,6 +26,8 @@ INSERT INTO job (id, kind, queue, idempotency_key, payload, state, result, finis
 VALUES (cast(:id AS uuid), :kind, 'x', :id, cast(:payload AS jsonb), :state, cast(:result AS jsonb), now())
 """
 _MODEL = "INSERT INTO model (name, base, method, stage, job) VALUES (:name, 'b', 'lora', 'summary', :job) RETURNING id"
+
+_TIMED = "INSERT INTO model (name, base, method, stage, details) VALUES ('timed', 'b', 'lora', 'summary', cast(:details AS jsonb))"
 
 _DECIDE = """
 UPDATE review SET verdict = :verdict, reviewer = 'ann', reviewed_at = now(), seconds = :seconds, rule = cast(:rule AS jsonb)
@@ -140,6 +143,18 @@ def test_a_teacher_s_price_is_that_of_pairs_which_could_be_learnt_from(clean_dat
     assert (teacher.model, teacher.asked) == ("big", 100)
     assert teacher.usd == pytest.approx(0.025), "two cents an answer, of which four in five are kept"
     assert teacher.seconds == pytest.approx(3.75)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_what_a_curve_will_cost_is_for_every_machine_that_trains(clean_database: Engine, nodes: int) -> None:
+    dataset = add_pairs(clean_database, pairs=4, held_back=1)
+    with clean_database.begin() as connection:
+        connection.execute(text(_TIMED), {"details": json.dumps({"tokens_per_second": 0.1, "spec": {"world_size": 2}})})
+    spec = TrainingSpec(name="grown", base="b", dataset=dataset, nodes=nodes, world_size=2)
+
+    _, _, plan = planned(spec, 3600.0, sizes=[2, 4], seeds=1, origins=["human"], methods=["lora"], budget="epochs")
+    assert plan["seconds"] > 0
+    assert plan["usd"] == pytest.approx(plan["seconds"] * nodes), "a dollar a second and machine"
 
 
 def test_without_a_teacher_there_is_no_price(clean_database: Engine) -> None:

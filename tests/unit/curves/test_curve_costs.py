@@ -12,8 +12,9 @@ from workers.catalog.curves import PointStatus
 from workers.catalog.teacher_costs import TeacherCost
 
 
-def trained(pairs: int, steps: int | None, seconds: float | None, nodes: int = 1) -> PointStatus:
-    return PointStatus({"pairs": pairs, "nodes": nodes}, uuid4(), JobState.DONE, seconds, steps, 1, None, {})
+def trained(pairs: int, steps: int | None, seconds: float | None, nodes: int = 1, max_steps: int = -1) -> PointStatus:
+    recipe = {"pairs": pairs, "nodes": nodes, "max_steps": max_steps}
+    return PointStatus(recipe, uuid4(), JobState.DONE, seconds, steps, 1, None, {})
 
 
 def test_a_training_s_time_goes_by_its_steps_and_these_by_the_pairs() -> None:
@@ -23,10 +24,17 @@ def test_a_training_s_time_goes_by_its_steps_and_these_by_the_pairs() -> None:
     assert time.points == 3
 
 
-def test_where_all_make_as_many_steps_the_next_one_does_too() -> None:
-    time = TrainingTime.of([trained(40, 30, 100.0), trained(80, 30, 110.0)])
+def test_where_the_recipe_says_how_many_steps_the_next_training_makes_as_many() -> None:
+    time = TrainingTime.of([trained(40, 30, 100.0, max_steps=30), trained(80, 30, 110.0, max_steps=30)])
     assert time is not None
     assert time.seconds(1000) == 105
+
+
+@pytest.mark.parametrize("sizes", [(40, 40), (30, 50)])
+def test_where_epochs_came_to_equally_many_steps_more_pairs_take_longer_all_the_same(sizes: tuple[int, int]) -> None:
+    time = TrainingTime.of([trained(size, 10, 100.0) for size in sizes])
+    assert time is not None
+    assert time.seconds(80) == pytest.approx(200)
 
 
 def test_time_never_falls_with_pairs_whatever_the_machine_did_beside_it() -> None:
