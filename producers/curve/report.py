@@ -159,9 +159,11 @@ def fitted(
     largest = float(curve.sizes[-1])
     more = next_sizes(curve)[0] - largest
     counts = worth.smallest(costs.hours(more))
-    foretold = extrapolate(curve, [*(at or next_sizes(curve)), largest + ANOTHER], lower_is_better=lower_is_better, worth=counts)
+    foretold = extrapolate(curve, at or next_sizes(curve), lower_is_better=lower_is_better, worth=counts)
     verdict = decide(curve, lower_is_better=lower_is_better, worth=counts)
-    another = foretold.gains[-1]
+    # What counts goes by the hours of these pairs, which are not those of twice the pairs.
+    counts_of_another = worth.smallest(costs.hours(ANOTHER))
+    (another,) = extrapolate(curve, [largest + ANOTHER], lower_is_better=lower_is_better, worth=counts_of_another).gains
     return {
         "verdict": verdict.answer,
         "reason": verdict.reason,
@@ -172,7 +174,7 @@ def fitted(
         "gain": _plain(verdict.gain),
         "cost": costs.of(more, verdict.gain.value, largest),
         "another": _plain(another) | {"pairs": ANOTHER, "cost": costs.of(ANOTHER, another.value, largest)},
-        "predictions": [_plain(each) for each in foretold.predictions[:-1]],
+        "predictions": [_plain(each) for each in foretold.predictions],
         "errors_from": _errors_from(curve),
         "points": _measured(curve),
     }

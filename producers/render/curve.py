@@ -79,7 +79,7 @@ def verdict_words(answer: Mapping[str, Any]) -> Sequence[str]:
     if len(answer["points"]) >= FEWEST_SIZES:  # of fewer nothing is foretold
         lines.append(f"Twice the pairs would bring {_gain(gain)}; {answer['worth']:.3g} counts.")
         lines += _cost_words(answer["cost"])
-        lines.append(f"Another {another['pairs']} pairs would bring {_gain(another)}.")
+        lines.append(f"Another {another['pairs']} pairs would bring {_gain(another)}{_not_relied_on(another['refused'], answer)}.")
     return [*lines, *_cost_words(another["cost"]), *_refusals(answer)]
 
 
@@ -89,9 +89,14 @@ def _refusals(answer: Mapping[str, Any]) -> list[str]:
     for each in answer["predictions"]:
         if each["refused"]:
             sizes.setdefault(each["refused"], []).append(f"{each['size']:g}")
-    return [
-        f"{' and '.join(those)} pairs: not to be relied on{'' if why == answer['reason'] else f', {why}'}." for why, those in sizes.items()
-    ]
+    return [f"{' and '.join(those)} pairs{_not_relied_on(why, answer)}." for why, those in sizes.items()]
+
+
+def _not_relied_on(why: str | None, answer: Mapping[str, Any]) -> str:
+    """Return what follows a forecast that is refused, for what reason unless the verdict gave the same; nothing where it is not."""
+    if why is None:
+        return ""
+    return ": not to be relied on" + ("" if why == answer["reason"] else f", {why}")
 
 
 def baseline_words(held: Mapping[str, Any]) -> str:

@@ -23,6 +23,9 @@ DRAWS = 400
 FEWEST_SIZES = 4
 """Distinct sizes below which nothing is foretold: a law of three parameters goes through any three points."""
 
+FARTHEST = 4
+"""Times the largest size up to which the intervals were tried; beyond that nothing is foretold."""
+
 _SHARE_OF_GAIN = 0.3
 _FACTOR_AT_TWICE, _GROWTH = 0.9, 0.65
 """Measured on 60 curves of Lin et al. (`RECTIFIED`), fitted on their first five sizes: 0.9 at twice the largest size, 1.4 at four times."""
@@ -99,7 +102,7 @@ def extrapolate(
     # What noise alone misses is in the bootstrap already. At two ends it is the same noise, so that it would count twice.
     of_laws = np.sqrt(max(fit.missed[0] ** 2 - noise.missed**2, 0.0))
     of_gains = np.hypot(noise.of_gains, factor * np.hypot(share, of_laws))
-    refused = _refusals(curve, fit, gains, of_values, of_gains, smallest_gain(curve) if worth is None else worth)
+    refused = _refusals(curve, places, fit, gains, of_values, of_gains, smallest_gain(curve) if worth is None else worth)
     stated = _predictions(places, sign * values, of_values, refused)
     changes = _predictions(places, gains, of_gains, refused)
     shares = {family.name: round(float(share), 4) for family, share in zip(FAMILIES, fit.weights[:, 0], strict=True)}
@@ -159,14 +162,19 @@ def _predictions(places: Array, values: Array, half: Array, refused: Sequence[st
     return tuple(Prediction(size, value, value - each, value + each, why) for size, value, each, why in rows)
 
 
-def _refusals(curve: Curve, fit: _Stacked, gains: Array, of_values: Array, of_gains: Array, worth: float) -> list[str | None]:
+def _refusals(
+    curve: Curve, places: Array, fit: _Stacked, gains: Array, of_values: Array, of_gains: Array, worth: float
+) -> list[str | None]:
     """Say of each prediction why it is not to be relied on, given the half widths of its value's and its gain's interval."""
     if len(curve) < FEWEST_SIZES:
         return [f"{len(curve)} sizes are too few: at least {FEWEST_SIZES} are needed"] * len(gains)
     power, rectified = (fit.each[FAMILIES.index(family), 0, :-1] for family in (POWER, RECTIFIED))
     whys: list[str | None] = []
-    for apart, gain, value_half, gain_half in zip(abs(power - rectified), gains, of_values, of_gains, strict=True):
-        if apart > 2 * value_half:
+    rows = zip(places, abs(power - rectified), gains, of_values, of_gains, strict=True)
+    for place, apart, gain, value_half, gain_half in rows:
+        if place > FARTHEST * curve.sizes[-1]:
+            whys.append(f"it is more than {FARTHEST} times the largest size")
+        elif apart > 2 * value_half:
             whys.append(f"the {POWER.name} and the {RECTIFIED.name} differ by more than the interval")
         elif gain - gain_half < -worth and gain + gain_half > worth:
             whys.append("it may as well be worse as better by more than what counts")
@@ -177,4 +185,4 @@ def _refusals(curve: Curve, fit: _Stacked, gains: Array, of_values: Array, of_ga
 
 def next_sizes(curve: Curve) -> tuple[float, float]:
     """Return twice and four times the largest size that was measured."""
-    return 2 * float(curve.sizes[-1]), 4 * float(curve.sizes[-1])
+    return 2 * float(curve.sizes[-1]), FARTHEST * float(curve.sizes[-1])

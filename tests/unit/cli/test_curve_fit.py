@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,23 @@ def test_it_is_said_what_another_hundred_pairs_bring_and_take(tmp_path: Path, ca
     assert another["cost"]["hours"] == pytest.approx(100 * 2 / 60)
     assert another["cost"]["minutes_from"] == "assumed"
     assert "100 pairs are 3 h 20 m of your time (2 min each, a guess)" in run(capsys, path)[1]
+
+
+def test_another_hundred_pairs_are_refused_where_they_are_beyond_four_times_the_largest_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = a_file(tmp_path, "size,value\n2,50\n4,51\n8,52\n10,53\n")
+    assert answer_of(capsys, path)["another"]["refused"] == "it is more than 4 times the largest size"
+    told = " ".join(run(capsys, path)[1].split())
+    assert re.search(r"Another 100 pairs would bring \S+ \([^)]*\): not to be relied on, it is more than 4 times the largest size\.", told)
+
+
+def test_another_hundred_pairs_have_to_bring_what_counts_for_their_own_hours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_file(tmp_path, "size,value,se\n50,50,3\n100,49,3\n200,53,3\n400,48,3\n")
+    answer = answer_of(capsys, path, "--worth", "0.02/hour", "--minutes-a-pair", "6")
+    assert answer["worth"] == pytest.approx(0.8), "forty hours for twice the pairs"
+    assert -0.8 < answer["another"]["low"] < -0.2 < 0.2 < answer["another"]["high"] < 0.8, "0.2 count for the ten hours of a hundred"
+    assert answer["another"]["refused"] == "it may as well be worse as better by more than what counts"
 
 
 def test_no_gain_is_told_of_fewer_sizes_than_a_law_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,11 @@ def test_one_size_alone_is_no_curve_and_is_refused_rather_than_fitted() -> None:
     assert foretold.predictions[0].refused == "1 sizes are too few: at least 4 are needed"
 
 
+def test_more_than_four_times_the_largest_size_is_refused() -> None:
+    four_times, beyond = extrapolate(a_curve(power), [1600, 1601]).predictions
+    assert (four_times.refused, beyond.refused) == (None, "it is more than 4 times the largest size")
+
+
 def test_a_size_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="above 0"):
         extrapolate(a_curve(power), [0])
