@@ -15,10 +15,11 @@ ENOUGH_TO_TRY = 4
 """Pairs from which a curve of some sizes can be drawn at all."""
 
 MORE_SEEDS = 6
-"""Subsets of each size to train where fewer leave a curve unsure."""
+"""Subsets of each size to train at least where fewer leave a curve unsure; twice as many as there are, where that is more."""
 
 _MORE = 3  # sentences beside the verdict: whether training pays, what more pairs bring, what they take
 _RECIPE = "recipes/train-cpu.yaml"
+_SAME_RECIPE = "Give RECIPE and its KEY=VALUE as when the curve was drawn: its points are used again."
 _DATASET = "tweetmill synthesize -r recipes/synthesis-summary.yaml dataset=mine pairs=pairs.jsonl"
 _LARGEST_SIZES = 5
 _BEST_KNOWN = 400  # pairs: a curve need not begin with more
@@ -142,7 +143,7 @@ def steps(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         if each["failed"]
     ]
     if curve is not None:
-        told += _after(curve, project["datasets"]["shown"])
+        told += _after(curve)
     elif not found["curves"]["shown"]:
         told += _first_curve(dataset)
     return told
@@ -179,36 +180,39 @@ def _sizes(pairs: int) -> str:
     return ",".join(map(str, sorted(set(sizes))))
 
 
-def _after(curve: Mapping[str, Any], datasets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _after(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what a curve's verdict asks for. Points are used again while the dataset is the same; new pairs need a new curve."""
     series = curve["series"][main_series(curve)]
     if series["verdict"] == "stop":
         return _use(curve)
-    largest = int(series["points"][-1]["size"])
-    sizes = ",".join(f"{point['size']:g}" for point in series["points"])
-    more_seeds = _again(curve, f"{sizes} --seeds {MORE_SEEDS}")
-    same_recipe = "RECIPE is the one that the curve was drawn with; its points are used again."
-    wanted = largest if series["verdict"] == "continue" else series["label"]
+    sizes = [int(point["size"]) for point in series["points"]]
+    seeds = _seeds(curve)
+    more_seeds = _again(curve, sizes, max(MORE_SEEDS, 2 * seeds))
+    wanted = sizes[-1] if series["verdict"] == "continue" else series["label"]
     if not wanted:
-        return [_step(f"More pairs alone would hardly tell: train more subsets of each size. {same_recipe}", more_seeds)]
-    told = [_larger(curve, f"{sizes},{largest + wanted}", largest, int(wanted), datasets)]
+        return [_step(f"More pairs alone would hardly tell: train more subsets of each size. {_SAME_RECIPE}", more_seeds)]
+    told = [_larger(curve, [*sizes, sizes[-1] + int(wanted)], seeds)]
     if series["verdict"] == "unsure":
-        told.append(_step(f"Or train more subsets of each size, which needs no new pair. {same_recipe}", more_seeds))
+        told.append(_step(f"Or train more subsets of each size, which needs no new pair. {_SAME_RECIPE}", more_seeds))
     return told
 
 
-def _larger(curve: Mapping[str, Any], sizes: str, largest: int, more: int, datasets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    there = next((each.get("pairs") or 0 for each in datasets if each["name"] == curve["dataset"]), 0)
-    if there >= largest + more:
-        reason = f"The dataset has {there:,} pairs: add a size of {largest + more:,}. RECIPE is the one that the curve was drawn with."
-        return _step(reason, _again(curve, sizes))
-    reason = f"Write about {largest + more - there:,} more pairs, make a dataset of all of them, and draw its curve with the same recipe."
-    return _step(reason, _DATASET.replace("mine", "more"), f"tweetmill curve run -r RECIPE name=more dataset=more --sizes {sizes}")
+def _larger(curve: Mapping[str, Any], sizes: Sequence[int], seeds: int) -> dict[str, Any]:
+    """Return how to add the last of `sizes` to a curve: by the pairs that its dataset has, or by more."""
+    there, wanted = curve["pairs"], sizes[-1]
+    if there >= wanted:
+        return _step(f"The dataset has {there:,} pairs: add a size of {wanted:,}. {_SAME_RECIPE}", _again(curve, sizes, seeds))
+    reason = f"Write about {wanted - there:,} more pairs, make a dataset of all of them, and draw its curve with the same recipe."
+    more = {**curve, "curve": "more", "dataset": "more"}
+    return _step(reason, _DATASET.replace("mine", "more"), _again(more, sizes, seeds))
 
 
-def _again(curve: Mapping[str, Any], sizes: str) -> str:
+def _again(curve: Mapping[str, Any], sizes: Sequence[int], seeds: int) -> str:
+    """Return the call that draws a curve with other sizes or seeds and leaves its other points as they are."""
     name, dataset = (_quoted(curve[what]) for what in ("curve", "dataset"))
-    return f"tweetmill curve run -r RECIPE name={name} dataset={dataset}{_asked(curve)} --sizes {sizes}"
+    steps = f" max_steps={curve['max_steps']}" if curve["max_steps"] > 0 else ""  # else a larger size would change those of all points
+    asked = f"{_asked(curve)} --seeds {seeds} --sizes {','.join(map(str, sizes))}"
+    return f"tweetmill curve run -r RECIPE name={name} dataset={dataset}{steps}{asked}"
 
 
 def _use(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -220,14 +224,19 @@ def _use(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _asked(curve: Mapping[str, Any]) -> str:
-    """Return the options with which a curve was asked for, so that the same call adds to it."""
+    """Return the options with which a curve was asked for, but sizes and seeds, so that the same call adds to it."""
     origins = {name for name, of_name in ORIGINS.items() for each in curve["trained"] if list(each["origins"]) == list(of_name)}
     methods = sorted({each["method"] for each in curve["trained"]})
     told = f" --origins {','.join(each for each in ORIGINS if each in origins)}" if origins not in ({"human"}, set()) else ""
-    told += f" --methods {','.join(methods)}" if len(methods) > 1 else ""
-    told += " --budget steps" if curve["equal_steps"] else ""
+    told += f" --methods {','.join(methods)}"  # the recipe may name another one
+    told += " --budget steps" if curve["max_steps"] > 0 else ""
     limit = curve["scored"].get("limit")  # of the rows: scores on others are no scores of this curve
     return told + (f" --limit {limit}" if limit else "")
+
+
+def _seeds(curve: Mapping[str, Any]) -> int:
+    """Return how many subsets of each size a curve was asked for with."""
+    return 1 + max(int(each["seed"]) for each in curve["trained"])
 
 
 def best_model(curve: Mapping[str, Any]) -> str | None:

@@ -29,7 +29,7 @@ def _of_series(curve: Mapping[str, Any], name: str) -> tuple[str, Told]:
         ("models", f"{_range(seeds)} of each size, {sum(seeds)} together; each learnt from another subset"),
         ("training", curve["budget_words"]),
         ("learning rate", _rate(curve["learning_rate"])),
-        ("scores", _resamples(curve["scored"])),
+        ("scores", _of_sizes(series["errors_from"], curve["scored"])),
         (
             "foretold by",
             f"a mixture of {len(series['weights'])} laws, most of it the {series['family']}" if advice.foretold(series) else "",
@@ -82,6 +82,13 @@ def _rate(rate: float | None) -> str:
 def _resamples(scored: Mapping[str, Any]) -> str:
     count = scored.get("resamples")
     return f"means, with 95% intervals by a bootstrap of {count:,} resamples" if count else "means, with 95% intervals by a bootstrap"
+
+
+def _of_sizes(errors_from: str | None, scored: Mapping[str, Any]) -> str:
+    """Say what the mean of a size is and where its interval comes from, which is another one than that of a single score."""
+    if errors_from == "seeds":
+        return "means of the models of a size, with Student's 95% intervals by how far models of one size differ, pooled over all sizes"
+    return _resamples(scored) if errors_from == "points" else "one model of each size, without intervals"
 
 
 def _guarded(scored: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ def nothing() -> dict[str, Any]:
         "curves": {"shown": [], "left_out": []},
         "evaluations": {"shown": [], "there": 0},
         "comparisons": {"shown": [], "there": 0},
-        "examples": {"model": None, "held_back": False, "rows": [], "worst": []},
+        "examples": {"model": None, "held_back": False, "rows": [], "worst_of": None, "worst": []},
         "sent": None,
     }
     return answered(found)
@@ -128,7 +128,8 @@ def curve(name: str = "mine", **changed: Any) -> dict[str, Any]:
         "dataset": "mine",
         "dataset_fingerprint": "0123456789abcdef",
         "learning_rate": 0.0005,
-        "equal_steps": True,
+        "pairs": 800,
+        "max_steps": 30,
         "scored": {"resamples": 2000, "seed": 0, "guard": True, "references": None, "limit": None},
         **changed,
     }
@@ -163,8 +164,26 @@ def evaluation(model: str = "demo", **changed: Any) -> dict[str, Any]:
 
 def much() -> dict[str, Any]:
     """What is gathered of a project with a lot, whose names and texts are hostile."""
-    found = nothing()
-    model = {
+    under_way = curve("freezing", done=3, series={"lora, human": series((25, 54.0), verdict="unsure", label=175, refused="too few sizes")})
+    row = {"tweet": HOSTILE, "lead": HOSTILE[:80], "wanted": "A person wrote this.", "wrote": HOSTILE}
+    worst = {"worst_of": HOSTILE[:60], "worst": [{**row, "sari": 3.2, "id": "k"}]}
+    found = nothing() | {
+        "project": {
+            "tweets": 1_234_567,
+            "datasets": {"shown": [{"name": "mine", "stage": "summary", "train": 1071, "test": 300, "pairs": 800}], "there": 7},
+            "models": {"shown": [model()], "there": 12},
+        },
+        "curves": {"shown": [curve(), under_way], "left_out": [f"old-{number}" for number in range(30)]},
+        "evaluations": {"shown": [evaluation(HOSTILE[:60])], "there": 9},
+        "comparisons": {"shown": [comparison()], "there": 4},
+        "examples": {"model": "demo", "held_back": True, "rows": [row] * 3, **worst},
+        "sent": sent(),
+    }
+    return answered(found)
+
+
+def model() -> dict[str, Any]:
+    return {
         "id": 1,
         "name": HOSTILE[:60],
         "method": "lora",
@@ -185,14 +204,10 @@ def much() -> dict[str, Any]:
         "hardware": "A CPU, 2 cores, 24 GiB",
         "energy": "",
     }
-    found["project"] = {
-        "tweets": 1_234_567,
-        "datasets": {"shown": [{"name": "mine", "stage": "summary", "train": 1071, "test": 300, "pairs": 800}], "there": 7},
-        "models": {"shown": [model], "there": 12},
-    }
-    under_way = curve("freezing", done=3, series={"lora, human": series((25, 54.0), verdict="unsure", label=175, refused="too few sizes")})
-    found["curves"] = {"shown": [curve(), under_way], "left_out": [f"old-{number}" for number in range(30)]}
-    found["evaluations"] = {"shown": [evaluation(HOSTILE[:60])], "there": 9}
+
+
+def comparison() -> dict[str, Any]:
+    """A comparison of two models and a baseline, with a judge."""
     systems = {"one": {"sari": figure(58.0)}, "two": {"sari": figure(60.0)}, "lead": {"sari": figure(56.0)}}
     compared = {**evaluation(), "order": list(systems), "main": "one", "verdict": ["two is better than one by 2.0 SARI."], "pairs": []}
     compared["judge"] = ["The judge tiny preferred 3 times one."]
@@ -200,10 +215,11 @@ def much() -> dict[str, Any]:
         "one": {"seconds_per_tweet": 0.5, "seconds": 150.0, "tokens_in": 3217, "tokens_out": 4522, "retried": 31},
         "lead": {},
     }
-    found["comparisons"] = {"shown": [compared | {"tables": [{"title": "All rows", "n": 300, "systems": systems}]}], "there": 4}
-    row = {"tweet": HOSTILE, "lead": HOSTILE[:80], "wanted": "A person wrote this.", "wrote": HOSTILE}
-    found["examples"] = {"model": "demo", "held_back": True, "rows": [row] * 3, "worst": [{**row, "sari": 3.2, "id": "k"}]}
-    found["sent"] = {
+    return compared | {"tables": [{"title": "All rows", "n": 300, "systems": systems}]}
+
+
+def sent() -> dict[str, Any]:
+    return {
         "dataset": "mine",
         "origin": "human",
         "base": "tiny",
@@ -215,4 +231,3 @@ def much() -> dict[str, Any]:
         "prompt_tokens": 210,
         "answer_tokens": 7,
     }
-    return answered(found)

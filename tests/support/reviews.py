@@ -25,10 +25,11 @@ class Row:
     cluster: int = 0
     lineage: dict[str, object] = field(default_factory=dict)
     tweet: str | None = None
+    stage: Stage = Stage.SUMMARY
 
     @property
     def key(self) -> str:
-        return ExampleRow(Stage.SUMMARY, self.prompt, self.target, self.origin, {}, self.split, self.cluster).example_key
+        return ExampleRow(self.stage, self.prompt, self.target, self.origin, {}, self.split, self.cluster).example_key
 
 
 def plain_rows(count: int) -> list[Row]:
@@ -40,9 +41,9 @@ def plain_rows(count: int) -> list[Row]:
 
 _INSERT = """
 INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, tweet, lineage, split, cluster)
-SELECT :dataset, row.key, 'summary', row.prompt, row.target, row.origin, row.tweet, row.lineage, row.split, row.cluster
+SELECT :dataset, row.key, row.stage, row.prompt, row.target, row.origin, row.tweet, row.lineage, row.split, row.cluster
 FROM jsonb_to_recordset(cast(:rows AS jsonb))
-  AS row(key text, prompt text, target text, origin text, tweet text, lineage jsonb, split text, cluster int)
+  AS row(key text, stage text, prompt text, target text, origin text, tweet text, lineage jsonb, split text, cluster int)
 """
 _TWEETS = """
 INSERT INTO tweet (id, source, text, text_hash) SELECT id, 'invented', id, id FROM unnest(cast(:ids AS text[])) AS id ON CONFLICT DO NOTHING

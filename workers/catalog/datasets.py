@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import desc, func, text
 from sqlmodel import Session, col, select
 
+from schemas.payloads import Stage
 from schemas.tables.datasets import Dataset, Example
 from workers.errors import NotFound
 
@@ -25,8 +26,9 @@ GROUP BY flag ORDER BY examples DESC, flag
 """
 # A few of each kind, the same ones every time.
 _EXAMPLES = """
-SELECT key, origin, split, prompt_text AS prompt, target_text AS target
-FROM (SELECT *, row_number() OVER (PARTITION BY split, origin ORDER BY key) AS place FROM example WHERE dataset = :dataset) AS numbered
+SELECT key, stage, origin, split, prompt_text AS prompt, target_text AS target
+FROM (SELECT *, row_number() OVER (PARTITION BY split, origin ORDER BY key) AS place FROM example
+      WHERE dataset = :dataset AND (cast(:stage AS text) IS NULL OR stage = :stage)) AS numbered
 WHERE place <= :shown ORDER BY split DESC, origin, place
 """
 
@@ -70,6 +72,7 @@ def flagged(session: Session, dataset: int) -> tuple[int, dict[str, int]]:
     return (rows[0].in_all if rows else 0), {row.flag: row.examples for row in rows}
 
 
-def examples(session: Session, dataset: int, shown: int) -> list[dict[str, Any]]:
-    """Return at most `shown` examples of each split and origin."""
-    return [dict(row._mapping) for row in session.connection().execute(text(_EXAMPLES), {"dataset": dataset, "shown": shown})]
+def examples(session: Session, dataset: int, shown: int, stage: Stage | None = None) -> list[dict[str, Any]]:
+    """Return at most `shown` examples of each split and origin; `stage`: only those that teach it."""
+    values = {"dataset": dataset, "shown": shown, "stage": stage}
+    return [dict(row._mapping) for row in session.connection().execute(text(_EXAMPLES), values)]

@@ -13,8 +13,12 @@ from sqlmodel import Session, col, desc, not_, select
 from schemas.states import JobState
 from schemas.tables.jobs import Job
 from schemas.tables.models import Model
+from workers.catalog import curves
 
 EVALUATE, COMPARE = "evaluation.evaluate", "evaluation.compare"
+
+_OF_A_POINT = {"model_ids", "baselines", "limit", "references", "guard"}
+"""What tells a score of a curve's point from another comparison of its model."""
 
 
 def newest(session: Session, limit: int) -> tuple[Sequence[Job], int]:
@@ -43,12 +47,14 @@ def compared(session: Session, limit: int) -> tuple[Sequence[Job], int]:
     return _newest_of(session, done, limit)
 
 
-def of_point(session: Session, model: int) -> Job | None:
-    """Return the newest comparison that is done of a model alone, as a curve scores its points."""
-    models = col(Job.payload)["model_ids"]
-    query = select(Job).where(
-        Job.kind == COMPARE, Job.state == JobState.DONE, func.jsonb_array_length(models) == 1, models[0].as_integer() == model
-    )
+def of_point(session: Session, model: int, limit: int | None) -> Job | None:
+    """Return the newest comparison that is done and scored a model as a curve scores its points on the first `limit` rows.
+
+    Comparisons of the same model on other rows, against other references or without the guard are no scores of a curve.
+    """
+    asked = curves.comparison(model, limit).model_dump(mode="json", include=_OF_A_POINT)
+    alone = func.jsonb_array_length(col(Job.payload)["model_ids"]) == 1  # a list contains its parts
+    query = select(Job).where(Job.kind == COMPARE, Job.state == JobState.DONE, col(Job.payload).contains(asked), alone)
     return session.exec(query.order_by(desc(col(Job.created_at))).limit(1)).first()
 
 

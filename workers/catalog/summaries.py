@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, text
+from sqlalchemy import func, text, true
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import Session, and_, col, desc, select
 
 from schemas.states import JobState
 from schemas.tables.datasets import Example
 from schemas.tables.jobs import Job
+from schemas.tables.models import Model
 from schemas.tables.summaries import Selection, Summary
 from schemas.tables.tweets import Tweet
 
@@ -84,23 +86,37 @@ def newest_job(session: Session) -> Job | None:
 
 
 def of_held_back(session: Session, dataset: int, model: int, limit: int) -> list[dict[str, str]]:
-    """Return tweets that a dataset holds back, with their references as `wanted` and what a model wrote of them, where that is stored."""
-    query = (
-        select(Example.prompt_text, Example.target_text, Summary.summary)
-        .join(Summary, and_(col(Summary.tweet) == Example.tweet, col(Summary.model) == model))
-        .where(Example.dataset == dataset, Example.split == "test")
-        .order_by(col(Example.key), desc(col(Summary.created_at)))
+    """Return tweets that a dataset holds back, once each, with what a model wrote of them last, where that is stored.
+
+    `wanted` is the reference of the stage that the model was taught: a dataset may hold a clean text of the same tweet too.
+    """
+    chosen = (
+        select(Example.key, col(Example.prompt_text).label("tweet"), col(Example.target_text).label("wanted"))
+        .join(Model, and_(col(Model.id) == model, col(Model.stage) == Example.stage))
+        .where(Example.dataset == dataset, Example.split == "test", col(Example.tweet).is_not(None))
+        .add_columns(col(Example.tweet).label("id"))
+        .ext(distinct_on(col(Example.tweet)))
+        .order_by(col(Example.tweet), col(Example.key))
+        .subquery()
     )
-    rows = session.exec(query.limit(limit))
-    return [{"tweet": tweet, "wanted": wanted, "wrote": wrote} for tweet, wanted, wrote in rows]
+    wrote = _written_last(chosen.c.id, model)
+    query = select(chosen.c.tweet, chosen.c.wanted, wrote.c.summary).join(wrote, true()).order_by(chosen.c.key)
+    return [{"tweet": tweet, "wanted": wanted, "wrote": summary} for tweet, wanted, summary in session.exec(query.limit(limit))]
 
 
 def of_long_tweets(session: Session, job: UUID, model: int, limit: int) -> Sequence[tuple[str, str]]:
     """Return tweets of more than 60 characters with their summaries, in the order of the job's selection."""
+    wrote = _written_last(col(Selection.tweet), model)
     query = (
-        select(Tweet.text, Summary.summary)
+        select(Tweet.text, wrote.c.summary)
         .join(Selection, col(Selection.tweet) == Tweet.id)
-        .join(Summary, and_(col(Summary.tweet) == Tweet.id, col(Summary.model) == model))
+        .join(wrote, true())
         .where(Selection.job == job, func.length(Tweet.text) > _LONG)
     )
     return session.exec(query.order_by(col(Selection.ordinal)).limit(limit)).all()
+
+
+def _written_last(tweet: Any, model: int) -> Any:
+    """Select what a model wrote last of a tweet of the query around it: there may be a summary for each version of its prompt."""
+    written = select(Summary.summary).where(Summary.tweet == tweet, Summary.model == model)
+    return written.order_by(desc(col(Summary.created_at)), desc(col(Summary.prompt_version))).limit(1).lateral()

@@ -7,11 +7,17 @@ import uuid
 import pytest
 from sqlalchemy import Engine, text
 
+from schemas.payloads import Stage
+from tests.support.reviews import Row, add_dataset
 from workers import database
 from workers.catalog import models, summaries, tweets
 from workers.errors import NotFound
 
 JOB = uuid.UUID(int=1)
+_ANOTHER_VERSION = """
+INSERT INTO summary (tweet, model, prompt_version, cleaned, summary, attempt, created_at)
+VALUES ('1', :model, :version, 'c', :wrote, 1, :at)
+"""
 LONG = "the bus number nine is late again and nobody at the stop knows why"
 
 
@@ -68,6 +74,25 @@ def test_summaries_are_counted_by_job(clean_database: Engine, model: int) -> Non
     with database.session(clean_database) as session:
         assert summaries.counts(session, JOB, model) == {"rows": 2, "workers": 2, "fallbacks": 1, "retried": 1}
         assert summaries.of_long_tweets(session, JOB, model, 10) == [(LONG, "s")]
+
+
+def test_of_several_summaries_of_a_tweet_the_last_one_is_read(clean_database: Engine, model: int) -> None:
+    rows = [
+        Row(LONG, "The nine is late, clean.", split="test", tweet="1", stage=Stage.CLEAN),
+        Row(LONG, "The nine is late.", split="test", tweet="1"),
+        Row(LONG, "The nine is late again.", origin="import", split="test", tweet="1"),
+        Row("late", "It is late.", tweet="2"),
+    ]
+    dataset = add_dataset(clean_database, rows, opened=False)
+    with clean_database.begin() as connection:
+        connection.execute(text(_ANOTHER_VERSION), {"model": model, "version": "w", "wrote": "last", "at": "2999-01-01"})
+        connection.execute(text(_ANOTHER_VERSION), {"model": model, "version": "a", "wrote": "first", "at": "2001-01-01"})
+
+    with database.session(clean_database) as session:
+        assert summaries.of_long_tweets(session, JOB, model, 10) == [(LONG, "last")]
+        (row,) = summaries.of_held_back(session, dataset, model, 10)
+    assert (row["tweet"], row["wrote"]) == (LONG, "last")
+    assert row["wanted"] in ("The nine is late.", "The nine is late again."), "one reference of what the model was taught"
 
 
 def test_tweets_are_counted_by_source(clean_database: Engine, model: int) -> None:

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from schemas.payloads import Stage
 from tests.integration.verbs import answer, complaint, printed
 from tests.support.reported import figure
 from tests.support.reviews import Row, add_dataset
 from tests.support.tiny_model import build_tiny_model
+from workers import database
+from workers.catalog import evaluations
 from workers.text import prompts
 
 SIZES = {25: 54.0, 50: 55.5, 100: 57.0, 200: 58.5}
@@ -189,14 +192,19 @@ def test_without_the_base_model_s_folder_the_page_says_so(project: Engine, tmp_p
 
 
 def test_a_comparison_of_several_models_is_shown(project: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    systems = {"demo": {"sari": figure(60.0), "cost": {}}, "growing-25-0": {"sari": figure(54.0), "cost": {}}}
-    result = {"order": list(systems), "systems": systems, "pairs": [], "worst": {}, "verdict": ["demo is better."]}
+    systems = {"growing-25-0": {"sari": figure(54.0), "cost": {}}, "demo": {"sari": figure(60.0), "cost": {}}}
+    rows = [Row(f"the tram number {n} is late", f"The tram number {n} is late.", split="test") for n in (1, 2)]
+    add_dataset(project, rows, "trams", opened=False)
+    worst = {name: [{"id": row.key, "sari": 3.0}] for name, row in zip(systems, rows, strict=True)}
+    result = {"order": list(systems), "systems": systems, "pairs": [], "worst": worst, "verdict": ["demo is better."]}
     with project.begin() as connection:
-        add_job(connection, "evaluation.compare", {"model_ids": [1, 2], "baselines": []}, result)
         add_job(connection, "evaluation.compare", {"model_ids": [1], "baselines": ["lead"]}, result)
+        add_job(connection, "evaluation.compare", {"model_ids": [2, 1], "baselines": []}, result)
     found = answer(capsys, "report", "--json", "-o", tmp_path / "report.html")
     assert found["comparisons"]["there"] == 2
-    assert "Compared: demo, growing-25-0" in (tmp_path / "report.html").read_text()
+    assert "Compared: growing-25-0, demo" in (tmp_path / "report.html").read_text()
+    assert found["examples"]["worst_of"] == "growing-25-0", "the system that was named first, whichever Postgres returns first"
+    assert [row["tweet"] for row in found["examples"]["worst"]] == ["the tram number 1 is late"]
 
 
 def test_without_a_display_it_says_where_the_page_lies(
@@ -207,3 +215,39 @@ def test_without_a_display_it_says_where_the_page_lies(
     said = complaint(capsys, 0, "report", "-o", tmp_path / "report.html", "--open")
     assert "no browser with a display here" in said
     assert "report.html" in said
+
+
+def test_a_curve_is_said_to_be_scored_as_its_points_are_whatever_its_models_were_compared_with_since(
+    project: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"baselines": ["lead", "rules"], "limit": None, "references": None, "guard": True, "resamples": 2000}
+    with project.begin() as connection:
+        model = connection.execute(text("SELECT id FROM model WHERE name = 'growing-200-1'")).scalar_one()
+        for odd in ({"references": "others", "limit": 7}, {"guard": False, "limit": 7}, {"baselines": ["zero_shot"], "resamples": 500}):
+            add_job(connection, "evaluation.compare", asked | {"model_ids": [model]} | odd, {"systems": {}, "pairs": []})
+        add_job(connection, "evaluation.compare", asked | {"model_ids": [model, 1]}, {"systems": {}, "order": []})
+        few = add_job(connection, "evaluation.compare", asked | {"model_ids": [model], "limit": 7}, {"systems": {}, "pairs": []})
+        connection.execute(text("UPDATE job SET created_at = created_at - interval '1 day' WHERE id = :few"), {"few": few})
+    scored = answer(capsys, "report", "--json", "-o", tmp_path / "report.html")["curves"]["shown"][0]["scored"]
+    assert (scored["limit"], scored["references"], scored["guard"], scored["resamples"]) == (None, None, True, 2000)
+    with database.session() as session:
+        of_few = evaluations.of_point(session, model, 7)
+        assert of_few is not None
+        assert of_few.id == few, "a curve on seven rows is scored by them"
+
+
+def test_a_curve_counts_the_pairs_of_its_own_dataset(project: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(5):
+        add_dataset(project, [Row("a tram", f"A tram {number}.")], f"newer-{number}", opened=False)
+    found = answer(capsys, "report", "--json", "-o", tmp_path / "report.html")
+    assert "mine" not in [each["name"] for each in found["project"]["datasets"]["shown"]]
+    assert found["curves"]["shown"][0]["pairs"] == PAIRS * 3 // 4, "a quarter is held back"
+
+
+def test_what_is_sent_is_a_row_of_the_stage_that_its_instruction_is_of(
+    clean_database: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Row(f"tram {n} LATE", f"Tram {n} is late, clean.", stage=Stage.CLEAN) for n in range(20)]
+    add_dataset(clean_database, [*rows, Row("tram 1 LATE", "Tram 1 is late.")], "both", opened=False)
+    sent = answer(capsys, "report", "--json", "-o", tmp_path / "report.html")["sent"]
+    assert (sent["tweet"], sent["completion"]) == ("tram 1 LATE", "Tram 1 is late.")

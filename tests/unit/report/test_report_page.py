@@ -7,10 +7,11 @@ import re
 import shlex
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from producers.report import advice, charts, scores
+from producers.report import advice, charts, provenance, scores
 from producers.report.page import page
 from tests.support.reported import HOSTILE, answered, curve, evaluation, figure, much, nothing, series
 from tests.unit.test_docs import complaint
@@ -111,8 +112,9 @@ def test_every_command_that_is_advised_is_there() -> None:
         projects.append(answered(much() | {"curves": {"shown": [curve(series={"lora, human": of})], "left_out": []}}))
     projects.append(answered(much() | {"curves": {"shown": [], "left_out": []}}))
     for pairs in (2, 60):
-        few = much() | {"curves": {"shown": [curve()] if pairs > 2 else [], "left_out": []}}
+        few = much() | {"curves": {"shown": [], "left_out": []}}
         few["project"]["datasets"]["shown"][0]["pairs"] = pairs
+        few["curves"]["shown"] = [curve(pairs=pairs)] if pairs > 2 else []
         projects.append(answered(few))
     commands = {command for found in projects for step in found["next"] for command in step["commands"]}
     assert len(commands) > 8
@@ -142,21 +144,70 @@ def test_nothing_is_foretold_of_too_few_sizes() -> None:
     assert 'class="ahead' not in html
 
 
+def advised(**changed: Any) -> list[str]:
+    """The commands that a curve's verdict leads to."""
+    found = answered(nothing() | {"project": much()["project"], "curves": {"shown": [curve(**changed)], "left_out": []}})
+    return [command for step in found["next"] for command in step["commands"] if "evaluate" not in command]
+
+
+DRAWN = "max_steps=30 --origins human,noise,mix --methods freeze,lora --budget steps"
+
+
 def test_more_pairs_than_a_curve_used_are_used_before_others_are_written() -> None:
-    def commands(pairs: int) -> list[str]:
-        found = much() | {"curves": {"shown": [curve()], "left_out": []}}
-        found["project"]["datasets"]["shown"][0]["pairs"] = pairs
-        return [command for step in answered(found)["next"] for command in step["commands"]]
-
-    drawn = "--origins human,noise,mix --methods freeze,lora --budget steps"
-    assert commands(800) == [f"tweetmill curve run -r RECIPE name=mine dataset=mine {drawn} --sizes 25,50,100,200,400,800"]
-    assert "dataset=more" in commands(799)[1]
+    assert advised(pairs=800) == [
+        f"tweetmill curve run -r RECIPE name=mine dataset=mine {DRAWN} --seeds 3 --sizes 25,50,100,200,400,800",
+    ]
+    assert advised(pairs=799)[1:] == [
+        f"tweetmill curve run -r RECIPE name=more dataset=more {DRAWN} --seeds 3 --sizes 25,50,100,200,400,800",
+    ]
 
 
-def test_a_curve_that_was_scored_on_the_first_rows_is_scored_on_them_again() -> None:
-    limited = curve(scored=curve()["scored"] | {"limit": 40})
-    (step,) = answered(much() | {"curves": {"shown": [limited], "left_out": []}})["next"]
-    assert " --budget steps --limit 40 --sizes 25,50,100,200,400,800" in step["commands"][0]
+def test_the_pairs_of_a_curve_s_dataset_count_though_newer_datasets_fill_the_page() -> None:
+    (command,) = advised(dataset="old", pairs=800)
+    assert " dataset=old " in command
+
+
+def test_an_unsure_curve_is_added_to_with_its_own_seeds_methods_and_budget() -> None:
+    unsure = series((25, 54.0), (50, 55.0), (100, 56.0), (200, 57.0), verdict="unsure", label=200)
+    models = [
+        {"method": "freeze", "origins": ["human"], "size": size, "seed": seed, "model": None, "seconds": None, "scores": None}
+        for size in (25, 50, 100, 200)
+        for seed in range(5)
+    ]
+    added = "tweetmill curve run -r RECIPE name=mine dataset=mine --methods freeze"
+    assert advised(series={"freeze, human": unsure}, trained=models, max_steps=-1) == [
+        f"{added} --seeds 5 --sizes 25,50,100,200,400",
+        f"{added} --seeds 10 --sizes 25,50,100,200",
+    ]
+    two = [each for each in models if each["seed"] < 2]
+    assert advised(series={"freeze, human": unsure}, trained=two, max_steps=-1)[1] == f"{added} --seeds 6 --sizes 25,50,100,200"
+
+
+@pytest.mark.parametrize("pairs", [800, 60])
+def test_a_curve_that_was_scored_on_the_first_rows_is_scored_on_them_again(pairs: int) -> None:
+    command = advised(scored=curve()["scored"] | {"limit": 40}, pairs=pairs)[-1]
+    assert " --budget steps --limit 40 --seeds 3 --sizes 25,50,100,200,400,800" in command
+
+
+@pytest.mark.parametrize(
+    ("errors_from", "said"),
+    [
+        ("seeds", "Student's 95% intervals by how far models of one size differ"),
+        ("points", "95% intervals by a bootstrap of 2,000 resamples"),
+        (None, "one model of each size, without intervals"),
+    ],
+)
+def test_an_interval_of_a_curve_is_said_to_come_from_where_it_comes_from(errors_from: str | None, said: str) -> None:
+    of = series((25, 54.0), (50, 55.0), (100, 56.0), (200, 57.0)) | {"errors_from": errors_from}
+    found = answered(nothing() | {"curves": {"shown": [curve(series={"lora, human": of})], "left_out": []}})
+    (figure_of,) = provenance.rows(found)
+    assert said in dict(figure_of["told"])["scores"]
+
+
+def test_the_worst_rows_bear_the_name_of_the_system_that_they_are_of() -> None:
+    found = much()
+    found["examples"]["worst_of"] = "lora-200"
+    assert "Where the newest evaluation or comparison gave lora-200 the lowest SARI." in Parsed(page(found)).text
 
 
 def test_metrics_and_slices_are_taken_from_the_result() -> None:
