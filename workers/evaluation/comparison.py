@@ -85,6 +85,7 @@ def compare(context: JobContext, spec: ComparisonSpec) -> Outcome:
         writers = {model.name: Writer.of(opened, model, all_cores=True) for model in compared}
         pool = held.example_pool(opened, compared[0], spec.few_shot, spec.example_sets, spec.seed)
     rows = rows[: spec.limit] if spec.limit else rows
+    optional.check(spec, spec.judge, Stage(compared[0].stage))
     prompts = PromptSystems(next(iter(writers.values())), pool)
     runs = _write_all(context, writers, prompts, spec, rows)
     texts = Rows([row.tweet for row in rows], [row.references for row in rows])
@@ -175,7 +176,7 @@ def report(
     scores = {name: {**score(tweets, run.outputs, references), **(extra or {}).get(name, {})} for name, run in runs.items()}
     named = list(itertools.combinations(runs, 2))
     metrics = list(next(iter(scores.values())))
-    by_metric = {metric: paired(scores, named, metric, resamples, seed) for metric in metrics}
+    by_metric = {metric: paired(scores, named, metric, resamples, seed, together=metric == HEADLINE) for metric in metrics}
     pairs = [{"a": a, "b": b, "metric": metric} | by_metric[metric][a, b] for a, b in named for metric in metrics]
     return {
         "order": list(runs),  # Postgres keeps none of the keys of an object

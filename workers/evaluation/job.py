@@ -39,6 +39,7 @@ def _evaluate_texts(context: JobContext, spec: EvaluationSpec, model: Model) -> 
         scored = rows.of_references(opened, spec.references) if spec.references else rows.held_back(opened, [model])
         pool = rows.example_pool(opened, model, spec.few_shot, spec.example_sets, spec.seed)
     scored = scored[: spec.limit] if spec.limit else scored
+    optional.check(spec)
     prompts = PromptSystems(writer, pool)
     passes = 1 + len(prompts.names) * (1 + spec.guard_prompts)
     written = write(writer, scored, prompts, _Shown(context, len(scored), passes), guard_prompts=spec.guard_prompts)

@@ -92,7 +92,7 @@ class PromptSystems:
         return ("zero_shot", *["few_shot"] * bool(self._pool.sets), *["few_shot_best"] * bool(self._pool.choice))
 
     def write(self, name: str, tweets: Sequence[str], on_progress: Progress = None) -> PromptRun:
-        """Return the answers of a system; the first answers of a prompt are kept for its guarded twin.
+        """Return the answers of a system; the first answers of a prompt are kept for the same with the guard.
 
         Raises:
             UserError: the training split has too few examples for it.

@@ -21,6 +21,24 @@ ScoresOf = dict[str, dict[str, Array]]
 """By system and metric one score a row."""
 
 
+_TRIAL = Rows(["The bus to the harbour was late again."], [("The bus was late again.",)])
+
+
+def check(spec: Scored, judge: JudgeSpec | None = None, stage: Stage = Stage.SUMMARY) -> None:
+    """Load each optional scorer once and ask the judge one question: what can't be used fails before the systems write, not after.
+
+    Raises:
+        UnusableScorer: a scorer can't be used; says what to do.
+        UserError: the judge can't be used.
+        EngineError: it answers nothing.
+    """
+    for build in _asked(spec):
+        build()
+    if judge is not None:
+        with judge_of(judge, stage) as judging:
+            judging.compare(_TRIAL, ["The bus was late."], ["A bus came."], lambda _: None)
+
+
 def score(context: JobContext, spec: Scored, rows: Rows, outputs: Outputs) -> tuple[ScoresOf, dict[str, Any]]:
     """Return the scores of all optional scorers that `spec` names, by system, and for the result what scored, by metric.
 

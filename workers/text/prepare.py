@@ -37,7 +37,7 @@ def prepare(text: str) -> str:
     """Return a tweet as models see it: its words on one line, without links, retweet marks and addresses.
 
     Links, retweet marks, leading and closing handles and the closing run of hashtags are removed. Hashtags and handles inside a sentence
-    become words, and so does a handle that is its subject; a quotation mark without its twin is dropped. A tweet of nothing but hashtags
+    become words, and so does a handle that is its subject; a lone quotation mark is dropped. A tweet of nothing but hashtags
     keeps their words; one of nothing but links or handles gives the empty text. A text longer than `PREPARED_LIMIT` is cut at a space.
     """
     body = without_retweet_marks(LINK.sub(" ", plain(text)))
