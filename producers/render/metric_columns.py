@@ -24,9 +24,9 @@ class MetricColumns:
     @property
     def natural_width(self) -> int:
         """The width at which no metric is left out."""
-        from rich.console import Console
+        from producers.render.screen import Screen
 
-        return max(self._widths(Console(), self._metrics), default=0)
+        return max(self._widths(Screen(), self._metrics), default=0)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the page with the metrics that fit."""
