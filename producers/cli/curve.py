@@ -118,14 +118,13 @@ def run(
 
     The points are jobs: as many at once as there are workers. The same call again goes on, and more sizes or seeds add to it.
     """
+    from producers.curve.completion import complete
     from producers.curve.costs import known
     from producers.curve.points import ORIGINS
-    from producers.curve.prompting import score_prompts
     from producers.curve.report import drawn, planned
-    from producers.curve.run import enqueue, follow, status
+    from producers.curve.run import enqueue
     from producers.recipes import read_training
     from producers.render.curve import drawn_page, plan_table
-    from producers.render.progress import follow_curve
     from schemas.training import MethodName
     from workers import destinations
 
@@ -141,12 +140,8 @@ def run(
     if not as_json:
         say(plan["words"])
     jobs = enqueue(points, fingerprint)
-    with follow_curve(spec.name) as seen:
-        follow(spec.name, jobs, limit, seen)
-    if prompting:
-        score_prompts(spec.name, limit)
-    found = [point for point in status(spec.name, limit)[0] if point.training in jobs]
-    answer = drawn(spec.name, found, counts, known(minutes_a_pair, spec.dataset, usd_per_hour))
+    found, _ = complete(spec.name, jobs, limit, prompting=prompting)
+    answer = drawn(spec.name, found, counts, known(minutes_a_pair, spec.dataset, usd_per_hour), jobs)
     _draw(answer["series"], answer["metric"], spec.name, plot)
     emit(answer, as_json, drawn_page)
     if not answer["series"]:
@@ -159,7 +154,7 @@ def show(
     prompting: Prompting = True,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, max=LARGEST_BIGINT, help="Scores on the first N rows; default: as it was scored last.", show_default=False),
+        typer.Option(min=1, max=LARGEST_BIGINT, help="Scores on the first N rows; default: those of most points.", show_default=False),
     ] = None,
     worth: WorthText = None,
     minutes_a_pair: MinutesAPair = None,
@@ -168,21 +163,16 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a curve as far as it is drawn: the points that have a score, what is foretold, and the verdict."""
+    from producers.curve.completion import complete
     from producers.curve.costs import known
-    from producers.curve.prompting import score_prompts
     from producers.curve.report import drawn
-    from producers.curve.run import follow, scored_rows, status
+    from producers.curve.run import scored_rows, status
     from producers.render.curve import drawn_page, progress_words
-    from producers.render.progress import follow_curve
 
     counts, limit = _counts(worth), limit or scored_rows(name)
     found, progress = status(name, limit)
     if wait:
-        with follow_curve(name) as seen:
-            follow(name, None, limit, seen)
-        if prompting:
-            score_prompts(name, limit)
-        found, progress = status(name, limit)
+        found, progress = complete(name, None, limit, prompting=prompting)
     costs = known(minutes_a_pair, found[0].recipe["dataset"], usd_per_hour)
     answer = drawn(name, found, counts, costs)
     answer |= {"points": progress.points, "done": progress.done, "failed": progress.failed, "not_asked": progress.not_asked}

@@ -1,4 +1,5 @@
 """Draws a learning curve over the queue: `points` lays it out, `run` asks for its jobs and follows them, `report` makes the answer.
 
-`baselines` and `prompting` ask first whether training pays, `costs` and `worth` what more pairs take and have to bring.
+`completion` waits until all scores are there. `baselines` and `prompting` ask first whether training pays, `costs` and `worth` what more
+pairs take and have to bring.
 """

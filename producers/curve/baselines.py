@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from workers.curves.differences import Interval, mean_difference, unpaired
 from workers.curves.points import Curve
 
 if TYPE_CHECKING:
     from workers.catalog.curves import PointStatus
+
+
+def sharing_baselines(points: Sequence[PointStatus], jobs: Collection[UUID] | None) -> list[PointStatus]:
+    """Return those of a curve's points that systems without training score the same for as for the points of the trainings `jobs`.
+
+    These systems are scored beside one model, which may be of another method, origin or size than those; None: of all points.
+    """
+    shared = {point.untuned for point in points if jobs is None or point.training in jobs}
+    return [point for point in points if point.untuned in shared]
 
 
 def without_training(points: Sequence[PointStatus], metric: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Asks whether a prompt is enough: the base of a curve's models, untuned, on the rows that they are scored on, once a curve."""
+"""Asks whether a prompt is enough: the base of a curve's models, untuned, on the rows that they are scored on, once a base and dataset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from producers.curve.run import status, taken_up
+from producers.curve.run import taken_up
 from producers.render.output import say
 from producers.render.progress import watch
 from schemas.payloads import PromptSystem, Stage
@@ -29,25 +29,34 @@ def systems(pairs: int) -> tuple[PromptSystem, ...]:
     return tuple(names)
 
 
-def score_prompts(name: str, limit: int | None) -> None:
+def score_prompts(points: Sequence[PointStatus], limit: int | None) -> None:
     """Have the base of a curve's models answer by prompts, and wait for its scores; a failure is said and ends nothing."""
-    job = ask(status(name, limit)[0], limit)
-    if job is not None and watch(job).state is not JobState.DONE:
-        say(f"The untuned base has no score: `tweetmill job {str(job)[:8]}` says why", "yellow")
+    for job in ask(points, limit):
+        if watch(job).state is not JobState.DONE:
+            say(f"The untuned base has no score: `tweetmill job {str(job)[:8]}` says why", "yellow")
 
 
-def ask(points: Sequence[PointStatus], limit: int | None) -> UUID | None:
-    """Ask for a comparison of the base by prompts with a model of the largest size; return the job.
+def ask(points: Sequence[PointStatus], limit: int | None) -> list[UUID]:
+    """Ask for comparisons of the base by prompts with a model of the largest size; return the jobs.
 
-    None where no model has a score yet, or the base has its own: it is the same for all points, and sizes that are added later change
-    nothing of it.
+    One for each base and dataset of the points, as a rule one alone; none where no model has a score yet, or the base has its own: that
+    is the same for all points, and sizes that are added later change nothing of it.
     """
+    alike: dict[tuple[str | None, ...], list[PointStatus]] = {}
+    for point in points:
+        if point.figures is not None:
+            alike.setdefault(point.untuned, []).append(point)
+    return [_ask(scored, limit) for scored in alike.values() if not _has_answered(scored)]
+
+
+def _has_answered(scored: Sequence[PointStatus]) -> bool:
+    return any(name in point.systems for point in scored for name in systems(_WITH_SETS))
+
+
+def _ask(scored: Sequence[PointStatus], limit: int | None) -> UUID:
     from tasks import evaluation
     from workers.catalog import curves
 
-    scored = [point for point in points if point.figures is not None]
-    if not scored or any(name in point.systems for point in scored for name in systems(_WITH_SETS)):
-        return None
     largest = max(scored, key=lambda point: int(point.recipe["pairs"]))
     assert largest.model is not None
     named = systems(_pairs(largest.recipe))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from producers.curve.baselines import held_against, without_training
+from producers.curve.baselines import held_against, sharing_baselines, without_training
 from producers.curve.costs import Costs, price
 from producers.curve.points import CurvePoint, lay_out, steps_of
 from producers.curve.run import figures
@@ -29,14 +30,23 @@ ANOTHER = 100
 """Pairs more, of which it is said what they bring, whatever the sizes of the curve."""
 
 
-def drawn(name: str, points: Sequence[PointStatus], worth: Worth, costs: Costs) -> dict[str, Any]:
-    """Return a curve that was drawn over the queue as plain JSON: its points, and for each method and origin what is fitted to them."""
+def drawn(name: str, points: Sequence[PointStatus], worth: Worth, costs: Costs, jobs: Collection[UUID] | None = None) -> dict[str, Any]:
+    """Return a curve that was drawn over the queue as plain JSON: its points, and for each method and origin what is fitted to them.
+
+    Args:
+        name: of the curve.
+        points: all of them.
+        worth: the smallest gain that counts.
+        costs: what is known of the price of pairs.
+        jobs: the trainings of the points to show; None: of all.
+    """
+    baselines = without_training(sharing_baselines(points, jobs), METRIC)
+    points = [point for point in points if jobs is None or point.training in jobs]
     series: dict[str, list[PointStatus]] = {}
     for point in points:
         if point.figures is not None:
             series.setdefault(series_of(point.recipe), []).append(point)
     scored = next((point for point in points if point.figures is not None), None)
-    baselines = without_training(points, METRIC)
     return {
         "curve": name,
         "metric": METRIC,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -68,7 +68,7 @@ def enqueue(points: Sequence[CurvePoint], fingerprint: str) -> set[UUID]:
     return {taken_up(training.enqueue(point.spec, dataset_fingerprint=fingerprint)) for point in points}
 
 
-def follow(name: str, jobs: set[UUID] | None, limit: int | None, show: Callable[[JobProgress], None]) -> list[PointStatus]:
+def follow(name: str, jobs: Collection[UUID] | None, limit: int | None, show: Callable[[JobProgress], None]) -> list[PointStatus]:
     """Watch the points until each has a score or has failed, asking for scores as models are made; return how they stand.
 
     Interrupting it stops nothing that was asked for: the same call goes on. No score is asked for without it, since workers have no right
@@ -126,12 +126,12 @@ def _points(name: str, limit: int | None) -> list[PointStatus]:
 
 
 def scored_rows(name: str) -> int | None:
-    """Return the limit of the rows that the curve was scored on last; None: all that are held back."""
+    """Return the limit of the rows that the curve was scored on; None: all that are held back."""
     from workers import database
     from workers.catalog import curves
 
     with database.session() as session:
-        return curves.newest_limit(session, name)
+        return curves.scored_limit(session, name)
 
 
 def _progress(found: Sequence[PointStatus]) -> CurveProgress:

@@ -51,6 +51,7 @@ def test_points_are_trained_scored_and_fitted_and_more_are_added(
         drawn = answer(capsys, "curve", "show", "grown", "--wait", "--json")
         grown = answer(capsys, *asked, "--sizes", "4,8,12", "--json")
         shown = answer(capsys, "curve", "show", "grown", "--json")
+        part = answer(capsys, "curve", "run", "-r", str(recipe), "--seeds", 1, "--origins", "mix", "--sizes", "4,8", "--json")
     engines.release()
 
     assert list(drawn["series"]) == ["lora, human", "lora, human and noise"]
@@ -70,6 +71,8 @@ def test_points_are_trained_scored_and_fitted_and_more_are_added(
     assert against["lead"]["paired"]
     assert not against["few_shot"]["paired"], "the base was asked once, beside a model of the largest size of then"
     assert human["another"]["cost"]["training"]["measured"] == 3
+    assert (list(part["series"]), len(part["trained"])) == (["lora, human and noise"], 2)
+    assert part["baselines"] == grown["baselines"], "the prompts stand beside a model that is not in this part"
     with clean_database.connect() as connection:
         examples = connection.execute(
             text("SELECT payload ->> 'name', (result ->> 'examples')::int FROM job WHERE kind = 'training.train' ORDER BY 1")

@@ -38,6 +38,8 @@ class PointStatus:
         evaluation: how the comparison of this model alone stands; None: none was asked for.
         systems: what comparisons of it found, by system and metric; its cost beside it.
         pairs: paired differences of these systems, as a comparison returns them.
+        name: of its model.
+        fingerprint: of the examples that the model learnt from, where it is made: a dataset that was rebuilt has another one.
     """
 
     recipe: Mapping[str, Any]
@@ -50,6 +52,12 @@ class PointStatus:
     systems: Mapping[str, Any]
     pairs: Sequence[Mapping[str, Any]] = ()
     name: str | None = None
+    fingerprint: str | None = None
+
+    @property
+    def untuned(self) -> tuple[str | None, ...]:
+        """What the scores of systems without training depend on: the base, the stage, and the rows that its dataset holds back."""
+        return self.recipe["base"], self.recipe["stage"], self.recipe["dataset"], self.fingerprint
 
     @property
     def figures(self) -> Mapping[str, Any] | None:
@@ -72,24 +80,32 @@ def points(session: Session, curve: str, limit: int | None) -> list[PointStatus]
         limit: of the rows that scores are read of, as it was asked for.
     """
     query = (
-        select(Job, Model.id, Model.name)
+        select(Job, Model)
         .join(Model, col(Model.job) == col(Job.id), isouter=True)
         .where(*_of(curve))
         .order_by(col(Job.created_at), col(Job.id))
     )
     trained = session.exec(query).all()
     by_model: dict[int, list[Job]] = {}
-    for job in _comparisons(session, [model for _, model, _ in trained if model is not None]):
+    for job in _comparisons(session, [model.id for _, model in trained if model is not None]):
         if job.payload["limit"] == limit:
             by_model.setdefault(job.payload["model_ids"][0], []).append(job)
-    return [_status(job, model, name, by_model.get(model, []) if model is not None else []) for job, model, name in trained]
+    return [_status(job, model, by_model.get(model.id, []) if model is not None else []) for job, model in trained]
 
 
-def newest_limit(session: Session, curve: str) -> int | None:
-    """Return the limit of the rows in the comparison of the curve's models that was asked for last; None: all rows, or none was."""
+def scored_limit(session: Session, curve: str) -> int | None:
+    """Return the limit of the rows that most of the curve's models were asked to be scored on; None: all rows, or nobody asked.
+
+    Somebody may compare one of the models on other rows: that changes nothing. Of limits with as many models the one that was asked for
+    last counts.
+    """
     models = session.exec(select(Model.id).join(Job, col(Model.job) == col(Job.id)).where(*_of(curve))).all()
-    compared = _comparisons(session, list(models))
-    return compared[-1].payload["limit"] if compared else None
+    asked: dict[int | None, set[int]] = {}
+    for job in _comparisons(session, list(models)):
+        if _is_score(job):
+            limit = job.payload["limit"]
+            asked[limit] = asked.pop(limit, set()) | {job.payload["model_ids"][0]}  # taken out first, so that the newest stands last
+    return max(reversed(asked), key=lambda limit: len(asked[limit]), default=None)
 
 
 def _of(curve: str) -> tuple[ColumnElement[bool], ...]:
@@ -127,7 +143,12 @@ def _comparisons(session: Session, models: list[int]) -> Sequence[Job]:
     ).all()
 
 
-def _status(job: Job, model: int | None, name: str | None, comparisons: Iterable[Job]) -> PointStatus:
+def _is_score(comparison: Job) -> bool:
+    """Whether it is beside what every point is scored beside."""
+    return set(BASELINES) <= set(comparison.payload["baselines"])
+
+
+def _status(job: Job, model: Model | None, comparisons: Iterable[Job]) -> PointStatus:
     result = job.result or {}
     systems: dict[str, Any] = {}
     pairs: list[Mapping[str, Any]] = []
@@ -136,7 +157,7 @@ def _status(job: Job, model: int | None, name: str | None, comparisons: Iterable
         found = each.result or {}
         systems |= found.get("systems", {})
         pairs += found.get("pairs", [])
-        if set(BASELINES) <= set(each.payload["baselines"]) and evaluation is not JobState.DONE:
+        if _is_score(each) and evaluation is not JobState.DONE:
             evaluation = each.state
     return PointStatus(
         recipe=job.payload,
@@ -144,9 +165,10 @@ def _status(job: Job, model: int | None, name: str | None, comparisons: Iterable
         state=job.state,
         seconds=result.get("seconds"),
         steps=result.get("steps"),
-        model=model,
+        model=model.id if model is not None else None,
         evaluation=evaluation,
         systems=systems,
         pairs=pairs,
-        name=name,
+        name=model.name if model is not None else None,
+        fingerprint=model.dataset_fingerprint if model is not None else None,
     )

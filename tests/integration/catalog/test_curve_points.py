@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from producers.curve import costs
 from producers.curve.costs import FEWEST_REVIEWED, Costs, Pace
+from producers.curve.prompting import ask
 from producers.curve.report import drawn, planned
 from producers.curve.run import status
 from producers.curve.worth import Worth
@@ -25,7 +26,10 @@ _JOB = """
 INSERT INTO job (id, kind, queue, idempotency_key, payload, state, result, finished_at)
 VALUES (cast(:id AS uuid), :kind, 'x', :id, cast(:payload AS jsonb), :state, cast(:result AS jsonb), now())
 """
-_MODEL = "INSERT INTO model (name, base, method, stage, job) VALUES (:name, 'b', 'lora', 'summary', :job) RETURNING id"
+_MODEL = """
+INSERT INTO model (name, base, method, stage, job, details)
+VALUES (:name, 'b', 'lora', 'summary', :job, cast(:details AS jsonb)) RETURNING id
+"""
 
 _TIMED = "INSERT INTO model (name, base, method, stage, details) VALUES ('timed', 'b', 'lora', 'summary', cast(:details AS jsonb))"
 
@@ -44,12 +48,13 @@ def add_job(engine: Engine, kind: str, payload: Payload | dict[str, Any], state:
     return name
 
 
-def add_point(engine: Engine, size: int) -> int:
+def add_point(engine: Engine, size: int, fingerprint: str = "f", **recipe: Any) -> int:
     """A point whose model is made; the model's id."""
-    spec = TrainingSpec(name=f"m{size}", base="b", dataset="buses", pairs=size, curve="grown")
+    spec = TrainingSpec(**{"name": f"m{size}", "base": "b", "dataset": "buses", "pairs": size, "curve": "grown", **recipe})
     job = add_job(engine, curves.TRAIN, spec, result={"seconds": 60.0, "steps": size})
+    details = json.dumps({"dataset_fingerprint": fingerprint})
     with engine.begin() as connection:
-        return int(connection.execute(text(_MODEL), {"name": spec.name, "job": job}).scalar_one())
+        return int(connection.execute(text(_MODEL), {"name": spec.name, "job": job, "details": details}).scalar_one())
 
 
 def add_score(engine: Engine, model: int, name: str, score: float, state: str = "done", **asked: Any) -> None:
@@ -75,9 +80,70 @@ def test_scores_on_other_rows_are_none_of_a_curve(clean_database: Engine) -> Non
 
     assert scores() == [40.0, None]
     assert scores(limit=10) == [41.0, None]
+
+
+def limit_of(curve: str) -> int | None:
     with database.session() as session:
-        assert curves.newest_limit(session, "grown") == 10
-        assert curves.newest_limit(session, "other") is None
+        return curves.scored_limit(session, curve)
+
+
+def test_the_rows_of_a_curve_are_those_of_most_points_whatever_one_is_compared_on_besides(clean_database: Engine) -> None:
+    small, large = add_point(clean_database, 25), add_point(clean_database, 50)
+    assert limit_of("grown") is None
+    for model, name in ((small, "m25"), (large, "m50")):
+        add_score(clean_database, model, name, 40.0, limit=100)
+    add_score(clean_database, small, "m25", 40.0)
+    assert limit_of("grown") == 100, "one model of two was compared on all rows"
+
+    for model, name in ((small, "m25"), (large, "m50")):
+        add_score(clean_database, model, name, 40.0, limit=10, baselines=("as_is",))
+    assert limit_of("grown") == 100, "what is not beside the curve's baselines is no score"
+
+    add_score(clean_database, large, "m50", 40.0)
+    assert limit_of("grown") is None, "of limits with as many points the newest counts"
+    assert limit_of("other") is None
+
+
+def prompted(engine: Engine) -> list[int]:
+    """Of which models a comparison of the base by prompts was asked for."""
+    query = (
+        "SELECT (payload->'model_ids'->>0)::int FROM job WHERE kind = 'evaluation.compare' AND payload->'baselines' @> '[\"zero_shot\"]'"
+    )
+    with engine.connect() as connection:
+        return sorted(connection.execute(text(query)).scalars())
+
+
+@pytest.mark.parametrize("changed", [{"base": "other"}, {"dataset": "trams"}, {"fingerprint": "rebuilt"}])
+def test_the_base_is_asked_once_for_each_base_and_dataset_of_a_curve(clean_database: Engine, changed: dict[str, str]) -> None:
+    add_dataset(clean_database, plain_rows(4))
+    small, large = add_point(clean_database, 25), add_point(clean_database, 50)
+    add_score(clean_database, small, "m25", 40.0)
+    add_score(clean_database, large, "m50", 42.0)
+    add_score(clean_database, small, "m25", 40.0, baselines=("zero_shot",))
+    assert ask(status("grown", None)[0], None) == [], "one model's prompts stand for all"
+
+    changed_point = add_point(clean_database, 10, name="changed", **changed)
+    add_score(clean_database, changed_point, "changed", 41.0)
+    assert len(ask(status("grown", None)[0], None)) == 1
+    assert prompted(clean_database) == [small, changed_point]
+
+
+def test_part_of_a_curve_is_held_against_all_baselines_of_its_base_and_dataset(clean_database: Engine) -> None:
+    human, noise = add_point(clean_database, 50), add_point(clean_database, 25, name="noisy", origins=("noise",))
+    add_score(clean_database, human, "m50", 42.0)
+    add_score(clean_database, human, "m50", 47.0, baselines=("zero_shot",))
+    add_score(clean_database, noise, "noisy", 40.0)
+    other = add_point(clean_database, 50, name="larger", base="other")
+    add_score(clean_database, other, "larger", 60.0)
+    add_score(clean_database, other, "larger", 60.0, baselines=("few_shot",))
+
+    points = status("grown", None)[0]
+    answer = drawn("grown", points, Worth(), Costs(), {point.training for point in points if point.name == "noisy"})
+    assert list(answer["series"]) == ["lora, noise"]
+    assert set(answer["baselines"]) == {"lead", "rules", "zero_shot"}, "the other base's prompts are none of this one's"
+    best = answer["series"]["lora, noise"]["against"][0]
+    assert (best["baseline"], best["answer"], best["paired"]) == ("zero_shot", "worse", False)
+    assert [each["model"] for each in answer["trained"]] == ["noisy"]
 
 
 def test_what_several_comparisons_of_a_model_found_is_put_together(clean_database: Engine) -> None:
