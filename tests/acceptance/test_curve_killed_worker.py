@@ -19,6 +19,7 @@ pytestmark = pytest.mark.spread
 
 QUEUES = "training,evaluation"
 QUICK = {"TWEETMILL_LEASE": "12", "TWEETMILL_HEARTBEAT": "1"}  # seconds: longer than two that start at once hold each other up
+EPOCHS = 100  # of one step for each four pairs: seconds, so that a training which was seen at work does not end before it is struck
 _AT_WORK = """
 SELECT job.id, job.owner FROM job WHERE kind = 'training.train' AND state = 'running'
 AND EXISTS (SELECT FROM job_event WHERE job_event.job = job.id AND event = 'log') ORDER BY job.created_at LIMIT 1
@@ -56,7 +57,7 @@ def test_a_worker_killed_in_a_training_costs_one_attempt_and_no_point(
     engine = clean_database
     recipe = tmp_path / "recipe.yaml"
     dataset = add_pairs(engine, pairs=12, held_back=4)
-    recipe.write_text(f"name: grown\nbase: {base}\ndataset: {dataset}\nlora_r: 4\nzero_stage: 0\n")
+    recipe.write_text(f"name: grown\nbase: {base}\ndataset: {dataset}\nlora_r: 4\nzero_stage: 0\nnum_train_epochs: {EPOCHS}\n")
     workers = {f"w{number}@test": start_worker(f"w{number}", QUEUES, **QUICK) for number in (0, 1)}
     first = draw(recipe, "4,8")
     assert wait_for(lambda: rows(engine, _AT_WORK) != [], 400), [worker.log for worker in workers.values()]
