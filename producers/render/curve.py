@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+_NOTHING = 1e-9  # gains below it come of rounding in a fit
 _PACE_FROM = {"given": "as you say", "assumed": "a guess"}
 _SAID = {"continue": "Continue: more pairs are worth it.", "stop": "Stop: more pairs are not worth it."}
 
@@ -111,14 +112,19 @@ def baseline_words(held: Mapping[str, Any]) -> str:
     return f"Not shown that training pays: {name}, without training, may be as good. The largest size: {held['difference']:+.1f} {of}."
 
 
+def _signed(value: float) -> str:
+    """Return a gain with its sign; what only rounding tells from nothing is nothing."""
+    return f"{0.0 if abs(value) < _NOTHING else value:+.3g}"
+
+
 def _gain(gain: Mapping[str, Any]) -> str:
-    return f"{gain['value']:+.3g} ({gain['low']:+.3g} to {gain['high']:+.3g})"
+    return f"{_signed(gain['value'])} ({_signed(gain['low'])} to {_signed(gain['high'])})"
 
 
 def _cost_words(cost: Mapping[str, Any]) -> list[str]:
     """Return what pairs cost, a sentence for each way to pay: your time, a teacher, a training on all of them."""
     source = _PACE_FROM.get(cost["minutes_from"], f"by {cost['rows_reviewed']:,} rows reviewed")
-    gain = f", {cost['gain_an_hour']:+.3g} an hour" if cost["gain_an_hour"] is not None else ""
+    gain = f", {_signed(cost['gain_an_hour'])} an hour" if cost["gain_an_hour"] is not None else ""
     each = f"{cost['minutes_a_pair']:.2g} min each, {source}"
     lines = [f"{cost['pairs']:,.0f} pairs are {duration(cost['hours'] * 3600)} of your time ({each}){gain}."]
     if teacher := cost["teacher"]:

@@ -129,6 +129,14 @@ def test_another_hundred_pairs_have_to_bring_what_counts_for_their_own_hours(tmp
     assert answer["another"]["refused"] == "it may as well be worse as better by more than what counts"
 
 
+def test_a_flat_curve_promises_nothing_and_not_a_billionth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(
+        capsys, a_file(tmp_path, RISING.replace("40\n", "50\n").replace("45", "50").replace("55", "50").replace("60", "50.00000000001"))
+    )
+    assert "would bring" in out
+    assert re.search(r"[+-][\d.]+e-\d", out) is None
+
+
 def test_no_gain_is_told_of_fewer_sizes_than_a_law_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, a_file(tmp_path, "size,value,se\n10,50,3\n20,53,3\n30,55,3\n"))
     assert "Unsure: 3 sizes are too few: at least 4 are needed." in out
