@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 from deploy.local.home import Home
 from deploy.local.servers import Postgres, Valkey
 from schemas.migrations import migrate
+from workers import redaction
 from workers.app import app
 from workers.broker import redis_client
 from workers.database import connect, get_engine
@@ -49,6 +50,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name long texts and bytes by their parameter: an archive holds the time at which it was made, another one in each process."""
     return argname if isinstance(val, bytes) or (isinstance(val, str) and len(val) > LONGEST_ID) else None
+
+
+@pytest.fixture(autouse=True)
+def no_secret_outlives_its_test() -> Iterator[None]:
+    """Forget the secrets that a test gave its process: another test's messages would be redacted of them."""
+    known = set(redaction._secrets)
+    yield
+    redaction._secrets.intersection_update(known)
 
 
 @pytest.fixture

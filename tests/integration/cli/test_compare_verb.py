@@ -256,7 +256,7 @@ def test_optional_scorers_score_each_system_and_a_judge_is_measured_by_place_and
     ("options", "code", "told"),
     [
         (["--judge-url", "http://host/v1"], 2, "it goes with --judge"),
-        (["--judge", "big", "--judge-url", "http://me:secret@host/v1"], 2, "no secret has a place in it"),
+        (["--judge", "big", "--judge-url", "http://me:hunter2@host/v1"], 2, "no secret has a place in it"),
         (["--similarity", "/nowhere"], 1, "there is no folder /nowhere where the worker runs"),
         (["--supported-by", "BASE"], 1, "LlamaForCausalLM, which is no classifier"),
     ],
@@ -267,7 +267,7 @@ def test_a_scorer_that_cannot_be_used_ends_the_comparison_with_what_to_do(
     with working(models):
         message = complaint(capsys, code, "compare", "short", "lead", *(str(base) if each == "BASE" else each for each in options))
     assert told in message
-    assert "secret" not in message.replace("no secret has a place", "")
+    assert "hunter2" not in message
     with models.connect() as connection:
         shown = connection.execute(text("SELECT progress FROM job")).scalars().all()
     assert not any("system" in progress for progress in shown), "nothing was written before that"

@@ -298,8 +298,9 @@ class TestEvaluate:
         assert result["tuned"]["sari"]["n"] == 4
 
     def test_references_of_ones_own_are_scored_and_a_person_gets_a_table_and_a_verdict(
-        self, clean_database: Engine, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, clean_database: Engine, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setenv("COLUMNS", "200")  # room for every metric
         references = tmp_path / "references.jsonl"
         long = "so the bus was late again and then the train was late too " * 2
         lines = [
