@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.render.metric_columns import MetricColumns, captions, heading
-from producers.render.output import MODELS, AsJson, emit, example, line, say, styled
+from producers.render.output import MODELS, AsJson, emit, example, line, say, styled, titled_table
 from producers.scoring import Similarity, SupportedBy, where
 from producers.submitting import Wait
 from schemas.metrics import Metric, metrics_of
@@ -190,7 +190,7 @@ def _listed(systems: Sequence[str]) -> str:
 
 
 def _table(result: dict[str, Any], title: str, metrics: Sequence[Metric]) -> Table:
-    table = _new_table(title)
+    table = titled_table(title)
     table.add_column("system", overflow="fold")
     systems = [system for system in _SYSTEMS if system in result]
     best = {metric: max(_shown(result[system][metric.key], metric)[0] for system in systems) for metric in metrics}
@@ -207,7 +207,7 @@ def _slices(result: dict[str, Any]) -> Table:
     """Return a table of parts of the rows: the model's SARI, and its paired margin over the first words and over the best prompt of all."""
     prompts = prompts_to_beat(result)
     others = ["lead", *([max(prompts, key=lambda name: result[name]["sari"]["value"])] if prompts else [])]
-    table = _new_table("SARI by what tweets hold; a slice is a hint where to look, and no proof")
+    table = titled_table("SARI by what tweets hold; a slice is a hint where to look, and no proof")
     table.add_column("slice", overflow="fold")
     for title in ("n", "tuned", *(f"above {other}" for other in others)):
         table.add_column(title, justify="right", overflow="fold")
@@ -219,13 +219,6 @@ def _slices(result: dict[str, Any]) -> Table:
         cells = [f"{margin['value']:+.1f} ({margin['low']:.1f} to {margin['high']:.1f})" for margin in margins]
         table.add_row(styled(line(name)), f"{part['n']:,}", f"{part['sari']['tuned']['value']:.1f}", *cells)
     return table
-
-
-def _new_table(title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _cell(figure: dict[str, Any], metric: Metric, best: float) -> Text:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from producers.render.metric_columns import MetricColumns, captions, heading
-from producers.render.output import line, styled
+from producers.render.output import line, styled, titled_table
 from producers.render.scorers import judged, scored
 from schemas.metrics import Metric, metrics_of
 
@@ -71,7 +71,7 @@ def _metrics(result: dict[str, Any]) -> list[Metric]:
 
 
 def _systems(result: dict[str, Any], metrics: Sequence[Metric]) -> Table:
-    table = _table(f"Systems, {_count(result):,} rows of the {result['references']}, each figure above its 95% interval")
+    table = titled_table(f"Systems, {_count(result):,} rows of the {result['references']}, each figure above its 95% interval")
     table.add_column("system", overflow="fold")
     for metric in metrics:
         table.add_column(heading(metric), justify="right", no_wrap=True)
@@ -81,7 +81,7 @@ def _systems(result: dict[str, Any], metrics: Sequence[Metric]) -> Table:
 
 
 def _training(trained: dict[str, Any]) -> Table:
-    table = _table("Trained at an equal budget: as many optimizer steps of as many examples")
+    table = titled_table("Trained at an equal budget: as many optimizer steps of as many examples")
     for title in ("system", "recipe"):
         table.add_column(title, overflow="fold")
     for title in ("steps", "tokens", "seconds"):
@@ -93,7 +93,7 @@ def _training(trained: dict[str, Any]) -> Table:
 
 
 def _costs(result: dict[str, Any]) -> Table:
-    table = _table("What it took")
+    table = titled_table("What it took")
     table.add_column("system", overflow="fold")
     for title in ("s/tweet", "seconds", "tokens in", "out", "rewritten", "replaced", *(["USD"] if "usd_per_hour" in result else [])):
         table.add_column(title, justify="right", no_wrap=True)
@@ -106,7 +106,7 @@ def _costs(result: dict[str, Any]) -> Table:
 
 
 def _pairs(result: dict[str, Any], metrics: Sequence[Metric]) -> Table:
-    table = _table("Differences on the same rows, each above its 95% interval")
+    table = titled_table("Differences on the same rows, each above its 95% interval")
     table.add_column("pair", overflow="fold")
     for metric in metrics:
         table.add_column(heading(metric), justify="right", no_wrap=True)
@@ -147,10 +147,3 @@ def _interval(figure: Mapping[str, float], metric: Metric, value: str) -> str:
 
 def _count(result: dict[str, Any]) -> int:
     return int(next(iter(result["systems"].values()))["sari"]["n"])
-
-
-def _table(title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

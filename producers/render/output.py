@@ -20,6 +20,7 @@ from workers.showable import showable, showable_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
     from rich.text import Text
 
 T = TypeVar("T")
@@ -54,6 +55,14 @@ def styled(text: str, style: str = "") -> Text:
 def line(text: str) -> str:
     """Return the text in one line, for a place that holds one."""
     return showable(text, one_line=True)
+
+
+def titled_table(title: str) -> Table:
+    """Return an empty table of figures below its title: without lines but that under its heads."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _message(message: str, style: str = "") -> Text:

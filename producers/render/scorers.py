@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from producers.render.output import line, styled
+from producers.render.output import line, styled, titled_table
 from schemas.metrics import Metric, metrics_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def scored(systems: Mapping[str, Any], scorers: Mapping[str, Any], pairs: Pairs 
 
 
 def _systems(systems: Mapping[str, Any], metrics: Sequence[Metric], by_model: str) -> Table:
-    table = _table(f"Optional scorers, each with its 95% interval: {by_model}")
+    table = titled_table(f"Optional scorers, each with its 95% interval: {by_model}")
     table.add_column("system", overflow="fold")
     for metric in metrics:
         table.add_column(metric.head, justify="right", no_wrap=True)
@@ -50,7 +50,7 @@ def _systems(systems: Mapping[str, Any], metrics: Sequence[Metric], by_model: st
 
 
 def _differences(pairs: Pairs, metrics: Sequence[Metric]) -> Table:
-    table = _table("Their differences on the same rows")
+    table = titled_table("Their differences on the same rows")
     table.add_column("pair", overflow="fold")
     for metric in metrics:
         table.add_column(metric.head, justify="right", no_wrap=True)
@@ -63,7 +63,7 @@ def _differences(pairs: Pairs, metrics: Sequence[Metric]) -> Table:
 
 def judged(result: Mapping[str, Any]) -> list[RenderableType]:
     """Return what a judge said of each pair, and for each how far it can be trusted."""
-    table = _table(f"The judge {line(result['model'])}, asked about each row in both orders")
+    table = titled_table(f"The judge {line(result['model'])}, asked about each row in both orders")
     table.add_column("pair", overflow="fold")
     for title in ("first better", "second", "tie", "unreadable", "n"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -102,10 +102,3 @@ def _percent(figure: Mapping[str, Any]) -> str:
 def _cell(figure: Mapping[str, float], metric: Metric, value: str) -> str:
     sign = "+" if value == "difference" else ""
     return f"{metric.scale * figure[value]:{sign}.1f} ({metric.scale * figure['low']:.1f} to {metric.scale * figure['high']:.1f})"
-
-
-def _table(title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.tiny_model import build_tokenizer
 
 LETTUCE = {0: "LABEL_0", 1: "LABEL_1"}
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
 NLI = {0: "contradiction", 1: "entailment", 2: "neutral"}
 
 
@@ -34,12 +35,8 @@ def build_token_classifier(folder: Path, labels: dict[int, str] | None = None) -
     labels = labels or LETTUCE
     tokenizer = build_tokenizer()
     config = ModernBertConfig(
+        **SIZES,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -63,12 +60,8 @@ def _bert(**options: Any) -> Any:
 
     tokenizer = build_tokenizer()
     return BertConfig(
+        **SIZES,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
         pad_token_id=tokenizer.pad_token_id,
         **options,
     )

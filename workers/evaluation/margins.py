@@ -11,7 +11,6 @@ from workers.metrics.scores import Scores
 
 Pair = tuple[str, str]
 
-
 _DRAWS_OF_TAIL = 10
 """Resamples beyond each end of the interval that counts all pairs: fewer would make its ends a matter of luck."""
 

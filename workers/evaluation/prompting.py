@@ -84,7 +84,6 @@ class PromptSystems:
         self._pool = pool
         self._chosen: int | None = None
         self._drafts: dict[int | None, tuple[Sequence[str], PromptRun]] = {}
-        self.choice_scores: tuple[float, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,7 +111,7 @@ class PromptSystems:
     @property
     def choice(self) -> str:
         """How `few_shot_best` chose, in words; empty before it did."""
-        if not self.choice_scores or self._chosen is None:
+        if self._chosen is None:
             return ""
         sets, rows = len(self._pool.sets), len(self._pool.choice)
         return f"{sets} sets, by SARI on {rows} training rows: set {self._chosen + 1}"
@@ -126,7 +125,7 @@ class PromptSystems:
                 answers = self._ask(place, tweets, None if on_progress is None else lambda _: on_progress(0))
                 rows = zip(self._pool.choice, answers, strict=True)
                 scores.append(mean(sentence_sari(tweet, answer.greedy, [target]) for (tweet, target), answer in rows))
-            self.choice_scores, self._chosen = tuple(scores), scores.index(max(scores))
+            self._chosen = scores.index(max(scores))
         return self._chosen
 
     def _draft(self, examples: int | None, tweets: Sequence[str], on_progress: Progress) -> PromptRun:
