@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -94,13 +94,23 @@ def name_of(path: str | Path) -> str:
 def _read(
     path: str | Path, source: str, skip: int, on_open: Callable[[BinaryIO], None] | None, names: Names, encoding: str | None
 ) -> Iterator[Line]:
-    reading = rows.Reading(lambda header, number: _check(header, number, names), None, encoding, UNKNOWN, on_open)
+    reading = rows.Reading(lambda header, number: check_columns(header, number, names), None, encoding, UNKNOWN, on_open)
+    yield from lines_of_rows((row for row in rows.read(path, reading) if row.number > skip), source, names)
+
+
+def lines_of_rows(found: Iterable[Row], source: str, names: Names) -> Iterator[Line]:
+    """Yield what each row holds, at its place.
+
+    Args:
+        found: rows in the order of their file.
+        source: the name that tweets carry.
+        names: how the fields are called.
+    """
     last = Line(0)
-    for row in rows.read(path, reading):
-        if row.number > skip:
-            for line in _placed(row, last, _lines(row, source, names)):
-                yield line
-                last = line
+    for row in found:
+        for line in _placed(row, last, _lines(row, source, names)):
+            yield line
+            last = line
 
 
 def _placed(row: Row, last: Line, found: Iterator[Line]) -> Iterator[Line]:
@@ -129,7 +139,8 @@ def _lines(row: Row, source: str, names: Names) -> Iterator[Line]:
             yield refusal.on(row.number)
 
 
-def _check(header: Sequence[str], number: int, names: Names) -> None:
+def check_columns(header: Sequence[str], number: int, names: Names) -> None:
+    """Raise `SourceError` for columns none of which is the text's, or two of which are one field's."""
     check_header(header, number, names)
     for name in header:
         if name in names.mapped.values() or Names().fields_of({name: name}):

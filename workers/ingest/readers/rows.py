@@ -59,7 +59,7 @@ def read(path: str | Path, reading: Reading) -> Iterator[Row]:
         first = next((piece for piece in pieces if piece[1].strip()), None)
         if first is None:
             return
-        kind = reading.kind or _kind_by_name(path, first[1], reading) or _kind_of(first[1], reading)
+        kind = reading.kind or _kind_by_name(path, first[1], reading) or kind_of(first[1], reading)
         every: Iterable[text.Piece] = chain([first], pieces)
         if kind == "json":
             yield from json_documents.rows(every, encoding)
@@ -107,7 +107,12 @@ def _kind_by_name(path: str | Path, line: str, reading: Reading) -> Kind | None:
     return "table" if csv_tables.is_header(line, reading.check_header) else "json"
 
 
-def _kind_of(line: str, reading: Reading) -> Kind:
+def kind_of(line: str, reading: Reading) -> Kind:
+    """Return what the first line of a text that is not blank says of it.
+
+    Raises:
+        SourceError: it is neither; says what it looks like.
+    """
     if json_documents.begins_like_json(line):
         return "json"
     if csv_tables.is_header(line, reading.check_header):

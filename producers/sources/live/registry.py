@@ -1,0 +1,60 @@
+"""Registers the kinds of live sources that `tweetmill stream` knows. A new one is a module with a class, and the class in `KINDS`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from producers.sources.live.pipe import Pipe
+from producers.sources.names import Names
+from workers.ingest.live import LiveSource
+from workers.ingest.readers.errors import SourceError
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """How a source is read. Each kind takes what concerns it.
+
+    Attributes:
+        name: the source's name that tweets carry; None: made of the address.
+        names: how the fields of rows are called, where the table of names does not say it.
+        encoding: of text, where no mark tells it; None: UTF-8.
+        follow: a file is read on as it grows, instead of to its end.
+    """
+
+    name: str | None = None
+    names: Names = field(default_factory=Names)
+    encoding: str | None = None
+    follow: bool = False
+
+
+class Kind(Protocol):
+    """A class of live sources."""
+
+    def __call__(self, address: str, options: LiveOptions, /) -> LiveSource:
+        """Return the source of an address; nothing is read yet.
+
+        Raises:
+            SourceError: the address or an option can't be used, or there is nothing to read.
+        """
+        ...
+
+    def takes(self, address: str, /) -> bool:
+        """Whether an address is one of this kind."""
+        ...
+
+
+# The first that takes an address has it. Any address may be a path, so what reads paths comes last.
+KINDS: tuple[Kind, ...] = (Pipe,)
+
+
+def open_live(address: str, options: LiveOptions) -> LiveSource:
+    """Return the live source of an address: a path, `-`, or one that begins with the name of a network.
+
+    Raises:
+        SourceError: the address or an option can't be used, or there is nothing to read.
+    """
+    kind = next((kind for kind in KINDS if kind.takes(address)), None)
+    if kind is None:
+        raise SourceError(f"{address} does not exist: check the path, or give - to read standard input")
+    return kind(address, options)
