@@ -24,6 +24,7 @@ VERB_GROUPS = (
     "demo",
     "fetch",
     "ingest",
+    "batch",
     "dataset.exchange",
     "dataset.verbs",
     "dataset.why",

@@ -50,7 +50,9 @@ SELECT count(*) AS rows, count(DISTINCT summary.worker) AS workers, count(*) FIL
        count(*) FILTER (WHERE summary.tries > 1) AS retried
 FROM selection JOIN summary ON summary.tweet = selection.tweet AND summary.model = :model WHERE selection.job = :job
 """
-_NO_IDLE_TIMEOUT = "SET LOCAL idle_in_transaction_session_timeout = 0"
+NO_IDLE_TIMEOUT = "SET LOCAL idle_in_transaction_session_timeout = 0"
+"""For a transaction whose rows are read as they are asked for: who reads may pause for as long as they like."""
+
 _ROWS_AT_ONCE = 1000
 _SUMMARIZE = "summarization.summarize"
 _LONG = 60  # characters
@@ -65,9 +67,8 @@ def stream(session: Session, *, job: UUID | None = None, model: int | None = Non
         model: only this model's.
         limit: rows at most.
     """
-    # Who reads may pause for as long as they like.
     connection = session.connection()
-    connection.execute(text(_NO_IDLE_TIMEOUT))
+    connection.execute(text(NO_IDLE_TIMEOUT))
     values = {"model": model, "limit": limit} | ({"job": job} if job else {})
     rows = connection.execute(text(_OF_JOB if job else _ALL), values, execution_options={"yield_per": _ROWS_AT_ONCE})
     for row in rows:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from schemas.chat import Message, Prompt
 from schemas.payloads import Stage
+from workers.text.control_strings import neutralise_common
 from workers.text.instructions import INSTRUCTION, JUDGE, TUNED_SYSTEM
 from workers.text.prepare import prepare
 
@@ -17,6 +18,11 @@ _TWEET_TAG = re.compile(r"<\s*/?\s*tweet\s*>", re.IGNORECASE)
 def tuned(text: str, stage: Stage) -> Prompt:
     """Returns the short prompt that models are tuned on: the instruction as system turn and the tweet as user turn."""
     return Message("system", TUNED_SYSTEM[stage]), Message("user", prepare(text))
+
+
+def served(prompt: Prompt) -> Prompt:
+    """Returns a prompt as it is sent to a server. A tweet is data: what it quotes of a template ends no turn there either."""
+    return tuple(Message(turn.role, turn.content if turn.role == "system" else neutralise_common(turn.content)) for turn in prompt)
 
 
 def zero_shot(text: str, stage: Stage) -> Prompt:

@@ -1,4 +1,4 @@
-"""The verbs between datasets and files of other tools: import, and dataset export."""
+"""The verbs between datasets and files of other tools: import pairs, and dataset export."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from producers.cli import batch
 from producers.render.examples import dropped_sentence, flagged_sentence
 from producers.render.output import DATA, AsJson, emit, example, styled
 from producers.submitting import Encoding, Wait
@@ -23,16 +25,36 @@ if TYPE_CHECKING:
 FormOption = Annotated[Form, typer.Option("--form", help="How a row says what is asked and answered.")]
 
 
+class _PairsByDefault(TyperGroup):
+    """`import FILE` means `import pairs FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `pairs` before arguments that name nothing else to import."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["pairs", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
-    """Add the verb; `producers.cli.dataset.verbs` adds export to its group."""
+    """Add the group import; `producers.cli.dataset.verbs` adds export to its own."""
     lines = (
         "tweetmill import teacher.jsonl --form alpaca --dataset taught",
         "tweetmill import edited.csv --form csv --map prompt=tweet,completion=short --dataset edited --test-size 100",
     )
-    app.command("import", rich_help_panel=DATA, epilog=example(*lines))(import_)
+    group = typer.Typer(
+        cls=_PairsByDefault,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        help="Bring in what other tools made: pairs to learn from, summaries. `import FILE` is `import pairs FILE`.",
+        epilog=example(*lines, "tweetmill import summaries answers.parquet --model demo"),
+    )
+    spelt = (command.replace("tweetmill import", "tweetmill import pairs") for command in lines)
+    group.command("pairs", epilog=example(*spelt))(pairs)
+    group.command("summaries", epilog=batch.IMPORT_EXAMPLES)(batch.import_summaries)
+    app.add_typer(group, name="import", rich_help_panel=DATA)
 
 
-def import_(
+def pairs(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, a CSV with a header, or Parquet; also packed.")],
     form: FormOption,
     dataset: Annotated[str, typer.Option(metavar="NAME", help="The name of the dataset to make.")],

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from schemas.chat import Message, Prompt
-from workers.base_models.control_tokens import neutralise_common
+from schemas.chat import Prompt
 from workers.inference.engine import Engine, Generation, Sampling
 from workers.inference.remote.adapters import Adapters
 from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
@@ -18,6 +17,7 @@ from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Feature
 from workers.inference.remote.errors import NoSuchModel
 from workers.inference.remote.worker_threads import as_they_come
+from workers.text.prompts import served
 
 __all__ = ["Backoff", "OpenAIEngine"]
 
@@ -137,9 +137,7 @@ class OpenAIEngine:
 
     def _answer(self, prompt: Prompt, sampling: Sampling, model: str, limiter: ConcurrencyLimiter) -> Generation:
         meter = Meter()
-        # A tweet is data: what it quotes of a template ends no turn at the server either.
-        safe = tuple(Message(turn.role, turn.content if turn.role == "system" else neutralise_common(turn.content)) for turn in prompt)
-        greedy = Request(model, safe, sampling.max_new_tokens)
+        greedy = Request(model, served(prompt), sampling.max_new_tokens)
         try:
             completions = [self._server.complete(greedy, limiter, meter)]
             more = sampling.num_return_sequences - 1

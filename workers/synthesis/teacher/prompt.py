@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from schemas.chat import Message, Prompt
 from schemas.payloads import Stage
 from schemas.synthesis import TeacherSource
-from workers.base_models.control_tokens import neutralise_common
 from workers.files import sha256
 from workers.ingest import prompt_templates
 from workers.ingest.prompt_templates import Template
 from workers.text.checks import check
 from workers.text.constraints import MAX_WORDS
+from workers.text.control_strings import neutralise_common
 from workers.text.prepare import prepare
 
 VERSION = 1
