@@ -18,9 +18,11 @@ TRAIN = "training.train"
 
 
 def enqueue(spec: TrainingSpec, *, dataset_fingerprint: str) -> Submitted:
-    """Enqueue a training, and with more than one node its members. The same spec on the same examples is one job."""
+    """Enqueue a training, and with more than one node its members. The same spec on the same examples and prompts is one job."""
+    from workers.text.instructions import PROMPT_VERSION
+
     members = [GangMember(node=node, spec=spec) for node in range(1, spec.nodes)]
-    return submit(TRAIN, Queue.TRAINING, spec, job_key(TRAIN, spec, dataset_fingerprint), members=(MEMBER, members))
+    return submit(TRAIN, Queue.TRAINING, spec, job_key(TRAIN, spec, dataset_fingerprint, PROMPT_VERSION), members=(MEMBER, members))
 
 
 def as_read(base: str, stage: Stage, tweet: str, target: str) -> dict[str, Any]:

@@ -86,8 +86,8 @@ class Costs:
         """Return the hours that so many pairs take to write."""
         return pairs * self.pace.minutes / 60
 
-    def of(self, pairs: float, gain: float, size: float) -> dict[str, Any]:
-        """Return what so many pairs cost on top of `size` and what an hour of writing them brings, as plain JSON."""
+    def of(self, pairs: float, gain: float | None, size: float) -> dict[str, Any]:
+        """Return what so many pairs cost on top of `size` and what an hour of writing them brings, as plain JSON; None: nobody knows."""
         hours = self.hours(pairs)
         return {
             "pairs": pairs,
@@ -95,7 +95,7 @@ class Costs:
             "minutes_from": self.pace.source,
             "rows_reviewed": self.pace.rows,
             "hours": hours,
-            "gain_an_hour": gain / hours if hours else None,
+            "gain_an_hour": gain / hours if hours and gain is not None else None,
             "teacher": None if self.teacher is None else self._of_teacher(self.teacher, pairs),
             "training": None if self.training is None else self._of_training(self.training, size + pairs),
         }

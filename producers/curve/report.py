@@ -38,10 +38,11 @@ def drawn(name: str, points: Sequence[PointStatus], worth: Worth, costs: Costs, 
         points: all of them.
         worth: the smallest gain that counts.
         costs: what is known of the price of pairs.
-        jobs: the trainings of the points to show; None: of all.
+        jobs: the trainings of the points to show; None: those that can be compared with the one that was scored last.
     """
-    baselines = without_training(sharing_baselines(points, jobs), METRIC)
-    points = [point for point in points if jobs is None or point.training in jobs]
+    shown = _comparable(points) if jobs is None else [point for point in points if point.training in jobs]
+    baselines = without_training(sharing_baselines(points, {point.training for point in shown}), METRIC)
+    left_out, points = len(points) - len(shown) if jobs is None else 0, shown
     series: dict[str, list[PointStatus]] = {}
     for point in points:
         if point.figures is not None:
@@ -54,10 +55,17 @@ def drawn(name: str, points: Sequence[PointStatus], worth: Worth, costs: Costs, 
         "baselines": baselines,
         "series": {each: _answered(found, baselines, worth, costs) for each, found in series.items()},
         "failed": sum(point.figures is None for point in points),
+        "left_out": left_out,
         "seconds": sum(point.seconds or 0 for point in points),
         "budget_words": budget_words([point.recipe for point in points]),
         "trained": [figures(point) for point in points],
     }
+
+
+def _comparable(points: Sequence[PointStatus]) -> list[PointStatus]:
+    """Return the points without a score, and those whose scores stand on the same base, dataset and prompts as the newest score does."""
+    newest = next((point for point in reversed(points) if point.figures is not None), None)
+    return [point for point in points if point.figures is None or newest is None or point.untuned == newest.untuned]
 
 
 def _answered(scored: Sequence[PointStatus], baselines: Mapping[str, Any], worth: Worth, costs: Costs) -> dict[str, Any]:
@@ -182,12 +190,17 @@ def fitted(
         "weights": foretold.weights,
         "worth": verdict.worth,
         "gain": _plain(verdict.gain),
-        "cost": costs.of(more, verdict.gain.value, largest),
-        "another": _plain(another) | {"pairs": ANOTHER, "cost": costs.of(ANOTHER, another.value, largest)},
+        "cost": costs.of(more, _promised(verdict.gain), largest),
+        "another": _plain(another) | {"pairs": ANOTHER, "cost": costs.of(ANOTHER, _promised(another), largest)},
         "predictions": [_plain(each) for each in foretold.predictions],
         "errors_from": _errors_from(curve),
         "points": _measured(curve),
     }
+
+
+def _promised(gain: Prediction) -> float | None:
+    """Return a gain; None where it is refused: what it would be an hour is not to be relied on either."""
+    return None if gain.refused else gain.value
 
 
 def _errors_from(curve: Curve) -> str | None:

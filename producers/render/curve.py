@@ -158,6 +158,9 @@ def drawn_page(answer: Mapping[str, Any]) -> RenderableType:
         parts += [styled(line(name), style="bold"), points_table(series), "", *verdict_words(series), ""]
     if answer["failed"]:
         parts.append(styled(f"{answer['failed']} points have no score: `tweetmill jobs --state failed` lists their jobs.", style="yellow"))
+    if answer["left_out"]:
+        left_out = f"{answer['left_out']} points of another base, dataset or version of the prompts are left out."
+        parts.append(styled(left_out, style="yellow"))
     parts.append(styled(answer["budget_words"], style="dim"))
     if any(series["errors_from"] == "points" for series in answer["series"].values()):
         parts.append(styled(_OF_SCORES, style="dim"))

@@ -36,6 +36,7 @@ def _of_series(curve: Mapping[str, Any], name: str) -> tuple[str, Told]:
         ),
         ("base model", str(curve["base"])),
         ("dataset", _dataset(curve["dataset"], curve["dataset_fingerprint"])),
+        ("left out", f"{curve['left_out']} points of another base, dataset or version of the prompts" if curve["left_out"] else ""),
     ]
 
 

@@ -116,6 +116,7 @@ def curve(name: str = "mine", **changed: Any) -> dict[str, Any]:
         "baselines": {"lead": figure(56.2), "rules": figure(55.9)},
         "series": made,
         "failed": 0,
+        "left_out": 0,
         "not_asked": 0,
         "seconds": 1234.0,
         "budget_words": "Each point was trained for 30 steps: smaller sets were seen more often.",

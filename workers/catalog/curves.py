@@ -40,6 +40,7 @@ class PointStatus:
         pairs: paired differences of these systems, as a comparison returns them.
         name: of its model.
         fingerprint: of the examples that the model learnt from, where it is made: a dataset that was rebuilt has another one.
+        prompt_version: of the prompts that it learnt, where that is known.
     """
 
     recipe: Mapping[str, Any]
@@ -53,11 +54,12 @@ class PointStatus:
     pairs: Sequence[Mapping[str, Any]] = ()
     name: str | None = None
     fingerprint: str | None = None
+    prompt_version: str | None = None
 
     @property
     def untuned(self) -> tuple[str | None, ...]:
-        """What the scores of systems without training depend on: the base, the stage, and the rows that its dataset holds back."""
-        return self.recipe["base"], self.recipe["stage"], self.recipe["dataset"], self.fingerprint
+        """What the scores of systems without training depend on: the base, the stage, the rows that its dataset holds back, the prompts."""
+        return self.recipe["base"], self.recipe["stage"], self.recipe["dataset"], self.fingerprint, self.prompt_version
 
     @property
     def figures(self) -> Mapping[str, Any] | None:
@@ -171,4 +173,5 @@ def _status(job: Job, model: Model | None, comparisons: Iterable[Job]) -> PointS
         pairs=pairs,
         name=model.name if model is not None else None,
         fingerprint=model.dataset_fingerprint if model is not None else None,
+        prompt_version=model.details.get("prompt_version") if model is not None else None,
     )

@@ -22,6 +22,7 @@ from workers.errors import LeaseLost, UserError
 from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
+from workers.text.instructions import PROMPT_VERSION
 from workers.training import examples, gang
 from workers.training.devices import check_devices, check_memory
 from workers.training.hardware import hardware
@@ -68,7 +69,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     finally:
         examples.remove(folder)
     summary = result.model_dump(mode="json", exclude={"rejected"})
-    summary |= {"dataset_fingerprint": written.fingerprint, "hardware": hardware(result)}
+    summary |= {"dataset_fingerprint": written.fingerprint, "prompt_version": PROMPT_VERSION, "hardware": hardware(result)}
     adapter = _keep_adapter(attempt, spec, result, _card(spec, result, summary))
     summary["adapter"] = str(adapter)
 

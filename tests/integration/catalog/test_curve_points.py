@@ -48,11 +48,11 @@ def add_job(engine: Engine, kind: str, payload: Payload | dict[str, Any], state:
     return name
 
 
-def add_point(engine: Engine, size: int, fingerprint: str = "f", **recipe: Any) -> int:
+def add_point(engine: Engine, size: int, fingerprint: str = "f", prompts: str | None = "5", **recipe: Any) -> int:
     """A point whose model is made; the model's id."""
     spec = TrainingSpec(**{"name": f"m{size}", "base": "b", "dataset": "buses", "pairs": size, "curve": "grown", **recipe})
     job = add_job(engine, curves.TRAIN, spec, result={"seconds": 60.0, "steps": size})
-    details = json.dumps({"dataset_fingerprint": fingerprint})
+    details = json.dumps({"dataset_fingerprint": fingerprint, "prompt_version": prompts})
     with engine.begin() as connection:
         return int(connection.execute(text(_MODEL), {"name": spec.name, "job": job, "details": details}).scalar_one())
 
@@ -144,6 +144,22 @@ def test_part_of_a_curve_is_held_against_all_baselines_of_its_base_and_dataset(c
     best = answer["series"]["lora, noise"]["against"][0]
     assert (best["baseline"], best["answer"], best["paired"]) == ("zero_shot", "worse", False)
     assert [each["model"] for each in answer["trained"]] == ["noisy"]
+
+
+@pytest.mark.parametrize("other", [{"base": "other"}, {"dataset": "others"}, {"fingerprint": "rebuilt"}, {"prompts": None}])
+def test_points_of_another_base_dataset_or_prompts_are_no_part_of_a_curve_that_is_shown(
+    clean_database: Engine, other: dict[str, Any]
+) -> None:
+    old = add_point(clean_database, 25, name="old", **other)
+    add_score(clean_database, old, "old", 90.0, baselines=("lead", "rules", "zero_shot"))
+    for size in (50, 100):
+        add_score(clean_database, add_point(clean_database, size), f"m{size}", 40.0)
+    add_point(clean_database, 200)
+
+    answer = drawn("grown", status("grown", None)[0], Worth(), Costs())
+    assert [point["size"] for point in answer["series"]["lora, all"]["points"]] == [50, 100]
+    assert (answer["left_out"], answer["failed"]) == (1, 1)
+    assert set(answer["baselines"]) == {"lead", "rules"}
 
 
 def test_what_several_comparisons_of_a_model_found_is_put_together(clean_database: Engine) -> None:

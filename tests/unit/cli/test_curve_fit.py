@@ -116,7 +116,9 @@ def test_another_hundred_pairs_are_refused_where_they_are_beyond_four_times_the_
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = a_file(tmp_path, "size,value\n2,50\n4,51\n8,52\n10,53\n")
-    assert answer_of(capsys, path)["another"]["refused"] == "it is more than 4 times the largest size"
+    another = answer_of(capsys, path)["another"]
+    assert another["refused"] == "it is more than 4 times the largest size"
+    assert another["cost"]["gain_an_hour"] is None, "what is not to be relied on is no price"
     told = " ".join(run(capsys, path)[1].split())
     assert re.search(r"Another 100 pairs would bring \S+ \([^)]*\): not to be relied on, it is more than 4 times the largest size\.", told)
 
