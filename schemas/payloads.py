@@ -174,10 +174,21 @@ class SummarizationSpec(Payload):
     seed: Seed = 0
 
 
+class CanaryPart(Payload):
+    """What a shard is to a canary: shards of one block, of which the candidate writes one, are compared with each other."""
+
+    promotion: int
+    block: int = Field(ge=0)
+    candidate: bool
+
+
 class ShardSpec(Payload):
     """One shard of a summarization job: the tweets `first <= ordinal < last` of the parent's selection."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"canary"})
 
     model_id: int
     first: int = Field(ge=0)
     last: int = Field(ge=1)
     guard: bool = True
+    canary: CanaryPart | None = None

@@ -38,6 +38,8 @@ class Rights:
 _MOVES = ("state", "remaining", "failures", "run_after", "published_at", "finished_at", "progress", "error", "orders")
 # What a teacher says when a tweet that it refused is asked about again.
 _ANSWER = ("answers", "error", "tokens_in", "tokens_out", "seconds", "job", "answered_at")
+# How a promotion ends. Which model it was and for which stream stays as it was.
+_ENDS = ("state", "reason", "ended_at")
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     PRODUCER: {
@@ -57,6 +59,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
             insert=True,
             update=("value", "reasons", "reviewer", "claimed_until", "verdict", "target_text", "rule", "seconds", "reviewed_at"),
         ),
+        "promotion": Rights(insert=True, update=_ENDS),
     },
     WORKER: {
         "job": Rights(update=(*_MOVES, "attempt", "preemptions", "owner", "lease_until", "started_at", "result")),
@@ -74,6 +77,9 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "metric": Rights(insert=True, update=("value",)),
         "summary": Rights(insert=True),
         "evaluation": Rights(insert=True),
+        # Whoever ends a shard of a canary may find that it is worse, or that it is to be promoted.
+        "promotion": Rights(insert=True, update=(*_ENDS, "figures")),
+        "canary_shard": Rights(insert=True),
     },
     READER: {},
 }

@@ -37,6 +37,7 @@ VERB_GROUPS = (
     "comparison",
     "curve",
     "report",
+    "service",
     "summaries",
     "jobs",
 )

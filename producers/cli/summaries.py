@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=SUMMARIES,
         epilog=example(
-            "tweetmill summarize tweets.jsonl --model latest --wait", "tweetmill summarize --model demo --limit 1000 --exclude-dataset demo"
+            "tweetmill summarize tweets.jsonl --model latest --wait",
+            "tweetmill summarize --model demo --limit 1000 --exclude-dataset demo",
+            "tweetmill summarize news --model in-service",
         ),
     )(summarize)
     app.command(
@@ -40,9 +42,11 @@ def register(app: typer.Typer) -> None:
 
 
 def summarize(
-    model: Annotated[str, typer.Option("--model", "-m", help="The model's name, its id, or latest.")],
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="A file of tweets, or the name of an ingested source; default: all tweets.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Its name, its id, latest, or in-service: the promoted one, also the default.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, max=LARGEST_BIGINT, help="At most N tweets, drawn by --seed.")
@@ -62,9 +66,15 @@ def summarize(
     from tasks import summarization
     from workers import database
     from workers.catalog import models
+    from workers.errors import NotFound
 
     with database.session() as session:
-        model_id = models.resolve(session, model).id
+        try:
+            model_id = models.resolve(session, model or models.IN_SERVICE).id
+        except NotFound as error:
+            if model is not None:
+                raise
+            raise typer.BadParameter(f"no model is named: {error}", param_hint="--model") from None
     name = _source_name(source)
     _check_known(name, exclude_dataset)
     spec = SummarizationSpec(

@@ -70,9 +70,11 @@ def models(as_json: AsJson = False) -> None:
 def _models_table(found: list[dict[str, Any]]) -> RenderableType:
     from producers.render.listing import Column, Listing
 
+    serving = any(each["in_service"] for each in found)
     columns = (
         Column("id", right=True),
         Column("model", least=22),
+        *[Column("in service", 6, least=12)] * serving,
         Column("base", 4, least=16),
         Column("method", 1),
         Column("stage", 2),
@@ -84,6 +86,7 @@ def _models_table(found: list[dict[str, Any]]) -> RenderableType:
         (
             str(each["id"]),
             each["name"],
+            *[", ".join(each["in_service"])] * serving,
             Path(each["base"]).name,
             each["method"],
             each["stage"],
@@ -146,6 +149,8 @@ def _model_page(seen: dict[str, Any], curves: Curves) -> RenderableType:
         facts.add_row(name, styled(str(seen[name] if seen[name] is not None else "none")))
     if "parts" in seen:
         facts.add_row("parts", styled(", then ".join(seen["parts"])))
+    if seen["in_service"]:
+        facts.add_row("in service", styled(", ".join(seen["in_service"])))
     facts.add_row("made", f"{seen['created_at']:%Y-%m-%d %H:%M}")
     for name, value in seen["details"].items():
         if name not in ("adapter", "sha256", "method") and isinstance(value, str | int | float) and value != "":

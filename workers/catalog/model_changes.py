@@ -15,7 +15,7 @@ from schemas.states import JobState
 from schemas.tables.jobs import Job
 from schemas.tables.models import Evaluation, Model
 from schemas.tables.summaries import Summary
-from workers.catalog import chains
+from workers.catalog import chains, service
 from workers.errors import UserError
 from workers.settings import get_settings
 
@@ -67,8 +67,13 @@ def check_removable(session: Session, model: Model, *, with_results: bool = Fals
     """Return what hangs on a model and would go with it.
 
     Raises:
-        UserError: a chain or a job that has not ended needs it, or summaries and evaluations hang on it and are not to go with it.
+        UserError: it is in service, a chain or a job that has not ended needs it, or summaries and evaluations hang on it and are not to
+            go with it.
     """
+    if serving := service.holding(session, model.id):
+        where = ", ".join(service.place(row) for row in serving)
+        away = "tweetmill rollback" + (f" --for {serving[0].stream}" if serving[0].stream is not None else "")
+        raise UserError(f"model {model.name} is in service ({where}): promote another one in its place, or `{away}`, first")
     if held := chains.holding(session, model.id):
         raise UserError(f"model {model.name} is a part of the chain {held[0].name}: `tweetmill rm {held[0].name}` first")
     if (job := _job_that_needs(session, model)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,12 @@ from sqlmodel import Session, col, or_, select
 from schemas.tables.datasets import Dataset
 from schemas.tables.jobs import Job
 from schemas.tables.models import Evaluation, Metric, Model
-from workers.catalog import chains
+from workers.catalog import chains, service
 from workers.errors import NotFound
 from workers.settings import get_settings
+
+IN_SERVICE = "in-service"
+"""What names the model in service instead of a model's name."""
 
 
 def locate_base(base: str) -> str:
@@ -42,11 +45,13 @@ def by_id(session: Session, model_id: int) -> Model:
 
 
 def resolve(session: Session, reference: str) -> Model:
-    """Return a model by its id, its name, or `latest`. A name wins over an id.
+    """Return a model by its id, its name, `latest`, or `in-service`: the one that is in service by default. A name wins over an id.
 
     Raises:
         NotFound: there is none.
     """
+    if reference == IN_SERVICE:
+        return by_id(session, service.in_service(session, None).model_id)
     if reference == "latest":
         query = select(Model).order_by(desc(col(Model.id)))
     else:
@@ -65,7 +70,9 @@ def of_job(session: Session, job: UUID) -> Model | None:
 
 def listed(session: Session) -> list[dict[str, Any]]:
     """Return every model with the name of its dataset, the newest first."""
-    return [_entry(model, dataset) for model, dataset in session.exec(_with_dataset().order_by(desc(col(Model.id))))]
+    places = service.places(session)
+    found = session.exec(_with_dataset().order_by(desc(col(Model.id))))
+    return [_entry(model, dataset, places) for model, dataset in found]
 
 
 def described(session: Session, model_id: int) -> dict[str, Any]:
@@ -76,14 +83,16 @@ def described(session: Session, model_id: int) -> dict[str, Any]:
     """
     model, dataset = session.exec(_with_dataset().where(Model.id == model_id)).one()
     is_chain = model.method == chains.CHAIN
-    return _entry(model, dataset) | ({"parts": [part.name for part in chains.parts(session, model)]} if is_chain else {})
+    return _entry(model, dataset, service.places(session)) | (
+        {"parts": [part.name for part in chains.parts(session, model)]} if is_chain else {}
+    )
 
 
 def _with_dataset() -> Any:
     return select(Model, col(Dataset.name)).join(Dataset, col(Dataset.id) == Model.dataset, isouter=True)
 
 
-def _entry(model: Model, dataset: str | None) -> dict[str, Any]:
+def _entry(model: Model, dataset: str | None, places: Mapping[int, list[str]]) -> dict[str, Any]:
     return {
         "id": model.id,
         "name": model.name,
@@ -96,6 +105,7 @@ def _entry(model: Model, dataset: str | None) -> dict[str, Any]:
         "adapter_sha256": model.adapter_sha256,
         "details": model.details,
         "created_at": model.created_at,
+        "in_service": places.get(model.id, []),
     }
 
 

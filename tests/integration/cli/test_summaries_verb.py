@@ -81,7 +81,7 @@ class TestSummarize:
             (["nowhere", "--model", "tiny"], 1, "neither a file nor an ingested source. Sources: bus"),
             (["bus", "--model", "giant"], 1, "model giant: there is none. `tweetmill models` lists them"),
             (["bus", "--model", "tiny", "--exclude-dataset", "d"], 1, "dataset d: there is none"),
-            (["bus"], 2, "Missing option '--model'"),
+            (["bus"], 2, "no model is named: no model is in service by default"),
             (["bus", "--model", "tiny", "--shard-size", "0"], 2, "--shard-size"),
         ],
     )

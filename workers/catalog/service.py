@@ -1,0 +1,271 @@
+"""Says which model is in service for a stream, puts another one there, and goes back to the one before.
+
+The table `promotion` is the history. A stream without a row of its own follows the default. What is in service is read anew for each
+shard, so that a promotion takes effect at the next one, in every worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, update
+from sqlmodel import Session, col, desc, or_, select
+
+from schemas.payloads import CanaryPart, Stage
+from schemas.tables.models import Model
+from schemas.tables.service import Promotion
+from workers.catalog import chains
+from workers.errors import NotFound, UserError
+
+LARGEST_SHARE = 50
+"""Percent of the shards that a canary may get: each block needs a shard of the model in service too."""
+
+_LOCK = 7_203_119
+_HELD = ("in_service", "canary")
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Which model writes a shard, and what the shard is to a canary; None where none runs."""
+
+    model_id: int
+    canary: CanaryPart | None = None
+
+
+@dataclass(frozen=True)
+class InService:
+    """What writes for a stream.
+
+    Attributes:
+        model_id: of the model in service.
+        candidate_id: of the canary's model; None where no canary runs.
+        share: percent of the shards that the candidate writes.
+        promotion: the canary's row of `promotion`.
+    """
+
+    model_id: int
+    candidate_id: int | None = None
+    share: int = 0
+    promotion: int | None = None
+
+    def of_shard(self, ordinal: int) -> Assigned:
+        """Return which model writes the shard with this number, counted from 0 over the life of the stream.
+
+        The candidate writes the last shard of each block. A block ends where `share` percent of the shards so far pass the next whole
+        number, so that of the first N shards the candidate has exactly `N * share // 100`.
+        """
+        if self.candidate_id is None or self.promotion is None:
+            return Assigned(self.model_id)
+        block = ordinal * self.share // 100
+        is_candidates = (ordinal + 1) * self.share // 100 > block
+        part = CanaryPart(promotion=self.promotion, block=block, candidate=is_candidates)
+        return Assigned(self.candidate_id if is_candidates else self.model_id, part)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a promotion or a rollback did: `stream` is None for the default, `before` and `after` are the names of models."""
+
+    stream: str | None
+    before: str | None
+    after: str | None
+    share: int | None = None
+    stopped_canary: str | None = None
+
+
+def in_service(session: Session, stream: str | None) -> InService:
+    """Return what writes for a stream; None: for what belongs to no stream.
+
+    Raises:
+        NotFound: no model is in service for it, and none by default.
+    """
+    held = _held(session, stream)
+    serving = held.get((stream, "in_service")) or held.get((None, "in_service"))
+    if serving is None or serving.model is None:
+        raise NotFound(f"no model is in service{_for(stream)}: `tweetmill promote MODEL` puts one there")
+    canary = held.get((stream, "canary")) or held.get((serving.stream, "canary"))
+    if canary is None or canary.model is None or canary.incumbent != serving.model:
+        return InService(serving.model)
+    return InService(serving.model, canary.model, canary.share or 0, canary.id)
+
+
+def promote(session: Session, model: Model, stream: str | None, *, share: int | None = None, auto: bool = False) -> Change:
+    """Put a model in service for a stream, from the next shard on; with `share` as a canary for that percent of the shards.
+
+    A canary that runs for the stream ends with it. The caller commits.
+
+    Raises:
+        UserError: the model can't write summaries or its files are gone, it is in service there already, or there is nothing in service
+            that a canary could be compared with.
+    """
+    lock(session)
+    check_servable(session, model)
+    held = _held(session, stream)
+    own = held.get((stream, "in_service"))
+    serving = own or held.get((None, "in_service"))
+    before = serving.name if serving is not None else None
+    if share is not None:
+        _start_canary(session, model, stream, serving, share, auto)
+        return Change(stream, before, model.name, share)
+    if own is not None and own.model == model.id:
+        raise UserError(f"model {model.name} is in service{_for(stream)} already")
+    canary = held.get((stream, "canary"))
+    put(session, model, stream, own, canary, "promote")
+    return Change(stream, before, model.name)
+
+
+def put(session: Session, model: Model, stream: str | None, own: Promotion | None, canary: Promotion | None, command: str) -> None:
+    """Put a model in the place of `own`, the stream's row so far, and end its canary. Whoever calls it holds both rows."""
+    if canary is not None:
+        end(session, canary, "replaced", "promoted in full" if canary.model == model.id else f"{model.name} was promoted")
+    if own is not None:
+        end(session, own, "replaced", f"{model.name} was promoted")
+    previous = own.id if own is not None else None
+    _add(session, model, stream, state="in_service", command=command, previous=previous)
+    _end_orphaned_canaries(session)
+
+
+def rollback(session: Session, stream: str | None) -> Change:
+    """Stop the canary of a stream, or where none runs go back to the model that was in service before. The caller commits.
+
+    A stream whose first model is taken back follows the default again.
+
+    Raises:
+        UserError: nothing is in service, or there is nothing before it that can be used.
+    """
+    lock(session)
+    held = _held(session, stream)
+    own, canary = held.get((stream, "in_service")), held.get((stream, "canary"))
+    if canary is not None:
+        end(session, canary, "stopped", "rolled back")
+        serving = own or held.get((None, "in_service"))
+        return Change(stream, canary.name, serving.name if serving is not None else None, stopped_canary=canary.name)
+    if own is None:
+        followed = f": it follows the default. `tweetmill rollback` changes that{_for(None)}" if stream is not None else ""
+        raise UserError(f"no model of its own is in service{_for(stream)}{followed or ': there is nothing to go back from'}")
+    previous = session.get(Promotion, own.previous) if own.previous is not None else None
+    default = held.get((None, "in_service"))
+    if previous is None and (stream is None or default is None):
+        raise UserError(f"model {own.name} is the first in service{_for(stream)}: `tweetmill promote` puts another one in its place")
+    end(session, own, "replaced", "rolled back")
+    after = default if previous is None else previous
+    assert after is not None
+    if previous is not None:
+        model = session.get(Model, previous.model) if previous.model is not None else None
+        if model is None:
+            raise UserError(f"model {previous.name} was in service before and has been removed since: promote another one")
+        check_servable(session, model)
+        _add(session, model, stream, state="in_service", command="rollback", previous=previous.previous)
+    _end_orphaned_canaries(session)
+    return Change(stream, own.name, after.name)
+
+
+def check_servable(session: Session, model: Model) -> None:
+    """Make sure that a model writes summaries and that its files are there, as far as this machine sees them.
+
+    Raises:
+        UserError: it is of another stage, or files are gone.
+    """
+    if model.stage != Stage.SUMMARY:
+        raise UserError(
+            f"model {model.name} is of the stage {model.stage}, and a model in service writes summaries: promote one of the stage summary,"
+            " or a chain (`tweetmill chain CLEANER SUMMARIZER`)"
+        )
+    for part in chains.parts(session, model):
+        folder = part.adapter
+        # The files may lie on the workers alone: then nothing of the folder above is here either.
+        if folder is not None and folder.parent.is_dir() and not (folder.is_dir() and any(folder.iterdir())):
+            raise UserError(f"model {part.name}: its files in {folder} are gone. Train it again, or promote another one")
+
+
+def end(session: Session, row: Promotion, state: str, reason: str) -> None:
+    """End a promotion: `state` is replaced or stopped."""
+    session.execute(
+        update(Promotion).where(col(Promotion.id) == row.id).values(state=state, reason=reason, ended_at=func.now()),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def history(session: Session, stream: str | None = None, limit: int = 20) -> Sequence[Promotion]:
+    """Return the newest promotions, of all streams or of one."""
+    query = select(Promotion).order_by(desc(col(Promotion.id))).limit(limit)
+    return session.exec(query if stream is None else query.where(Promotion.stream == stream)).all()
+
+
+def canaries(session: Session, stream: str | None = None) -> Sequence[Promotion]:
+    """Return the canaries that run, of all streams or of one."""
+    query = select(Promotion).where(Promotion.state == "canary").order_by(col(Promotion.id))
+    return session.exec(query if stream is None else query.where(Promotion.stream == stream)).all()
+
+
+def place(row: Promotion) -> str:
+    """Return where a promotion puts its model, in words: `default` or the stream's name, a canary with its share."""
+    return (row.stream or "default") + (f" {row.share}%" if row.state == "canary" else "")
+
+
+def places(session: Session) -> dict[int, list[str]]:
+    """Return where each model is in service now, by its id, as `place` says it."""
+    found: dict[int, list[str]] = {}
+    query = select(Promotion).where(col(Promotion.state).in_(_HELD)).order_by(col(Promotion.stream).nulls_first(), col(Promotion.id))
+    for row in session.exec(query):
+        if row.model is not None:
+            found.setdefault(row.model, []).append(place(row))
+    return found
+
+
+def holding(session: Session, model_id: int) -> Sequence[Promotion]:
+    """Return the promotions by which a model is in service now: it must not be removed while there is one."""
+    query = select(Promotion).where(Promotion.model == model_id, col(Promotion.state).in_(_HELD))
+    return session.exec(query.order_by(col(Promotion.stream).nulls_first(), col(Promotion.id))).all()
+
+
+def lock(session: Session) -> None:
+    """Hold what is in service as it is until the transaction ends; models can't be removed meanwhile."""
+    session.exec(select(func.pg_advisory_xact_lock_shared(chains.REMOVAL_LOCK))).one()
+    session.exec(select(func.pg_advisory_xact_lock(_LOCK))).one()
+
+
+def _held(session: Session, stream: str | None) -> dict[tuple[str | None, str], Promotion]:
+    """Return what is in service and what runs as a canary for a stream and by default, by stream and state."""
+    concerned = or_(col(Promotion.stream).is_(None), Promotion.stream == stream)
+    found = session.exec(select(Promotion).where(col(Promotion.state).in_(_HELD), concerned))
+    return {(row.stream, row.state): row for row in found}
+
+
+def _start_canary(session: Session, model: Model, stream: str | None, serving: Promotion | None, share: int, auto: bool) -> None:
+    if not 1 <= share <= LARGEST_SHARE:
+        raise UserError(f"a share of {share} percent: a canary gets 1 to {LARGEST_SHARE}. Without --share the model gets all shards")
+    if serving is None:
+        raise UserError(f"no model is in service{_for(stream)} that a canary could be compared with: promote one without --share first")
+    if serving.model == model.id:
+        raise UserError(f"model {model.name} is in service{_for(stream)} already: a canary is another model")
+    running = session.exec(select(Promotion).where(Promotion.state == "canary", _is(stream))).one_or_none()
+    if running is not None:
+        if running.model == model.id and running.share == share:
+            raise UserError(f"model {model.name} is a canary{_for(stream)} already. `tweetmill promotions` shows how it does")
+        end(session, running, "replaced", f"{model.name} became the canary")
+    _add(session, model, stream, state="canary", command="promote", incumbent=serving.model, share=share, auto=auto)
+
+
+def _add(session: Session, model: Model, stream: str | None, **values: Any) -> None:
+    session.execute(insert(Promotion).values(stream=stream, model=model.id, name=model.name, **values))
+
+
+def _end_orphaned_canaries(session: Session) -> None:
+    """End the canaries whose model of comparison is not in service any more, such as those of streams that follow the default."""
+    running = session.exec(select(Promotion).where(Promotion.state == "canary")).all()
+    serving = {row.stream: row for row in session.exec(select(Promotion).where(Promotion.state == "in_service"))}
+    for canary in running:
+        compared = serving.get(canary.stream) or serving.get(None)
+        if compared is None or compared.model != canary.incumbent:
+            end(session, canary, "replaced", "another model came in service than it was compared with")
+
+
+def _is(stream: str | None) -> Any:
+    return col(Promotion.stream).is_(None) if stream is None else Promotion.stream == stream
+
+
+def _for(stream: str | None) -> str:
+    return " by default" if stream is None else f" for {stream}"
