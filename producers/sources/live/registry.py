@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from producers.sources.live.jetstream.source import Jetstream
 from producers.sources.live.pipe import Pipe
 from producers.sources.names import Names
 from workers.ingest.live import LiveSource
@@ -20,12 +21,14 @@ class LiveOptions:
         names: how the fields of rows are called, where the table of names does not say it.
         encoding: of text, where no mark tells it; None: UTF-8.
         follow: a file is read on as it grows, instead of to its end.
+        languages: tags such as `en` or `pt-BR` whose tweets are wanted of a network; none: all. See `producers.sources.live.languages`.
     """
 
     name: str | None = None
     names: Names = field(default_factory=Names)
     encoding: str | None = None
     follow: bool = False
+    languages: frozenset[str] = frozenset()
 
 
 class Kind(Protocol):
@@ -45,7 +48,7 @@ class Kind(Protocol):
 
 
 # The first that takes an address has it. Any address may be a path, so what reads paths comes last.
-KINDS: tuple[Kind, ...] = (Pipe,)
+KINDS: tuple[Kind, ...] = (Jetstream, Pipe)
 
 
 def open_live(address: str, options: LiveOptions) -> LiveSource:

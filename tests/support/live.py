@@ -1,0 +1,38 @@
+"""Reads live sources in tests: a few events, with bounds that let a test end soon."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+
+from producers.sources.live.patience import Patience
+from workers import clock
+from workers.ingest.live import Event, LiveSource
+
+QUICK = Patience(connect=5, stall=0.3, first_pause=0.005, longest_pause=0.02, first_tries=3, hole_after=5, rewind=2)
+"""Bounds of seconds that a test can wait for."""
+
+_MOST_SECONDS = 20
+
+
+def read(source: LiveSource, until: Callable[[list[Event]], bool], cursor: str | None = None) -> list[Event]:
+    """The events behind a cursor until something is so, then the source is closed. After a while it ends anyhow, for the test to fail."""
+    found: list[Event] = []
+    end = clock.now() + _MOST_SECONDS
+    with closing(source.events(cursor, 0.1)) as events:  # type: ignore[type-var]
+        for event in events:
+            found += [event] if event is not None else []
+            if until(found) or clock.now() > end:
+                break
+    return found
+
+
+def tweets(events: list[Event]) -> list[str]:
+    """The texts of tweets, in order."""
+    return [event.tweet.text for event in events if event.tweet is not None]
+
+
+def notices(events: list[Event]) -> Counter[str]:
+    """How many notices there were of each kind."""
+    return Counter(event.notice for event in events if event.notice is not None)
