@@ -214,7 +214,7 @@ def test_a_connection_that_stalls_is_left_and_made_anew(wire):
 def test_nothing_for_a_while_yields_none_and_closing_the_iterator_closes_the_connection():
     with serving(posts(1)) as server:
         events = source(server).events(None, 0.02)
-        assert next(events).tweet.text == "post number 1"
+        assert next(event for event in events if event is not None).tweet.text == "post number 1"
         assert next(events) is None
         assert server.open_now == 1
         events.close()

@@ -85,11 +85,9 @@ def test_events_come_in_order_and_end_with_their_stream():
 
 
 def test_none_comes_each_time_that_nothing_does():
-    found = cursors(stepped(stream("a", 0.1, "b"), 0.02))
-    assert found[0] == "a"
-    assert found[-1] == "b"
-    assert len(found) > 3
-    assert set(found[1:-1]) == {None}
+    found = cursors(stepped(stream("a", 0.5, "b"), 0.02))
+    assert [cursor for cursor in found if cursor] == ["a", "b"]
+    assert found[found.index("a") + 1 : found.index("b")].count(None) > 2
 
 
 def test_an_error_comes_behind_the_events_before_it():
@@ -102,7 +100,7 @@ def test_an_error_comes_behind_the_events_before_it():
 def test_closing_the_iterator_ends_the_stream_whatever_it_waits_for():
     ended: list[bool] = []
     events = stepped(stream("a", 60.0, ended=ended), 0.01)
-    assert next(events).cursor == "a"
+    assert next(event for event in events if event is not None).cursor == "a"
     assert next(events) is None
     events.close()
     assert ended == [True]
