@@ -98,6 +98,7 @@ class Server:
         prompts: how often the last turn of each request came, by its text.
         answered: the same for those that got a whole 200.
         moments: when each request came.
+        connections: how many were opened.
         lives: what it says when it is asked for its models.
         vllm: it behaves as a vLLM with these rules; None for a server without adapters that are loaded at run time.
     """
@@ -111,6 +112,7 @@ class Server:
     moments: list[float] = field(default_factory=list)
     prompts: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
+    connections: int = 0
     open_now: int = 0
     open_most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -136,6 +138,11 @@ def serving(script: Script, vllm: Vllm | None = None) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            with server.lock:
+                server.connections += 1
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,43 @@ def test_who_hears_of_the_progress_may_stop_a_slow_answer() -> None:
         with pytest.raises(Stop):
             engine(server).generate([prompt("hello")], GREEDY, on_progress=stop)
         assert time.monotonic() - began < 3
+
+
+def test_hundreds_of_requests_are_open_at_once_where_the_setting_lets_them() -> None:
+    # Given a server that answers nobody before as many have come as may at once
+    at_once = 256
+    all_came = threading.Event()
+
+    def held(number: int, _: Any) -> Answer:
+        if number == at_once:
+            all_came.set()
+        return Answer(until=all_came)
+
+    with serving(held) as server:
+        generations = engine(server, concurrency=at_once, timeout=30.0).generate(
+            [prompt(f"tweet {n}x") for n in range(at_once + 40)], GREEDY
+        )
+    assert all_came.is_set()
+    assert server.open_most == at_once
+    assert [generation.texts for generation in generations] == [(f"tweet {n}x",) for n in range(at_once + 40)]
+
+
+def test_a_connection_is_used_again_and_no_more_are_opened_than_requests_at_once() -> None:
+    with serving(always(Answer())) as server:
+        asked = engine(server, concurrency=2)
+        asked.generate([prompt(f"tweet {n}") for n in range(20)], GREEDY)
+        assert len(server.requests) == 20
+        assert 1 <= server.connections <= 2
+        asked.generate([prompt("one more")], GREEDY)
+        assert server.connections <= 2
+
+
+def test_the_next_shard_begins_with_as_many_requests_as_the_server_bore_last() -> None:
+    with serving(lambda n, _: Answer(503, wait=0.2) if n <= 4 else Answer()) as server:
+        asked = engine(server, concurrency=4)
+        asked.generate([prompt(f"tweet {n}") for n in range(4)], GREEDY)
+        assert server.open_most == 4
+        server.open_most = 0
+        server.script = always(Answer(wait=0.2))
+        asked.generate([prompt(f"tweet {n}") for n in range(4)], GREEDY)
+    assert 1 < server.open_most < 4

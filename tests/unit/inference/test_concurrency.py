@@ -64,3 +64,8 @@ def test_who_waits_at_a_gate_that_is_closed_goes_home() -> None:
     assert ended == [Closed]
     with pytest.raises(Closed):
         limiter.sleep(60)
+
+
+@pytest.mark.parametrize(("start", "begins_with"), [(None, 8), (3, 3), (99, 8)])
+def test_it_begins_where_an_earlier_one_ended_and_never_above_what_is_allowed(start: int | None, begins_with: int) -> None:
+    assert ConcurrencyLimiter(8, start).limit == begins_with

@@ -101,7 +101,6 @@ class ChatServer:
     Args:
         base_url: with its version, such as `http://localhost:8000/v1`.
         api_key: empty for servers that ask for none.
-        concurrency: connections.
         timeout: seconds for one request, from its first byte to the answer's last.
         backoff: between tries.
 
@@ -109,12 +108,12 @@ class ChatServer:
         Refusal: the key is none that a request can carry.
     """
 
-    def __init__(self, base_url: str, api_key: str, concurrency: int, timeout: float, backoff: Backoff) -> None:
+    def __init__(self, base_url: str, api_key: str, timeout: float, backoff: Backoff) -> None:
         if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise Refusal("OPENAI_API_KEY holds a blank or another character that no key has: set it anew")
         self._timeout = timeout
         self._backoff = backoff
-        self._transport = Transport(base_url, api_key, concurrency, timeout)
+        self._transport = Transport(base_url, api_key, timeout)
         self._base_url = str(self._transport.base_url)
         self._version = ""
 

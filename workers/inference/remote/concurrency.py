@@ -21,11 +21,12 @@ class ConcurrencyLimiter:
 
     Args:
         most: requests open at once, at most.
+        start: how many may be open at first, such as an earlier limiter had come to; None: as many as at most.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, start: int | None = None) -> None:
         self._most = most
-        self._limit = float(most)
+        self._limit = float(most if start is None else min(start, most))
         self._open = 0
         self._passed = 0
         self._not_before = 0.0

@@ -63,10 +63,11 @@ class OpenAIEngine:
         self._model = model
         self._names = dict(adapters or {})
         self._concurrency = concurrency
+        self._allowed = concurrency  # requests at once that the server bore last: the next shard begins with as many
         self._answers: set[str] = set()  # models that have answered
         self._failures: dict[str, tuple[int, Refusal]] = {}  # prompts without an answer, and why the last has none
         self._noting = threading.Lock()
-        self._server = ChatServer(base_url, api_key, concurrency, timeout, backoff or Backoff())
+        self._server = ChatServer(base_url, api_key, timeout, backoff or Backoff())
         self._adapters = Adapters(self._server, adapters_folder)
 
     def close(self) -> None:
@@ -100,11 +101,14 @@ class OpenAIEngine:
     def concurrently(
         self, work: Callable[[Engine, T], R], items: Iterable[T], on_progress: Callable[[int], None] | None = None
     ) -> Iterator[list[tuple[int, R]]]:
-        """See `ConcurrentEngine.concurrently`: all items share one limit of open requests."""
-        asked = _Asked(self, ConcurrencyLimiter(self._concurrency))
+        """See `ConcurrentEngine.concurrently`: all items share one limit of open requests, which goes on from that of the work before."""
+        asked = _Asked(self, ConcurrencyLimiter(self._concurrency, self._allowed))
         # Whoever hears of the progress may stop it by what it raises, also while an answer is slow.
         tick = (lambda: on_progress(0)) if on_progress else (lambda: None)
-        yield from as_they_come(lambda item: work(asked, item), items, asked.limiter, self._concurrency, tick)
+        try:
+            yield from as_they_come(lambda item: work(asked, item), items, asked.limiter, self._concurrency, tick)
+        finally:
+            self._allowed = asked.limiter.limit
         for model in asked.models:
             if model in self._failures and model not in self._answers:
                 raise self._failures[model][1]

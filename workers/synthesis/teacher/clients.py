@@ -105,7 +105,7 @@ class ServerTeacher:
 
     def __init__(self, source: TeacherSource, base_url: str, api_key: str, backoff: Backoff = PATIENCE) -> None:
         self._source = source
-        self._server = ChatServer(base_url, api_key, source.concurrency, source.timeout, backoff)
+        self._server = ChatServer(base_url, api_key, source.timeout, backoff)
         self._dialect = self._server.dialect(source.model)
         self._structured_before = False
         self.host = self._server.host
