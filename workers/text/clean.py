@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from workers.text.english.lexicon import FUNCTION, LAUGHTER, OPEN_ENDINGS
 from workers.text.english.words import SENTENCE_BOUNDARY, join_acronyms, undo_elongation
-from workers.text.prepare import prepare
+from workers.text.prepare import REMEMBERED, prepare
 from workers.text.tokens import EMOJI, EMOTICON, LINK, plain, split_hashtag
 
 _FACE_BETWEEN_SENTENCES = re.compile(rf"(?<=\w)\s*(?:{EMOTICON.pattern}|{EMOJI.pattern})\s+(?=[A-Z])")
@@ -25,6 +26,7 @@ _SHORTEST_CLAUSE = 5
 _SHOUTED_SHARE = 0.7
 
 
+@lru_cache(maxsize=REMEMBERED)
 def rules(text: str) -> str:
     """Return a tweet cleaned by rules alone, with all its sentences; empty when it has no words."""
     body = prepare(text) or _words_of_tags(text)

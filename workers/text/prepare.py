@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from workers.text.english.lexicon import OPEN_ENDINGS
 from workers.text.handles import spell_out_handles, subject_handle
@@ -10,6 +11,9 @@ from workers.text.tokens import HANDLE, HASHTAG, LINK, plain, split_hashtag, spl
 
 PREPARED_LIMIT = 4000
 """Characters of a post that a model is shown. Tweets have 280; only long-form posts are cut."""
+
+REMEMBERED = 8192
+"""Tweets whose cleaned forms are remembered: those of an engine's largest call, from its prompts to its last check."""
 
 # After one of these a closing hashtag is the end of the sentence, not a label on it: "off to the #beach".
 _BEFORE_A_NOUN = OPEN_ENDINGS | {
@@ -33,6 +37,7 @@ _NO_INCH = re.compile(r'(?<!\d)"')
 _TRAILING_TAGS = re.compile(r"(?:\s*(?<!\S)[#＃]\w+[.!?,]*)+$")
 
 
+@lru_cache(maxsize=REMEMBERED)
 def prepare(text: str) -> str:
     """Return a tweet as models see it: its words on one line, without links, retweet marks and addresses.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 from workers.text.characters import visible
@@ -51,6 +52,7 @@ _ASKED = re.compile(
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‛": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "…": "...", "\u00a0": " "})
 
 
+@lru_cache(maxsize=1024)  # a check asks a dozen times for the same two texts
 def plain(text: str) -> str:
     """Return the text on one line: without HTML and what is invisible, with letters, quotes and runs of spaces made plain."""
     seen = visible(text)

@@ -134,7 +134,7 @@ def _denials(text: str) -> tuple[Denial, ...]:
     found: list[Denial] = []
     before: tuple[str, ...] = ()
     clauses = _clauses(text)
-    for words, following in zip(clauses, [*clauses[1:], []], strict=True):
+    for words, following in zip(clauses, [*clauses[1:], ()], strict=True):
         for place, word in enumerate(words):
             force = _force(words, place)
             if force is not None:
@@ -157,9 +157,11 @@ def _undenied(text: str) -> frozenset[str]:
     return frozenset(free)
 
 
-def _clauses(text: str) -> list[list[str]]:
+@lru_cache(maxsize=1024)
+def _clauses(text: str) -> tuple[tuple[str, ...], ...]:
     """Return the words of each clause, in small letters."""
-    return [[word if word == "US" else word.lower() for word in WORD.findall(clause)] for clause in _CLAUSE_BREAK.split(_prepared(text))]
+    found = (WORD.findall(clause) for clause in _CLAUSE_BREAK.split(_prepared(text)))
+    return tuple(tuple(word if word == "US" else word.lower() for word in words) for words in found)
 
 
 @lru_cache(maxsize=1024)

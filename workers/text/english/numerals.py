@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
 
 from workers.text.english.lexicon import AMBIGUOUS_NUMBERS, NUMBERS
 
@@ -50,19 +53,15 @@ class Mention:
     single: bool
 
 
-@dataclass(frozen=True)
-class _Token:
+class _Token(NamedTuple):
     text: str
+    lower: str
     start: int
     end: int
 
     @property
     def is_digits(self) -> bool:
         return self.text[0].isdecimal() or self.text[0] == "."
-
-    @property
-    def lower(self) -> str:
-        return self.text.lower()
 
 
 def values(text: str) -> set[str]:
@@ -103,8 +102,9 @@ def _times(text: str) -> set[str]:
     return found | {minutes for pattern, minutes in _PARTS_OF_HOURS if pattern.search(text)}
 
 
-def _tokens(text: str) -> list[_Token]:
-    return [_Token(match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
+@lru_cache(maxsize=256)
+def _tokens(text: str) -> tuple[_Token, ...]:
+    return tuple(_Token(match[0], match[0].lower(), match.start(), match.end()) for match in _TOKEN.finditer(text))
 
 
 def _mentions(text: str) -> list[Mention]:
@@ -120,7 +120,7 @@ def _mentions(text: str) -> list[Mention]:
     return found
 
 
-def _number(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]:
+def _number(text: str, tokens: Sequence[_Token], place: int) -> tuple[int, set[str]]:
     """Return where the number that begins at `place` ends, and its values; none where there is no number."""
     first = tokens[place]
     if first.is_digits:
@@ -132,7 +132,7 @@ def _number(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]
     return _of_words(text, tokens, place)
 
 
-def _of_digits(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]:
+def _of_digits(text: str, tokens: Sequence[_Token], place: int) -> tuple[int, set[str]]:
     digits = tokens[place].text
     after = tokens[place + 1].lower if _joins(text, tokens, place + 1) else ""
     scale = _SCALE_FORMS.get(after) or _SUFFIXES.get(after)
@@ -143,7 +143,7 @@ def _of_digits(text: str, tokens: list[_Token], place: int) -> tuple[int, set[st
     return place + 1, _and_a_half(text, tokens, place + 1, _decimal(digits)) or {canonical(digits)}
 
 
-def _of_half(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]:
+def _of_half(text: str, tokens: Sequence[_Token], place: int) -> tuple[int, set[str]]:
     """Read `half a million`, or half alone."""
     end = place + 1 + (_joins(text, tokens, place + 1) and tokens[place + 1].lower in _ONE)
     if _joins(text, tokens, end) and tokens[end].lower in _SCALES:
@@ -151,7 +151,7 @@ def _of_half(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]
     return place + 1, {_SMALL["half"]}
 
 
-def _of_words(text: str, tokens: list[_Token], place: int) -> tuple[int, set[str]]:
+def _of_words(text: str, tokens: Sequence[_Token], place: int) -> tuple[int, set[str]]:
     """Read words that make one number as long as they stand together: `two hundred and fifty`, `twenty-first`, `a thousand`."""
     total, current, end = 0, None, place
     while end < len(tokens) and (end == place or _joins(text, tokens, end)):
@@ -177,11 +177,11 @@ def _follows(value: int, current: int | None) -> bool:
     return current is None or (value < 10 and current % 10 == 0 and current % 100 != 10) or (value < 100 and current % 100 == 0)
 
 
-def _goes_on(text: str, tokens: list[_Token], place: int) -> bool:
+def _goes_on(text: str, tokens: Sequence[_Token], place: int) -> bool:
     return _joins(text, tokens, place) and tokens[place].lower in _VALUES
 
 
-def _and_a_half(text: str, tokens: list[_Token], place: int, number: Decimal) -> set[str]:
+def _and_a_half(text: str, tokens: Sequence[_Token], place: int, number: Decimal) -> set[str]:
     """Add a half to a number, where that follows: `two and a half`, `2 hours and a half`."""
     for start in (place, place + 1):
         words = tuple(token.lower for token in tokens[start : start + 3])
@@ -190,7 +190,7 @@ def _and_a_half(text: str, tokens: list[_Token], place: int, number: Decimal) ->
     return set()
 
 
-def _joins(text: str, tokens: list[_Token], place: int) -> bool:
+def _joins(text: str, tokens: Sequence[_Token], place: int) -> bool:
     """Whether the token at `place` stands right after the one before."""
     return 0 < place < len(tokens) and _BETWEEN.fullmatch(text, tokens[place - 1].end, tokens[place].start) is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from workers.text.english import numerals
@@ -34,6 +34,10 @@ class Vocabulary:
     """Hashtags and handles in one piece, since `#newyorkcity` has no capitals to be split at."""
     numbers: frozenset[str]
 
+    @cached_property
+    def _short_stems(self) -> frozenset[str]:
+        return frozenset(map(stem, self.stems))
+
     def has_name(self, word: str) -> bool:
         """Whether the tweet has `word` as a name: the same letters, or part of a hashtag or handle."""
         name = _bare(word)
@@ -44,7 +48,7 @@ class Vocabulary:
     def has_word(self, word: str) -> bool:
         """Whether the tweet has `word`, allowing for inflection (its first five letters count) and for one mended letter."""
         form = _bare(word)
-        if form in self.forms or stem(form) in {stem(known) for known in self.stems} or self.has_name(word):
+        if form in self.forms or stem(form) in self._short_stems or self.has_name(word):
             return True
         if len(form) >= 5 and any(_one_edit_apart(form, known) for known in self.forms):
             return True
@@ -128,11 +132,13 @@ def join_acronyms(text: str) -> str:
     return _ACRONYM.sub(lambda match: match.group().replace(".", ""), text)
 
 
+@lru_cache(maxsize=65536)
 def stem(word: str) -> str:
     """Return the first five letters of the word without its ending: enough to tell words apart, and blind to inflection."""
     return _full_stem(word)[:5]
 
 
+@lru_cache(maxsize=65536)
 def undo_elongation(word: str) -> str:
     """Shorten `goooood` to `good`, `sooo` to `so`, `yesss` to `yes`; a word without a letter three times in a row stays."""
     if not _RUN.search(word):
@@ -141,6 +147,7 @@ def undo_elongation(word: str) -> str:
     return twice if twice.lower() in DOUBLED else _RUN.sub(r"\1", word)
 
 
+@lru_cache(maxsize=1024)
 def _spoken(output: str) -> str:
     """Return a text without its links, which are compared whole, elsewhere."""
     return join_acronyms(LINK.sub(" ", plain(output)))
@@ -155,6 +162,7 @@ def _variants(word: str) -> frozenset[str]:
     return frozenset(variants | {variant.replace("'", "") for variant in variants})
 
 
+@lru_cache(maxsize=65536)
 def _bare(word: str) -> str:
     lowered = word.lower()
     return lowered.removesuffix("'s").removesuffix("'") or lowered
@@ -172,6 +180,7 @@ def _full_stem(word: str) -> str:
     return base.rstrip("ei") if len(base) > 3 else base
 
 
+@lru_cache(maxsize=65536)
 def _is_function(word: str) -> bool:
     lowered = word.lower()
     return lowered in FUNCTION or _bare(word) in FUNCTION
