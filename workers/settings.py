@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     )
     server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
+    mastodon_access_token: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("MASTODON_ACCESS_TOKEN", "mastodon_access_token")
+    )
+
     runs: Path | None = Field(
         default=None, description="folder of training runs; default: runs in home. Trainings on several nodes need it shared by all of them"
     )
@@ -120,7 +124,7 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else absolute(path)
 
-    @field_validator("openai_api_key")
+    @field_validator("openai_api_key", "mastodon_access_token")
     @classmethod
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         secret = key.get_secret_value() if key else ""
@@ -152,7 +156,8 @@ class Settings(BaseSettings):
             raise ValueError("TWEETMILL_REPUBLISH_AFTER must not be below TWEETMILL_UPKEEP_INTERVAL, the time between two looks")
         if self.visibility_timeout < self.lease:
             raise ValueError("TWEETMILL_VISIBILITY_TIMEOUT must not be below TWEETMILL_LEASE, or Redis delivers again what is claimed")
-        remember(self.openai_api_key.get_secret_value() if self.openai_api_key else None)
+        for key in (self.openai_api_key, self.mastodon_access_token):
+            remember(key.get_secret_value() if key else None)
         return self
 
     @classmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from producers.sources.live.jetstream.source import Jetstream
+from producers.sources.live.mastodon.source import Mastodon
 from producers.sources.live.pipe import Pipe
 from producers.sources.names import Names
 from workers.ingest.live import LiveSource
@@ -48,7 +49,7 @@ class Kind(Protocol):
 
 
 # The first that takes an address has it. Any address may be a path, so what reads paths comes last.
-KINDS: tuple[Kind, ...] = (Jetstream, Pipe)
+KINDS: tuple[Kind, ...] = (Jetstream, Mastodon, Pipe)
 
 
 def open_live(address: str, options: LiveOptions) -> LiveSource:

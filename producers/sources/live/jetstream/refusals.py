@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import ssl
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidProxy, InvalidStatus, InvalidURI, ProxyError
 
+from producers.sources.live.failures import bad_proxy, check_network
 from workers.ingest.readers.errors import SourceError
 
 TOO_OLD = "CursorTooOld"
@@ -54,13 +54,11 @@ def check_failure(failure: Exception, host: str, *, lasts: bool) -> None:
     elif isinstance(failure, InvalidMessage) and isinstance(failure.__cause__, EOFError):
         pass  # it broke off before the answer
     elif isinstance(failure, (ProxyError, InvalidProxy, ImportError)):
-        raise SourceError(f"the proxy of this environment can't be used for {host} ({type(failure).__name__}): check HTTPS_PROXY")
-    elif isinstance(failure, ssl.SSLCertVerificationError):
-        raise SourceError(f"the certificate of {host} is not trusted ({failure.verify_message}): check the address")
+        raise bad_proxy(failure, host)
     elif isinstance(failure, (InvalidHandshake, InvalidURI)):
         raise SourceError(f"{host} does not answer as a WebSocket does ({type(failure).__name__}): check the address")
-    if lasts:
-        raise SourceError(f"{host} can't be reached ({_said(failure)}): check the address and the network")
+    status = status_of(failure)
+    check_network(failure, host, lasts=lasts, said=None if status is None else f"HTTP {status}")
 
 
 def _check_status(failure: InvalidStatus, host: str) -> None:
@@ -75,12 +73,3 @@ def _check_status(failure: InvalidStatus, host: str) -> None:
     if status in (401, 403):
         raise SourceError(f"{host} refuses the connection ({shown}): take another server")
     raise SourceError(f"{host} refuses what it was asked for ({shown}): check that the address is that of its version of Jetstream")
-
-
-def _said(failure: Exception) -> str:
-    status = status_of(failure)
-    if status is not None:
-        return f"HTTP {status}"
-    if isinstance(failure, TimeoutError):
-        return "no answer in time"
-    return failure.strerror if isinstance(failure, OSError) and failure.strerror else type(failure).__name__

@@ -1,0 +1,1 @@
+"""Reads posts from a server of Mastodon: `source` connects and catches up, `statuses` makes events of what it says."""
