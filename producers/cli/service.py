@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.render.output import SUMMARIES, AsJson, emit, example, say
+from producers.render.output import SUMMARIES, AsJson, emit, example, say, styled, titled_table
 from schemas.numbers import LARGEST_BIGINT
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def promotions(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=LARGEST_BIGINT, help="At most N.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List which models are and were in service, the newest first."""
+    """List which models are and were in service, the newest first, and how the canaries do that run."""
     from workers import database
     from workers.catalog import service
 
     with database.session() as session:
         found = [row.model_dump() for row in service.history(session, stream, limit)]
-    emit(found, as_json, _table)
+    emit(found, as_json, _page)
     if not found and not as_json:
         say("No model is in service yet: `tweetmill promote MODEL` puts one there.")
 
@@ -92,6 +92,14 @@ def _rolled_back_line(change: Any) -> str:
     if change.stopped_canary is not None:
         return f"The canary {change.stopped_canary} is stopped: {change.after} writes all shards {where}."
     return f"Model {change.after} is in service {where} again, in place of {change.before}."
+
+
+def _page(found: Sequence[dict[str, Any]]) -> RenderableType:
+    """Return the history, and below it the figures of each canary that runs."""
+    from rich.console import Group
+
+    running = [row for row in found if row["state"] == "canary"]
+    return _table(found) if not running else Group(_table(found), *(part for row in running for part in _comparison(row)))
 
 
 def _table(found: Sequence[dict[str, Any]]) -> RenderableType:
@@ -119,3 +127,33 @@ def _table(found: Sequence[dict[str, Any]]) -> RenderableType:
         for each in found
     ]
     return Listing(columns, rows)
+
+
+def _comparison(canary: dict[str, Any]) -> list[RenderableType]:
+    """Return a canary's figures beside those of the model in service, and the verdict in words."""
+    from workers.canary.comparison import MEASURES
+
+    name, where, figures = canary["name"], _place(canary["stream"]), canary["figures"]
+    if figures is None:
+        return ["", styled(f"Canary {name} {where}: none of its shards has ended yet.")]
+    table = titled_table(f"Canary {name} {where}, {canary['share']} of 100 shards")
+    table.add_column("", no_wrap=True)
+    for head in ("canary", "in service", "difference", "95%, at every look"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for measure, words in MEASURES.items():
+        table.add_row(words, *_cells(measure, figures["figures"][measure]))
+    rows, others = figures["rows"]
+    rests = f"{rows:,} tweets of the canary and {others:,} of the model in service, in {figures['groups']} groups of shards."
+    return ["", table, styled(f"{figures['says'][:1].upper()}{figures['says'][1:]}. {rests}")]
+
+
+def _cells(measure: str, figure: dict[str, float | None]) -> list[str]:
+    """Return a measure of both models, their difference and its interval; shares in percent."""
+    scale, unit = (1.0, "") if measure in ("words", "seconds") else (100.0, "%")
+
+    def shown(name: str, sign: str = "") -> str:
+        value = figure[name]
+        return "" if value is None else f"{scale * value:{sign}.2f}{unit if not sign else ''}"
+
+    bounded = f"{shown('low', '+')} to {shown('high', '+')}" if figure["low"] is not None else ""
+    return [shown("candidate"), shown("incumbent"), shown("difference", "+"), bounded]

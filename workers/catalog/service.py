@@ -111,13 +111,14 @@ def promote(session: Session, model: Model, stream: str | None, *, share: int | 
         return Change(stream, before, model.name, share)
     if own is not None and own.model == model.id:
         raise UserError(f"model {model.name} is in service{_for(stream)} already")
-    canary = held.get((stream, "canary"))
-    put(session, model, stream, own, canary, "promote")
+    put(session, model, stream, "promote")
     return Change(stream, before, model.name)
 
 
-def put(session: Session, model: Model, stream: str | None, own: Promotion | None, canary: Promotion | None, command: str) -> None:
-    """Put a model in the place of `own`, the stream's row so far, and end its canary. Whoever calls it holds both rows."""
+def put(session: Session, model: Model, stream: str | None, command: str) -> None:
+    """Put a model in the place of the stream's own so far, and end its canary. Whoever calls it holds the `lock`."""
+    held = _held(session, stream)
+    own, canary = held.get((stream, "in_service")), held.get((stream, "canary"))
     if canary is not None:
         end(session, canary, "replaced", "promoted in full" if canary.model == model.id else f"{model.name} was promoted")
     if own is not None:

@@ -18,10 +18,11 @@ from uuid import UUID
 from sqlalchemy import Connection, exists, text
 from sqlmodel import col, select
 
-from schemas.payloads import ShardSpec
+from schemas.payloads import CanaryPart, ShardSpec
 from schemas.tables.summaries import Selection, Summary
 from schemas.tables.tweets import Tweet
 from workers import clock
+from workers.canary import watch
 from workers.catalog import models
 from workers.database import session_on, transaction
 from workers.inference.guard import Guarded
@@ -80,7 +81,15 @@ def summarize(attempt: JobContext, spec: ShardSpec) -> Outcome:
         for places, results in writer.stream(texts, guard=spec.guard, on_progress=lambda _: attempt.check()):
             attempt.check()
             storing.take([wanted[place] for place in places], results)
-    return Outcome(result={"rows": missing, "copied": copied, "reused": total - missing - copied, **storing.counts})
+    result = {"rows": missing, "copied": copied, "reused": total - missing - copied, **storing.counts}
+    part = spec.canary
+    if part is None:
+        return Outcome(result)
+    return Outcome(result, lambda connection: watch.record(connection, attempt, part), lambda: _watch(part))
+
+
+def _watch(part: CanaryPart) -> None:
+    watch.check(part.promotion)
 
 
 class _Storing:

@@ -180,6 +180,9 @@ _CHECKS: dict[str, tuple[float, Callable[[str, str], int]]] = {
     "padding": (1.0, _added_words),
 }
 
+SERIOUS = frozenset({"promise"} | {name for name, (price, _) in _CHECKS.items() if price > 1})
+"""The flags that matter by themselves: what the guard has written again for one of them alone."""
+
 
 @lru_cache(maxsize=64)
 def _sentences(text: str) -> tuple[str, ...]:
