@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     mastodon_access_token: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("MASTODON_ACCESS_TOKEN", "mastodon_access_token")
     )
+    x_bearer_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("X_BEARER_TOKEN", "x_bearer_token"))
+    x_post_usd: float = Field(default=0.005, ge=0, le=1000, allow_inf_nan=False, description="what X charges for a post that is read")
 
     runs: Path | None = Field(
         default=None, description="folder of training runs; default: runs in home. Trainings on several nodes need it shared by all of them"
@@ -124,7 +126,7 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else absolute(path)
 
-    @field_validator("openai_api_key", "mastodon_access_token")
+    @field_validator("openai_api_key", "mastodon_access_token", "x_bearer_token")
     @classmethod
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         secret = key.get_secret_value() if key else ""
@@ -156,7 +158,7 @@ class Settings(BaseSettings):
             raise ValueError("TWEETMILL_REPUBLISH_AFTER must not be below TWEETMILL_UPKEEP_INTERVAL, the time between two looks")
         if self.visibility_timeout < self.lease:
             raise ValueError("TWEETMILL_VISIBILITY_TIMEOUT must not be below TWEETMILL_LEASE, or Redis delivers again what is claimed")
-        for key in (self.openai_api_key, self.mastodon_access_token):
+        for key in (self.openai_api_key, self.mastodon_access_token, self.x_bearer_token):
             remember(key.get_secret_value() if key else None)
         return self
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from producers.sources.live.jetstream.source import Jetstream
 from producers.sources.live.mastodon.source import Mastodon
 from producers.sources.live.pipe import Pipe
+from producers.sources.live.x_api.source import XStream
 from producers.sources.names import Names
 from workers.ingest.live import LiveSource
 from workers.ingest.readers.errors import SourceError
@@ -23,6 +24,8 @@ class LiveOptions:
         encoding: of text, where no mark tells it; None: UTF-8.
         follow: a file is read on as it grows, instead of to its end.
         languages: tags such as `en` or `pt-BR` whose tweets are wanted of a network; none: all. See `producers.sources.live.languages`.
+        rules: that X's filtered stream is to have; none: those that it has.
+        max_usd: dollars that may be spent on reading X, over all starts that share a cursor.
     """
 
     name: str | None = None
@@ -30,6 +33,8 @@ class LiveOptions:
     encoding: str | None = None
     follow: bool = False
     languages: frozenset[str] = frozenset()
+    rules: tuple[str, ...] = ()
+    max_usd: float | None = None
 
 
 class Kind(Protocol):
@@ -49,7 +54,7 @@ class Kind(Protocol):
 
 
 # The first that takes an address has it. Any address may be a path, so what reads paths comes last.
-KINDS: tuple[Kind, ...] = (Jetstream, Mastodon, Pipe)
+KINDS: tuple[Kind, ...] = (Jetstream, Mastodon, XStream, Pipe)
 
 
 def open_live(address: str, options: LiveOptions) -> LiveSource:

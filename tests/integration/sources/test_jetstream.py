@@ -297,6 +297,7 @@ def test_a_server_that_began_to_count_anew_is_gone_on_with_by_time():
         events = read(source(server), has(7), cursor)
         assert server.cursors[-2:] == [1005, BEGAN + 3 * 1_000_000]
     assert tweets(events) == texts(3, 9)
+    assert [event.hole for event in events if event.hole] == []
 
 
 def test_a_consumer_that_is_too_slow_is_told_so_and_connects_again():

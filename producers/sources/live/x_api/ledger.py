@@ -1,0 +1,75 @@
+"""Counts what was read of X and what it costs: the cursor of its stream, which itself has none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from workers.ingest.readers.errors import SourceError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was read of a stream, over all its starts.
+
+    Attributes:
+        posts: how many, each as often as X sent it.
+        micros: what they cost, in millionths of a dollar.
+        newest: id of the last one.
+        moment: when that was written.
+    """
+
+    posts: int = 0
+    micros: int = 0
+    newest: str | None = None
+    moment: datetime | None = None
+
+    def __str__(self) -> str:
+        time_us = None if self.moment is None else (self.moment - _EPOCH) // timedelta(microseconds=1)
+        return json.dumps({"posts": self.posts, "usd_micros": self.micros, "id": self.newest, "time_us": time_us})
+
+    @classmethod
+    def read(cls, cursor: str) -> Ledger:
+        """Return what a stored cursor says.
+
+        Raises:
+            SourceError: it is not one of X.
+        """
+        try:
+            stored = json.loads(cursor)
+            time_us = stored["time_us"]
+            moment = None if time_us is None else _EPOCH + timedelta(microseconds=time_us)
+            ledger = cls(stored["posts"], stored["usd_micros"], stored["id"], moment)
+            if ledger.posts < 0 or ledger.micros < 0:
+                raise ValueError
+        except (ValueError, TypeError, KeyError, OverflowError):
+            raise SourceError("the cursor that is stored for this stream is not one of X: give the stream another name") from None
+        return ledger
+
+    @property
+    def usd(self) -> float:
+        """What was spent, in dollars."""
+        return self.micros / _MICROS
+
+    def charged(self, posts: int, price: float) -> Ledger:
+        """Return it with so many posts more, at this price in dollars each."""
+        return replace(self, posts=self.posts + posts, micros=self.micros + posts * round(price * _MICROS))
+
+    def at(self, newest: str | None, moment: datetime | None) -> Ledger:
+        """Return it with another last post, as far as that is known."""
+        return replace(self, newest=newest or self.newest, moment=moment or self.moment)
+
+    def check_cap(self, cap: float, price: float) -> None:
+        """Return where another post may be paid for.
+
+        Raises:
+            SourceError: it would cost more than the cap.
+        """
+        if self.micros + round(price * _MICROS) > round(cap * _MICROS):
+            raise SourceError(
+                f"--max-usd {cap:g} is reached: {self.posts} posts were read for ${self.usd:.3f}. A higher cap goes on from here"
+            )
