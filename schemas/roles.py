@@ -2,8 +2,9 @@
 
     CREATE ROLE mill1 LOGIN PASSWORD '…' IN ROLE tweetmill_worker
 
-The owner of the tables makes, changes and deletes. Nobody else may delete a row, empty a table or change its shape. What a worker or
-a producer may update is named column by column: a job's payload and key never change.
+The owner of the tables makes, changes and deletes. Nobody else may empty a table or change its shape. A producer may delete what a
+deletion of a stream or `tweetmill forget` takes back, and no other row; a worker none. What a worker or a producer may update is named
+column by column: a job's payload and key never change.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ class Rights:
     Attributes:
         insert: whether it may add rows; columns: rows of which it sets these alone.
         update: the columns that it may change.
+        delete: whether it may delete rows.
     """
 
     insert: bool | tuple[str, ...] = False
     update: tuple[str, ...] = ()
+    delete: bool = False
 
 
 # The columns by which a job moves. Neither what it is (kind, queue, payload, key, parent) nor how often it may fail.
@@ -46,10 +49,15 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "job": Rights(insert=True, update=_MOVES),
         "job_event": Rights(insert=True),
         "worker": Rights(update=("orders",)),
-        "tweet": Rights(insert=True),
+        # What belongs to a tweet goes with it, by the rights of the tables' owner. To lock a row takes the right to change something of it.
+        "tweet": Rights(insert=True, update=("received_at",), delete=True),
         "source_cursor": Rights(insert=True, update=("fingerprint", "position", "updated_at")),
         "rejected_row": Rights(insert=True),
-        "curated": Rights(insert=True),
+        "curated": Rights(insert=True, delete=True),
+        "example": Rights(delete=True),
+        "dropped": Rights(delete=True),
+        "forgotten": Rights(insert=True, delete=True),
+        "taken_back": Rights(insert=True, update=("examples", "taken_at")),
         "selection": Rights(insert=True),
         # A chain of two models is a model. Only a worker says where files lie.
         "model": Rights(insert=("name", "base", "method", "stage", "dataset", "details")),
@@ -58,6 +66,7 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "review": Rights(
             insert=True,
             update=("value", "reasons", "reviewer", "claimed_until", "verdict", "target_text", "rule", "seconds", "reviewed_at"),
+            delete=True,
         ),
         "promotion": Rights(insert=True, update=_ENDS),
     },
@@ -72,6 +81,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "dataset": Rights(insert=True, update=("name", "recipe", "created_at")),
         "example": Rights(insert=True),
         "dropped": Rights(insert=True),
+        # Of a dataset that was under way while a tweet of it was forgotten.
+        "taken_back": Rights(insert=True, update=("examples", "taken_at")),
         "teaching": Rights(insert=True, update=_ANSWER),
         "model": Rights(insert=True),
         "metric": Rights(insert=True, update=("value",)),
@@ -133,3 +144,5 @@ def statements(schema: str = "public") -> Iterator[str]:
                 yield f"GRANT INSERT{columns} ON {table} TO {role}"
             if rights.update:
                 yield f"GRANT UPDATE ({', '.join(rights.update)}) ON {table} TO {role}"
+            if rights.delete:
+                yield f"GRANT DELETE ON {table} TO {role}"

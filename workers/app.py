@@ -165,6 +165,7 @@ def _check_before_work(**_: object) -> None:
 def _start_maintenance(sender: Any, **_: object) -> None:
     from workers.database import get_engine
     from workers.jobs.maintenance import Maintenance
+    from workers.training.run_files import Cleaner
 
     settings = get_settings()
     queues = tuple(sender.app.amqp.queues.consume_from)
@@ -177,6 +178,7 @@ def _start_maintenance(sender: Any, **_: object) -> None:
         publish=publish,
         interval=settings.upkeep_interval,
         republish_after=settings.republish_after,
+        clean=Cleaner(),
     )
     app.tweetmill_maintenance.start()
 

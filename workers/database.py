@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
@@ -24,6 +24,9 @@ from workers.settings import Settings, get_settings
 _STATEMENT_TIMEOUT = "57014"
 # It is read-only now: it is about to become the primary server, or its disk is full.
 _READ_ONLY = "25006"
+# A row refers to one that is not there.
+_FOREIGN_KEY = "23503"
+_TRIES_WHILE_DELETED = 5
 _IDLE = 1.0  # seconds after which a connection is tested before it is used
 
 # In milliseconds; a statement's own timeout beside them.
@@ -130,6 +133,25 @@ def session_on(connection: Connection) -> Iterator[Session]:
     with Session(connection, expire_on_commit=False) as opened:
         yield opened
         opened.flush()
+
+
+def insert_what_stays(connection: Connection, statement: str, values: Mapping[str, Any]) -> CursorResult[Any]:
+    """Execute an insert that selects only rows which are there, of what they belong to; once more where one of those is deleted meanwhile.
+
+    Postgres checks a foreign key when the statement is done: a row that went between its snapshot and that check would end the transaction.
+    A lock would need the right to change what is only read.
+
+    Raises:
+        IntegrityError: rows still went at the last try.
+    """
+    for left in reversed(range(_TRIES_WHILE_DELETED)):
+        try:
+            with connection.begin_nested():
+                return connection.execute(text(statement), values)
+        except IntegrityError as error:
+            if getattr(error.orig, "sqlstate", None) != _FOREIGN_KEY or not left:
+                raise
+    raise AssertionError
 
 
 def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:

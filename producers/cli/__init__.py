@@ -25,6 +25,7 @@ VERB_GROUPS = (
     "fetch",
     "ingest",
     "batch",
+    "forgetting",
     "dataset.exchange",
     "dataset.verbs",
     "dataset.why",

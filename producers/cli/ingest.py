@@ -95,8 +95,9 @@ def store(file: str, source: str | None, names: Names | None = None, encoding: s
             say("Interrupted: what was read is stored." + (" The same command goes on from there." if opened.cursor else ""))
             raise
     answer = {name: getattr(counts, name) for name in ("read", "inserted", "duplicates", "collisions", "rejected")}
-    more = {"notices": dict(counts.notices), "same_text": counts.same_text, "unusable": dict(counts.unusable)}
-    return {"source": source, **answer, **more, "resumed_after_line": done}, counts
+    named = {"notices": dict(counts.notices), "unusable": dict(counts.unusable)}
+    more = {"forgotten": counts.forgotten, "same_text": counts.same_text, "resumed_after_line": done}
+    return {"source": source, **answer, **named, **more}, counts
 
 
 def check_gained(file: str, counts: Counts) -> None:
@@ -113,6 +114,7 @@ def check_gained(file: str, counts: Counts) -> None:
         raise UserError(f"{file}: it is empty: there is no tweet in it")
     problems = [f"none of {counts.read:,} rows can be used"]
     problems += [f"{counts.collisions:,} with a known id and another text"] if counts.collisions else []
+    problems += [f"{counts.forgotten:,} forgotten: `tweetmill forget ID --allow-again` lets one in"] if counts.forgotten else []
     problems += [f"{number:,} no tweets ({name})" for name, number in counts.notices.most_common(3)]
     raise UserError(f"{file}: {', '.join(problems)}" + (f". {counts.reasons.commonest()}" if counts.rejected else ""))
 
@@ -140,6 +142,7 @@ def ingest_line(answer: dict[str, Any]) -> RenderableType:
     """Return what became of the rows, which adds up to those that were read, and then the remarks about the stored ones."""
     parts = [f"{answer['inserted']:,} new tweets", f"{answer['duplicates']:,} known already"]
     parts += [f"{answer['collisions']:,} with a known id and another text"] if answer["collisions"] else []
+    parts += [f"{answer['forgotten']:,} forgotten ones left out"] if answer["forgotten"] else []
     parts += [f"{answer['rejected']:,} rejected"]
     parts += [f"{number:,} no tweets ({name})" for name, number in answer["notices"].items()]
     text = f"{answer['source']}: {', '.join(parts)}."

@@ -141,6 +141,7 @@ def _model_page(seen: dict[str, Any], curves: Curves) -> RenderableType:
 
     from producers.render.training import record_facts
     from schemas.training import TrainingSpec
+    from workers.catalog import taken_back
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
@@ -159,6 +160,8 @@ def _model_page(seen: dict[str, Any], curves: Curves) -> RenderableType:
     for name, said in record_facts(seen["details"], defaults):
         facts.add_row(name, styled(said))
     parts: list[RenderableType] = [facts]
+    if seen["taken_back"]:
+        parts.append(styled(f"\n{taken_back.since(seen['taken_back'])}", style="yellow"))
     if shown := curves.shown(60, 8):
         parts += ["", shown]
     if seen["sari"]:

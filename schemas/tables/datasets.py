@@ -16,6 +16,11 @@ class Curated(SQLModel, table=True):
     """A row of a file that a person wrote, imported by a producer so that any worker can read it."""
 
     __tablename__ = "curated"
+    # What is forgotten is found by its tweet's id, or where a file has none by its text: a hash of it, for texts are long.
+    __table_args__ = (
+        Index("curated_key", "key", postgresql_where=text("text IS NULL")),
+        Index("curated_text", text("md5(text)"), postgresql_where=text("text IS NOT NULL")),
+    )
 
     collection: str = Field(primary_key=True, sa_type=Text, description="file name and the beginning of its sha256")
     position: int = Field(primary_key=True, description="line of the file")
@@ -44,7 +49,11 @@ class Example(SQLModel, table=True):
     """One pair to learn from or to be tested on."""
 
     __tablename__ = "example"
-    __table_args__ = (Index("example_split", "dataset", "split"),)
+    __table_args__ = (
+        Index("example_split", "dataset", "split"),
+        Index("example_tweet", "tweet", postgresql_where=text("tweet IS NOT NULL")),
+        Index("example_text", text("md5(prompt_text)"), postgresql_where=text("tweet IS NULL")),
+    )
 
     dataset: int = Field(sa_column=columns.belongs_to("dataset.id", cascade=True, primary_key=True))
     key: str = Field(primary_key=True, sa_type=Text, description="sha256 over stage, prompt, target and origin")
@@ -62,6 +71,10 @@ class Dropped(SQLModel, table=True):
     """An example that a filter kept out of a dataset, as it would have been, and why."""
 
     __tablename__ = "dropped"
+    __table_args__ = (
+        Index("dropped_tweet", "tweet", postgresql_where=text("tweet IS NOT NULL")),
+        Index("dropped_text", text("md5(prompt_text)"), postgresql_where=text("tweet IS NULL")),
+    )
 
     job: UUID = Field(primary_key=True, foreign_key="job.id", ondelete="CASCADE")
     key: str = Field(primary_key=True, sa_type=Text, description="as in `example`")
@@ -79,6 +92,7 @@ class Teaching(SQLModel, table=True):
     """What a teacher answered to one prompt. It is asked once: a job that starts again goes on behind the last of these rows."""
 
     __tablename__ = "teaching"
+    __table_args__ = (Index("teaching_tweet", "tweet"), Index("teaching_job", "job"))
 
     fingerprint: str = Field(primary_key=True, sa_type=Text, description="sha256 over model, prompt and sampling, hex")
     tweet: str = Field(sa_column=columns.belongs_to("tweet.id", cascade=True, type_=Text))

@@ -15,6 +15,8 @@ class Selection(SQLModel, table=True):
     """The tweets of a summarization job in the order of their text hashes, so that equal tweets stand side by side."""
 
     __tablename__ = "selection"
+    # A tweet that goes takes its rows with it.
+    __table_args__ = (Index("selection_tweet", "tweet"),)
 
     job: UUID = Field(primary_key=True, foreign_key="job.id", ondelete="CASCADE")
     ordinal: int = Field(primary_key=True, sa_type=BigInteger)

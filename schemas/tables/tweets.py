@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from schemas.tables import columns
@@ -15,7 +15,12 @@ class Tweet(SQLModel, table=True):
     """A tweet as it came."""
 
     __tablename__ = "tweet"
-    __table_args__ = (Index("tweet_hash", "text_hash"), Index("tweet_source", "source"))
+    __table_args__ = (
+        Index("tweet_hash", "text_hash"),
+        Index("tweet_source", "source"),
+        # Whose account is gone is forgotten by their name.
+        Index("tweet_author", "author", postgresql_where=text("author IS NOT NULL")),
+    )
 
     id: str = Field(primary_key=True, sa_type=Text)
     source: str = Field(sa_type=Text)
@@ -43,7 +48,7 @@ class RejectedRow(SQLModel, table=True):
     """A row that could not be used, with its reason: nothing is lost."""
 
     __tablename__ = "rejected_row"
-    __table_args__ = (UniqueConstraint("origin", "row_key", "reason", name="rejected_row_once"),)
+    __table_args__ = (UniqueConstraint("origin", "row_key", "reason", name="rejected_row_once"), Index("rejected_row_job", "job"))
 
     id: int = Field(sa_column=columns.identity_key())
     job: UUID | None = Field(default=None, foreign_key="job.id", ondelete="CASCADE")

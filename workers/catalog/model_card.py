@@ -16,7 +16,7 @@ from schemas.metrics import DEFINITIONS, Metric, metrics_of
 from schemas.tables.datasets import Dataset
 from schemas.tables.models import Evaluation, Model
 from workers import files
-from workers.catalog import models
+from workers.catalog import models, taken_back
 from workers.database import session
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _PEFT = ("lora", "qlora")
 _KEYS = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "global batch", "max_length", "seed", "world_size")
 
 
-def render(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation]) -> str:
+def render(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation], taken_back_since: int = 0) -> str:
     """Return the card of a model.
 
     Args:
@@ -35,9 +35,10 @@ def render(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Ma
         dataset: name of the dataset that it was trained on.
         scores: of its newest evaluation, for each system the SARI.
         figures: of the same, what the model itself has by each metric.
+        taken_back_since: examples that its dataset lost after it was trained, because their tweets were forgotten.
     """
     front = yaml.safe_dump(_front_matter(model, dataset, scores), sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n{_body(model, dataset, scores, figures)}"
+    return f"---\n{front}---\n\n{_body(model, dataset, scores, figures, taken_back_since)}"
 
 
 def refresh(*, model: int | None = None, job: UUID | None = None) -> None:
@@ -50,7 +51,7 @@ def refresh(*, model: int | None = None, job: UUID | None = None) -> None:
         row, dataset = found
         scores = models.sari_scores(opened, row.id)
         figures = models.figures(opened, scores[0].job, "tuned") if scores else {}
-        text = render(row, dataset or "", scores, figures)
+        text = render(row, dataset or "", scores, figures, taken_back.of_model(opened, row))
     if row.adapter is None or not row.adapter.is_dir():
         return
     try:
@@ -100,9 +101,11 @@ def _results(dataset: str, scores: Sequence[Evaluation]) -> list[dict[str, Any]]
     ]
 
 
-def _body(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation]) -> str:
+def _body(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation], taken_back_since: int) -> str:
     details = model.details
     parts = [f"# {model.name}\n", _purpose(model), "## Training\n", _table(_training(model, dataset))]
+    if taken_back_since:
+        parts.append(f"\n{taken_back.since(taken_back_since)}\n")
     if scores:
         parts += ["\n## Evaluation\n", f"SARI of {scores[0].n} rows ({scores[0].reference_set}), with 95% intervals:\n"]
         parts.append(_table([(score.system, _figure(score, DEFINITIONS["sari"])) for score in scores]))

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, or_, select
 from schemas.tables.datasets import Dataset
 from schemas.tables.jobs import Job
 from schemas.tables.models import Evaluation, Metric, Model
-from workers.catalog import chains, service
+from workers.catalog import chains, service, taken_back
 from workers.errors import NotFound
 from workers.settings import get_settings
 
@@ -76,16 +76,16 @@ def listed(session: Session) -> list[dict[str, Any]]:
 
 
 def described(session: Session, model_id: int) -> dict[str, Any]:
-    """Return one model as `listed` does; a chain with the names of its `parts`.
+    """Return one model as `listed` does, and how many examples were `taken_back` since; a chain with the names of its `parts`.
 
     Raises:
         UserError: a part of the chain is gone.
     """
     model, dataset = session.exec(_with_dataset().where(Model.id == model_id)).one()
     is_chain = model.method == chains.CHAIN
-    return _entry(model, dataset, service.places(session)) | (
-        {"parts": [part.name for part in chains.parts(session, model)]} if is_chain else {}
-    )
+    gone = {"taken_back": taken_back.of_model(session, model)}
+    parts = {"parts": [part.name for part in chains.parts(session, model)]} if is_chain else {}
+    return _entry(model, dataset, service.places(session)) | gone | parts
 
 
 def _with_dataset() -> Any:

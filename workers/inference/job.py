@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, exists, text
+from sqlalchemy import Connection, exists
 from sqlmodel import col, select
 
 from schemas.payloads import CanaryPart, ShardSpec
@@ -24,14 +24,15 @@ from schemas.tables.tweets import Tweet
 from workers import clock
 from workers.canary import watch
 from workers.catalog import models
-from workers.database import session_on, transaction
+from workers.database import insert_what_stays, session_on, transaction
 from workers.inference.guard import Guarded
 from workers.inference.writer import Writer
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.text.clean import rules
 from workers.text.instructions import PROMPT_VERSION
 
-# A tweet with the same text as one that has a summary gets a copy of it.
+# A tweet with the same text as one that has a summary gets a copy of it. Both statements ask for tweets that are there: one that was
+# forgotten since gets no summary. In the order of their ids, for they are locked by the check of the foreign key.
 COPY_TO_DUPLICATES = """
 INSERT INTO summary (tweet, model, prompt_version, cleaned, summary, flags, tries, job, attempt, worker)
 SELECT DISTINCT ON (tweet.id) tweet.id, known.model, known.prompt_version, known.cleaned, known.summary, known.flags, known.tries,
@@ -51,6 +52,7 @@ SELECT row.tweet, :model, :version, row.cleaned, row.summary, row.flags, row.tri
 FROM jsonb_to_recordset(cast(:rows AS jsonb))
   AS row(tweet text, cleaned text, summary text, flags jsonb, tries int, tokens_in int, tokens_out int)
 JOIN tweet ON tweet.id = row.tweet
+ORDER BY row.tweet
 ON CONFLICT DO NOTHING
 """
 
@@ -163,7 +165,7 @@ class _Storing:
 
 def _copy_known(connection: Connection, attempt: JobContext, spec: ShardSpec) -> int:
     values = _slice(attempt, spec) | {"job": attempt.job, "attempt": attempt.number, "worker": attempt.owner}
-    return connection.execute(text(COPY_TO_DUPLICATES), values).rowcount
+    return insert_what_stays(connection, COPY_TO_DUPLICATES, values).rowcount
 
 
 def _wanted(connection: Connection, attempt: JobContext, spec: ShardSpec) -> Iterator[_Wanted]:
@@ -198,4 +200,4 @@ def _store(connection: Connection, attempt: JobContext, model: int, part: Sequen
         for tweet in wanted.tweets
     ]
     values = {"model": model, "version": PROMPT_VERSION, "job": attempt.job, "attempt": attempt.number}
-    return connection.execute(text(INSERT_SUMMARIES), values | {"worker": attempt.owner, "rows": json.dumps(rows)}).rowcount
+    return insert_what_stays(connection, INSERT_SUMMARIES, values | {"worker": attempt.owner, "rows": json.dumps(rows)}).rowcount

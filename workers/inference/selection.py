@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from schemas.payloads import Queue, ShardSpec, SummarizationSpec
+from workers.database import insert_what_stays
 from workers.jobs import fanout, ledger
 
 # Raw: one statement stores a selection of millions. It is seeded and repeatable: the hash of seed and id orders the sample, the hash of the
@@ -28,7 +29,7 @@ FROM (
 def split(connection: Connection, parent: uuid.UUID, spec: SummarizationSpec, kind: str) -> None:
     """Store the selection of a summarization job, insert a job of `kind` for each shard, and set the parent's count of them."""
     values = {"job": parent, "source": spec.source, "dataset": spec.exclude_dataset, "limit": spec.limit, "seed": str(spec.seed)}
-    rows = connection.execute(text(_SELECT), values).rowcount
+    rows = insert_what_stays(connection, _SELECT, values).rowcount
     shards = [
         ledger.NewJob(
             kind=kind,

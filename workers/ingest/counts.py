@@ -42,7 +42,7 @@ class Reasons:
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the rows read: `read = inserted + duplicates + collisions + rejected` and the notices.
+    """What became of the rows read: `read = inserted + duplicates + collisions + forgotten + rejected` and the notices.
 
     Attributes:
         read: rows.
@@ -50,6 +50,7 @@ class Counts:
         duplicates: known already, with the same text.
         collisions: of a known id with another text, which is kept out.
         rejected: that can't be used.
+        forgotten: of tweets or authors that were forgotten, which are kept out.
         notices: that are no tweets and are not meant to be, by name.
         same_text: of the new ones, those whose text is stored under another id.
         unusable: optional fields that can't be used; their tweets are stored without them.
@@ -62,6 +63,7 @@ class Counts:
     duplicates: int = 0
     collisions: int = 0
     rejected: int = 0
+    forgotten: int = 0
     same_text: int = 0
     notices: Counter[str] = field(default_factory=Counter)
     unusable: Counter[str] = field(default_factory=Counter)

@@ -28,6 +28,15 @@ _INCOMING_CURATED = (
     "field text, reason text) ON COMMIT DROP"
 )
 _COPY_CURATED = "COPY incoming_curated FROM STDIN"
+# What was forgotten does not come back by a file that still has it.
+_REFUSE_FORGOTTEN = """
+UPDATE incoming_curated SET field = CASE WHEN text IS NULL THEN 'tweet_id' ELSE 'text' END, reason = :reason,
+    text = NULL, clean = NULL, summary = NULL, other_summaries = NULL
+WHERE reason IS NULL AND EXISTS (SELECT FROM forgotten) AND CASE
+    WHEN text IS NULL THEN EXISTS (SELECT FROM forgotten WHERE kind = 'tweet' AND digest = sha256(convert_to(key, 'UTF8')))
+    ELSE EXISTS (SELECT FROM forgotten WHERE kind = 'text' AND digest = sha256(convert_to(text, 'UTF8'))) END
+"""
+_FORGOTTEN = "its tweet was forgotten: `tweetmill forget ID --allow-again` lets it in again"
 _INSERT_CURATED = """
 INSERT INTO curated (collection, position, key, text, clean, summary, other_summaries)
 SELECT :collection, position, key, text, clean, summary, other_summaries FROM incoming_curated WHERE reason IS NULL
@@ -104,6 +113,9 @@ def _import(
         connection.execute(text(_INCOMING_CURATED))
         copy_rows(connection, _COPY_CURATED, imported())
         remarks = strip(connection) if strip else []
+        forgotten = connection.execute(text(_REFUSE_FORGOTTEN), {"reason": _FORGOTTEN}).rowcount
+        if forgotten:
+            reasons.note(path.name, None, _FORGOTTEN, forgotten)
         read, refused = connection.execute(text(_COUNT)).one()
         inserted = connection.execute(text(_INSERT_CURATED), {"collection": collection}).rowcount
         connection.execute(text(_INSERT_REFUSED), {"origin": str(path)})

@@ -30,6 +30,14 @@ _INCOMING = (
     "created_at timestamptz, conversation text, text_hash text) ON COMMIT DROP"
 )
 _COPY_TWEETS = "COPY incoming FROM STDIN"
+# What was forgotten does not come back. An id that was made from a text is known by it. While nothing is forgotten, no row is judged.
+_LEAVE_OUT_FORGOTTEN = """
+DELETE FROM incoming WHERE EXISTS (SELECT FROM forgotten) AND (
+    EXISTS (SELECT FROM forgotten WHERE kind = 'tweet' AND digest = sha256(convert_to(incoming.id, 'UTF8')))
+    OR EXISTS (SELECT FROM forgotten WHERE kind = 'author' AND digest = sha256(convert_to(incoming.author, 'UTF8')))
+    OR incoming.id = 'sha256-' || left(incoming.text_hash, 32)
+       AND EXISTS (SELECT FROM forgotten WHERE kind = 'text' AND digest = decode(incoming.text_hash, 'hex')))
+"""
 # Sorted, so that two ingests of the same tweets wait for each other instead of dying of a deadlock. What is selected in the end sees the
 # table as it was before: a text is the same as another's if it was there under another id, or comes a second time.
 _INSERT_TWEETS = """
@@ -118,7 +126,7 @@ def _batches(lines: Iterable[SourceLine]) -> Iterator[list[SourceLine]]:
 def _store(connection: Connection, batch: Sequence[SourceLine], origin: str, job: UUID | None) -> Counts:
     tweets = [line for line in batch if line.tweet is not None]
     refused = [row for line in batch if (row := line.rejected) is not None]
-    inserted, same_text, collisions = _insert_tweets(connection, [line.tweet for line in tweets if line.tweet]) if tweets else (0, 0, [])
+    inserted, same_text, forgotten, collisions = _insert_tweets(connection, [line.tweet for line in tweets if line.tweet])
     collided = [(key(line.number, line.unit, line.item), "id", _COLLIDES) for line in (tweets[ordinal] for ordinal in collisions)]
     rejected_rows.keep(
         connection, origin, [*((key(row.line, row.unit, row.item), row.field, row.reason) for row in refused), *collided], job
@@ -126,8 +134,9 @@ def _store(connection: Connection, batch: Sequence[SourceLine], origin: str, job
     return Counts(
         read=len(batch),
         inserted=inserted,
-        duplicates=len(tweets) - inserted - len(collisions),
+        duplicates=len(tweets) - inserted - len(collisions) - forgotten,
         collisions=len(collisions),
+        forgotten=forgotten,
         rejected=len(refused),
         same_text=same_text,
         notices=Counter(line.notice for line in batch if line.notice is not None),
@@ -136,15 +145,18 @@ def _store(connection: Connection, batch: Sequence[SourceLine], origin: str, job
     )
 
 
-def _insert_tweets(connection: Connection, tweets: Sequence[TweetRecord]) -> tuple[int, int, Sequence[int]]:
-    """Store what is new: how many are, how many of them say what another one says, and which have a known id and another text."""
+def _insert_tweets(connection: Connection, tweets: Sequence[TweetRecord]) -> tuple[int, int, int, Sequence[int]]:
+    """Store what is new: how many are, how many of them say what another one says, how many were forgotten, and which collide."""
+    if not tweets:
+        return 0, 0, 0, ()
     connection.execute(text(_INCOMING))
     rows = (
         (ordinal, each.id, each.source, each.text, each.author, each.lang, each.created_at, each.conversation, sha256(each.text))
         for ordinal, each in enumerate(tweets)
     )
     copy_rows(connection, _COPY_TWEETS, rows)
+    forgotten = connection.execute(text(_LEAVE_OUT_FORGOTTEN)).rowcount
     stored = connection.execute(text(_INSERT_TWEETS)).one()
-    if stored.inserted == len(tweets):
-        return stored.inserted, stored.same_text, ()
-    return stored.inserted, stored.same_text, connection.execute(text(_COLLISIONS)).scalars().all()
+    all_new = stored.inserted + forgotten == len(tweets)
+    collisions = () if all_new else connection.execute(text(_COLLISIONS)).scalars().all()
+    return stored.inserted, stored.same_text, forgotten, collisions

@@ -1,14 +1,16 @@
 """Maintenance: keeps jobs moving when messages or workers are lost.
 
-Two threads in every worker, without a leader. One needs Postgres alone, so that Redis can't block it:
+Three threads in every worker, without a leader. One needs Postgres alone, so that Redis can't block it:
 
 * it registers that the worker is alive, and reads whether it was asked to leave;
 * the *reaper* returns jobs whose lease expired to the queue, or quarantines them after the last permitted failure.
 
-The other keeps Redis supplied:
+Another keeps Redis supplied:
 
 * the *relay* publishes queued rows while Redis holds fewer messages of a queue than it may;
 * the *finder* notices that Redis holds fewer messages than were published, and lets the relay publish the missing ones again.
+
+The third cleans folders of this machine, whose disks may be slow.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ SHARE = 64
 
 _BATCH = 32
 _STUCK_AFTER = "10s"  # between two statements of a relay, in which Redis is asked
+_CLEAN_SECONDS = 10.0
 _PAUSE = 0.05  # seconds between two rounds of publishing, however many messages are taken
 
 # Raw: each is one statement that finds its rows by SKIP LOCKED and changes them. No failure is counted if the worker was draining when it
@@ -170,7 +173,7 @@ def find_lost(connection: Connection, queue: str, pending: Pending, shortfall: S
 
 @dataclass
 class Maintenance:
-    """The two threads, which do a round every `interval` seconds until they are stopped."""
+    """The threads, which do a round every `interval` seconds, or to `clean` every ten, until they are stopped."""
 
     engine: Engine
     name: str
@@ -180,6 +183,7 @@ class Maintenance:
     publish: Publish
     interval: float
     republish_after: float
+    clean: Callable[[], None] = field(default=lambda: None)
     terminate: Callable[[], None] = field(default=lambda: os.kill(os.getpid(), signal.SIGTERM))
 
     def __post_init__(self) -> None:
@@ -195,7 +199,7 @@ class Maintenance:
         Celery says `ready` after it: whoever reads that may `drain` the worker, or find it in `status`.
         """
         self._try(self.watch)
-        for name, run in (("maintenance", self._watch), ("relay", self._supply)):
+        for name, run in (("maintenance", self._watch), ("relay", self._supply), ("housekeeping", self._keep_clean)):
             threading.Thread(target=run, name=name, daemon=True).start()
 
     def stop(self) -> None:
@@ -250,6 +254,11 @@ class Maintenance:
         while not self._stopping.is_set():
             self._try(self.supply)
             self._follow_until(clock.now() + self.interval)
+
+    def _keep_clean(self) -> None:
+        while not self._stopping.is_set():
+            self._try(self.clean)
+            self._stopping.wait(_CLEAN_SECONDS)
 
     def _follow_until(self, end: float) -> None:
         """Publish more whenever messages were taken, until the next round."""

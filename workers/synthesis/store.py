@@ -11,8 +11,9 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas.synthesis import SynthesisSpec
+from workers.catalog import taken_back
 from workers.catalog.dataset_names import claim_name
-from workers.database import copy_rows
+from workers.database import copy_rows, insert_what_stays
 from workers.ingest import rejected_rows
 from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import DroppedRow, ExampleRow, RejectedPair
@@ -31,23 +32,38 @@ CREATE INDEX ON {name} (part)
 _EXAMPLES, _DROPPED = "incoming_example", "incoming_dropped"
 _CREATE = {name: _INCOMING.format(name=name) for name in (_EXAMPLES, _DROPPED)}
 _COPY = {name: f"COPY {name} FROM STDIN" for name in (_EXAMPLES, _DROPPED)}
+# A tweet may have been forgotten since the job read it; of an import without ids the text is what is known of it.
+_IS_THERE = """
+CASE WHEN tweet IS NULL
+    THEN NOT EXISTS (SELECT FROM forgotten WHERE kind = 'text' AND digest = sha256(convert_to({name}.prompt_text, 'UTF8')))
+    ELSE EXISTS (SELECT FROM tweet AS source WHERE source.id = {name}.tweet) END
+"""
 _INSERT_EXAMPLES = f"""
 INSERT INTO example (dataset, {_COLUMNS}, split, cluster) SELECT :dataset, {_COLUMNS}, split, cluster FROM incoming_example
-WHERE part = :part ON CONFLICT DO NOTHING
+WHERE part = :part AND {_IS_THERE.format(name=_EXAMPLES)} ON CONFLICT DO NOTHING
+"""  # noqa: S608
+_FORGOTTEN = f"""
+SELECT stage, split, count(*) AS examples FROM incoming_example
+WHERE part = :part AND NOT {_IS_THERE.format(name=_EXAMPLES)} GROUP BY stage, split
 """  # noqa: S608
 _INSERT_DROPPED = f"""
 INSERT INTO dropped (job, dataset, {_COLUMNS}, reasons) SELECT :job, :dataset, {_COLUMNS}, reasons FROM incoming_dropped
-WHERE part = :part ON CONFLICT DO NOTHING
+WHERE part = :part AND {_IS_THERE.format(name=_DROPPED)} ON CONFLICT DO NOTHING
 """  # noqa: S608
 
 
 def store(
     connection: Connection, job: UUID, spec: SynthesisSpec, fingerprint: str, gathered: RowStore, rejected: Iterable[RejectedPair]
 ) -> None:
-    """Store the dataset, its examples, and what did not become one. Rows that exist stay as they are."""
+    """Store the dataset, its examples, and what did not become one. Rows that exist stay as they are.
+
+    Examples of tweets that were forgotten since they were read are not stored, and count as taken back.
+    """
     dataset = claim_name(connection, spec.dataset, spec.model_dump(mode="json"), fingerprint)
     for part in _copied(connection, _EXAMPLES, ((*_cells(row), row.split, row.cluster, None) for row in gathered.kept())):
-        connection.execute(text(_INSERT_EXAMPLES), {"dataset": dataset, "part": part})
+        insert_what_stays(connection, _INSERT_EXAMPLES, {"dataset": dataset, "part": part})
+        gone = connection.execute(text(_FORGOTTEN), {"part": part})
+        taken_back.add(connection, dataset, {(row.stage, row.split): row.examples for row in gone})
     keep_refused(connection, job, spec, gathered.dropped, rejected)
 
 
@@ -57,7 +73,7 @@ def keep_refused(
     """Store dropped examples and rejected rows, whether or not there will be a dataset."""
     rows = ((*_cells(each.row), None, None, json.dumps(each.reasons)) for each in dropped)
     for part in _copied(connection, _DROPPED, rows):
-        connection.execute(text(_INSERT_DROPPED), {"job": job, "dataset": spec.dataset, "part": part})
+        insert_what_stays(connection, _INSERT_DROPPED, {"job": job, "dataset": spec.dataset, "part": part})
     rejected_rows.keep(connection, spec.dataset, ((row.key, row.field, row.reason) for row in rejected), job)
 
 

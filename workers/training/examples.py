@@ -12,7 +12,7 @@ from sqlmodel import Session, select
 from schemas.payloads import Stage
 from schemas.tables.datasets import Dataset
 from schemas.training import TrainingSpec
-from workers.catalog import training_examples
+from workers.catalog import taken_back, training_examples
 from workers.database import session
 from workers.errors import NotFound, UserError
 from workers.text import prompts
@@ -26,7 +26,8 @@ EVAL_FILE = "eval.jsonl"
 class WrittenExamples:
     """What was written: the id and fingerprint of the dataset, the lines to train on, and the examples held back.
 
-    `without_clean` counts the examples that were left out because no clean text of their tweet is known: see `learn_from`.
+    `without_clean` counts the examples that were left out because no clean text of their tweet is known: see `learn_from`. `taken_back`
+    counts those that the dataset had lost before, because their tweets were forgotten.
     """
 
     dataset: int
@@ -34,6 +35,7 @@ class WrittenExamples:
     lines: int
     held_back: int
     without_clean: int = 0
+    taken_back: int = 0
 
 
 def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
@@ -50,6 +52,8 @@ def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
         dataset = opened.exec(select(Dataset).where(Dataset.name == spec.dataset)).one_or_none()
         if dataset is None:
             raise NotFound(f"dataset {spec.dataset}: there is none. `tweetmill synthesize` builds one")
+        # Read first: what is taken back while the examples are read may have been learnt.
+        gone = taken_back.to_learn_from(opened, dataset.id, Stage(spec.stage), spec.learn_from)
         _check_pairs(opened, dataset.id, spec)
         held = _draw(opened, dataset.id, spec)
         told: set[str] = set()
@@ -67,7 +71,7 @@ def write(spec: TrainingSpec, folder: Path) -> WrittenExamples:
         without = training_examples.without_clean(opened, dataset.id, spec)
     if spec.learn_from == "clean" and not lines:
         raise UserError(f"learn_from: clean needs clean texts, and dataset {spec.dataset} has none: `tweetmill synthesize` with stage=both")
-    return WrittenExamples(dataset.id, dataset.fingerprint, lines, held_back, without)
+    return WrittenExamples(dataset.id, dataset.fingerprint, lines, held_back, without, gone)
 
 
 def remove(*folders: Path) -> None:

@@ -16,14 +16,14 @@ from schemas.tables.tweets import RejectedRow
 from schemas.training import TrainingSpec
 from workers import files
 from workers.base_models.files import check, digest
-from workers.catalog import model_card, models
+from workers.catalog import model_card, models, taken_back
 from workers.database import session_on
 from workers.errors import LeaseLost, UserError
 from workers.file_permissions import make_private
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.settings import get_settings
 from workers.text.instructions import PROMPT_VERSION
-from workers.training import examples, gang
+from workers.training import examples, gang, run_files
 from workers.training.devices import check_devices, check_memory
 from workers.training.hardware import hardware
 from workers.training.launcher import launch
@@ -61,6 +61,9 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
     examples.remove(*runs.glob("attempt-*"), *runs.glob("attempt-*/node-*"))
     try:
         written = examples.write(spec, folder)
+        if gone := run_files.begin(runs, spec, written):
+            were = "1 example was" if gone == 1 else f"{gone:,} examples were"
+            attempt.log(f"{were} taken back of dataset {spec.dataset} since the attempt before: what it had learnt is not gone on from")
         held_back = f", {written.held_back} held back to evaluate on" if written.held_back else ""
         without = f", {written.without_clean} without a clean text left out" if written.without_clean else ""
         read = f"{written.lines} examples of dataset {spec.dataset}{held_back}{without}"
@@ -70,6 +73,7 @@ def train(attempt: JobContext, spec: TrainingSpec) -> Outcome:
         examples.remove(folder)
     summary = result.model_dump(mode="json", exclude={"rejected"})
     summary |= {"dataset_fingerprint": written.fingerprint, "prompt_version": PROMPT_VERSION, "hardware": hardware(result)}
+    summary |= {taken_back.BEFORE: written.taken_back} if written.taken_back else {}
     adapter = _keep_adapter(attempt, spec, result, _card(spec, result, summary))
     summary["adapter"] = str(adapter)
 

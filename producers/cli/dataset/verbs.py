@@ -137,7 +137,7 @@ def show(
 ) -> None:
     """Show a dataset: its recipe, its counts by split and origin, and a few examples."""
     from workers import database
-    from workers.catalog import datasets
+    from workers.catalog import datasets, taken_back
 
     with database.session() as session:
         found = datasets.resolve(session, name)
@@ -148,6 +148,7 @@ def show(
             "recipe": found.recipe,
         }
         seen["counts"] = datasets.counts(session, found.id)
+        seen["taken_back"] = taken_back.of_dataset(session, found.id)
         number, reasons = datasets.flagged(session, found.id)
         seen["flagged"] = {"examples": number, "reasons": reasons}
         seen["examples"] = datasets.examples(session, found.id, shown)
@@ -171,6 +172,8 @@ def _dataset_page(seen: dict[str, Any]) -> RenderableType:
             facts.add_row(f"recipe {key}", styled(brief(value)))
     for count in seen["counts"]:
         facts.add_row(f"{count['split']} {count['origin']}", f"{count['examples']:,}")
+    if seen["taken_back"]:
+        facts.add_row("taken back", f"{seen['taken_back']:,} examples, which the fingerprint still counts: their tweets were forgotten")
     flags = flagged_sentence(seen["flagged"]["reasons"], seen["flagged"]["examples"]).strip()
     if not seen["examples"]:
         return Group(facts, styled(flags)) if flags else facts

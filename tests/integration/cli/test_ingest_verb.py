@@ -36,7 +36,7 @@ def test_a_file_is_stored_under_its_name_and_counted(clean_database: Engine, tmp
     result = answer(capsys, "ingest", file_of(tmp_path, *GOOD, *BAD, GOOD[0]), "--json")
 
     counts = {"read": 5, "inserted": 2, "duplicates": 1, "collisions": 0, "rejected": 2}
-    assert result == {"source": "tweets", **counts, "notices": {}, "same_text": 0, "unusable": {}, "resumed_after_line": 0}
+    assert result == {"source": "tweets", **counts, "forgotten": 0, "notices": {}, "same_text": 0, "unusable": {}, "resumed_after_line": 0}
     assert stored(clean_database) == {"1": "tweets", "2": "tweets"}
 
 

@@ -24,6 +24,7 @@ from schemas.synthesis import SynthesisSpec
 from tasks import summarization, synthesis
 from tests.conftest import Servers
 from tests.support import jobs
+from tests.support.everywhere import AUTHOR, TWEET, plant, where
 from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.app import app
@@ -100,7 +101,8 @@ def acting_as(servers: Servers, kind: str) -> Iterator[None]:
 EVERYWHERE = (
     "DELETE FROM job",
     "DELETE FROM summary",
-    "DELETE FROM example",
+    "DELETE FROM metric",
+    "DELETE FROM selection",
     "TRUNCATE job_event",
     "DROP TABLE tweet",
     "ALTER TABLE job ADD COLUMN spy text",
@@ -122,6 +124,7 @@ ONLY_FOR = {
         "INSERT INTO summary (tweet, model, prompt_version, cleaned, summary, attempt) VALUES ('1', 1, 'v', 'c', 's', 1)",
         "INSERT INTO model (name, base, method, stage, adapter_uri) VALUES ('m', 'b', 'lora', 'summary', '/of/mine')",
         "UPDATE model SET adapter_uri = '/of/mine'",
+        "DELETE FROM model",
         "UPDATE job SET attempt = 7",
         "UPDATE job SET lease_until = now()",
         "UPDATE job SET result = '{}'",
@@ -131,12 +134,16 @@ ONLY_FOR = {
         "INSERT INTO tweet (id, source, text, text_hash) VALUES ('1', 's', 't', 'h')",
         "INSERT INTO curated (collection, position, key) VALUES ('c', 1, 'k')",
         "INSERT INTO selection (job, ordinal, tweet) VALUES (gen_random_uuid(), 1, '1')",
+        "DELETE FROM tweet",
+        "DELETE FROM example",
+        "INSERT INTO forgotten (kind, digest) VALUES ('tweet', '\\x00')",
     ),
     "reader": (
         "INSERT INTO tweet (id, source, text, text_hash) VALUES ('1', 's', 't', 'h')",
         "INSERT INTO job_event (job, attempt, event) VALUES (gen_random_uuid(), 1, 'e')",
         "UPDATE job SET orders = 'cancel'",
         "UPDATE worker SET orders = 'drain'",
+        "DELETE FROM tweet",
     ),
 }
 
@@ -249,6 +256,16 @@ def test_a_producer_ingests_asks_cancels_and_retries(engine: Engine, prepared: S
         for verb in (["jobs"], ["job", job], ["cancel", job], ["retry", job], ["cancel", job], ["rejected"], ["datasets"], ["models"]):
             assert main(verb) == 0, verb
     assert jobs.state(engine, uuid.UUID(job)) == "cancelled"
+
+
+def test_a_producer_forgets_a_tweet_and_all_that_was_made_of_it(engine: Engine, prepared: Servers, capsys: pytest.CaptureFixture[str]):
+    with engine.begin() as connection:
+        plant(connection)
+    with acting_as(prepared, "producer"):
+        assert main(["forget", TWEET, "--author", AUTHOR, "--yes"]) == 0
+        assert main(["forget", TWEET, "--allow-again"]) == 0
+    with engine.connect() as connection:
+        assert where(connection) == set()
 
 
 def synthesis_job(folder: Path) -> uuid.UUID:

@@ -1,4 +1,4 @@
-"""The rights of the roles: every table is thought of, and nobody but the owner deletes."""
+"""The rights of the roles: every table is thought of, and nobody but the owner deletes, but for what a producer forgets."""
 
 from __future__ import annotations
 
@@ -29,15 +29,27 @@ def test_what_a_job_is_stays_as_it_was_inserted():
         assert not fixed & set(tables.get("job", roles.Rights()).update)
 
 
-def test_no_right_is_to_delete_or_to_empty():
+def test_no_right_is_to_empty_or_to_reshape():
     granted = " ".join(statement for statement in roles.statements() if statement.startswith("GRANT"))
-    assert not re.search("DELETE|TRUNCATE|CREATE|REFERENCES|TRIGGER|ALL ON", granted)
+    assert not re.search("TRUNCATE|CREATE|REFERENCES|TRIGGER|ALL ON", granted)
 
 
-def test_no_worker_and_no_producer_deletes():
+def test_a_producer_may_delete_what_is_forgotten_and_nobody_else_anything():
+    forgets = {"tweet", "curated", "example", "dropped", "review", "forgotten"}
+    deletes = {role: {name for name, rights in tables.items() if rights.delete} for role, tables in roles.RIGHTS.items()}
+    assert deletes == {roles.PRODUCER: forgets, roles.WORKER: set(), roles.READER: set()}
+
+
+def test_nothing_else_deletes():
     deleting = re.compile(r"\b(?:DELETE FROM|TRUNCATE|DROP TABLE|ALTER TABLE)\b|(?<![.\w])delete\(")
     sources = {path: path.read_text() for package in ("workers", "tasks", "producers") for path in (ROOT / package).rglob("*.py")}
-    # The statements that do are the owner's: `tweetmill migrate` forgets workers of long ago, and `tweetmill rm` removes a model.
+    # Forgetting has a producer's rights, and takes rows out of what an ingest is about to store. The other statements that do are the
+    # owner's: `tweetmill migrate` forgets workers of long ago, and `tweetmill rm` removes a model.
     found = {str(path.relative_to(ROOT)): len(deleting.findall(source)) for path, source in sources.items() if deleting.search(source)}
-    assert found == {"workers/jobs/worker_registry.py": 1, "workers/catalog/model_changes.py": 2}
+    assert found == {
+        "workers/jobs/worker_registry.py": 1,
+        "workers/catalog/model_changes.py": 2,
+        "workers/catalog/forgetting.py": 8,
+        "workers/ingest/tweets.py": 1,
+    }
     assert [str(path) for path, source in sources.items() if "worker_registry.forget" in source] == []

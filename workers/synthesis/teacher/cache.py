@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from schemas.tables.datasets import Teaching
 from schemas.tables.tweets import Tweet
+from workers.database import insert_what_stays
 from workers.synthesis.teacher.clients import Answer, Asked
 
 
@@ -34,13 +35,14 @@ class Spent:
         )
 
 
-# A tweet that was deleted since has no row to belong to. An answer that stands is never replaced, a refusal is: somebody asked again.
+# A tweet that was forgotten since has no row to belong to. An answer that stands is never replaced, a refusal is: somebody asked again.
 _STORE = """
 INSERT INTO teaching (fingerprint, tweet, model, prompt_sha256, answers, error, tokens_in, tokens_out, seconds, job)
 SELECT row.fingerprint, row.tweet, row.model, row.prompt, row.answers, row.error, row.tokens_in, row.tokens_out, row.seconds, :job
 FROM jsonb_to_recordset(cast(:rows AS jsonb))
   AS row(fingerprint text, tweet text, model text, prompt text, answers jsonb, error text, tokens_in int, tokens_out int, seconds float8)
 JOIN tweet ON tweet.id = row.tweet
+ORDER BY row.tweet
 ON CONFLICT (fingerprint) DO UPDATE
 SET answers = excluded.answers, error = excluded.error, tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out,
     seconds = excluded.seconds, job = excluded.job, answered_at = now()
@@ -77,7 +79,7 @@ def store(connection: Connection, job: UUID | None, model: str, answered: Sequen
     """Store answers and lasting errors. An answer that another job stored meanwhile is kept."""
     # One prompt may have been asked twice, in two jobs or by an order to ask again: a statement can't update a row twice.
     rows = {asked.fingerprint: _row(asked, answer) | {"model": model} for asked, answer in answered}
-    connection.execute(text(_STORE), {"job": job, "rows": json.dumps(list(rows.values()))})
+    insert_what_stays(connection, _STORE, {"job": job, "rows": json.dumps(list(rows.values()))})
 
 
 def spent(connection: Connection, job: UUID | None, first: int | None = None) -> Spent:
