@@ -82,6 +82,19 @@ class NoiseGaugeSpec(Payload):
     seed: Seed = Field(default=0, le=LARGEST_SEED)
 
 
+class DriftSpec(Payload):
+    """Compare the newest tweets with the texts that a model or dataset taught from."""
+
+    model_id: int | None = Field(default=None, description="whose training texts, and whose summaries' flags")
+    dataset: str | None = Field(default=None, min_length=1, description="these training texts instead")
+    source: str | None = Field(default=None, description="only tweets of this source; default: all")
+    last: int = Field(default=2000, ge=1, le=20_000, description="the newest tweets at most")
+    hours: float | None = Field(default=None, gt=0, description="only those that came in within so many hours")
+    language: str = Field(default="en", min_length=2, max_length=3, description="the one that tweets are expected in")
+    sample: int = Field(default=50, ge=0, le=1000, description="tweets to pair next")
+    seed: Seed = 0
+
+
 class ReviewedSpec(Payload):
     """Build the dataset that a review makes of another one."""
 

@@ -37,6 +37,7 @@ TASK_MODULES = (
     "tasks.review",
     "tasks.training",
     "tasks.evaluation",
+    "tasks.drift",
     "tasks.summarization",
     "tasks.maintenance",
 )

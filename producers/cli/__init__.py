@@ -39,6 +39,7 @@ VERB_GROUPS = (
     "curve",
     "report",
     "service",
+    "drift",
     "summaries",
     "jobs",
 )

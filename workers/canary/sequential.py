@@ -16,6 +16,7 @@ from statistics import fmean
 
 _MIXTURE = 1.0
 """c² of the paper: a mean is expected to be about as large as the deviation of one value. It decides how quickly there is evidence."""
+_LARGEST_EXPONENT = 700.0
 
 
 def evidence(values: Sequence[float], least_variance: float = 0.0) -> float:
@@ -31,10 +32,10 @@ def evidence(values: Sequence[float], least_variance: float = 0.0) -> float:
     mean, spread = _mean_and_variance(values, least_variance)
     shrunk = _MIXTURE / (count + _MIXTURE)
     if spread == 0:
-        return 1.0 if mean == 0 else shrunk ** (-(count - 1) / 2)
+        return 1.0 if mean == 0 else _exp(-0.5 * (count - 1) * math.log(shrunk))
     t_squared = count * mean * mean / spread
     ratio = (1 + t_squared / (count - 1)) / (1 + t_squared * shrunk / (count - 1))
-    return math.exp(0.5 * math.log(shrunk) + 0.5 * count * math.log(ratio))
+    return _exp(0.5 * math.log(shrunk) + 0.5 * count * math.log(ratio))
 
 
 def bounds(values: Sequence[float], alpha: float, least_variance: float = 0.0) -> tuple[float, float]:
@@ -62,7 +63,12 @@ def evidence_of_share(hits: int, others: int, share: float) -> float:
     against the chance half-way between `share` and 1.
     """
     expected = (1 + share) / 2
-    return math.exp(hits * math.log(expected / share) + others * math.log((1 - expected) / (1 - share)))
+    return _exp(hits * math.log(expected / share) + others * math.log((1 - expected) / (1 - share)))
+
+
+def _exp(exponent: float) -> float:
+    """Return its exponential, or infinity where a float holds no more."""
+    return math.exp(exponent) if exponent < _LARGEST_EXPONENT else math.inf
 
 
 def _mean_and_variance(values: Sequence[float], least_variance: float) -> tuple[float, float]:

@@ -58,6 +58,12 @@ def of_point(session: Session, model: int, limit: int | None) -> Job | None:
     return session.exec(query.order_by(desc(col(Job.created_at))).limit(1)).first()
 
 
+def of_model(session: Session, model: int) -> Job | None:
+    """Return the newest evaluation of a model that is done."""
+    query = select(Job).where(Job.kind == EVALUATE, Job.state == JobState.DONE, col(Job.payload)["model_id"].as_integer() == model)
+    return session.exec(query.order_by(desc(col(Job.created_at))).limit(1)).first()
+
+
 def _newest_of(session: Session, done: Any, limit: int) -> tuple[Sequence[Job], int]:
     """Results are large: only those that are shown are read."""
     there = session.exec(select(func.count()).select_from(done)).one()

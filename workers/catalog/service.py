@@ -144,8 +144,8 @@ def rollback(session: Session, stream: str | None) -> Change:
         serving = own or held.get((None, "in_service"))
         return Change(stream, canary.name, serving.name if serving is not None else None, stopped_canary=canary.name)
     if own is None:
-        followed = f": it follows the default. `tweetmill rollback` changes that{_for(None)}" if stream is not None else ""
-        raise UserError(f"no model of its own is in service{_for(stream)}{followed or ': there is nothing to go back from'}")
+        follows = "it follows the default, which `tweetmill rollback` takes back" if stream is not None else "there is nothing to take back"
+        raise UserError(f"no model of its own is in service{_for(stream)}: {follows}")
     previous = session.get(Promotion, own.previous) if own.previous is not None else None
     default = held.get((None, "in_service"))
     if previous is None and (stream is None or default is None):

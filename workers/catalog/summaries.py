@@ -105,6 +105,13 @@ def of_held_back(session: Session, dataset: int, model: int, limit: int) -> list
     return [{"tweet": tweet, "wanted": wanted, "wrote": summary} for tweet, wanted, summary in session.exec(query.limit(limit))]
 
 
+def of_tweets(session: Session, tweets: Sequence[str], model: int | None) -> dict[str, tuple[str, str | None]]:
+    """Return each tweet's text, and what a model wrote of it last; None where it wrote nothing. Tweets that are gone are left out."""
+    wrote = _written_last(col(Tweet.id), model if model is not None else 0)
+    query = select(Tweet.id, Tweet.text, wrote.c.summary).join(wrote, true(), isouter=True).where(col(Tweet.id).in_(tweets))
+    return {tweet: (tweet_text, summary) for tweet, tweet_text, summary in session.exec(query)}
+
+
 def of_long_tweets(session: Session, job: UUID, model: int, limit: int) -> Sequence[tuple[str, str]]:
     """Return tweets of more than 60 characters with their summaries, in the order of the job's selection."""
     wrote = _written_last(col(Selection.tweet), model)

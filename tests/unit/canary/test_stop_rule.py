@@ -104,6 +104,13 @@ def test_few_values_that_are_equal_by_chance_prove_nothing() -> None:
     assert evidence([0.0] * 9) == evidence([0.5]) == 1.0
 
 
+def test_no_run_is_too_long_to_be_looked_at() -> None:
+    values = np.random.default_rng(0).normal(5.0, 1.0, 5000).tolist()
+    low, high = bounds(values, 0.05)
+    assert 4.8 < low < high < 5.2
+    assert evidence(values) == evidence([1.0] * 5000) == evidence_of_share(5000, 0, 0.1) == math.inf
+
+
 def test_small_shards_are_put_together_and_one_sided_blocks_are_left_out() -> None:
     seven = Block(Arm(rows=7, faulty=1), Arm(rows=63, faulty=2))
     groups = grouped([seven, Block(Arm(rows=7), Arm()), Block(Arm(), Arm(rows=63))] * 25)
