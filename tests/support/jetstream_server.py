@@ -65,7 +65,7 @@ def commit(seq: int, operation: str = "create", key: str | None = None, author: 
     body = {"rev": f"rev{seq}", "operation": operation, "collection": POST, "rkey": key or f"key{seq}"}
     if operation != "delete":
         body["record"] = {"$type": POST, "text": f"post number {seq}", "createdAt": "2025-11-24T16:00:00.000Z"} | (record or {})
-    return Entry(seq, "commit", did(author), body | more, BEGAN + seq * 1_000_000)
+    return Entry(seq, "commit", did(author), {**body, **more}, BEGAN + seq * 1_000_000)
 
 
 def account(seq: int, author: int, *, active: bool, status: str | None = None) -> Entry:

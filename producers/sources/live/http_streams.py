@@ -49,7 +49,7 @@ def split(address: str) -> SplitResult:
     except ValueError:
         raise SourceError("the address has a host or port that is none: check it") from None
     if parts.hostname is None or "@" in parts.netloc or parts.fragment:
-        raise SourceError("write the address without a login, as https://HOST/PATH")
+        raise SourceError(f"write the address without a login, as {parts.scheme or 'https'}://HOST/PATH")
     return parts
 
 

@@ -165,7 +165,8 @@ def test_posts_of_pictures_alone_are_no_rejected_rows():
 
 @both_wires
 def test_malformed_frames_cost_themselves_alone_and_are_kept_with_their_place_and_reason(wire):
-    bad: list[str | bytes] = ["{", "[1]", "7", "{}", b"\xff\x00", "{" * 5_000, '{"$type":"message","payload":[]}', '"\\ud800"']
+    long = json.dumps({"did": "d" * 300, "time_us": BEGAN, "kind": "identity"})
+    bad: list[str | bytes] = [long, "{", "[1]", "7", "{}", b"\xff\x00", "{" * 5_000, '{"$type":"message","payload":[]}', '"\\ud800"']
     log = [commit(1), commit(2, record={"text": 7}), commit(3, record={"text": "a" * 200_000}), commit(4)]
     with serving(log) as server:
         server.next(Connection(before={1: bad}))
@@ -188,6 +189,15 @@ def test_a_frame_before_the_first_event_that_is_none_leaves_a_cursor_that_begins
         again = read(source(server), has(2), events[0].cursor)
     assert rejections(events) == [("before the first", None, "the frame is not JSON")]
     assert tweets(again) == texts(1, 2)
+
+
+@pytest.mark.parametrize("key", ["a\0b", "k" * 300, "", 7, None])
+def test_a_record_whose_key_can_be_none_is_kept_as_rejected_also_where_it_is_deleted(key):
+    log = [commit(1), commit(2, rkey=key), commit(3, "delete", rkey=key), commit(4, rkey="12.0"), commit(5, "delete", rkey="12.0")]
+    with serving(log) as server:
+        events = read(source(server), lambda events: len(events) == 5)
+    assert [(place, field) for place, field, _ in rejections(events)] == [("2", "rkey"), ("3", "rkey")]
+    assert events[4].deleted.tweet == events[3].tweet.id == f"at://{did(1)}/app.bsky.feed.post/12.0"
 
 
 @both_wires
@@ -383,10 +393,10 @@ def test_the_cursor_of_another_source_is_refused(cursor):
     ("address", "advice"),
     [
         ("wss://host.example/other", "this is not the address of a Jetstream: write bluesky, or wss://HOST/xrpc"),
-        ("wss://user:secret@host.example/subscribe", "without a login and parameters"),
-        ("wss://host.example/subscribe?cursor=7", "without a login and parameters"),
+        ("wss://user:secret@host.example/subscribe", "write the address without a login, as wss://HOST"),
+        ("wss://host.example/subscribe?cursor=7", "without parameters"),
         ("wss://host.example:port/subscribe", "a host or port that is none"),
-        ("wss:///subscribe", "this is not the address"),
+        ("wss:///subscribe", "write the address without a login, as wss://HOST"),
     ],
 )
 def test_an_address_that_is_none_is_told_how_to_write_it(address, advice):

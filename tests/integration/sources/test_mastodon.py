@@ -13,6 +13,7 @@ from producers.sources.live.mastodon.source import Mastodon
 from producers.sources.live.registry import LiveOptions, open_live
 from tests.support.http_stream_server import Reply, Request, answer, serving
 from tests.support.live import QUICK, notices, read, tweets
+from tests.support.tls import Authority
 from workers.errors import UserError
 from workers.ingest.live import Deletion
 from workers.ingest.readers.errors import SourceError
@@ -345,6 +346,21 @@ def test_a_server_that_never_serves_its_stream_is_given_up():
 def test_what_is_no_stream_ends_with_advice(reply, advice):
     with serving(Instance(streams=deque([reply]))) as server, pytest.raises(SourceError, match=advice):
         read(source(server), has(1))
+
+
+def test_a_certificate_that_nobody_vouches_for_ends_it_at_once(tmp_path):
+    context = Authority.create(tmp_path / "authority").context_for("localhost")
+    with serving(Instance(), context) as server:
+        secured = Mastodon(f"https://localhost:{server.port}{PUBLIC}", LiveOptions(), QUICK)
+        with pytest.raises(SourceError, match=r"the certificate of localhost:\d+ is not trusted"):
+            read(secured, has(1))
+
+
+def test_a_server_that_was_never_there_is_given_up():
+    with serving(Instance()) as server:
+        gone = source(server)
+    with pytest.raises(SourceError, match=r"can't be reached \(.*\): check the address and the network"):
+        read(gone, has(1))
 
 
 def test_the_cursor_of_another_server_is_refused():

@@ -14,6 +14,8 @@ from producers.sources.live.jetstream.wires import Frame
 from producers.sources.live.languages import is_wanted
 from producers.sources.names import Names
 from workers.ingest.live import Deletion, Event, Unusable
+from workers.ingest.readers.errors import RowError
+from workers.ingest.readers.ids import checked_id
 
 _GONE = frozenset({"deleted", "takendown"})
 """States of an account whose content is to go. An account is `deactivated` for a while, and when it moves to another server."""
@@ -52,8 +54,12 @@ class Folding:
             return Event(cursor, notice="record that is no post", moment=moment)
         if not isinstance(key, str) or not key:
             return Event(cursor, rejected=_unusable(frame, "rkey", "the commit names no record"), moment=moment)
+        try:
+            address = checked_id(f"at://{frame.did}/{POST}/{key}", "rkey")
+        except RowError as refused:
+            return Event(cursor, rejected=_unusable(frame, refused.field, refused.reason), moment=moment)
         if operation == "delete":
-            return Event(cursor, deleted=Deletion(_address(frame.did, key), frame.did), moment=moment)
+            return Event(cursor, deleted=Deletion(address, frame.did), moment=moment)
         if operation not in ("create", "update"):
             return Event(cursor, notice="commit of an unknown kind", moment=moment)
         record = commit.get("record")
@@ -85,10 +91,6 @@ def _of_account(frame: Frame, cursor: str) -> Event:
         return Event(cursor, deleted=Deletion(author=frame.did), moment=frame.moment)
     told = state if state in _STATES else "active" if frame.body.get("active") is True else "in an unknown state"
     return Event(cursor, notice=f"account {told}", moment=frame.moment)
-
-
-def _address(did: str, key: str) -> str:
-    return f"at://{did}/{POST}/{key}"
 
 
 def _quoted(record: Mapping[str, object]) -> object:

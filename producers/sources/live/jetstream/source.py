@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
+from producers.sources.live import http_streams
 from producers.sources.live.jetstream.folding import Folding
 from producers.sources.live.jetstream.refusals import TOO_MANY, TOO_OLD, check_failure, error_named, is_too_long, status_of
 from producers.sources.live.jetstream.trail import Position, Trail
@@ -51,15 +52,13 @@ class Jetstream:
 
     def __init__(self, address: str, options: LiveOptions, patience: Patience = PATIENT, longest: int = LONGEST_FRAME) -> None:
         self.origin = DEFAULT_ADDRESS if address == NAME else address
-        parts = _split(self.origin)
+        parts = http_streams.split(self.origin)
         wire = next((wire for wire in WIRES if wire.path == parts.path), None)
-        if wire is None or parts.hostname is None:
+        if wire is None:
             paths = " or ".join(f"wss://HOST{wire.path}" for wire in WIRES)
             raise SourceError(f"this is not the address of a Jetstream: write {NAME}, or {paths}")
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise SourceError(
-                "write the address of a Jetstream without a login and parameters: leave out what stands before @ and behind ?"
-            )
+        if parts.query:
+            raise SourceError("write the address of a Jetstream without parameters: leave out what stands behind ?")
         self._wire, self._host = wire, parts.netloc.lower()
         self._folding = Folding(options.name or NAME, options.languages)
         self._patience, self._longest = patience, longest
@@ -81,14 +80,15 @@ class Jetstream:
         answered = trail.is_of(self._host)
         bound: int | None = None
         while True:
-            pause = 0.0
+            pause, began = 0.0, trail.position
             try:
                 async with self._connected(trail, bound) as line:
                     if answered and trail.position.place is not None:
                         yield Event(str(trail.position), notice="connection")
                     answered = True
                     async for event in self._read(line, trail):
-                        pauses.reset()
+                        if trail.position != began:
+                            pauses.reset()
                         yield event
             except _Ended as ended:
                 if ended.again_at_once:
@@ -166,15 +166,6 @@ class Jetstream:
         if bound is not None:
             raise SourceError(f"{self._host} sends frames of more than {self._longest} bytes though asked not to: take another server")
         return _rejected(trail, None, f"the frame is longer than {self._longest} bytes")
-
-
-def _split(address: str) -> SplitResult:
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError:
-        raise SourceError("the address of a Jetstream has a host or port that is none: check it") from None
-    return parts
 
 
 def _rejected(trail: Trail, field: str | None, reason: str) -> Event:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from producers.sources.live import cursors
 from producers.sources.live.jetstream.wires import Frame
+from producers.sources.live.recent import Recent
 from workers.ingest.live import Hole
-from workers.ingest.readers.errors import SourceError
-
-_REMEMBERED = 4096
-"""Frames whose repetition is noticed. A server repeats the last one; a network in between may repeat a few."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,8 @@ class Position:
     moment: datetime | None = None
 
     def __str__(self) -> str:
-        time_us = None if self.moment is None else (self.moment - _EPOCH) // timedelta(microseconds=1)
-        return json.dumps({"wire": self.version, "host": self.host, "place": self.place, "behind": self.behind, "time_us": time_us})
+        place = {"wire": self.version, "host": self.host, "place": self.place, "behind": self.behind}
+        return json.dumps(place | {"time_us": cursors.stored(self.moment)})
 
     @classmethod
     def read(cls, cursor: str) -> Position:
@@ -48,12 +43,11 @@ class Position:
         """
         try:
             stored = json.loads(cursor)
-            moment = None if stored["time_us"] is None else _EPOCH + timedelta(microseconds=stored["time_us"])
-            position = cls(stored["wire"], stored["host"], stored["place"], stored["behind"], moment)
+            position = cls(stored["wire"], stored["host"], stored["place"], stored["behind"], cursors.moment_of(stored["time_us"]))
             if position.place is not None and (not 0 <= position.place < 2**63 or position.moment is None or position.behind < 0):
                 raise ValueError
         except (ValueError, TypeError, KeyError, OverflowError):
-            raise SourceError("the cursor that is stored for this stream is not one of Jetstream: give the stream another name") from None
+            raise cursors.foreign("Jetstream") from None
         return position
 
 
@@ -78,8 +72,7 @@ class Trail:
         self._by_time = (start.version, start.host) != (version, host)
         self._lost: str | None = None
         self._resumed = False
-        self._known: set[tuple[object, ...]] = set()
-        self._order: deque[tuple[object, ...]] = deque()
+        self._known = Recent()
         self._repeated = 0 if self._by_time else start.behind
 
     def resume(self) -> int | None:
@@ -87,7 +80,7 @@ class Trail:
         self._resumed = self.position.place is not None
         if not self._by_time or self.position.moment is None:
             return self.position.place
-        return (self.position.moment - self._rewind - _EPOCH) // timedelta(microseconds=1)
+        return cursors.microseconds(self.position.moment - self._rewind)
 
     def is_of(self, host: str) -> bool:
         """Whether the last event came from this server."""
@@ -129,9 +122,8 @@ class Trail:
 
     def advance(self, frame: Frame) -> bool:
         """Note that an event came; False if it had come before. Of reordered events the latest is the position."""
-        if frame.key in self._known:
+        if not self._known.add(frame.key):
             return False
-        self._remember(frame.key)
         if not self._by_time and frame.place == self.position.place and self._repeated > 0:
             self._repeated -= 1
             return False
@@ -142,9 +134,3 @@ class Trail:
         elif frame.place == self.position.place:
             self.position = replace(self.position, behind=self.position.behind + 1)
         return True
-
-    def _remember(self, key: tuple[object, ...]) -> None:
-        self._known.add(key)
-        self._order.append(key)
-        if len(self._order) > _REMEMBERED:
-            self._known.discard(self._order.popleft())

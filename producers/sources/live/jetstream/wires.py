@@ -15,6 +15,7 @@ from typing import Protocol
 from producers.sources import dates
 from producers.sources.dumps.bluesky import POST
 from workers.ingest.readers.errors import RowError
+from workers.ingest.readers.ids import checked_id
 from workers.ingest.readers.json_decoding import DECODER
 
 # What is wanted of whole accounts, beside commits. Changes of handles are not.
@@ -101,7 +102,7 @@ class FirstWire:
         body = event.get(kind)
         if kind == "commit" and not isinstance(body, dict):
             raise RowError("commit", "the frame is a commit without one")
-        return Frame(kind, _text(event, "did"), place, _moment(place, "time_us"), body if isinstance(body, dict) else {})
+        return Frame(kind, checked_id(event.get("did"), "did"), place, _moment(place, "time_us"), body if isinstance(body, dict) else {})
 
 
 class SecondWire:
@@ -129,7 +130,13 @@ class SecondWire:
             return Frame("info", body=payload)
         moment = payload.get("witnessedAt", payload.get("time"))
         body = payload if kind == "commit" else payload.get(kind)
-        return Frame(kind, _text(payload, "did"), _whole(payload, "seq"), _moment(moment, "time"), body if isinstance(body, dict) else {})
+        return Frame(
+            kind,
+            checked_id(payload.get("did"), "did"),
+            _whole(payload, "seq"),
+            _moment(moment, "time"),
+            body if isinstance(body, dict) else {},
+        )
 
 
 WIRES: tuple[Wire, ...] = (SecondWire(), FirstWire())

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from producers.sources import dates
 from producers.sources.fields import line_of
+from producers.sources.live import cursors
 from producers.sources.live.languages import is_wanted
+from producers.sources.live.recent import Recent
 from workers.ingest.live import Deletion, Event, Hole, Unusable
-from workers.ingest.readers.errors import RowError, SourceError
+from workers.ingest.readers.errors import RowError
 from workers.ingest.readers.ids import checked_id
 from workers.ingest.readers.json_decoding import DECODER
 from workers.text.html import to_text
-
-_REMEMBERED = 4096
-"""Posts whose repetition is noticed, such as those that come by the stream while older ones are caught up."""
 
 _PUBLIC = frozenset({"public", "unlisted"})
 _OTHERS = frozenset(
@@ -32,7 +30,6 @@ _OTHERS = frozenset(
         "encrypted_message",
     }
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_ID = 100
 
 
@@ -52,15 +49,14 @@ class Statuses:
         self._host, self._source, self._languages = host, source, languages
         self.newest: str | None = None
         self._moment: datetime | None = None
-        self._known: set[str] = set()
-        self._order: deque[str] = deque()
+        # Some come by the stream while older ones are caught up, and by the timeline too.
+        self._known = Recent()
         self._lost: str | None = None
 
     @property
     def cursor(self) -> str:
         """What is stored: posts up to an id are done."""
-        time_us = None if self._moment is None else (self._moment - _EPOCH) // timedelta(microseconds=1)
-        return json.dumps({"host": self._host, "id": self.newest, "time_us": time_us})
+        return json.dumps({"host": self._host, "id": self.newest, "time_us": cursors.stored(self._moment)})
 
     def go_on(self, cursor: str) -> None:
         """Begin behind a stored cursor.
@@ -70,13 +66,13 @@ class Statuses:
         """
         try:
             stored = json.loads(cursor)
-            host, newest, time_us = stored["host"], stored["id"], stored["time_us"]
-            self._moment = None if time_us is None else _EPOCH + timedelta(microseconds=time_us)
+            host, newest = stored["host"], stored["id"]
+            self._moment = cursors.moment_of(stored["time_us"])
             self.newest = None if newest is None else checked_id(newest)
         except (ValueError, TypeError, KeyError, OverflowError, RowError):
-            raise SourceError("the cursor that is stored for this stream is not one of Mastodon: give the stream another name") from None
+            raise cursors.foreign("Mastodon") from None
         if host != self._host:
-            raise SourceError(f"the cursor that is stored for this stream is not one of {self._host}: give the stream another name")
+            raise cursors.foreign(self._host)
 
     def lose(self, reason: str) -> None:
         """Note that posts behind the newest one can't be had; it is told with the next one that comes."""
@@ -109,7 +105,7 @@ class Statuses:
         moment = dates.parse_date(status.get("edited_at") if revised else status.get("created_at"))
         if revised:
             return [self._of_text(status, local, moment, revised=True)]
-        if local in self._known:
+        if not self._known.add(local):
             return [Event(self.cursor, notice="repetition", moment=moment)]
         before = self.cursor, self._moment
         self._advance(local, moment)
@@ -120,10 +116,6 @@ class Statuses:
         return [*events, self._of_text(status, local, moment, revised=False)]
 
     def _advance(self, local: str, moment: datetime | None) -> None:
-        self._known.add(local)
-        self._order.append(local)
-        if len(self._order) > _REMEMBERED:
-            self._known.discard(self._order.popleft())
         if self.newest is None or order(local) > order(self.newest):
             self.newest, self._moment = local, moment
 

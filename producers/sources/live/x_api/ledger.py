@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from producers.sources.live import cursors
 from workers.ingest.readers.errors import SourceError
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS = 1_000_000
 
 
@@ -29,8 +29,7 @@ class Ledger:
     moment: datetime | None = None
 
     def __str__(self) -> str:
-        time_us = None if self.moment is None else (self.moment - _EPOCH) // timedelta(microseconds=1)
-        return json.dumps({"posts": self.posts, "usd_micros": self.micros, "id": self.newest, "time_us": time_us})
+        return json.dumps({"posts": self.posts, "usd_micros": self.micros, "id": self.newest, "time_us": cursors.stored(self.moment)})
 
     @classmethod
     def read(cls, cursor: str) -> Ledger:
@@ -41,13 +40,11 @@ class Ledger:
         """
         try:
             stored = json.loads(cursor)
-            time_us = stored["time_us"]
-            moment = None if time_us is None else _EPOCH + timedelta(microseconds=time_us)
-            ledger = cls(stored["posts"], stored["usd_micros"], stored["id"], moment)
+            ledger = cls(stored["posts"], stored["usd_micros"], stored["id"], cursors.moment_of(stored["time_us"]))
             if ledger.posts < 0 or ledger.micros < 0:
                 raise ValueError
         except (ValueError, TypeError, KeyError, OverflowError):
-            raise SourceError("the cursor that is stored for this stream is not one of X: give the stream another name") from None
+            raise cursors.foreign("X") from None
         return ledger
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
 from producers.sources import dates
 from producers.sources.live.languages import is_wanted
+from producers.sources.live.recent import Recent
 from producers.sources.live.x_api.ledger import Ledger
 from producers.sources.names import Names
 from producers.sources.objects import lines_of
@@ -20,7 +20,7 @@ FIELDS = "id,text,author_id,conversation_id,created_at,edit_history_tweet_ids,la
 
 EXPANSIONS = "referenced_tweets.id"
 
-_REMEMBERED = 4096
+_LONGEST_ID = 40
 _TABLE = Names()
 # The ends of the addresses by which the API names its problems.
 _USED_UP = ("usage-capped", "credits-depleted", "spend-cap-reached")
@@ -47,8 +47,7 @@ class Posts:
         self.ledger = ledger
         self._price, self._source, self._languages = price, source, languages
         self._broken = False
-        self._known: set[str] = set()
-        self._order: deque[str] = deque()
+        self._known = Recent()
 
     def connect(self) -> None:
         """Note that a connection is opened: what was written since the last post is lost."""
@@ -82,10 +81,9 @@ class Posts:
     def _of_post(self, document: dict[str, object], data: dict[str, object]) -> list[Event]:
         identity, moment = data.get("id"), dates.parse_date(data.get("created_at"))
         before = self.ledger
-        if isinstance(identity, str):
-            if identity in self._known:
+        if isinstance(identity, str) and len(identity) <= _LONGEST_ID:
+            if not self._known.add(identity):
                 return [Event(str(self.ledger), notice="repetition", moment=moment)]
-            self._remember(identity)
             self.ledger = self.ledger.at(identity, moment)
         events = []
         if self._broken:
@@ -105,12 +103,6 @@ class Posts:
         """Return the event of a line that can't be used."""
         key = "before the first" if self.ledger.newest is None else f"after {self.ledger.newest}"
         return Event(str(self.ledger), rejected=Unusable(key, field, reason))
-
-    def _remember(self, identity: str) -> None:
-        self._known.add(identity)
-        self._order.append(identity)
-        if len(self._order) > _REMEMBERED:
-            self._known.discard(self._order.popleft())
 
 
 def _first_version(data: Mapping[str, object]) -> tuple[object, bool]:
