@@ -173,7 +173,7 @@ class TransformersEngine:
             output = self._model.generate(
                 input_ids=inputs,
                 attention_mask=mask,
-                past_key_values=read_once(self._model, inputs, mask, sampling.num_beams),
+                past_key_values=read_once(self._model, inputs, mask, sampling.num_beams, sampling.max_new_tokens),
                 do_sample=False,
                 max_new_tokens=sampling.max_new_tokens,
                 num_beams=sampling.num_beams,
