@@ -69,10 +69,10 @@ class LineEvents:
         for found in self._found(done):
             if waiting is not None:
                 # More of the next line may follow: it is read again.
-                yield _event(waiting, cursor_at(places[found.number], found.number - 1))
+                yield event_of(waiting, cursor_at(places[found.number], found.number - 1))
             waiting = found
         if waiting is not None:
-            yield _event(waiting, cursor_at(*end))
+            yield event_of(waiting, cursor_at(*end))
 
     def _begin(self, line: RawLine) -> bool:
         """Learn of the first lines what all are; True for a line that is done with it."""
@@ -136,7 +136,8 @@ def _open_row(lines: Sequence[RawLine]) -> list[RawLine]:
     return rest if len(rest) <= _MOST_OPEN_LINES else []
 
 
-def _event(line: Line, cursor: str) -> Event:
+def event_of(line: Line, cursor: str) -> Event:
+    """Return what a line of a file holds as an event."""
     if line.rejected is not None:
         place = key(line.number, line.unit, line.item)
         return Event(cursor, rejected=Unusable(place, line.rejected.field, line.rejected.reason))

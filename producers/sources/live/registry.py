@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
+from producers.sources.files import name_of
 from producers.sources.live.jetstream.source import Jetstream
+from producers.sources.live.local_file import LocalFile
 from producers.sources.live.mastodon.source import Mastodon
 from producers.sources.live.pipe import Pipe
+from producers.sources.live.watched_folder import WatchedFolder
 from producers.sources.live.x_api.source import XStream
 from producers.sources.names import Names
 from workers.ingest.live import LiveSource
@@ -54,7 +59,15 @@ class Kind(Protocol):
 
 
 # The first that takes an address has it. Any address may be a path, so what reads paths comes last.
-KINDS: tuple[Kind, ...] = (Jetstream, Mastodon, XStream, Pipe)
+KINDS: tuple[Kind, ...] = (Jetstream, Mastodon, XStream, Pipe, WatchedFolder, LocalFile)
+
+
+def default_name(address: str) -> str:
+    """Return the name of a stream from an address, where none is given: the file's without endings, a server's host."""
+    if "://" in address:
+        return urlsplit(address).hostname or "stream"
+    is_network = ":" in address and not Path(address).exists()
+    return address if is_network else name_of(address.rstrip("/")) or "stream"
 
 
 def open_live(address: str, options: LiveOptions) -> LiveSource:

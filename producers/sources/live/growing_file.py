@@ -1,0 +1,151 @@
+"""An open file of lines to which others append: reads what is new of it, and notices when it is renamed, replaced or emptied."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from producers.sources.live.line_events import LineEvents
+from producers.sources.live.line_splitting import READ_BYTES, RawLine, Splitter
+from producers.sources.names import Names
+from workers.ingest.live import Event
+from workers.ingest.readers.errors import SourceError
+
+HEAD = 1024
+"""By so many of its first bytes, or as many as were read, a file is known again under whatever name."""
+
+_HEADER = 256 * 1024  # bytes in which a table has its header
+
+Fate = Literal["here", "moved", "emptied"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a file of lines is read.
+
+    Attributes:
+        inode: of the file.
+        head: a digest of its first `head_bytes` bytes.
+        head_bytes: at most `HEAD`.
+        offset: bytes that are done.
+        line: lines that are done.
+    """
+
+    inode: int
+    head: str
+    head_bytes: int
+    offset: int
+    line: int
+
+    @classmethod
+    def of(cls, cursor: str) -> Place | None:
+        """Return the place that a cursor names; None for one of another kind of source."""
+        try:
+            return cls(**json.loads(cursor))
+        except (ValueError, TypeError):
+            return None
+
+    def is_in(self, path: Path) -> bool:
+        """Whether this file holds what was read up to here."""
+        try:
+            with path.open("rb") as file:
+                return os.fstat(file.fileno()).st_size >= self.offset and digest(file.read(self.head_bytes)) == self.head
+        except OSError:
+            return False
+
+    def rotated(self, path: Path) -> Path | None:
+        """Return the file that has this place now, where it is not `path`: renamed, or copied before it was emptied."""
+        beside = [each for each in path.parent.glob(f"{_escaped(path.name)}?*") if each.is_file()]
+        # A file is read on rather than a copy of it.
+        for each in sorted(beside, key=lambda found: (found.stat().st_ino != self.inode, found.name)):
+            if self.is_in(each):
+                return each
+        return None
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+
+
+def digest(head: bytes) -> str:
+    """Return the digest by which the beginning of a file is known."""
+    return hashlib.sha256(head).hexdigest()[:32]
+
+
+class GrowingFile:
+    """A file that is read line by line, JSON Lines or a table.
+
+    Args:
+        path: where it is now.
+        source: the name that tweets carry.
+        names: how its fields are called.
+        encoding: of its text.
+        place: up to which it is read already.
+
+    Raises:
+        SourceError: it can't be opened.
+    """
+
+    def __init__(self, path: Path, source: str, names: Names, encoding: str | None, place: Place | None = None) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise SourceError(f"{path} cannot be opened ({error.strerror}): check its permissions") from error
+        self._splitter = Splitter(place.offset, place.line) if place else Splitter()
+        self._inode = os.fstat(self._descriptor).st_ino
+        self._head = os.pread(self._descriptor, min(HEAD, self._splitter.offset), 0)
+        self._events = LineEvents(source, names, encoding, self._header() if place and place.offset else ())
+
+    def _header(self) -> list[RawLine]:
+        """Return the lines before the place that may say what the file is."""
+        before = os.pread(self._descriptor, min(_HEADER, self._splitter.offset), 0)
+        return list(Splitter().feed(before))
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+    @property
+    def has_half_line(self) -> bool:
+        """Whether the last line has no line end yet."""
+        return self._splitter.read_up_to > self._splitter.offset
+
+    def read(self) -> Iterator[Event] | None:
+        """Return the events of the next bytes; None where there are none for now."""
+        data = os.pread(self._descriptor, READ_BYTES, self._splitter.read_up_to)
+        if not data:
+            return None
+        if len(self._head) < HEAD:
+            self._head = os.pread(self._descriptor, min(HEAD, self._splitter.read_up_to + len(data)), 0)
+        return self._events.events(self._splitter.feed(data), self.cursor)
+
+    def finish(self) -> Iterator[Event]:
+        """Yield what a last line without a line end holds: nothing more will be written to it."""
+        yield from self._events.events(self._splitter.end(), self.cursor, last=True)
+
+    def fate(self, path: Path) -> Fate:
+        """Return what became of it, which was at this path: an emptied one may have been filled anew since."""
+        beginning = os.pread(self._descriptor, len(self._head), 0)
+        if os.fstat(self._descriptor).st_size < self._splitter.read_up_to or beginning != self._head:
+            return "emptied"
+        try:
+            there, ours = path.stat(), os.fstat(self._descriptor)
+        except OSError:
+            return "here"  # the next one is not there yet
+        return "here" if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) else "moved"
+
+    def cursor(self, offset: int, line: int) -> str:
+        """Return the cursor behind so many bytes and lines."""
+        known = self._head[: min(HEAD, offset)]
+        return json.dumps({"inode": self._inode, "head": digest(known), "head_bytes": len(known), "offset": offset, "line": line})
+
+    def place(self) -> Place:
+        """Return up to where it was read, the half line left out."""
+        found = Place.of(self.cursor(self._splitter.offset, self._splitter.number))
+        assert found is not None
+        return found

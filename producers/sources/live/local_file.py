@@ -1,0 +1,141 @@
+"""Reads a file of tweets as a live source: to its end, or on as it grows, through rotations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from producers.sources.files import name_of, read
+from producers.sources.lines import Line
+from producers.sources.live.growing_file import HEAD, GrowingFile, Place, digest
+from producers.sources.live.line_events import event_of
+from producers.sources.live.silence import Silence
+from workers.ingest.live import Event, Hole
+from workers.ingest.readers.containers import check_readable
+
+if TYPE_CHECKING:
+    from producers.sources.live.registry import LiveOptions
+
+_LINGER = 1.0  # seconds of silence after which nothing more is expected in a file that was renamed
+
+
+class LocalFile:
+    """The tweets of a file: in any form that `tweetmill ingest` reads, or with `follow` as JSON Lines or CSV that grow.
+
+    Args:
+        address: its path.
+        options: as `producers.sources.live.registry` has them.
+
+    Raises:
+        SourceError: there is no such file.
+    """
+
+    waits = True
+
+    def __init__(self, address: str, options: LiveOptions) -> None:
+        check_readable(address)
+        self.origin = address
+        self._path, self._options = Path(address), options
+        self._name = options.name or name_of(address)
+
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Whether an address is a path: any may be one."""
+        del address
+        return True
+
+    def events(self, cursor: str | None, idle_seconds: float = 1.0) -> Iterator[Event | None]:
+        """Yield what the file holds behind the cursor; without `follow` up to its end."""
+        return self._followed(cursor, idle_seconds) if self._options.follow else whole(self._path, self._name, self._options, cursor)
+
+    def _followed(self, cursor: str | None, idle_seconds: float) -> Iterator[Event | None]:
+        place = Place.of(cursor) if cursor else None
+        if place is not None and not place.is_in(self._path):
+            yield from self._rest(place)
+            place = None
+        while True:
+            file = self._open(self._path, place)
+            try:
+                yield from self._until_rotated(file, idle_seconds)
+                yield from file.finish()
+                emptied = file.fate(self._path) == "emptied"
+            finally:
+                file.close()
+            place = None
+            if emptied and file.place().rotated(self._path):
+                yield from self._rest(file.place())
+
+    def _open(self, path: Path, place: Place | None) -> GrowingFile:
+        return GrowingFile(path, self._name, self._options.names, self._options.encoding, place)
+
+    def _rest(self, place: Place) -> Iterator[Event]:
+        """Yield what was not read yet of a file that was rotated meanwhile, or a hole where it can't be found."""
+        rotated = place.rotated(self._path)
+        if rotated is None:
+            beginning = json.dumps({"inode": 0, "head": digest(b""), "head_bytes": 0, "offset": 0, "line": 0})
+            reason = (
+                f"{self._path} is another file than the one that was read up to line {place.line}, which is not found beside it: "
+                "what was written there since is missed"
+            )
+            yield Event(beginning, hole=Hole(None, None, reason))
+            return
+        file = self._open(rotated, place)
+        try:
+            while (found := file.read()) is not None:
+                yield from found
+            yield from file.finish()
+        finally:
+            file.close()
+
+    def _until_rotated(self, file: GrowingFile, idle_seconds: float) -> Iterator[Event | None]:
+        """Yield what is written to a file until it was renamed or emptied and nothing more comes."""
+        silence = Silence(idle_seconds)
+        while True:
+            fate = file.fate(self._path)
+            found = None if fate == "emptied" else file.read()
+            if found is not None:
+                silence.broken()
+                yield from found
+            elif fate == "emptied" or (fate == "moved" and silence.seconds >= _LINGER):
+                return
+            elif silence.wait():
+                yield None
+
+
+def whole(path: Path, name: str, options: LiveOptions, cursor: str | None) -> Iterator[Event]:
+    """Yield what a file holds, in any form that `tweetmill ingest` reads, behind a cursor.
+
+    Args:
+        path: where it is.
+        name: the source's name that tweets carry.
+        options: how it is read.
+        cursor: of an earlier reading; left out of account where this is another file.
+
+    Raises:
+        SourceError: it can't be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+
+    def cursor_at(line: int) -> str:
+        return json.dumps({"head": digest(head), "head_bytes": len(head), "line": line})
+
+    waiting: Line | None = None
+    for line in read(path, name, _done(cursor, head), None, options.names, options.encoding):
+        if waiting is not None:
+            # More of the next line may follow: it is read again.
+            yield event_of(waiting, cursor_at(line.number - 1))
+        waiting = line
+    if waiting is not None:
+        yield event_of(waiting, cursor_at(waiting.number))
+
+
+def _done(cursor: str | None, head: bytes) -> int:
+    """Return how many lines of a file that begins so are done."""
+    try:
+        known = json.loads(cursor or "{}")
+        return int(known["line"]) if digest(head[: known["head_bytes"]]) == known["head"] else 0
+    except (ValueError, KeyError, TypeError):
+        return 0

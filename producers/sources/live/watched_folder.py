@@ -1,0 +1,142 @@
+"""Reads the files that come into a folder, in the order of their names, each once."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from producers.sources.live.growing_file import GrowingFile, Place
+from producers.sources.live.local_file import whole
+from producers.sources.live.silence import Silence
+from workers.ingest.live import Event
+from workers.ingest.readers.rows import ending, without_packing
+
+if TYPE_CHECKING:
+    from producers.sources.live.registry import LiveOptions
+
+_UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
+"""Endings of files that are still being written: they are read once they are renamed."""
+
+_OF_LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tab")
+_SETTLED = 2.0  # seconds without a change after which a file that is not read by lines is whole
+_GIVEN_UP = 60.0  # seconds without a change after which a last line without an end is taken as it is, where later files wait
+_LATE = "file whose name sorts before one that was read"
+
+
+class WatchedFolder:
+    """The tweets of the files in a folder.
+
+    Files of lines are read on until a later one is there and their last line is whole. Others, such as Parquet or packed ones, are read
+    when they have not changed for two seconds. A file that comes late, with a name that sorts before one that was read, is counted and
+    left out: write names that grow.
+
+    Args:
+        address: its path.
+        options: as `producers.sources.live.registry` has them.
+    """
+
+    waits = True
+
+    def __init__(self, address: str, options: LiveOptions) -> None:
+        self.origin = address
+        self._folder, self._options = Path(address), options
+        self._name = options.name or self._folder.resolve().name
+        self._accounted: set[str] = set()
+        self._cursor = _cursor("", None)
+
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Whether an address is a folder."""
+        return Path(address).is_dir()
+
+    def events(self, cursor: str | None, idle_seconds: float = 1.0) -> Iterator[Event | None]:
+        """Yield what the files hold behind the cursor, and wait for more."""
+        file, inner = _parts(cursor)
+        self._cursor = _cursor(file, inner)
+        self._accounted = {name for name in self._names() if name <= file}
+        silence = Silence(idle_seconds)
+        while True:
+            if (self._folder / file).is_file():
+                yield from self._of_file(file, inner, silence)
+            while (following := self._next(file)) is None:
+                if silence.wait():
+                    yield from self._late(file)
+                    yield None
+            file, inner = following, None
+            self._accounted.add(file)
+
+    def _of_file(self, name: str, inner: str | None, silence: Silence) -> Iterator[Event | None]:
+        found = self._lines(name, inner, silence) if _is_of_lines(name) else whole(self._folder / name, self._name, self._options, inner)
+        for event in found:
+            if event is None:
+                yield from self._late(name)
+                yield None
+            else:
+                self._cursor = _cursor(name, event.cursor)
+                yield replace(event, cursor=self._cursor)
+
+    def _lines(self, name: str, inner: str | None, silence: Silence) -> Generator[Event | None]:
+        """Yield the lines of a file until a later one is there."""
+        path = self._folder / name
+        place = Place.of(inner) if inner else None
+        if place is not None and not place.is_in(path):
+            place = None  # another one has its name now
+        file = GrowingFile(path, self._name, self._options.names, self._options.encoding, place)
+        silence.broken()
+        try:
+            while True:
+                if (found := file.read()) is not None:
+                    silence.broken()
+                    yield from found
+                elif self._next(name) is not None and (not file.has_half_line or silence.seconds >= _GIVEN_UP):
+                    yield from file.finish()
+                    return
+                elif silence.wait():
+                    yield None
+        finally:
+            file.close()
+
+    def _late(self, file: str) -> Iterator[Event]:
+        """Yield a notice for each file that came too late, once."""
+        for name in self._names():
+            if name <= file and name not in self._accounted and self._is_ready(name):
+                self._accounted.add(name)
+                yield Event(self._cursor, notice=_LATE)
+
+    def _next(self, file: str) -> str | None:
+        """Return the first file behind this one that can be read."""
+        return next((name for name in sorted(self._names()) if name > file and self._is_ready(name)), None)
+
+    def _names(self) -> list[str]:
+        with os.scandir(self._folder) as entries:
+            names = [each.name for each in entries if each.is_file()]
+        return [name for name in names if not name.startswith(".") and not name.endswith(_UNFINISHED)]
+
+    def _is_ready(self, name: str) -> bool:
+        try:
+            found = (self._folder / name).stat()
+        except OSError:
+            return False  # it was taken away again
+        return found.st_size > 0 and (_is_of_lines(name) or time.time() - found.st_mtime >= _SETTLED)
+
+
+def _is_of_lines(name: str) -> bool:
+    return without_packing(name) == name and ending(name) in _OF_LINES
+
+
+def _parts(cursor: str | None) -> tuple[str, str | None]:
+    """Return the file that was read last, and how far."""
+    try:
+        known = json.loads(cursor or "{}")
+        return str(known["file"]), known["at"]
+    except (ValueError, KeyError, TypeError):
+        return "", None
+
+
+def _cursor(file: str, inner: str | None) -> str:
+    return json.dumps({"file": file, "at": inner})

@@ -1,0 +1,218 @@
+"""A file as a live source: it grows, is rotated and emptied while it is read or while nobody reads, and no line is lost or read twice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from producers.sources.live.registry import LiveOptions, default_name, open_live
+from workers.ingest.live import Event
+from workers.ingest.readers.errors import SourceError
+
+IDLE = 0.01
+FOLLOW = LiveOptions(follow=True)
+Events = Iterator[Event | None]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tweets.jsonl"
+
+
+def lines(*texts: str) -> str:
+    return "".join(json.dumps({"id": text, "text": text}) + "\n" for text in texts)
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def followed(path: Path, cursor: str | None = None) -> Events:
+    return open_live(str(path), FOLLOW).events(cursor, IDLE)
+
+
+def until(events: Events, text: str) -> list[Event]:
+    """The events up to the tweet that says this. One that never comes is a test that times out."""
+    found: list[Event] = []
+    for event in events:
+        if event is not None:
+            found.append(event)
+            if event.tweet is not None and event.tweet.text == text:
+                break
+    return found
+
+
+def texts(events: list[Event]) -> list[str]:
+    return [event.tweet.text for event in events if event.tweet is not None]
+
+
+def test_a_file_is_read_to_its_end_and_no_further(path: Path):
+    path.write_text(lines("one", "two"))
+    source = open_live(str(path), LiveOptions())
+    assert source.waits
+    assert texts([event for event in source.events(None) if event is not None]) == ["one", "two"]
+
+
+def test_a_whole_file_goes_on_behind_its_cursor_when_something_was_added(path: Path):
+    path.write_text(lines("one", "two"))
+    last = [event for event in open_live(str(path), LiveOptions()).events(None) if event is not None][-1]
+    append(path, lines("three"))
+    assert texts([event for event in open_live(str(path), LiveOptions()).events(last.cursor) if event]) == ["three"]
+    path.write_text(lines("another file", "of the same name"))
+    assert texts([event for event in open_live(str(path), LiveOptions()).events(last.cursor) if event]) == [
+        "another file",
+        "of the same name",
+    ]
+
+
+def test_a_packed_file_is_read_whole(tmp_path: Path):
+    packed = tmp_path / "tweets.jsonl.gz"
+    packed.write_bytes(gzip.compress(lines("one", "two").encode()))
+    assert texts([event for event in open_live(str(packed), LiveOptions()).events(None) if event]) == ["one", "two"]
+
+
+def test_lines_are_yielded_as_they_are_written_and_half_a_line_waits(path: Path):
+    path.write_text(lines("one"))
+    events = followed(path)
+    assert texts(until(events, "one")) == ["one"]
+    append(path, '{"id": "two", ')
+    assert next(events) is None
+    append(path, '"text": "two"}\n')
+    assert texts(until(events, "two")) == ["two"]
+
+
+def test_a_renamed_file_is_read_to_its_end_before_the_new_one(path: Path):
+    path.write_text(lines("one"))
+    events = followed(path)
+    until(events, "one")
+    old = path.with_name("tweets.jsonl.1")
+    with path.open("a") as writer:
+        path.rename(old)
+        path.write_text(lines("three"))
+        writer.write(lines("two"))  # by a writer that has not noticed yet
+    assert texts(until(events, "three")) == ["two", "three"]
+
+
+def test_a_last_line_without_an_end_counts_when_its_file_was_renamed(path: Path):
+    path.write_text(lines("one") + lines("two").rstrip("\n"))
+    events = followed(path)
+    until(events, "one")
+    path.rename(path.with_name("tweets.jsonl.1"))
+    path.write_text(lines("three"))
+    assert texts(until(events, "three")) == ["two", "three"]
+
+
+def test_an_emptied_file_is_read_from_its_beginning(path: Path):
+    path.write_text(lines("one", "two"))
+    events = followed(path)
+    until(events, "two")
+    with path.open("r+") as writer:
+        writer.truncate(0)
+        writer.write(lines("three"))
+    assert texts(until(events, "three")) == ["three"]
+
+
+def test_an_emptied_file_that_has_grown_longer_than_before_is_noticed(path: Path):
+    path.write_text(lines("one"))
+    events = followed(path)
+    until(events, "one")
+    with path.open("r+") as writer:
+        writer.truncate(0)
+        writer.write(lines("a longer first line", "and a second"))
+    assert texts(until(events, "and a second")) == ["a longer first line", "and a second"]
+
+
+def test_what_was_written_before_a_file_was_copied_and_emptied_is_read_from_the_copy(path: Path):
+    path.write_text(lines("one"))
+    events = followed(path)
+    until(events, "one")
+    append(path, lines("two"))
+    shutil.copy(path, path.with_name("tweets.jsonl.1"))
+    path.write_text(lines("three"))
+    assert texts(until(events, "three")) == ["two", "three"]
+
+
+def test_a_cursor_goes_on_in_the_middle_of_a_file(path: Path):
+    path.write_text(lines("one", "two", "three"))
+    first = until(followed(path), "one")[-1]
+    again = until(followed(path, first.cursor), "three")
+    assert texts(again) == ["two", "three"]
+
+
+def test_what_was_written_between_a_stop_and_a_rotation_is_found_in_the_renamed_file(path: Path):
+    path.write_text(lines("one"))
+    cursor = until(followed(path), "one")[-1].cursor
+    append(path, lines("two"))
+    path.rename(path.with_name("tweets.jsonl-20261126"))
+    path.write_text(lines("three"))
+    assert texts(until(followed(path, cursor), "three")) == ["two", "three"]
+
+
+def test_a_rotated_file_that_is_gone_is_a_hole_and_is_said(path: Path):
+    path.write_text(lines("one"))
+    cursor = until(followed(path), "one")[-1].cursor
+    path.unlink()
+    path.write_text(lines("three"))
+    found = until(followed(path, cursor), "three")
+    assert found[0].hole is not None
+    assert "up to line 1" in found[0].hole.reason
+    assert texts(found) == ["three"]
+    assert texts(until(followed(path, found[0].cursor), "three")) == ["three"]
+
+
+def test_a_cursor_of_something_else_begins_anew(path: Path):
+    path.write_text(lines("one"))
+    assert texts(until(followed(path, '{"seq": 7}'), "one")) == ["one"]
+    assert texts(until(followed(path, "no JSON"), "one")) == ["one"]
+
+
+def test_a_table_knows_its_columns_in_the_middle_of_the_file(tmp_path: Path):
+    path = tmp_path / "tweets.csv"
+    path.write_text("id,text\n1,one\n")
+    events = followed(path)
+    cursor = until(events, "one")[-1].cursor
+    append(path, '2,"two\n')
+    assert next(events) is None
+    append(path, 'lines"\n')
+    assert texts(until(events, "two\nlines")) == ["two\nlines"]
+    assert texts(until(followed(path, cursor), "two\nlines")) == ["two\nlines"]
+
+
+def test_bad_lines_are_named_by_their_numbers(path: Path):
+    path.write_text(lines("one") + "{broken\n" + '{"id": "3"}\n' + lines("four"))
+    found = until(followed(path), "four")
+    assert [event.rejected.key for event in found if event.rejected] == ["2", "3"]
+
+
+def test_the_cursor_of_each_event_leads_to_the_one_behind_it(path: Path):
+    path.write_text(lines("one", "two", "three", "four"))
+    found = until(followed(path), "four")
+    for at, event in enumerate(found[:-1]):
+        assert texts(until(followed(path, event.cursor), "four")) == texts(found[at + 1 :])
+
+
+def test_only_text_that_can_be_split_by_bytes_is_followed(tmp_path: Path):
+    path = tmp_path / "tweets.jsonl"
+    path.write_text(lines("one"), encoding="utf-16")
+    with pytest.raises(SourceError, match="iconv"):
+        until(followed(path), "one")
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(SourceError, match="nowhere does not exist"):
+        open_live("nowhere", FOLLOW)
+
+
+def test_a_stream_is_named_like_its_source():
+    assert default_name("a/tweets.jsonl.gz") == "tweets"
+    assert default_name("-") == "stdin"
+    assert default_name("a/incoming/") == "incoming"
+    assert default_name("bluesky") == "bluesky"
+    assert default_name("wss://jetstream.example/subscribe") == "jetstream.example"
+    assert default_name("mastodon:mastodon.social") == "mastodon:mastodon.social"

@@ -1,0 +1,133 @@
+"""A watched folder as a live source: files in the order of their names, each once, and none before it is whole."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from producers.sources.live import watched_folder
+from producers.sources.live.registry import LiveOptions, open_live
+from workers.ingest.live import Event
+
+Events = Iterator[Event | None]
+
+
+def lines(*texts: str) -> str:
+    return "".join(json.dumps({"id": text, "text": text}) + "\n" for text in texts)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "incoming"
+    made.mkdir()
+    return made
+
+
+def watched(folder: Path, cursor: str | None = None) -> Events:
+    return open_live(f"{folder}/", LiveOptions()).events(cursor, 0.01)
+
+
+def until(events: Events, text: str) -> list[Event]:
+    found: list[Event] = []
+    for event in events:
+        if event is not None:
+            found.append(event)
+            if event.tweet is not None and event.tweet.text == text:
+                break
+    return found
+
+
+def texts(events: list[Event]) -> list[str]:
+    return [event.tweet.text for event in events if event.tweet is not None]
+
+
+def test_files_are_read_in_the_order_of_their_names(folder: Path):
+    (folder / "b.jsonl").write_text(lines("second"))
+    (folder / "a.csv").write_text("id,text\n1,first\n")
+    events = watched(folder)
+    found = until(events, "second")
+    assert texts(found) == ["first", "second"]
+    assert {event.tweet.source for event in found if event.tweet} == {"incoming"}
+    (folder / "c.jsonl").write_text(lines("third"))
+    assert texts(until(events, "third")) == ["third"]
+
+
+def test_the_newest_file_is_read_on_while_it_grows(folder: Path):
+    (folder / "a.jsonl").write_text(lines("one"))
+    events = watched(folder)
+    until(events, "one")
+    with (folder / "a.jsonl").open("a") as file:
+        file.write(lines("two"))
+    assert texts(until(events, "two")) == ["two"]
+
+
+def test_a_last_line_that_is_not_whole_holds_up_the_files_behind_it(folder: Path):
+    (folder / "a.jsonl").write_text(lines("one") + '{"id": "two", ')
+    (folder / "b.jsonl").write_text(lines("three"))
+    events = watched(folder)
+    assert texts(until(events, "one")) == ["one"]
+    assert next(events) is None
+    with (folder / "a.jsonl").open("a") as file:
+        file.write('"text": "two"}\n')
+    assert texts(until(events, "three")) == ["two", "three"]
+
+
+def test_a_writer_that_never_ends_its_line_does_not_hold_up_the_others_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watched_folder, "_GIVEN_UP", 0.0)
+    (folder / "a.jsonl").write_text(lines("one") + '{"id": "two", ')
+    (folder / "b.jsonl").write_text(lines("three"))
+    found = until(watched(folder), "three")
+    assert texts(found) == ["one", "three"]
+    assert [event.rejected.key for event in found if event.rejected] == ["2"]
+
+
+def test_files_that_are_being_written_are_left_until_they_are_renamed(folder: Path):
+    for name in (".hidden.jsonl", "b.jsonl.tmp", "c.jsonl.part"):
+        (folder / name).write_text(lines(name))
+    events = watched(folder)
+    assert next(events) is None
+    (folder / "b.jsonl.tmp").rename(folder / "b.jsonl")
+    assert texts(until(events, "b.jsonl.tmp")) == ["b.jsonl.tmp"]
+
+
+def test_packed_files_are_read_when_they_have_settled(folder: Path):
+    packed = folder / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(lines("one", "two").encode()))
+    events = watched(folder)
+    assert next(events) is None
+    before = time.time() - 10
+    os.utime(packed, (before, before))
+    assert texts(until(events, "two")) == ["one", "two"]
+
+
+def test_a_cursor_goes_on_in_the_middle_of_a_file(folder: Path):
+    (folder / "a.jsonl").write_text(lines("one", "two"))
+    (folder / "b.jsonl").write_text(lines("three"))
+    cursor = until(watched(folder), "one")[-1].cursor
+    assert texts(until(watched(folder, cursor), "three")) == ["two", "three"]
+
+
+def test_a_file_that_was_read_may_be_taken_away(folder: Path):
+    (folder / "a.jsonl").write_text(lines("one"))
+    cursor = until(watched(folder), "one")[-1].cursor
+    (folder / "a.jsonl").unlink()
+    (folder / "b.jsonl").write_text(lines("two"))
+    assert texts(until(watched(folder, cursor), "two")) == ["two"]
+
+
+def test_a_file_that_comes_too_late_is_counted_once_and_not_read(folder: Path):
+    (folder / "b.jsonl").write_text(lines("one"))
+    events = watched(folder)
+    until(events, "one")
+    (folder / "a.jsonl").write_text(lines("late"))
+    while (late := next(events)) is None:
+        pass
+    assert late.notice == "file whose name sorts before one that was read"
+    (folder / "c.jsonl").write_text(lines("two"))
+    assert [event.notice for event in until(events, "two")] == [None]
