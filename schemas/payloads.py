@@ -187,6 +187,13 @@ class SummarizationSpec(Payload):
     seed: Seed = 0
 
 
+class StreamSpec(Payload):
+    """Summarise a stream as it comes: the parent of its shards, which are added while it runs and may have different models."""
+
+    stream: str = Field(min_length=1)
+    model: str = Field(min_length=1, description="as it was asked for; looked up for each shard")
+
+
 class CanaryPart(Payload):
     """What a shard is to a canary: shards of one block, of which the candidate writes one, are compared with each other."""
 

@@ -3,8 +3,8 @@
     CREATE ROLE mill1 LOGIN PASSWORD '…' IN ROLE tweetmill_worker
 
 The owner of the tables makes, changes and deletes. Nobody else may empty a table or change its shape. A producer may delete what a
-deletion of a stream or `tweetmill forget` takes back, and no other row; a worker none. What a worker or a producer may update is named
-column by column: a job's payload and key never change.
+deletion of a stream or `tweetmill forget` takes back and the summaries of a text that changed, and no other row; a worker none. What a
+worker or a producer may update is named column by column: a job's payload and key never change.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ _MOVES = ("state", "remaining", "failures", "run_after", "published_at", "finish
 _ANSWER = ("answers", "error", "tokens_in", "tokens_out", "seconds", "job", "answered_at")
 # How a promotion ends. Which model it was and for which stream stays as it was.
 _ENDS = ("state", "reason", "ended_at")
+# All but its name: only one process at a time reads a stream.
+_OF_A_STREAM = (
+    "address", "model", "options", "cursor", "state", "job", "owner", "lease_until", "arrived", "sharded", "shards", "counters", "error",
+    "started_at", "seen_at", "stopped_at", "last_arrival_at",
+)  # fmt: skip
 
 RIGHTS: Mapping[str, Mapping[str, Rights]] = {
     PRODUCER: {
@@ -50,7 +55,9 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "job_event": Rights(insert=True),
         "worker": Rights(update=("orders",)),
         # What belongs to a tweet goes with it, by the rights of the tables' owner. To lock a row takes the right to change something of it.
-        "tweet": Rights(insert=True, update=("received_at",), delete=True),
+        # A later version of a tweet takes the place of its text, and its summaries are those of the earlier one.
+        "tweet": Rights(insert=True, update=("received_at", "text", "text_hash"), delete=True),
+        "summary": Rights(delete=True),
         "source_cursor": Rights(insert=True, update=("fingerprint", "position", "updated_at")),
         "rejected_row": Rights(insert=True),
         "curated": Rights(insert=True, delete=True),
@@ -59,6 +66,10 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "forgotten": Rights(insert=True, delete=True),
         "taken_back": Rights(insert=True, update=("examples", "taken_at")),
         "selection": Rights(insert=True),
+        "stream": Rights(insert=True, update=_OF_A_STREAM),
+        # A later version of a text that is out for a second time has a place of its own.
+        "arrival": Rights(insert=True, update=("ordinal", "tokens", "arrived_at")),
+        "stream_shard": Rights(insert=True),
         # A chain of two models is a model. Only a worker says where files lie.
         "model": Rights(insert=("name", "base", "method", "stage", "dataset", "details")),
         # A preview keeps what it asked a teacher.

@@ -41,6 +41,7 @@ VERB_GROUPS = (
     "service",
     "drift",
     "summaries",
+    "stream",
     "jobs",
 )
 

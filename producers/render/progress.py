@@ -59,7 +59,7 @@ def watch(job_id: uuid.UUID) -> Job:
     job: Job | None = None
     curves = _Curves()
     try:
-        with _display() as show:
+        with display() as show:
             while True:
                 with database.session() as session:
                     job = queries.job(session, job_id)
@@ -81,7 +81,7 @@ def watch(job_id: uuid.UUID) -> Job:
 def follow_curve(name: str) -> Iterator[Callable[[JobProgress], None]]:
     """Yield what shows how far the points of a curve are. Interrupting it stops no job, and a message says so."""
     try:
-        with _display() as show:
+        with display() as show:
             yield lambda seen: show(f"curve {name}", seen)
     except KeyboardInterrupt:
         say(f"Stopped watching; trainings go on, scores are asked for by whoever watches: `tweetmill curve show {line(name)} --wait`.")
@@ -93,8 +93,9 @@ def progress_of(job: Job, shards: ShardCounts) -> JobProgress:
     if shards.total:
         return _of_shards(shards)
     if job.remaining is not None:
-        ended = job.progress.get("shards", 0) - job.remaining
-        return JobProgress(ended, job.progress.get("shards", 0), "shards", "")
+        is_open = bool(job.progress.get("open"))  # it counts itself, and more shards will come
+        ended = job.progress.get("shards", 0) - job.remaining + is_open
+        return JobProgress(ended, job.progress.get("shards", 0), "shards", "more to come" if is_open else "")
     if "total_steps" in job.progress:
         return _of_training(job)
     if job.state is JobState.QUEUED:
@@ -205,7 +206,8 @@ class _Show(Protocol):
 
 
 @contextmanager
-def _display() -> Iterator[_Show]:
+def display() -> Iterator[_Show]:
+    """Yield what shows progress on standard error: a line that moves on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
         yield _Lines()
         return

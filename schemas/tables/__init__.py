@@ -6,6 +6,6 @@ Alembic owns the DDL (`schemas/migrations`); a test compares these classes with 
 from __future__ import annotations
 
 # Whoever imports one table has the metadata of all: foreign keys name tables of other modules.
-from schemas.tables import datasets, forgetting, jobs, models, service, summaries, tweets
+from schemas.tables import datasets, forgetting, jobs, models, service, streams, summaries, tweets
 
-__all__ = ["datasets", "forgetting", "jobs", "models", "service", "summaries", "tweets"]
+__all__ = ["datasets", "forgetting", "jobs", "models", "service", "streams", "summaries", "tweets"]

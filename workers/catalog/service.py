@@ -91,6 +91,11 @@ def in_service(session: Session, stream: str | None) -> InService:
     return InService(serving.model, canary.model, canary.share or 0, canary.id)
 
 
+def has_own(session: Session, stream: str) -> bool:
+    """Whether a model was put in service for this stream alone."""
+    return (stream, "in_service") in _held(session, stream)
+
+
 def promote(session: Session, model: Model, stream: str | None, *, share: int | None = None, auto: bool = False) -> Change:
     """Put a model in service for a stream, from the next shard on; with `share` as a canary for that percent of the shards.
 

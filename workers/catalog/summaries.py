@@ -30,7 +30,8 @@ WHERE cast(:model AS bigint) IS NULL OR summary.model = :model
 ORDER BY summary.tweet, summary.model, summary.prompt_version
 LIMIT :limit
 """
-# A job's rows are those of its selection, whoever computed them: what an earlier job had done was not done again.
+# A job's rows are those of its selection, whoever computed them: what an earlier job had done was not done again. A stream names no model
+# of its own, since its shards may have different ones.
 _OF_JOB = f"""{_FIELDS}
 FROM job AS asked
 JOIN selection ON selection.job = coalesce(asked.parent, asked.id)
@@ -38,7 +39,8 @@ JOIN selection ON selection.job = coalesce(asked.parent, asked.id)
        OR selection.ordinal >= (asked.payload->>'first')::bigint AND selection.ordinal < (asked.payload->>'last')::bigint)
 CROSS JOIN LATERAL (
   SELECT * FROM summary AS any_version
-  WHERE any_version.tweet = selection.tweet AND any_version.model = (asked.payload->>'model_id')::bigint
+  WHERE any_version.tweet = selection.tweet
+    AND any_version.model = coalesce((asked.payload->>'model_id')::bigint, cast(:model AS bigint), any_version.model)
   ORDER BY any_version.created_at DESC, any_version.prompt_version DESC LIMIT 1) AS summary
 JOIN tweet ON tweet.id = summary.tweet JOIN model ON model.id = summary.model
 WHERE asked.id = :job AND (cast(:model AS bigint) IS NULL OR summary.model = :model)

@@ -21,10 +21,12 @@ class Deletion:
     Attributes:
         tweet: its id as `TweetRecord.id` has it; None where a whole account is gone.
         author: as `TweetRecord.author` has it; None where the source does not say it.
+        resent: what the author has not taken back comes again, and is to be taken.
     """
 
     tweet: str | None = None
     author: str | None = None
+    resent: bool = False
 
 
 @dataclass(frozen=True)

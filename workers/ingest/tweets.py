@@ -55,7 +55,7 @@ SELECT incoming.ordinal FROM incoming
 CROSS JOIN LATERAL (SELECT text_hash FROM tweet WHERE tweet.id = incoming.id LIMIT 1) AS known
 WHERE known.text_hash <> incoming.text_hash ORDER BY incoming.ordinal
 """
-_COLLIDES = "its id is known with another text, which stays: were the ids rounded, or is this a later version of the text?"
+COLLIDES = "its id is known with another text, which stays: were the ids rounded, or is this a later version of the text?"
 
 
 def ingest_source(source: Source, after: int = 0, on_progress: Callable[[Counts], None] | None = None) -> Counts:
@@ -126,8 +126,8 @@ def _batches(lines: Iterable[SourceLine]) -> Iterator[list[SourceLine]]:
 def _store(connection: Connection, batch: Sequence[SourceLine], origin: str, job: UUID | None) -> Counts:
     tweets = [line for line in batch if line.tweet is not None]
     refused = [row for line in batch if (row := line.rejected) is not None]
-    inserted, same_text, forgotten, collisions = _insert_tweets(connection, [line.tweet for line in tweets if line.tweet])
-    collided = [(key(line.number, line.unit, line.item), "id", _COLLIDES) for line in (tweets[ordinal] for ordinal in collisions)]
+    inserted, same_text, forgotten, collisions = insert_tweets(connection, [line.tweet for line in tweets if line.tweet])
+    collided = [(key(line.number, line.unit, line.item), "id", COLLIDES) for line in (tweets[ordinal] for ordinal in collisions)]
     rejected_rows.keep(
         connection, origin, [*((key(row.line, row.unit, row.item), row.field, row.reason) for row in refused), *collided], job
     )
@@ -145,8 +145,11 @@ def _store(connection: Connection, batch: Sequence[SourceLine], origin: str, job
     )
 
 
-def _insert_tweets(connection: Connection, tweets: Sequence[TweetRecord]) -> tuple[int, int, int, Sequence[int]]:
-    """Store what is new: how many are, how many of them say what another one says, how many were forgotten, and which collide."""
+def insert_tweets(connection: Connection, tweets: Sequence[TweetRecord]) -> tuple[int, int, int, Sequence[int]]:
+    """Store what is new: how many are, how many of them say what another one says, how many were forgotten, and which collide.
+
+    Until the end of the transaction the temporary table `incoming` holds those that were not forgotten, by their places as `ordinal`.
+    """
     if not tweets:
         return 0, 0, 0, ()
     connection.execute(text(_INCOMING))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -24,6 +25,21 @@ UPDATE job SET remaining = :shards,
     state = CASE WHEN :shards = 0 THEN 'done' ELSE state END, finished_at = CASE WHEN :shards = 0 THEN now() END
 WHERE id = :parent
 """
+# A parent to which shards are still added counts itself, so that the end of its last one so far does not close it.
+_KEEP_OPEN = """
+UPDATE job SET remaining = 1, progress = jsonb_build_object('total', 0, 'shards', 0, 'open', true) WHERE id = :parent
+"""
+_OPEN_PARENT = """
+SELECT (progress->>'total')::bigint AS total, remaining - 1 AS unfinished FROM job
+WHERE id = :parent AND state = 'running' AND progress ? 'open'
+"""
+_LOCK_OPEN = f"{_OPEN_PARENT} FOR NO KEY UPDATE"
+_ADD_SHARD = """
+UPDATE job SET remaining = remaining + 1, progress = progress || jsonb_build_object(
+    'total', (progress->>'total')::bigint + :rows, 'shards', (progress->>'shards')::int + 1)
+WHERE id = :parent
+"""
+_ADD_NO_MORE = "UPDATE job SET progress = progress - 'open' WHERE id = :parent AND state = 'running' AND progress ? 'open' RETURNING 1"
 _SHARDS_ENDED = """
 UPDATE job SET remaining = remaining - :ended,
     progress = progress || jsonb_build_object('failed_shards', coalesce((progress->>'failed_shards')::int, 0) + :failed)
@@ -48,7 +64,9 @@ _LOCK_ALL = "SELECT id, parent FROM job WHERE remaining IS NULL AND state = ANY(
 _LOCK_PARENT = "SELECT state FROM job WHERE id = :parent AND remaining IS NOT NULL AND state = ANY(:states) FOR NO KEY UPDATE"
 # Under the parent's lock, in a statement of its own: its snapshot must be younger than the lock.
 _RECOUNT = """
-UPDATE job SET remaining = shards.remaining, progress = progress || jsonb_build_object('failed_shards', shards.failed),
+UPDATE job SET
+    remaining = shards.remaining + CASE WHEN progress ? 'open' AND :state = 'running' THEN 1 ELSE 0 END,
+    progress = CASE WHEN :state = 'running' THEN progress ELSE progress - 'open' END || jsonb_build_object('failed_shards', shards.failed),
     state = cast(:state AS text), finished_at = CASE WHEN :state = 'running' THEN NULL ELSE now() END,
     error = CASE WHEN :state = 'running' THEN NULL ELSE error END
 FROM (SELECT count(*) FILTER (WHERE state IN ('queued', 'running')) AS remaining,
@@ -77,6 +95,36 @@ WHERE id = ANY(:jobs)
 def open_parent(connection: Connection, parent: uuid.UUID, *, shards: int, rows: int) -> None:
     """Set a parent's count of shards and of rows; without any shard it is done."""
     connection.execute(text(_OPEN), {"parent": parent, "shards": shards, "rows": rows})
+
+
+def keep_open(connection: Connection, parent: uuid.UUID) -> None:
+    """Let shards be added to a parent for as long as it takes: it closes with the last one after `add_no_more`."""
+    connection.execute(text(_KEEP_OPEN), {"parent": parent})
+
+
+@dataclass(frozen=True)
+class OpenParent:
+    """A parent to which shards are added: how many rows those so far have, and how many of them have not ended."""
+
+    rows: int
+    unfinished: int
+
+
+def find_open(connection: Connection, parent: uuid.UUID, *, lock: bool = False) -> OpenParent | None:
+    """Return, and lock, a parent that is kept open; None if it is not any more, since it was let close or somebody cancelled it."""
+    found = connection.execute(text(_LOCK_OPEN if lock else _OPEN_PARENT), {"parent": parent}).one_or_none()
+    return None if found is None else OpenParent(found.total, found.unfinished)
+
+
+def add_shard(connection: Connection, parent: uuid.UUID, rows: int) -> None:
+    """Count a shard of so many rows to a parent that `find_open` has locked; the caller inserts its job in the same transaction."""
+    connection.execute(text(_ADD_SHARD), {"parent": parent, "rows": rows})
+
+
+def add_no_more(connection: Connection, parent: uuid.UUID) -> None:
+    """Let a parent close with its last shard, or now if all have ended. One that is closed or cancelled is left as it is."""
+    if connection.execute(text(_ADD_NO_MORE), {"parent": parent}).one_or_none():
+        shards_ended(connection, parent, failed=0)
 
 
 def shards_ended(connection: Connection, parent: uuid.UUID, *, ended: int = 1, failed: int) -> None:

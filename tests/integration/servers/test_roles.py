@@ -21,17 +21,20 @@ from schemas import roles
 from schemas.migrations import head
 from schemas.payloads import SummarizationSpec
 from schemas.synthesis import SynthesisSpec
-from tasks import summarization, synthesis
+from tasks import streams, summarization, synthesis
 from tests.conftest import Servers
 from tests.support import jobs
 from tests.support.everywhere import AUTHOR, TWEET, plant, where
+from tests.support.streams import add_model, begin, rows, tweet
 from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import WorkerProcess, wait_for
 from workers.app import app
-from workers.database import connect, get_engine
+from workers.database import connect, get_engine, transaction
 from workers.errors import NotReady, SettingsError
 from workers.ingest.curated import import_collection
 from workers.settings import get_settings
+from workers.streams import arrivals
+from workers.streams.micro_batches import Limits
 
 LOGINS = {"producer": "tweetmill_producer_login", "worker": "tweetmill_worker_login", "reader": "tweetmill_reader_login"}
 NOT_PERMITTED = "42501"
@@ -100,7 +103,6 @@ def acting_as(servers: Servers, kind: str) -> Iterator[None]:
 
 EVERYWHERE = (
     "DELETE FROM job",
-    "DELETE FROM summary",
     "DELETE FROM metric",
     "DELETE FROM selection",
     "TRUNCATE job_event",
@@ -112,7 +114,7 @@ EVERYWHERE = (
     "UPDATE job SET idempotency_key = 'mine'",
     "UPDATE job SET kind = 'training.train'",
     "UPDATE job SET max_failures = 1000",
-    "UPDATE tweet SET text = 'forged'",
+    "UPDATE tweet SET id = 'forged'",
     "UPDATE summary SET summary = 'forged'",
     "UPDATE job_event SET event = 'forged'",
     "UPDATE alembic_version SET version_num = '0000'",
@@ -132,6 +134,8 @@ ONLY_FOR = {
     "worker": (
         "INSERT INTO job (id, kind, queue, idempotency_key) VALUES (gen_random_uuid(), 'k', 'q', 'i')",
         "INSERT INTO tweet (id, source, text, text_hash) VALUES ('1', 's', 't', 'h')",
+        "UPDATE tweet SET text = 'forged'",
+        "DELETE FROM summary",
         "INSERT INTO curated (collection, position, key) VALUES ('c', 1, 'k')",
         "INSERT INTO selection (job, ordinal, tweet) VALUES (gen_random_uuid(), 1, '1')",
         "DELETE FROM tweet",
@@ -141,6 +145,8 @@ ONLY_FOR = {
     "reader": (
         "INSERT INTO tweet (id, source, text, text_hash) VALUES ('1', 's', 't', 'h')",
         "INSERT INTO job_event (job, attempt, event) VALUES (gen_random_uuid(), 1, 'e')",
+        "UPDATE tweet SET text = 'forged'",
+        "DELETE FROM summary",
         "UPDATE job SET orders = 'cancel'",
         "UPDATE worker SET orders = 'drain'",
         "DELETE FROM tweet",
@@ -266,6 +272,19 @@ def test_a_producer_forgets_a_tweet_and_all_that_was_made_of_it(engine: Engine, 
         assert main(["forget", TWEET, "--allow-again"]) == 0
     with engine.connect() as connection:
         assert where(connection) == set()
+
+
+def test_a_producer_streams_and_revises_what_came(engine: Engine, prepared: Servers):
+    add_model(engine)
+    with acting_as(prepared, "producer"):
+        held = begin()
+        with transaction() as connection:
+            arrivals.store(connection, held, [tweet("a", "so late"), tweet("b", "late again")])
+        assert streams.make_shard(held, Limits(batch=9, max_tokens=900, max_age=0.0, in_flight=9), guard=True) == 2
+        with transaction() as connection:
+            arrivals.store(connection, held, [tweet("a", "so very late", revised=True)])
+        streams.end(held, "stopped")
+    assert rows(engine, "SELECT ordinal, tweet FROM arrival ORDER BY ordinal") == [(2, "b"), (3, "a")]
 
 
 def synthesis_job(folder: Path) -> uuid.UUID:

@@ -121,7 +121,8 @@ def test_what_was_written_anew_and_taken_back_is_told():
     assert [event.revised for event in events if event.tweet] == [False, True, False]
     assert events[1].tweet.id == events[0].tweet.id
     gone = [event.deleted for event in events if event.deleted]
-    assert gone == [Deletion(events[0].tweet.id, did(1)), *(Deletion(author=did(author)) for author in (7, 8, 9))]
+    synced = Deletion(author=did(9), resent=True)
+    assert gone == [Deletion(events[0].tweet.id, did(1)), *(Deletion(author=did(author)) for author in (7, 8)), synced]
 
 
 @both_wires

@@ -34,8 +34,8 @@ def test_no_right_is_to_empty_or_to_reshape():
     assert not re.search("TRUNCATE|CREATE|REFERENCES|TRIGGER|ALL ON", granted)
 
 
-def test_a_producer_may_delete_what_is_forgotten_and_nobody_else_anything():
-    forgets = {"tweet", "curated", "example", "dropped", "review", "forgotten"}
+def test_a_producer_may_delete_what_is_forgotten_or_of_an_earlier_text_and_nobody_else_anything():
+    forgets = {"tweet", "curated", "example", "dropped", "review", "forgotten", "summary"}
     deletes = {role: {name for name, rights in tables.items() if rights.delete} for role, tables in roles.RIGHTS.items()}
     assert deletes == {roles.PRODUCER: forgets, roles.WORKER: set(), roles.READER: set()}
 
@@ -43,13 +43,15 @@ def test_a_producer_may_delete_what_is_forgotten_and_nobody_else_anything():
 def test_nothing_else_deletes():
     deleting = re.compile(r"\b(?:DELETE FROM|TRUNCATE|DROP TABLE|ALTER TABLE)\b|(?<![.\w])delete\(")
     sources = {path: path.read_text() for package in ("workers", "tasks", "producers") for path in (ROOT / package).rglob("*.py")}
-    # Forgetting has a producer's rights, and takes rows out of what an ingest is about to store. The other statements that do are the
-    # owner's: `tweetmill migrate` forgets workers of long ago, and `tweetmill rm` removes a model.
+    # Forgetting has a producer's rights, takes rows out of what an ingest is about to store, and a stream takes the summaries of an
+    # earlier text away. The other statements that do are the owner's: `tweetmill migrate` forgets workers of long ago, and `tweetmill rm`
+    # removes a model.
     found = {str(path.relative_to(ROOT)): len(deleting.findall(source)) for path, source in sources.items() if deleting.search(source)}
     assert found == {
         "workers/jobs/worker_registry.py": 1,
         "workers/catalog/model_changes.py": 2,
         "workers/catalog/forgetting.py": 8,
         "workers/ingest/tweets.py": 1,
+        "workers/streams/arrivals.py": 1,
     }
     assert [str(path) for path, source in sources.items() if "worker_registry.forget" in source] == []

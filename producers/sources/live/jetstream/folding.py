@@ -41,7 +41,7 @@ class Folding:
             return self._of_commit(frame, cursor)
         if frame.kind == "sync":
             # What the author has now follows as creates.
-            return Event(cursor, deleted=Deletion(author=frame.did), moment=frame.moment)
+            return Event(cursor, deleted=Deletion(author=frame.did, resent=True), moment=frame.moment)
         if frame.kind == "account":
             return _of_account(frame, cursor)
         name = "identity event" if frame.kind == "identity" else "event of an unknown kind"
