@@ -28,8 +28,8 @@ _BEST_KNOWN = 400  # pairs: a curve need not begin with more
 def answer(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answer that the figures give: `verdict` (continue, stop, unsure, measured or nothing), `sentence`, `more` sentences.
 
-    It is the verdict of the newest curve whose points all have ended, else of the newest that has a score; without one, what the newest
-    evaluation shows, and under `step` what leads to a curve.
+    It is the verdict of a curve that has a score, as `answering` chooses it; without one, what the newest evaluation shows, and under
+    `step` what leads to a curve.
     """
     curve = answering(found["curves"]["shown"])
     if curve is not None:
@@ -42,9 +42,13 @@ def answer(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answering(curves: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the curve whose verdict is the answer."""
+    """Return the curve whose verdict is the answer: of those with enough sizes for a fit, if there is one, the newest that has ended."""
     scored = [curve for curve in curves if curve["series"]]
-    return next((curve for curve in scored if not under_way(curve)), scored[0] if scored else None)
+    return max(scored, key=lambda curve: (_fits(curve), not under_way(curve)), default=None)  # of equals the first, which is the newest
+
+
+def _fits(curve: Mapping[str, Any]) -> bool:
+    return len(curve["series"][main_series(curve)]["points"]) >= FEWEST_SIZES
 
 
 def under_way(curve: Mapping[str, Any]) -> bool:

@@ -134,6 +134,16 @@ def test_the_answer_is_the_verdict_of_the_newest_curve_that_is_drawn() -> None:
     assert without["answer"]["sentence"] == "The tuned model beats lead and rules."
 
 
+def test_a_curve_with_a_fit_answers_before_one_that_was_given_up_with_fewer_sizes() -> None:
+    few = {"lora, human": series((25, 54.0), (50, 55.0), verdict="unsure", label=175, refused="2 sizes are too few")}
+    given_up, going_on, drawn = curve("given-up", series=few), curve("going-on", done=4), curve("drawn")
+    assert advice.answering([given_up, going_on]) is going_on
+    assert advice.answering([given_up, going_on, drawn]) is drawn
+    assert advice.answering([curve("newer"), drawn]) != drawn, "of equals the newest"
+    assert advice.answering([going_on | {"series": few}, given_up]) is given_up
+    assert advice.answering([curve("none", series={})]) is None
+
+
 def test_nothing_is_foretold_of_too_few_sizes() -> None:
     few = series((25, 54.0), verdict="unsure", label=175, refused="1 size is too few")
     assert advice.foretold(few) == []
