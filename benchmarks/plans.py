@@ -230,6 +230,7 @@ def _fanout(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Ste
     broken = _one(engine, "state = 'failed' AND parent IS NULL")
     return {
         "fanout.open_parent": lambda c: fanout.open_parent(c, whole, shards=250, rows=64_000),
+        "fanout.keep_open, and a shard more": lambda c: _add_to_open(c, whole),
         "fanout.cancel, one job": lambda c: fanout.cancel(c, waits),
         "fanout.cancel, with its shards": lambda c: fanout.cancel(c, whole),
         "fanout.shards_ended, the last one, which failed": lambda c: _end_shards(c, whole),
@@ -237,6 +238,14 @@ def _fanout(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, Ste
         "fanout.retry, a parent's failed shards": lambda c: fanout.retry(c, [JobState.FAILED], ended),
         "fanout.retry, all quarantined": lambda c: fanout.retry(c, [JobState.QUARANTINED]),
     }
+
+
+def _add_to_open(connection: Connection, parent: uuid.UUID) -> None:
+    fanout.keep_open(connection, parent)
+    fanout.find_open(connection, parent)
+    fanout.find_open(connection, parent, lock=True)
+    fanout.add_shard(connection, parent, 128)
+    fanout.add_no_more(connection, parent)
 
 
 def _end_shards(connection: Connection, parent: uuid.UUID) -> None:
