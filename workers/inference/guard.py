@@ -23,7 +23,7 @@ from workers.text.tokens import count_words
 __all__ = ["MAX_NEW_TOKENS", "CheckResult", "Guarded", "check", "fallback", "guarded", "unguarded"]
 
 RETRY_ABOVE = 1.0
-"""A greedy output that costs more is written again: one word out of the tweet's order alone is no reason."""
+"""A greedy output that costs more is written again: one small word added to a tweet of four is no reason."""
 
 FALLBACK_FROM = 5.0
 """Where the cheapest output costs this much, the tweet's opening takes its place."""

@@ -28,16 +28,17 @@ def test_of_two_that_cost_the_same_the_likelier_one_is_taken(beams: tuple[str, s
     assert (row.text, row.flags) == (beams[0], ())
 
 
-def test_a_word_out_of_order_alone_is_no_reason_to_ask_again_and_two_are() -> None:
+def test_a_finding_that_costs_one_is_no_reason_to_ask_again_and_a_swap_is() -> None:
     tweet = "my train left Leeds early and grandma missed it"
-    two = "Leeds early left my train."
-    assert (check(tweet, two).flags, check(tweet, two).cost) == (("order",), 2)
-    (row,) = guarded(ScriptedEngine({tweet: (two, FULL)}), [tweet])
+    swapped = "Leeds early left my train."
+    assert (check(tweet, swapped).flags, check(tweet, swapped).cost) == (("order",), 2)
+    (row,) = guarded(ScriptedEngine({tweet: (swapped, FULL)}), [tweet])
     assert (row.text, row.tries) == (FULL, 2)
-    one = "Grandma missed my train."
-    assert (check(tweet, one).flags, check(tweet, one).cost) == (("order",), 1)
-    (row,) = guarded(ScriptedEngine({tweet: (one, FULL)}), [tweet])
-    assert (row.text, row.tries, row.flags) == (one, 1, ("order",)), "it is kept, and says so"
+    tweet = "late bus again, Leeds"
+    one = "The late bus, Leeds."
+    assert (check(tweet, one).flags, check(tweet, one).cost) == (("padding",), 1)
+    (row,) = guarded(ScriptedEngine({tweet: (one, "Late bus again, Leeds.")}), [tweet])
+    assert (row.text, row.tries, row.flags) == (one, 1, ("padding",)), "it is kept, and says so"
 
 
 def test_a_candidate_that_is_too_long_is_ended_at_its_last_clause_that_fits_before_the_tweets_opening_stands_in() -> None:

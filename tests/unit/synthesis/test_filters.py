@@ -89,7 +89,7 @@ class TestFaithful:
 
     @pytest.mark.parametrize(("origin", "lineage"), [("human", {}), ("import", {"human": True})])
     def test_a_person_may_mend_a_word_that_the_check_cannot_follow(self, origin: str, lineage: dict[str, Any]) -> None:
-        mended = {"prompt": "who took all the brgrs from our stove", "target": "Who took all the burgers from our stove?"}
+        mended = {"prompt": "who took all the brgz from our stove", "target": "Who took all the burgers from our stove?"}
         assert reasons(row(**mended, origin=origin, lineage=lineage), faithful=True, human="drop") == ()
         assert reasons(row(**mended, origin="teacher"), faithful=True) == ("new_word",)
         assert reasons(row(**mended, origin="import", lineage={"human": False}), faithful=True) == ("new_word",)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from workers.text.english import places
-from workers.text.english.lexicon import MARKS, SAYING, UNITS
+from workers.text.english.lexicon import COMPASS, MARKS, NUMBERED_PLACES, SAYING, UNITS
 from workers.text.tokens import HANDLE, RETWEET, split_hashtag
 
 _MONTHS = (
@@ -14,7 +14,11 @@ _MONTHS = (
     *("july", "august", "september", "october", "november", "december"),
 )
 _UNIT = re.compile(r"\d\s?([a-z]+(?:/[a-z])?)(?![a-z])", re.IGNORECASE)
-_PART_OF_DAY = re.compile(r"\b(?:the|in|this|early)\s(am|pm)\b", re.IGNORECASE)
+_PART_OF_DAY = re.compile(
+    r"\b(?:the|in|this|early|every|each|mon|tues?|wed|thurs?|fri|sat|sun|\w+day|tomorrow|tmrw)\s(am|pm)\b", re.IGNORECASE
+)
+_NUMBERED_PLACE = re.compile(r"\b(ch|pp?|vol|ep|fl|rm|no)\.?\s?\d", re.IGNORECASE)
+_COMPASS = re.compile(r"(?<![\w.])[NESW]{0,2}(NE|NW|SE|SW)(?![\w.])")
 _MARK_OF_NUMBERS = re.compile(r"[\w)]\s?([=+<>])\s?[\w(]")
 _ALWAYS = "$£€¥¢%°"
 _NUMBERED = re.compile(r"#\s?\d")
@@ -40,6 +44,10 @@ def _of_marks(tweet: str) -> Iterator[str]:
 def _of_units(tweet: str) -> Iterator[str]:
     for unit in (*_UNIT.findall(tweet), *_PART_OF_DAY.findall(tweet)):
         yield from UNITS.get(unit.lower(), ())
+    for place in _NUMBERED_PLACE.findall(tweet):
+        yield from NUMBERED_PLACES[place.lower()]
+    for point in _COMPASS.findall(tweet):
+        yield from COMPASS[point]
     if _HALVES_OF_HOURS.search(tweet):
         yield from ("hour", "hours")
 

@@ -41,21 +41,21 @@ SLANG = _table(
     "bro=brother luv=love lov=love gr8=great l8r=later l8=late m8=mate b4=before ya=you yah=you ye=you yer=your yo=your+year+old da=the",
     "dat=that dis=this dem=them dey=they tha=the teh=the bout=about til=until till=until thru=through tho=though enuf=enough",
     "altho=although nuff=enough sum=some somethin=something nothin=nothing nuthin=nothing shoulda=should+have coulda=could+have",
-    "woulda=would+have musta=must+have idk=i+do+not+know+don't imo=in+my+opinion imho=in+my+opinion btw=by+the+way",
-    "fyi=for+your+information omg=oh+my+god omfg=oh+my+god wtf=what+the+fuck wth=what+the+hell tbh=to+be+honest nvm=never+mind",
-    "jk=just+kidding ttyl=talk+later asap=as+soon+as+possible aka=also+known+as rly=really srsly=seriously deffo=definitely",
+    "woulda=would+have musta=must+have idk=i+do+not+know+don't imo=in+my+opinion imho=in+my+opinion",
+    "fyi=for+your+information btw=by+the+way omg=oh+my+god omfg=oh+my+god wtf=what+the+fuck wth=what+the+hell tbh=to+be+honest",
+    "nvm=never+mind jk=just+kidding ttyl=talk+later asap=as+soon+as+possible aka=also+known+as rly=really srsly=seriously deffo=definitely",
     "def=definitely prob=probably+problem probs=probably+problems prolly=probably obv=obviously obvs=obviously ofc=of+course",
     "bcos=because hw=homework hmwk=homework fb=facebook yt=youtube ig=instagram insta=instagram tv=television pic=picture+photo",
     "pics=pictures+photos vid=video vids=videos info=information comp=computer congrats=congratulations grats=congratulations",
     "fav=favorite+favourite fave=favorite+favourite favs=favorites+favourites faves=favorites+favourites min=minute mins=minutes",
-    "hr=hour hrs=hours sec=second secs=seconds yr=year yrs=years wk=week wks=weeks wknd=weekend mo=month mos=months lb=pound lbs=pounds",
+    "hr=hour hrs=hours sec=second secs=seconds yr=year yrs=years wk=week wks=weeks wknd=weekend mos=months lb=pound lbs=pounds",
     "rd=road st=street apt=apartment govt=government gov=government+governor pres=president dept=department uni=university",
     "prof=professor doc=doctor dr=doctor vs=against+versus nyc=new+york+city la=los+angeles sf=san+francisco dc=washington",
     "uk=united+kingdom us=united+states sumthin=something usa=united+states america=american jan=january feb=february mar=march",
     "apr=april aug=august sept=september sep=september oct=october nov=november dec=december mon=monday tue=tuesday tues=tuesday",
     "wed=wednesday weds=wednesday thu=thursday thur=thursday thurs=thursday fri=friday sat=saturday sun=sunday xmas=christmas",
     "x-mas=christmas bbq=barbecue dm=message msg=message msgs=messages txt=text fone=phone ph=phone cell=phone abt=about rt=retweet",
-    "rn=right+now atm=at+the+moment irl=real ily=i+love+you ilu=i+love+you ilysm=i+love+you wbu=what+about+you hbu=how+about+you",
+    "rn=right+now atm=at+the+moment ily=i+love+you ilu=i+love+you ilysm=i+love+you wbu=what+about+you hbu=how+about+you",
     "hmu=hit+me+up tix=tickets sesh=session approx=approximately yep=yes yup=yes yeah=yes yea=yes yess=yes nope=no nah=no naw=no",
     "sooo=so sry=sorry soz=sorry biz=business mtg=meeting amt=amount avg=average est=established esp=especially etc=others fwd=forward",
     "gd=good hv=have hav=have wat=what wut=what wen=when wer=were no1=nobody any1=anyone some1=someone every1=everyone ne1=anyone",
@@ -69,10 +69,18 @@ SLANG = _table(
     "rep=representative reps=representatives cust=customer svc=service serv=service intl=international natl=national",
     "mgr=manager mgmt=management appt=appointment acct=account temp=temperature asst=assistant ext=extension ppl=people attn=attention",
     "ff=frequent+flyer gma=grandma gpa=grandpa hosp=hospital univ=university mfg=manufacturing yest=yesterday ystrdy=yesterday",
-    "med=medicine",
     "meds=medicine 2gether=together sux=sucks+suck effin=fucking fckin=fucking fkn=fucking doco=documentary",
-    "2mrw=tomorrow arvo=afternoon morn=morning q=queue+question q'd=queued a/c=conditioning",
+    "arvo=afternoon morn=morning q=queue+question q'd=queued a/c=conditioning",
     "diff=different+difference diffs=differences adv=advantage cond=condition docs=documents+doctors",
+    "chem=chemistry mech=mechanical+mechanic pkg=package pkgs=packages bldg=building rsvn=reservation resv=reservation resvn=reservation",
+    "pmt=payment pymt=payment cam=camera fab=fabulous 2morrow=tomorrow 2mrw=tomorrow 2mro=tomorrow sposed=supposed sposta=supposed+to",
+    "cmon=come+on c'mon=come+on mt=mount+mountain mtn=mountain ave=avenue hwy=highway exec=executive execs=executives",
+    "jr=junior sr=senior capt=captain sgt=sergeant sen=senator rev=reverend refi=refinance irl=real+life mo=month+moment cya=see+you",
+    "sistah=sister sista=sister brotha=brother rip=rest+peace tech=technician+technology btwn=between",
+    "w/in=within lv=level boyf=boyfriend hubby=husband reno=renovation veg=vegetable veggies=vegetables exam=examination lab=laboratory",
+    "demo=demonstration ref=referee refs=referees ad=advertisement ads=advertisements sub=substitute subs=substitutes vet=veterinarian",
+    "gov't=government int=international pg=page pgs=pages w/e=weekend bkfst=breakfast rez=reservation",
+    "med=medicine+medical humm=hmm prez=president yds=yards gals=gallons qty=quantity",
     "orig=original reg=regular+regarding incl=including excl=excluding max=maximum gal=gallon",
 )
 
@@ -94,6 +102,7 @@ IRREGULAR = {
 NEGATION = _words(
     "not no never none nothing nobody nowhere neither nor without cannot cant dont doesnt didnt wont isnt arent wasnt werent havent",
     "hasnt hadnt wouldnt shouldnt couldnt aint hardly barely scarcely noone nae nuthin nuffin nothin nada zilch neva nvr",
+    "idk dunno",
 )
 
 DENIALS = _words(
@@ -139,6 +148,11 @@ UNITS = _table(
 )
 """What stands right after a number, and its words."""
 
+NUMBERED_PLACES = _table("ch=chapter+channel p=page pp=pages vol=volume ep=episode fl=floor rm=room no=number")
+"""What stands right before a number, and its words."""
+
+COMPASS = _table("NE=northeast NW=northwest SE=southeast SW=southwest")
+
 TIMES = _words("am pm")
 
 OPENERS = _words(
@@ -169,13 +183,80 @@ OPEN_ENDINGS = _words(
 )
 """Words on which a finished sentence hardly ever ends."""
 
+DEGREES = _words(
+    "usually normally generally always often only just also even very mostly mainly about almost nearly probably currently so too quite"
+)
+"""Adverbs that say of what follows how much or how often."""
+
 CONJUNCTIONS = _words(
     "and or but nor so yet because as if though although while since until unless when where who which that then than before after",
     "how what why whether with",
 )
 """Words that may join two clauses, in their wider sense."""
 
+PREPOSITIONS = _words(
+    "of in on at by for from with to into onto over under about after before during without within against per via through across as like",
+    "than near behind between among despite at off around toward towards upon beside minus plus vs",
+)
+
+AUXILIARIES = _words(
+    "is are was were am be been being has have had do does did will would can could should may might isn't wasn't",
+)
+
+ANSWERS = _words("no nope nah yes yeah yep never nobody nothing because cuz maybe disagree agree")
+
+LEAD_INS = _words(
+    "ok okay k but so and well hey hi yo lol omg god wait um uh hmm like seriously honestly dude bro man guys oh no yes please pls"
+)
+"""Words that may stand before a question."""
+
+SUBJECTS = _words(
+    "i i'm im i've ive i'll i'd we we're we've we'll you you're youre u he he's she she's they they're they've it it's there there's",
+    "nobody everybody everyone somebody someone anyone let's lets don't dont",
+)
+"""Words that begin a clause of their own."""
+
+THIRD_PERSON = _words("he he's she she's they they're who")
+
+DIARY = _words(
+    "love hate like want need miss wish hope guess think feel know believe doubt suppose remember see hear can could will would should may",
+    "might must have had am was got gotta wanna gonna just still also never always so not finally really cannot can't don't didn't won't",
+    "enjoy appreciate thank thanks bet swear agree disagree understand prefer mean promise expect work live go get do did say",
+    "went rather gosh",
+)
+"""Forms with which people begin a sentence about themselves without an `I`."""
+
+TIMES_OF_DAY = _words(
+    "today yesterday tonight tomorrow morning night evening afternoon weekend week month year day days hour hours minute minutes ago time",
+    "times monday tuesday wednesday thursday friday saturday sunday once twice finally first second lol haha omg guys yes yeah no",
+)
+"""Words before a verb that are not its subject."""
+
+UNCHANGED = _words("put read cut hit let set quit shut cost bet spread hurt beat split burst cast come become run")
+"""Verbs whose past looks like what one tells others to do."""
+
+POINTERS = _words(
+    "it its it's that that's thats this these those they they're he he's she she's which there there's",
+)
+"""Pronouns that point to what another sentence is about."""
+
+CARRIERS = _words(
+    "say says said saying tell tells told telling ask asks asked asking call calls called write writes wrote writing report reports",
+    "reported claim claims claimed explain explains mention mentions mentioned describe describes take takes took taken taking put",
+    "puts putting send sends sent sending make makes made making give gives gave given giving keep keeps kept keeping use uses used",
+    "using find finds found finding leave leaves left leaving bring brings brought come comes came coming went gone show shows showed",
+    "shown showing see sees saw seen seeing seem seems look looks looked become becomes became let lets mean means meant cause causes",
+    "caused include includes including feel feels felt think thinks thought thinking know knows try tries tried trying want wants",
+    "wanted need needs needed happen happens happened turn turns turned begin begins began start starts started continue continues",
+    "continued stay stays stayed sit sits sat sitting stand stands stood face faces faced receive receives received involve involves",
+    "involved cover covers covered add adds added people person man woman men women thing things way ways time times day part parts",
+    "place places kind case lot bit something else especially among despite beside besides across along amid due regarding instead",
+    "able sure really simply finally currently recently fully entirely completely",
+)
+"""Words that carry a sentence and add nothing to it: who says it, who does it."""
+
 QUESTION_OPENERS = _words(
+    "any1 anybody someone somebody some1 wanna whats whos wheres hows whys",
     "who whom whose what which when where why how do does did is are am was were can could will would should shall have has had may",
     "isn't aren't don't doesn't didn't can't won't anyone any",
 )

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
-from workers.text.english.lexicon import DENIALS, INTERJECTED_NO, NEGATION, OPPOSITES, SLANG, WEAK_DENIALS
-from workers.text.english.words import WORD, content_words, join_acronyms, stem, undo_elongation
-from workers.text.tokens import LINK, plain, split_hashtags
+from workers.text.english.lexicon import AUXILIARIES, DENIALS, INTERJECTED_NO, NEGATION, OPPOSITES, SLANG, WEAK_DENIALS
+from workers.text.english.words import WORD, join_acronyms, stem, stems
+from workers.text.tokens import EMOJI, LINK, plain, split_hashtags
 
 _REACH = 5  # content words after a negation that it may deny
 _BEFORE = 4  # content words before it that it may be said of
 _LIST = 2  # content words of a clause that may be the first of a list
-_CLAUSE_BREAK = re.compile(r"[,.;:!?]\s|\b(?:but|and|because|if)\b|(?<!not )(?<!n't )(?<!never )\bso\b", re.IGNORECASE)
+_CLAUSE_BREAK = re.compile(
+    rf"[,.;:!?]\s|\s[@~–—-]+\s|—|{EMOJI.pattern}|\b(?:but|and|because|if)\b|(?<!not )(?<!n't )(?<!never )\bso\b", re.IGNORECASE
+)
 _INSTEAD = "notbut"  # one word for: rather than, instead of
 _IRONIC = "notatall"  # and one for a not at the end, which takes back what came before
-_SPELLED = (
-    (re.compile(r"\bw/o\b", re.IGNORECASE), "without"),
-    (re.compile(r"\s!=\s?"), " not "),
-    (re.compile(r"\bnon\s", re.IGNORECASE), "not "),
-    (re.compile(r"(?<=\S\s)\bnot\b(?=[\s\W]*$|[!.?]+\s)", re.IGNORECASE), _IRONIC),
-    (re.compile(r"\b(?:rather than|instead of|far from)\b", re.IGNORECASE), _INSTEAD),
+_AFTER_A_VERB = re.compile(rf"\b(?:{'|'.join(sorted(AUXILIARIES))})\s$", re.IGNORECASE)
+_AT_THE_END = re.compile(r"(?<=\S\s)\bnot\b(?=[\s\W]*$|[!.?]+\s)", re.IGNORECASE)
+_OUT_OF = re.compile(
+    r"\b(is|are|was|were|be|been|we're|they're|i'm|im|ran|run|runs|running|all|sold|fresh)\sout\sof(?=\s[a-z])"
+    r"(?!\s(?:the|a|an|this|that|my|our|your|his|her|their|here|there|town|bed|control|order|office|hospital|line|place)\b)",
+    re.IGNORECASE,
+)
+# Each with what a text must have for it, in small letters: most have nothing of it.
+_SPELLED: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    ("w/o", re.compile(r"\bw/o\b", re.IGNORECASE), "without"),
+    ("!=", re.compile(r"\s!=\s?"), " not "),
+    ("non", re.compile(r"\bnon\s", re.IGNORECASE), "not "),
+    # After a verb that stands for another it is no irony: "the first bus was late, the second was not".
+    ("not", _AT_THE_END, lambda match: match.group() if _AFTER_A_VERB.search(match.string[: match.start()]) else _IRONIC),
+    ("0 ", re.compile(r"(?<![\w.:,$£€/%-])0(?=\s[a-z])", re.IGNORECASE), "zero"),
+    ("out of", _OUT_OF, r"\1 without"),
+    ("", re.compile(r"\b(?:rather than|instead of|far from)\b", re.IGNORECASE), _INSTEAD),
 )
 # They say no without denying: "nothing but", "can't thank you enough", "could not have been more rude", "or not".
 _IDIOMS = re.compile(
@@ -36,6 +49,10 @@ _IDIOMS = re.compile(
 _PREFIXES = ("un", "dis", "in", "im", "non", "ir")
 _ALONE = frozenset({"nothing", "nobody", "none", "nowhere", "never", "noone", "without", "zero"})
 """Negations that deny something by themselves: the same one in both texts is the same denial, whatever stands beside it."""
+
+
+_OF_THE_WRITER = frozenset({"idk", "dunno"})
+"""They say that the writer doesn't know, and deny nothing of what comes after."""
 
 
 class _Force(IntEnum):
@@ -86,32 +103,33 @@ def denies(text: str) -> bool:
 def differs(tweet: str, output: str) -> bool:
     """Whether the output denies what the tweet doesn't, or keeps what the tweet denied without its denial."""
     tweets, outputs = _words(tweet), _words(output)
-    denied = (*_denials(tweet), *_by_prefix(tweet, _stems(output)))
-    wrote = (*_denials(output), *_by_prefix(output, _stems(tweet)))
+    denied = (*_denials(tweet), *_by_prefix(tweet, stems(output)))
+    wrote = (*_denials(output), *_by_prefix(output, stems(tweet)))
     # A verb that stands in both texts is the tweet's own, and excuses no other denial.
     excuses = [one for one in denied if one.force is _Force.FULL or (one.force is _Force.VERB and one.word not in outputs)]
-    if any(_is_anew(one, excuses, tweets, _stems(tweet)) for one in wrote):
+    if any(_is_anew(one, excuses, tweets, stems(tweet)) for one in wrote):
         return True
-    lost = [one for one in denied if one.force is not _Force.WEAK]
-    if any(_is_turned(one, tweets, outputs, _stems(output)) for one in lost):
+    lost = [one for one in denied if one.force is not _Force.WEAK and one.word not in _OF_THE_WRITER]
+    spelled = {*tweets, *(word for short in tweets for word in SLANG.get(short, ()))}
+    if any(_is_turned(one, spelled, outputs, stems(output)) for one in lost):
         return True
     covers = [one for one in wrote if one.force is _Force.FULL or one.word not in tweets]
     lost = [one for one in lost if one.word not in outputs or (one.force is _Force.FULL and one.word not in _ALONE)]
-    return any(_is_lost(one, covers, tweet, _stems(output)) for one in lost)
+    return any(_is_lost(one, covers, tweet, stems(output)) for one in lost)
 
 
-def _is_anew(one: Denial, denied: Sequence[Denial], tweets: Collection[str], stems: Collection[str]) -> bool:
+def _is_anew(one: Denial, denied: Sequence[Denial], tweets: Collection[str], known: Collection[str]) -> bool:
     """Whether it denies something that the tweet has and doesn't deny; one of what stands nowhere in it needs some denial there."""
     if one.force is _Force.WEAK or (one.force is _Force.VERB and one.word in tweets):
         return False
     if not denied:
         return True
-    return bool(one.about) and one.about[0] in stems and not any(one.touches(other) for other in denied)
+    return bool(one.about) and one.about[0] in known and not any(one.touches(other) for other in denied)
 
 
-def _is_turned(one: Denial, tweets: Collection[str], outputs: Collection[str], stems: Collection[str]) -> bool:
+def _is_turned(one: Denial, tweets: Collection[str], outputs: Collection[str], known: Collection[str]) -> bool:
     """Whether the output says the contrary of the same: always late for never late; always late for never punctual is none."""
-    kept = not one.about or one.about[0] in stems
+    kept = not one.about or one.about[0] in known
     return kept and any(one.word in words and opposite in outputs and opposite not in tweets for opposite, words in OPPOSITES.items())
 
 
@@ -167,8 +185,10 @@ def _clauses(text: str) -> tuple[tuple[str, ...], ...]:
 @lru_cache(maxsize=1024)
 def _prepared(text: str) -> str:
     spelled_out = _IDIOMS.sub(" ", split_hashtags(join_acronyms(LINK.sub(" ", plain(text)))))
-    for pattern, spelled in _SPELLED:
-        spelled_out = pattern.sub(spelled, spelled_out)
+    lower = spelled_out.lower()
+    for mark, pattern, spelled in _SPELLED:
+        if mark in lower:
+            spelled_out = pattern.sub(spelled, spelled_out)
     return spelled_out
 
 
@@ -189,12 +209,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _contents(words: Sequence[str]) -> tuple[str, ...]:
-    return _stems(" ".join(words))
-
-
-@lru_cache(maxsize=8192)
-def _stems(text: str) -> tuple[str, ...]:
-    return tuple(stem(undo_elongation(word)) for word in content_words(text))
+    return stems(" ".join(words))
 
 
 def _by_prefix(text: str, other: Collection[str]) -> tuple[Denial, ...]:
