@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from schemas.payloads import DriftSpec
 
 _SHOWN = 12
+_SAID = 5
 _VERDICTS = {
     "drift": "Tweets have changed since the model learnt.",
     "no drift seen": "No drift seen: what came in looks like what was learnt.",
@@ -105,7 +106,7 @@ def _page(result: dict[str, Any]) -> RenderableType:
 
     counted = f"{result['incoming']:,} tweets beside {result['learnt']:,} training texts of {result['dataset']}."
     parts: list[RenderableType] = [styled(f"{_VERDICTS[result['verdict']]} {counted}", "bold")]
-    parts += [styled(f"  {said}") for said in result["says"]]
+    parts += [styled(f"  {said}") for said in result["says"][:_SAID]]
     if result["figures"]:
         parts += ["", *_tables(result["figures"])]
     if result["over_time"]:

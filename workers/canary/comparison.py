@@ -186,4 +186,4 @@ def _verdict(groups: Sequence[Block], faulty: Figure, failed: tuple[int, int], s
         return "worse", f"worse: {rates} ({rows:,} tweets in {len(groups)} groups of shards)"
     if faulty.high is not None and len(groups) >= FEWEST_GROUPS and faulty.high < MARGIN:
         return "ready", f"ready to be promoted in full: {rates}, and it is surely worse by less than {100 * MARGIN:.0f} points"
-    return "undecided", rates or "nothing is known yet"
+    return "undecided", f"not decided yet: {rates}" if rates else "nothing is known yet"
