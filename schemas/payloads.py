@@ -88,6 +88,7 @@ class DriftSpec(Payload):
     model_id: int | None = Field(default=None, description="whose training texts, and whose summaries' flags")
     dataset: str | None = Field(default=None, min_length=1, description="these training texts instead")
     source: str | None = Field(default=None, description="only tweets of this source; default: all")
+    stream: str | None = Field(default=None, description="only tweets that arrived for this stream")
     last: int = Field(default=2000, ge=1, le=20_000, description="the newest tweets at most")
     hours: float | None = Field(default=None, gt=0, description="only those that came in within so many hours")
     language: str = Field(default="en", min_length=2, max_length=3, description="the one that tweets are expected in")

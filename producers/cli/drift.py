@@ -30,7 +30,8 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
     lines = (
         "tweetmill drift",
-        "tweetmill drift --source news --model demo --hours 24",
+        "tweetmill drift --stream news --hours 24",
+        "tweetmill drift --source archive --model demo",
         "tweetmill drift --dataset mine --sample-to next.jsonl",
     )
     app.command(rich_help_panel=SUMMARIES, epilog=example(*lines))(drift)
@@ -38,8 +39,14 @@ def register(app: typer.Typer) -> None:
 
 def drift(
     source: Annotated[str | None, typer.Option(metavar="NAME", help="Only tweets of this source; default: all.")] = None,
+    stream: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only tweets that arrived for this stream.", show_default=False)
+    ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Its name, its id, or latest; default: the one in service.", show_default=False)
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Its name, its id, or latest; default: the stream's, or the one in service.", show_default=False
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Compare with this dataset instead of the model's.", show_default=False)
@@ -62,13 +69,29 @@ def drift(
     from workers import database, destinations
     from workers.catalog import datasets, models
 
+    if source is not None and stream is not None:
+        raise typer.BadParameter("a stream has its tweets whatever their source: give one of both", param_hint="--source")
     if sample_to is not None:
         destinations.check(sample_to)
     with database.session() as session:
         if dataset is not None:
             datasets.resolve(session, dataset)
-        model_id = models.resolve(session, model or models.IN_SERVICE).id if model is not None or dataset is None else None
-    spec = DriftSpec(model_id=model_id, dataset=dataset, source=source, last=last, hours=hours, language=language, sample=sample, seed=seed)
+        served = models.of_stream(session, stream) if stream is not None else None
+        if model is None and dataset is None:
+            model_id: int | None = (served or models.resolve(session, models.IN_SERVICE)).id
+        else:
+            model_id = models.resolve(session, model).id if model is not None else None
+    spec = DriftSpec(
+        model_id=model_id,
+        dataset=dataset,
+        source=source,
+        stream=stream,
+        last=last,
+        hours=hours,
+        language=language,
+        sample=sample,
+        seed=seed,
+    )
     submitted = drift.enqueue(spec)
     if not wait:
         emit(asked(submitted), as_json, job_line)

@@ -13,12 +13,12 @@ from sqlmodel import Session, col, or_, select
 from schemas.tables.datasets import Dataset
 from schemas.tables.jobs import Job
 from schemas.tables.models import Evaluation, Metric, Model
+from schemas.tables.streams import Stream
 from workers.catalog import chains, service, taken_back
 from workers.errors import NotFound
 from workers.settings import get_settings
 
-IN_SERVICE = "in-service"
-"""What names the model in service instead of a model's name."""
+IN_SERVICE = service.IN_SERVICE
 
 
 def locate_base(base: str) -> str:
@@ -61,6 +61,20 @@ def resolve(session: Session, reference: str) -> Model:
     if found is None:
         raise NotFound(f"model {reference}: there is none. `tweetmill models` lists them, `tweetmill train` makes one")
     return found
+
+
+def of_stream(session: Session, name: str) -> Model:
+    """Return the model that writes for a stream now, but for a canary.
+
+    Raises:
+        NotFound: there is no such stream, or its model is gone.
+    """
+    stream = session.get(Stream, name)
+    if stream is None:
+        raise NotFound(f"stream {name}: there is none. `tweetmill streams` lists them")
+    if stream.model == IN_SERVICE or service.has_own(session, name):
+        return by_id(session, service.in_service(session, name).model_id)
+    return resolve(session, stream.model)
 
 
 def of_job(session: Session, job: UUID) -> Model | None:

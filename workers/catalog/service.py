@@ -16,11 +16,15 @@ from sqlmodel import Session, col, desc, or_, select
 from schemas.payloads import CanaryPart, Stage
 from schemas.tables.models import Model
 from schemas.tables.service import Promotion
+from schemas.tables.streams import Stream
 from workers.catalog import chains
 from workers.errors import NotFound, UserError
 
 LARGEST_SHARE = 50
 """Percent of the shards that a canary may get: each block needs a shard of the model in service too."""
+
+IN_SERVICE = "in-service"
+"""What names the model in service instead of a model's name."""
 
 _LOCK = 7_203_119
 _HELD = ("in_service", "canary")
@@ -112,6 +116,8 @@ def promote(session: Session, model: Model, stream: str | None, *, share: int | 
     serving = own or held.get((None, "in_service"))
     before = serving.name if serving is not None else None
     if share is not None:
+        if own is None and stream is not None:
+            _check_follows(session, stream)
         _start_canary(session, model, stream, serving, share, auto)
         return Change(stream, before, model.name, share)
     if own is not None and own.model == model.id:
@@ -257,6 +263,14 @@ def _start_canary(session: Session, model: Model, stream: str | None, serving: P
 
 def _add(session: Session, model: Model, stream: str | None, **values: Any) -> None:
     session.execute(insert(Promotion).values(stream=stream, model=model.id, name=model.name, **values))
+
+
+def _check_follows(session: Session, stream: str) -> None:
+    """Make sure that a stream without a model of its own in service follows the default, or no shard would be the canary's."""
+    named = session.exec(select(Stream.model).where(Stream.name == stream)).one_or_none()
+    if named not in (None, IN_SERVICE):
+        first = f"`tweetmill promote {named} --for {stream}`"
+        raise UserError(f"stream {stream} was begun with the model {named}, which is not in service for it: {first} first, then the canary")
 
 
 def _end_orphaned_canaries(session: Session) -> None:

@@ -22,15 +22,23 @@ BUCKETS = 24
 """Stretches of time, of equally many summaries, in which the guard's flags are counted."""
 
 # Raw: samples by hash. Of equal texts one is read, and of a dataset's clusters one text each: copies are no evidence of their own.
+_NEW = """
+  (cast(:hours AS float) IS NULL OR received_at > now() - make_interval(secs => 3600 * cast(:hours AS float)))
+  AND NOT EXISTS (SELECT 1 FROM example WHERE example.dataset = :dataset AND example.tweet = tweet.id)
+"""
+_NEWEST = f"""
+WITH newest AS (
+  SELECT id, text, text_hash FROM tweet WHERE (cast(:source AS text) IS NULL OR source = :source) AND {_NEW}
+  ORDER BY received_at DESC, id LIMIT :last)
+"""  # noqa: S608
+_NEWEST_OF_STREAM = f"""
+WITH newest AS (
+  SELECT id, text, text_hash FROM arrival JOIN tweet ON tweet.id = arrival.tweet WHERE arrival.stream = :stream AND {_NEW}
+  ORDER BY arrival.ordinal DESC LIMIT :last)
+"""  # noqa: S608
 _INCOMING = """
-SELECT DISTINCT ON (text_hash) id, text, received_at, EXISTS (SELECT 1 FROM curated WHERE curated.key = newest.id) AS paired
-FROM (
-  SELECT id, text, text_hash, received_at FROM tweet
-  WHERE (cast(:source AS text) IS NULL OR source = :source)
-    AND (cast(:hours AS float) IS NULL OR received_at > now() - make_interval(secs => 3600 * cast(:hours AS float)))
-    AND NOT EXISTS (SELECT 1 FROM example WHERE example.dataset = :dataset AND example.tweet = tweet.id)
-  ORDER BY received_at DESC, id LIMIT :last
-) AS newest ORDER BY text_hash, id
+SELECT DISTINCT ON (text_hash) id, text, EXISTS (SELECT 1 FROM curated WHERE curated.key = newest.id) AS paired
+FROM newest ORDER BY text_hash, id
 """
 _LEARNT = """
 SELECT prompt_text FROM (
@@ -103,8 +111,9 @@ def read(session: Session, spec: DriftSpec) -> Inputs:
         named = f"model {reader.name}" if reader is not None else "nothing"
         raise UserError(f"{named} says which texts it learnt from: name a dataset with --dataset")
     connection = session.connection()
-    values = {"source": spec.source, "hours": spec.hours, "last": spec.last, "dataset": dataset.id}
-    incoming = [Incoming(row.id, row.text, row.paired) for row in connection.execute(text(_INCOMING), values)]
+    newest, of = (_NEWEST, {"source": spec.source}) if spec.stream is None else (_NEWEST_OF_STREAM, {"stream": spec.stream})
+    values = of | {"hours": spec.hours, "last": spec.last, "dataset": dataset.id}
+    incoming = [Incoming(row.id, row.text, row.paired) for row in connection.execute(text(newest + _INCOMING), values)]
     stage = reader.stage if reader is not None and spec.dataset is None else None
     asked = {"dataset": dataset.id, "stage": stage, "seed": str(spec.seed), "most": SAMPLE_SIZE}
     learnt = [str(found) for found in connection.execute(text(_LEARNT), asked).scalars()]

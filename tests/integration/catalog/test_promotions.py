@@ -148,6 +148,24 @@ class TestPromote:
         with pytest.raises(TweetmillError, match="promote one without --share first"):
             promote("first", "news", share=10)
 
+    @pytest.mark.parametrize(("began_with", "refused"), [("first", True), ("in-service", False)])
+    def test_a_canary_of_a_stream_that_names_its_model_needs_that_in_service_first(
+        self, clean_database: Engine, add: Add, began_with: str, refused: bool
+    ) -> None:
+        add("first")
+        second = add("second")
+        promote("first")
+        with clean_database.begin() as connection:
+            new = "INSERT INTO stream (name, address, model, state) VALUES ('news', 'x', :model, 'stopped')"
+            connection.execute(text(new), {"model": began_with})
+
+        if refused:
+            with pytest.raises(TweetmillError, match="`tweetmill promote first --for news` first, then the canary"):
+                promote("second", "news", share=10)
+            promote("first", "news")
+        promote("second", "news", share=10)
+        assert serving("news").candidate_id == second
+
     def test_a_chain_is_promoted_when_the_files_of_both_parts_are_there(self, clean_database: Engine, add: Add, tmp_path: Path) -> None:
         parts = [add("cleaner", stage="clean"), add("summarizer")]
         chain = "INSERT INTO model (name, base, method, stage, details) VALUES ('both', '/base', 'chain', 'summary', :details) RETURNING id"

@@ -101,7 +101,8 @@ def test_what_changed_is_told_in_words_and_the_sample_goes_through_import_to_rev
     assert {"unknown words", "handles first", "emoji", "links", "retried"} <= drifted(result)
     assert "fallbacks" not in drifted(result)
     assert page.startswith("Tweets have changed since the model learnt. 200 tweets beside 200 training texts of taught.")
-    assert "handles first: 50.0%, it was 0.0%" in page
+    assert "handles first: 50.0%, it was 0.0%" in result["says"]
+    assert all(said in page for said in result["says"][:5])
     assert "Summaries with a serious flag" in page
     assert [point["flagged"] for point in result["over_time"]] == [1.0] * 24
     rows = [json.loads(row) for row in sample.read_text().splitlines()]
@@ -126,6 +127,29 @@ def test_one_source_the_newest_and_another_dataset(clean_database: Engine, model
     assert [result["verdict"] for result in results] == ["no drift seen", "drift", "no drift seen", "no drift seen", "no drift seen"]
     assert [result["incoming"] for result in results] == [150, 150, 150, 150, 120]
     assert results[0]["over_time"] == []
+
+
+def test_a_stream_has_its_own_tweets_and_the_model_that_writes_for_it(
+    clean_database: Engine, model: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest("wild", [wild(number) for number in range(150)])
+    ingest("same", [careful(number) for number in range(1000, 1150)])
+    with clean_database.begin() as connection:
+        for name, beginning in (("calm", "same"), ("loud", "wild")):
+            new = "INSERT INTO stream (name, address, model, state) VALUES (:name, 'x', 'mine', 'stopped')"
+            connection.execute(text(new), {"name": name})
+            arrived = (
+                "INSERT INTO arrival (stream, ordinal, tweet, tokens) "
+                "SELECT :name, row_number() OVER (ORDER BY id), id, 1 FROM tweet WHERE starts_with(id, :beginning)"
+            )
+            connection.execute(text(arrived), {"name": name, "beginning": beginning})
+    with working(clean_database):
+        calm, loud = (answer(capsys, "drift", "--stream", name, "--json") for name in ("calm", "loud"))
+
+    assert (calm["verdict"], calm["incoming"], loud["verdict"], loud["incoming"]) == ("no drift seen", 150, "drift", 150)
+    assert calm["dataset"] == "taught"
+    assert "stream nobody: there is none" in complaint(capsys, 1, "drift", "--stream", "nobody")
+    assert "give one of both" in complaint(capsys, 2, "drift", "--stream", "calm", "--source", "s")
 
 
 def test_too_few_tweets_are_told_and_what_is_not_there_is_named(
