@@ -21,6 +21,7 @@ NEEDS_SERVERS = {
     "enqueue": True,
     "ledger": True,
     "plans": True,
+    "retention": True,
     "synthesis": True,
     "kills": True,
 }

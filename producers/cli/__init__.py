@@ -26,6 +26,7 @@ VERB_GROUPS = (
     "ingest",
     "batch",
     "forgetting",
+    "pruning",
     "dataset.exchange",
     "dataset.verbs",
     "dataset.why",

@@ -33,6 +33,9 @@ HOLDS_NONE = {
     "selection": "ids",
     "evaluation": "figures",
     "promotion": "names and figures",
+    "stream": "an address, a cursor and counts",
+    "stream_shard": "a name and numbers",
+    "arrival": "ids and numbers",
     "forgotten": "digests",
     "taken_back": "counts",
 }
@@ -95,6 +98,8 @@ def plant(connection: Connection) -> dict[str, Any]:
     model = insert(connection, "model", name="tuned", base="b", method="lora", stage="summary", dataset=dataset)
     job = add_job(connection)
     insert(connection, "selection", job=job, ordinal=0, tweet=TWEET)
+    insert(connection, "stream", name="live", address="a", model="tuned", state="running")
+    insert(connection, "arrival", stream="live", ordinal=1, tweet=TWEET, tokens=9)
     insert(connection, "summary", tweet=TWEET, model=model, prompt_version="1", cleaned=SAYS, summary=SUMMARY, job=job, attempt=1)
     keys = [
         add_example(connection, dataset, SAYS, SUMMARY, TWEET),

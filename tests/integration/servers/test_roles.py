@@ -287,6 +287,13 @@ def test_a_producer_streams_and_revises_what_came(engine: Engine, prepared: Serv
     assert rows(engine, "SELECT ordinal, tweet FROM arrival ORDER BY ordinal") == [(2, "b"), (3, "a")]
 
 
+def test_to_prune_takes_the_owners_login(engine: Engine, prepared: Servers, capsys: pytest.CaptureFixture[str]):
+    for kind in LOGINS:
+        with acting_as(prepared, kind):
+            assert main(["prune", "--older-than", "90d"]) == 1
+        assert "takes the login of the tables' owner" in " ".join(capsys.readouterr().err.split())
+
+
 def synthesis_job(folder: Path) -> uuid.UUID:
     tweets, pairs = folder / "tweets.jsonl", folder / "pairs.jsonl"
     assert main(["ingest", str(tweets)]) == 0
