@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,9 @@ class LocalFile:
 
     def __init__(self, address: str, options: LiveOptions) -> None:
         check_readable(address)
-        self.origin = address
-        self._path, self._options = Path(address), options
+        # However it was typed, it is the same file.
+        self._path, self._options = Path(os.path.abspath(address)), options  # noqa: PTH100 - symbolic links stay
+        self.origin = str(self._path)
         self._name = options.name or name_of(address)
 
     @staticmethod

@@ -43,8 +43,8 @@ class WatchedFolder:
     waits = True
 
     def __init__(self, address: str, options: LiveOptions) -> None:
-        self.origin = address
-        self._folder, self._options = Path(address), options
+        self._folder, self._options = Path(os.path.abspath(address)), options  # noqa: PTH100 - symbolic links stay
+        self.origin = str(self._folder)
         self._name = options.name or self._folder.resolve().name
         self._accounted: set[str] = set()
         self._cursor = _cursor("", None)

@@ -71,6 +71,12 @@ def test_a_whole_file_goes_on_behind_its_cursor_when_something_was_added(path: P
     ]
 
 
+def test_a_file_has_one_name_however_it_is_typed(path: Path, monkeypatch: pytest.MonkeyPatch):
+    path.write_text(lines("one"))
+    monkeypatch.chdir(path.parent)
+    assert open_live("./tweets.jsonl", FOLLOW).origin == open_live(str(path), FOLLOW).origin == str(path)
+
+
 def test_a_packed_file_is_read_whole(tmp_path: Path):
     packed = tmp_path / "tweets.jsonl.gz"
     packed.write_bytes(gzip.compress(lines("one", "two").encode()))
