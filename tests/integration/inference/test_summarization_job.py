@@ -20,6 +20,7 @@ from workers.inference.job import summarize
 from workers.ingest.tweets import copy_tweets
 from workers.jobs import attempt, maintenance
 from workers.jobs.context import JobContext, Outcome
+from workers.settings import get_settings
 from workers.text.instructions import PROMPT_VERSION
 
 TEXTS = [f"The bus number {number} was late again and I missed my train to Oslo!" for number in range(10)]
@@ -223,6 +224,23 @@ def test_a_limited_draw_is_the_same_for_the_same_seed(clean_database: Engine, mo
     assert len(drawn(1)) == 4
     assert drawn(1) == drawn(1)
     assert any(drawn(1) != drawn(seed) for seed in (2, 3, 4))
+
+
+def test_a_selection_may_take_longer_than_other_statements(clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END$$"
+    with clean_database.begin() as connection:
+        connection.execute(text(slow))
+        connection.execute(text("CREATE TRIGGER slow AFTER INSERT ON selection FOR EACH STATEMENT EXECUTE FUNCTION slow()"))
+    monkeypatch.setenv("TWEETMILL_STATEMENT_TIMEOUT", "0.3")
+    get_settings.cache_clear()
+    try:
+        job = ask(model)
+    finally:
+        monkeypatch.delenv("TWEETMILL_STATEMENT_TIMEOUT")
+        get_settings.cache_clear()
+        with clean_database.begin() as connection:
+            connection.execute(text("DROP FUNCTION slow CASCADE"))
+    assert len(rows(clean_database, "SELECT 1 FROM selection WHERE job = :job", job=job)) == len(TEXTS)
 
 
 def test_nothing_to_summarise_is_done_at_once(clean_database: Engine, model: int) -> None:
