@@ -29,7 +29,7 @@ from workers.text.english.words import (
     stems,
     vocabulary,
 )
-from workers.text.prepare import prepare
+from workers.text.prepare import REMEMBERED, prepare
 from workers.text.tokens import EMOJI, EMOTICON, HANDLE, HASHTAG, LINK, plain, split_hashtag
 
 _FEW = 4
@@ -53,7 +53,16 @@ def check(tweet: str, output: str, stage: Stage = Stage.SUMMARY, only: Collectio
         stage: what was asked for.
         only: the flags to look for; default: all.
     """
-    found = findings(tweet, output, stage, only)
+    return _check_all(tweet, output, stage) if only is None else _summed(findings(tweet, output, stage, only))
+
+
+# The guard asks twice: for the flags of a first answer, and for its cost.
+@lru_cache(maxsize=REMEMBERED)
+def _check_all(tweet: str, output: str, stage: Stage) -> CheckResult:
+    return _summed(findings(tweet, output, stage, None))
+
+
+def _summed(found: dict[str, float]) -> CheckResult:
     return CheckResult(cost=sum(found.values()), flags=tuple(found))
 
 

@@ -146,13 +146,13 @@ def join_acronyms(text: str) -> str:
     return _ACRONYM.sub(lambda match: match.group().replace(".", ""), text)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def stem(word: str) -> str:
     """Return the first five letters of the word without its ending: enough to tell words apart, and blind to inflection."""
     return _full_stem(word)[:5]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def undo_elongation(word: str) -> str:
     """Shorten `goooood` to `good`, `sooo` to `so`, `yesss` to `yes`; a word without a letter three times in a row stays."""
     if not _RUN.search(word):
@@ -176,7 +176,7 @@ def _variants(word: str) -> frozenset[str]:
     return frozenset(variants | {variant.replace("'", "") for variant in variants})
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _bare(word: str) -> str:
     lowered = word.lower()
     return lowered.removesuffix("'s").removesuffix("'") or lowered
@@ -202,7 +202,7 @@ def _counted_stem(word: str) -> str:
     return counted.group(1) if counted else stem(undo_elongation(word))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _is_function(word: str) -> bool:
     lowered = word.lower()
     return lowered in FUNCTION or _bare(word) in FUNCTION
