@@ -24,6 +24,8 @@ NEEDS_SERVERS = {
     "retention": True,
     "synthesis": True,
     "kills": True,
+    "scale": True,
+    "flight": False,
 }
 """The benchmarks, in the order they run in: those that look for a user's model before the servers hide his home."""
 

@@ -97,9 +97,11 @@ def log_of(queue: str, folder: Path) -> Path:
     return folder / f"{queue}-worker.log"
 
 
-def start_worker(app: str, queue: str, folder: Path, *, processes: int, **environment: str) -> subprocess.Popen[bytes]:
-    """A Celery worker for `queue`, which is not ready yet."""
-    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{queue}@bench", "-Q", queue, "-c", str(processes)]
+def start_worker(
+    app: str, queue: str, folder: Path, *, processes: int, name: str | None = None, **environment: str
+) -> subprocess.Popen[bytes]:
+    """A Celery worker for `queue`, which is not ready yet; its name is the queue's unless another is given."""
+    command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{name or queue}@bench", "-Q", queue, "-c", str(processes)]
     with log_of(queue, folder).open("ab") as out:
         return subprocess.Popen(
             [*command, "--loglevel", "INFO", "--without-mingle", "--without-gossip"],
@@ -110,14 +112,14 @@ def start_worker(app: str, queue: str, folder: Path, *, processes: int, **enviro
         )
 
 
-def wait_for(condition: Callable[[], bool], what: str, pause: float = 0.01) -> None:
+def wait_for(condition: Callable[[], bool], what: str, pause: float = 0.01, patience: float = _PATIENCE) -> None:
     """Wait until `condition` holds, looking every `pause` seconds.
 
     Raises:
-        CannotRun: it does not within two minutes.
+        CannotRun: it does not within `patience` seconds.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
-            raise CannotRun(f"waited {_PATIENCE:.0f} s for {what}")
+            raise CannotRun(f"waited {patience:.0f} s for {what}")
         time.sleep(pause)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from benchmarks import kills, plans
+from benchmarks import kills, plans, scale, slow_server
 from benchmarks.__main__ import NEEDS_SERVERS, main
 from benchmarks.measure import Way, compare, machine, spread
 
@@ -108,3 +110,25 @@ def test_a_plan_that_reads_a_whole_table_is_called_one() -> None:
     assert (good.scans_a_whole_table, bad.scans_a_whole_table) == (False, True)
     assert (told.slowest, told.as_dict()["sequential_scans"]) == (bad, 1)
     assert told.lines()[-1] == "| somebody | Bitmap Index Scan job_parent, Seq Scan job | 990000 | 70.00 |"
+
+
+def test_the_load_of_a_server_is_the_mean_of_its_open_requests_while_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter((0.0, 10.0, 12.0, 13.0, 14.0, 100.0))  # made, +1, +1, -1, -1, asked
+    monkeypatch.setattr(slow_server.time, "perf_counter", lambda: next(now))
+    load = slow_server.Load()
+    for by in (1, 1, -1, -1):
+        load.change(by)
+    assert load.told() == {"open_mean": 1.2, "open_most": 2, "requests": 2, "busy_seconds": 4.0}
+
+
+def test_workers_are_told_by_the_median_of_their_speed_ups() -> None:
+    told = scale.Scale(workers=[scale.Adding(8, [7.0, 7.9, 7.4], gap=0.02, busy=0.5, connections=24)])
+    assert told.lines()[-1] == (
+        "8 workers: 7.40 times one (min 7.00, max 7.90), 2.0% of a shard between two, 50% of the cores busy, 24 connections"
+    )
+
+
+def test_no_two_tweets_of_the_scale_benchmark_are_equal(tmp_path: Path) -> None:
+    scale._write(tmp_path / "tweets.jsonl", 3_000)
+    texts = [json.loads(line)["text"] for line in (tmp_path / "tweets.jsonl").open()]
+    assert len(set(texts)) == len(texts) == 3_000
