@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 from producers.sources.live.patience import Patience
 from workers import clock
 from workers.ingest.live import Event, LiveSource
 
-QUICK = Patience(connect=5, stall=0.3, first_pause=0.005, longest_pause=0.02, first_tries=3, hole_after=5, rewind=2)
-"""Bounds of seconds that a test can wait for."""
+QUICK = Patience(connect=10, stall=15, first_pause=0.005, longest_pause=0.02, first_tries=3, hole_after=5, rewind=2)
+"""Pauses that a test can wait for."""
+
+IMPATIENT = replace(QUICK, stall=1.0)
+"""The same, for a server that stalls."""
 
 _MOST_SECONDS = 20
 

@@ -12,7 +12,7 @@ from producers.sources.live.jetstream.source import Jetstream
 from producers.sources.live.registry import LiveOptions, open_live
 from tests.support import openai_server
 from tests.support.jetstream_server import BEGAN, Connection, account, commit, did, other, posts, serving
-from tests.support.live import QUICK, notices, read, tweets
+from tests.support.live import IMPATIENT, QUICK, notices, read, tweets
 from tests.support.tls import Authority
 from workers.errors import UserError
 from workers.ingest.live import Deletion, Event
@@ -217,7 +217,7 @@ def test_frames_that_are_repeated_or_out_of_order_come_once(wire):
 def test_a_connection_that_stalls_is_left_and_made_anew(wire):
     with serving(posts(5)) as server:
         server.next(Connection(stall_after=2), Connection(stall_after=3))
-        events = read(source(server, wire), has(5))
+        events = read(Jetstream(getattr(server, wire), LiveOptions(), IMPATIENT), has(5))
         assert len(server.asked) == 3
     assert tweets(events) == texts(1, 5)
 

@@ -12,7 +12,7 @@ import pytest
 from producers.sources.live.mastodon.source import Mastodon
 from producers.sources.live.registry import LiveOptions, open_live
 from tests.support.http_stream_server import Reply, Request, answer, serving
-from tests.support.live import QUICK, notices, read, tweets
+from tests.support.live import IMPATIENT, QUICK, notices, read, tweets
 from tests.support.tls import Authority
 from workers.errors import UserError
 from workers.ingest.live import Deletion
@@ -84,9 +84,9 @@ class Instance:
         return answer(list(reversed(newer[: int(request.query["limit"])])))
 
 
-def source(server, path=PUBLIC, **more):
+def source(server, path=PUBLIC, patience=QUICK, **more):
     options = {name: more.pop(name) for name in ("name", "languages") if name in more}
-    return Mastodon(f"http://{server.host}{path}", LiveOptions(**options), QUICK, **more)
+    return Mastodon(f"http://{server.host}{path}", LiveOptions(**options), patience, **more)
 
 
 def has(count):
@@ -224,7 +224,7 @@ def test_a_stream_that_stalls_or_ends_is_left_and_made_anew():
     instance = Instance([status(number) for number in range(1, 6)])
     instance.streams.extend([Reply(parts=[update(1)], end="hold"), Reply(parts=[update(4)]), Reply(parts=[update(5)], end="hold")])
     with serving(instance) as server:
-        assert tweets(read(source(server), has(5))) == texts(1, 5)
+        assert tweets(read(source(server, patience=IMPATIENT), has(5))) == texts(1, 5)
 
 
 def test_an_event_over_the_bound_is_kept_as_rejected_and_reading_goes_on():

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from producers.sources.live.patience import Patience
 from producers.sources.live.registry import LiveOptions, open_live
 from producers.sources.live.x_api.source import Backoff, XStream
 from tests.support.http_stream_server import Reply, Request, answer, serving
-from tests.support.live import notices, read, tweets
+from tests.support.live import IMPATIENT, QUICK, notices, read, tweets
 from workers.errors import SettingsError, UserError
 from workers.ingest.readers.errors import SourceError
 from workers.settings import get_settings
@@ -21,7 +20,6 @@ from workers.settings import get_settings
 STREAM = "/2/tweets/search/stream"
 RULES = f"{STREAM}/rules"
 TOKEN = "bearer-of-a-test"
-QUICK = Patience(connect=5, stall=0.3, first_tries=4)
 BRIEF = Backoff(network=0.005, network_longest=0.02, http=0.01, http_longest=0.03, rate=0.02, rate_longest=0.05)
 
 
@@ -86,8 +84,8 @@ class Api:
         return answer({"data": change["add"], "meta": {"summary": {"created": len(values), "not_created": 0}}}, 201)
 
 
-def source(server, rules=("cats",), max_usd=100.0, longest=2**20, **options):
-    return XStream(f"http://{server.host}{STREAM}", LiveOptions(rules=rules, max_usd=max_usd, **options), QUICK, BRIEF, longest)
+def source(server, rules=("cats",), max_usd=100.0, longest=2**20, patience=QUICK, **options):
+    return XStream(f"http://{server.host}{STREAM}", LiveOptions(rules=rules, max_usd=max_usd, **options), patience, BRIEF, longest)
 
 
 def has(count):
@@ -208,10 +206,10 @@ def test_what_is_left_out_is_paid_for_all_the_same():
 
 
 def test_empty_lines_keep_a_connection_alive_and_silence_ends_it():
-    alive = [part for _ in range(5) for part in (0.15, b"\r\n")]
+    alive = [part for _ in range(5) for part in (0.3, b"\r\n")]
     api = Api(deque([holding(post(1), *alive, post(2)), holding(post(3))]))
     with serving(api) as server:
-        events = read(source(server), has(3))
+        events = read(source(server, patience=IMPATIENT), has(3))
         assert len(server.to(STREAM)) == 2
     assert tweets(events) == texts(1, 3)
     assert rejections(events) == []
