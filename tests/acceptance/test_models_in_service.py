@@ -90,7 +90,7 @@ def test_a_canary_that_is_full_of_flags_is_stopped_by_the_worker(
     engine: Engine, start_worker: StartWorker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def by_model(_: int, request: Request) -> Answer:
-        invented = " 77 times" if request["model"] == "bad" else ""
+        invented = " 98765 times" if request["model"] == "bad" else ""
         choice: dict[str, Any] = {"message": {"content": f"The bus was late{invented}."}, "finish_reason": "stop"}
         return Answer(body=json.dumps({"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}))
 

@@ -30,7 +30,7 @@ class ByModel:
 
     def generate(self, prompts: Sequence[Any], sampling: Any, adapter: Path | None = None, on_progress: Any = None) -> list[Generation]:
         assert adapter is not None
-        invented = " 77 times" if adapter.name == "bad" else ""
+        invented = " 98765 times" if adapter.name == "bad" else ""
         return [Generation((f"The bus was late{invented}.",), tokens_in=9, tokens_out=5) for _ in prompts]
 
 

@@ -83,6 +83,7 @@ def test_tasks_have_the_names_that_jobs_carry(servers):
         "review.apply",
         "evaluation.evaluate",
         "evaluation.compare",
+        "evaluation.drift",
         "summarization.summarize_shard",
         "upkeep.ping",
     }
