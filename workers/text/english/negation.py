@@ -216,6 +216,8 @@ def _by_prefix(text: str, other: Collection[str]) -> tuple[Denial, ...]:
     """Find a denial for each word such as `unhelpful` of which the other text has the bare form alone."""
     found = []
     for word in _words(text):
+        if not word.startswith(_PREFIXES):
+            continue
         for prefix in _PREFIXES:
             bare = word.removeprefix(prefix)
             if bare != word and len(bare) >= 4 and stem(bare) in other and stem(word) not in other:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from workers.text.english.lexicon import PREPOSITIONS
-from workers.text.english.words import WORD, stems
+from workers.text.english.words import WORD, content_stem
 
 _PART = re.compile(r"\s[-–—~|/]+\s|[—;:()\"]|\.{2,}|(?<=[.!?])\s")
 _SPAN = 8  # content words of the tweet from the first to the last of a swap
@@ -18,8 +18,7 @@ _SPAN = 8  # content words of the tweet from the first to the last of a swap
 _FRAMES = PREPOSITIONS & {"than", "to", "before", "after", "without", "over", "like", "from", "into", "against"}
 
 
-@dataclass(frozen=True)
-class _Word:
+class _Word(NamedTuple):
     """A content word: its stem, and the prepositions and other small words right before it."""
 
     stem: str
@@ -27,8 +26,7 @@ class _Word:
     before: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Shared:
+class _Shared(NamedTuple):
     """A word of both texts, with its place in each."""
 
     tweets: int
@@ -129,10 +127,10 @@ def _content(text: str) -> tuple[_Word, ...]:
     for part, words in enumerate(map(WORD.findall, _PART.split(text))):
         before: list[str] = []
         for word in words:
-            content = stems(word)
-            found.extend(_Word(stem, part, tuple(before)) for stem in content)
-            if content:
-                before = ["'s"] if word.endswith("'s") else []
-            else:
+            stem = content_stem(word)
+            if stem is None:
                 before.append(word.lower())
+            else:
+                found.append(_Word(stem, part, tuple(before)))
+                before = ["'s"] if word.endswith("'s") else []
     return tuple(found)

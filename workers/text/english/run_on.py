@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from workers.text.english.lexicon import AUXILIARIES, CONJUNCTIONS, POINTERS, PREPOSITIONS, SUBJECTS
-from workers.text.english.words import WORD, lowered, stems
+from workers.text.english.words import WORD, content_stem, lowered, stems
 
 _OPENING = 2  # content words among which a sentence's first one is: "the old bus left" may go on as "the bus left"
 _ENDS = ",;:.!?-)"
 _QUOTES = "\"'()[]"
 
 
-@dataclass(frozen=True)
-class _Word:
+class _Word(NamedTuple):
     """A content word: its stem, the small words right before it, and whether a mark stands there."""
 
     text: str
@@ -24,8 +23,7 @@ class _Word:
     marked: bool
 
 
-@dataclass(frozen=True)
-class _Home:
+class _Home(NamedTuple):
     """Where a stem stands: as which content word of a sentence, if as its only one, and after a pronoun that points to what came before."""
 
     place: int
@@ -98,11 +96,11 @@ def _words(output: str) -> tuple[_Word, ...]:
     for token in output.split():
         marked = marked or token[0] in _QUOTES
         for word in WORD.findall(token):
-            content = stems(word)
-            found.extend(_Word(word.lower(), stem, tuple(before), marked) for stem in content)
-            if content:
-                before, marked = [], False
-            else:
+            stem = content_stem(word)
+            if stem is None:
                 before.append(word.lower())
+            else:
+                found.append(_Word(word.lower(), stem, tuple(before), marked))
+                before, marked = [], False
         marked = marked or token.rstrip(_QUOTES)[-1:] in _ENDS or token[-1] in _QUOTES
     return tuple(found)

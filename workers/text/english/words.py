@@ -135,6 +135,12 @@ def stems(text: str) -> tuple[str, ...]:
     return tuple(map(_counted_stem, content_words(text)))
 
 
+@lru_cache(maxsize=65536)
+def content_stem(word: str) -> str | None:
+    """Return the stem of a single word as `stems` does; None for a function word."""
+    return None if _is_function(word) else _counted_stem(_bare(word))
+
+
 @lru_cache(maxsize=1024)
 def lowered(text: str) -> tuple[str, ...]:
     """Return all words of `text` in small letters, but for the country US, which is no pronoun."""
@@ -169,11 +175,13 @@ def _spoken(output: str) -> str:
 
 @lru_cache(maxsize=65536)
 def _variants(word: str) -> frozenset[str]:
-    once = undo_elongation(word)
-    variants = {word, once, _RUN.sub(r"\1\1", word), _bare(word), _bare(once)}
+    variants = {word, _bare(word)}
+    if _RUN.search(word):
+        once = undo_elongation(word)
+        variants |= {once, _RUN.sub(r"\1\1", word), _bare(once)}
     if word.endswith(("in", "in'")):
         variants.add(word.rstrip("'") + "g")
-    return frozenset(variants | {variant.replace("'", "") for variant in variants})
+    return frozenset(variants | {variant.replace("'", "") for variant in variants} if "'" in word else variants)
 
 
 @lru_cache(maxsize=8192)
