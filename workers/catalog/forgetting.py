@@ -29,20 +29,22 @@ WITH wanted AS (
     SELECT unnest(cast(:ids AS text[])) AS id
     UNION
     -- The same tweet of a dump without ids has one that is made from its text.
-    SELECT copy.id FROM tweet AS named
-    JOIN tweet AS copy ON copy.id = 'sha256-' || left(named.text_hash, 32) AND (copy.author IS NULL OR copy.author = named.author)
+    SELECT copy.id FROM tweet AS named CROSS JOIN LATERAL (
+        SELECT id FROM tweet
+        WHERE id = 'sha256-' || left(named.text_hash, 32) AND (author IS NULL OR author = named.author) LIMIT 1) AS copy
     WHERE named.id = ANY(cast(:ids AS text[])))
-SELECT tweet.id FROM tweet JOIN wanted ON wanted.id = tweet.id ORDER BY tweet.id FOR UPDATE OF tweet
+SELECT id FROM tweet WHERE id = ANY(ARRAY(SELECT id FROM wanted)) ORDER BY id FOR UPDATE
 """
 _AUTHORS = "SELECT DISTINCT author FROM tweet WHERE author = ANY(cast(:authors AS text[]))"
 _OF_AUTHORS = "SELECT id FROM tweet WHERE author = ANY(cast(:authors AS text[])) ORDER BY id LIMIT :most"
-# These go with their tweets, by the cascades of the tables.
+# The first three go with their tweets, by the cascades of the tables. Copies are looked up hash by hash, however large the table is.
 _COUNT = """
 SELECT (SELECT count(*) FROM summary WHERE tweet = ANY(cast(:ids AS text[]))) AS summaries,
        (SELECT count(*) FROM selection WHERE tweet = ANY(cast(:ids AS text[]))) AS selections,
        (SELECT count(*) FROM teaching WHERE tweet = ANY(cast(:ids AS text[]))) AS teachings,
-       (SELECT count(*) FROM tweet WHERE NOT id = ANY(cast(:ids AS text[]))
-        AND text_hash IN (SELECT text_hash FROM tweet WHERE id = ANY(cast(:ids AS text[])))) AS copies
+       (SELECT coalesce(sum((SELECT count(*) FROM tweet WHERE tweet.text_hash = named.text_hash)), 0)
+        FROM (SELECT DISTINCT text_hash FROM tweet WHERE id = ANY(cast(:ids AS text[]))) AS named)::int
+       - cardinality(cast(:ids AS text[])) AS copies
 """
 _BY_TWEET = "WHERE {table}.tweet = ANY(cast(:ids AS text[]))"
 # Of pairs that came without an id. The hash is what the index is of.

@@ -48,20 +48,23 @@ WITH part AS (SELECT id, received_at FROM tweet WHERE id > :after ORDER BY id LI
 old AS (SELECT tweet.id FROM tweet JOIN part ON part.id = tweet.id WHERE part.received_at < :cutoff ORDER BY tweet.id FOR UPDATE OF tweet)
 SELECT (SELECT max(id) FROM part) AS last, coalesce((SELECT array_agg(id) FROM old), '{}') AS ids
 """
+# LIMIT keeps the planner at one look into an index a row, however large the tables are.
 # A stream goes on for ever: of what it selected it needs its backlog, and the shards that have not ended.
 _UNNEEDED = """
 SELECT old.id FROM unnest(cast(:ids AS text[])) AS old (id)
-WHERE NOT EXISTS (
-    SELECT FROM selection JOIN job ON job.id = selection.job
+WHERE (
+    SELECT true FROM selection JOIN job ON job.id = selection.job
     LEFT JOIN job AS shard ON shard.parent = job.id AND shard.state <> ALL(:ended)
-    WHERE selection.tweet = old.id AND job.kind <> 'summarization.stream' AND (job.state <> ALL(:ended) OR shard.id IS NOT NULL))
-AND NOT EXISTS (
-    SELECT FROM arrival JOIN stream ON stream.name = arrival.stream
+    WHERE selection.tweet = old.id AND job.kind <> 'summarization.stream' AND (job.state <> ALL(:ended) OR shard.id IS NOT NULL)
+    LIMIT 1) IS NULL
+AND (
+    SELECT true FROM arrival JOIN stream ON stream.name = arrival.stream
     WHERE arrival.tweet = old.id AND (arrival.ordinal > stream.sharded OR EXISTS (
         SELECT FROM stream_shard AS shard JOIN job ON job.id = shard.job
-        WHERE shard.stream = arrival.stream AND arrival.ordinal BETWEEN shard.first AND shard.last AND job.state <> ALL(:ended))))
-AND (NOT :keep_training OR NOT EXISTS (SELECT FROM example WHERE example.tweet = old.id))
-AND (NOT :keep_training OR NOT EXISTS (SELECT FROM curated WHERE curated.key = old.id AND curated.text IS NULL))
+        WHERE shard.stream = arrival.stream AND arrival.ordinal BETWEEN shard.first AND shard.last AND job.state <> ALL(:ended)))
+    LIMIT 1) IS NULL
+AND (NOT :keep_training OR (SELECT true FROM example WHERE example.tweet = old.id LIMIT 1) IS NULL)
+AND (NOT :keep_training OR (SELECT true FROM curated WHERE curated.key = old.id AND curated.text IS NULL LIMIT 1) IS NULL)
 """
 _OF_TWEETS = {
     "summaries": "DELETE FROM summary WHERE tweet = ANY(cast(:ids AS text[]))",
@@ -80,13 +83,13 @@ _JOBS = """
 SELECT id, created_at, kind = 'training.train' AS trains, state = ANY(:ended) AND finished_at < :cutoff
     AND (kind LIKE 'summarization.%' OR state <> 'done')
     -- What a stream has come to long ago is done with, though the stream goes on.
-    AND NOT EXISTS (
-        SELECT FROM job AS whole WHERE whole.id = job.parent AND whole.kind <> 'summarization.stream'
-        AND (whole.state <> ALL(:ended) OR whole.finished_at >= :cutoff))
+    AND (
+        SELECT true FROM job AS whole WHERE whole.id = job.parent AND whole.kind <> 'summarization.stream'
+        AND (whole.state <> ALL(:ended) OR whole.finished_at >= :cutoff) LIMIT 1) IS NULL
     AND NOT EXISTS (SELECT FROM stream WHERE stream.job = job.id)
-    AND NOT EXISTS (SELECT FROM job AS shard WHERE shard.parent = job.id)
+    AND (SELECT true FROM job AS shard WHERE shard.parent = job.id LIMIT 1) IS NULL
     AND NOT EXISTS (SELECT FROM model WHERE model.job = job.id)
-    AND NOT EXISTS (SELECT FROM evaluation WHERE evaluation.job = job.id) AS goes
+    AND (SELECT true FROM evaluation WHERE evaluation.job = job.id LIMIT 1) IS NULL AS goes
 FROM job WHERE created_at < :cutoff AND (created_at, id) > (:created, :after) AND (parent IS NOT NULL) = :shards
 ORDER BY created_at, id LIMIT :most
 """
