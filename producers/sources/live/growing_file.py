@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ HEAD = 1024
 """By so many of its first bytes, or as many as were read, a file is known again under whatever name."""
 
 _HEADER = 256 * 1024  # bytes in which a table has its header
+_NUMBERED = re.compile(r"[-._][0-9][-._:TZ0-9]*(?P<packed>\.(?:gz|bz2|xz|zst))?")  # what rotation adds to a name: .1, -20261126, .2.gz
 
 Fate = Literal["here", "moved", "emptied"]
 
@@ -60,12 +63,56 @@ class Place:
 
     def rotated(self, path: Path) -> Path | None:
         """Return the file that has this place now, where it is not `path`: renamed, or copied before it was emptied."""
-        beside = [each for each in path.parent.glob(f"{_escaped(path.name)}?*") if each.is_file()]
         # A file is read on rather than a copy of it.
-        for each in sorted(beside, key=lambda found: (found.stat().st_ino != self.inode, found.name)):
+        for each, _ in sorted(_beside(path), key=lambda found: (found[1].st_ino != self.inode, found[0].name)):
             if self.is_in(each):
                 return each
         return None
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """Files beside one that grows which were rotated after a moment, the oldest first.
+
+    Attributes:
+        plain: that can be read on.
+        packed: that can't.
+    """
+
+    plain: tuple[Path, ...]
+    packed: tuple[Path, ...]
+
+
+def rotated_since(path: Path, changed: int, but: int) -> Rotated:
+    """Return what was rotated away since an earlier file was finished: several rotations may lie between two looks.
+
+    Args:
+        path: of the file that grows.
+        changed: when the earlier one was changed last, in nanoseconds.
+        but: the inode of a file that is left out, as it is open already.
+    """
+    newer = sorted((found for found in _beside(path) if found[1].st_mtime_ns > changed), key=lambda found: found[1].st_mtime_ns)
+    plain, packed = [], []
+    for each, status in newer:
+        numbered = _NUMBERED.fullmatch(each.name[len(path.name) :])
+        if numbered is None or status.st_ino == but:
+            continue
+        if not numbered["packed"]:
+            plain.append(each)
+        elif not each.with_suffix("").exists():  # else it is being packed
+            packed.append(each)
+    return Rotated(tuple(plain), tuple(packed))
+
+
+def _beside(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files whose names begin with this one's and are longer."""
+    for each in path.parent.glob(f"{_escaped(path.name)}?*"):
+        try:
+            status = each.stat()
+        except OSError:
+            continue  # it was rotated on
+        if stat.S_ISREG(status.st_mode):
+            yield each, status
 
 
 def _escaped(name: str) -> str:
@@ -87,6 +134,9 @@ class GrowingFile:
         encoding: of its text.
         place: up to which it is read already.
 
+    Attributes:
+        inode: of it.
+
     Raises:
         SourceError: it can't be opened.
     """
@@ -97,7 +147,7 @@ class GrowingFile:
         except OSError as error:
             raise SourceError(f"{path} cannot be opened ({error.strerror}): check its permissions") from error
         self._splitter = Splitter(place.offset, place.line) if place else Splitter()
-        self._inode = os.fstat(self._descriptor).st_ino
+        self.inode = os.fstat(self._descriptor).st_ino
         self._head = os.pread(self._descriptor, min(HEAD, self._splitter.offset), 0)
         self._events = LineEvents(source, names, encoding, self._header() if place and place.offset else ())
 
@@ -109,6 +159,11 @@ class GrowingFile:
     def close(self) -> None:
         """Close it."""
         os.close(self._descriptor)
+
+    @property
+    def changed(self) -> int:
+        """When it was changed last, in nanoseconds."""
+        return os.fstat(self._descriptor).st_mtime_ns
 
     @property
     def has_half_line(self) -> bool:
@@ -142,10 +197,8 @@ class GrowingFile:
     def cursor(self, offset: int, line: int) -> str:
         """Return the cursor behind so many bytes and lines."""
         known = self._head[: min(HEAD, offset)]
-        return json.dumps({"inode": self._inode, "head": digest(known), "head_bytes": len(known), "offset": offset, "line": line})
+        return json.dumps({"inode": self.inode, "head": digest(known), "head_bytes": len(known), "offset": offset, "line": line})
 
     def place(self) -> Place:
-        """Return up to where it was read, the half line left out."""
-        found = Place.of(self.cursor(self._splitter.offset, self._splitter.number))
-        assert found is not None
-        return found
+        """Return up to where it was read, the half line left out; but it is known again by that too."""
+        return Place(self.inode, digest(self._head), len(self._head), self._splitter.offset, self._splitter.number)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from producers.sources.files import name_of, read
 from producers.sources.lines import Line
-from producers.sources.live.growing_file import HEAD, GrowingFile, Place, digest
+from producers.sources.live.growing_file import HEAD, GrowingFile, Place, digest, rotated_since
 from producers.sources.live.line_events import event_of
 from producers.sources.live.silence import Silence
 from workers.ingest.live import Event, Hole
@@ -19,6 +20,7 @@ from workers.ingest.readers.containers import check_readable
 if TYPE_CHECKING:
     from producers.sources.live.registry import LiveOptions
 
+_BEGINNING = json.dumps({"inode": 0, "head": digest(b""), "head_bytes": 0, "offset": 0, "line": 0})  # of whichever file is there
 _LINGER = 1.0  # seconds of silence after which nothing more is expected in a file that was renamed
 
 
@@ -54,42 +56,74 @@ class LocalFile:
 
     def _followed(self, cursor: str | None, idle_seconds: float) -> Iterator[Event | None]:
         place = Place.of(cursor) if cursor else None
+        changed: int | None = None  # the last file that was finished
         if place is not None and not place.is_in(self._path):
-            yield from self._rest(place)
+            changed = yield from self._rest(place)
             place = None
         while True:
             file = self._open(self._path, place)
             try:
+                if changed is not None:
+                    yield from self._between(changed, file.inode)
                 yield from self._until_rotated(file, idle_seconds)
-                yield from file.finish()
                 emptied = file.fate(self._path) == "emptied"
+                # What a half line began stands whole in the copy.
+                copy = file.place().rotated(self._path) if emptied else None
+                if copy is None:
+                    yield from file.finish()
+                    changed = None if emptied else file.changed
             finally:
                 file.close()
+            if copy is not None:
+                changed = yield from self._finished(self._open(copy, file.place()))
             place = None
-            if emptied and file.place().rotated(self._path):
-                yield from self._rest(file.place())
 
     def _open(self, path: Path, place: Place | None) -> GrowingFile:
         return GrowingFile(path, self._name, self._options.names, self._options.encoding, place)
 
-    def _rest(self, place: Place) -> Iterator[Event]:
-        """Yield what was not read yet of a file that was rotated meanwhile, or a hole where it can't be found."""
+    def _rest(self, place: Place) -> Generator[Event, None, int | None]:
+        """Yield what was not read yet of a file that was rotated meanwhile, or a hole where it can't be found.
+
+        Returns:
+            When that file was changed last, in nanoseconds; None where it is not found.
+        """
         rotated = place.rotated(self._path)
-        if rotated is None:
-            beginning = json.dumps({"inode": 0, "head": digest(b""), "head_bytes": 0, "offset": 0, "line": 0})
-            reason = (
-                f"{self._path} is another file than the one that was read up to line {place.line}, which is not found beside it: "
-                "what was written there since is missed"
-            )
-            yield Event(beginning, hole=Hole(None, None, reason))
-            return
-        file = self._open(rotated, place)
+        if rotated is not None:
+            return (yield from self._finished(self._open(rotated, place)))
+        reason = (
+            f"{self._path} is another file than the one that was read up to line {place.line}, which is not found beside it: "
+            "what was written there since is missed"
+        )
+        yield Event(_BEGINNING, hole=Hole(None, None, reason))
+        return None
+
+    def _between(self, changed: int, following: int) -> Iterator[Event]:
+        """Yield what files hold that were rotated since one was finished and are not the following one; a hole for each that is packed."""
+        rotated = rotated_since(self._path, changed, following)
+        with ExitStack() as closing:
+            opened = []
+            for each in rotated.plain:  # all at once: the next rotation gives them other names
+                opened.append(self._open(each, None))
+                closing.callback(opened[-1].close)
+            for file in opened:
+                yield from self._read_out(file)
+        for each in rotated.packed:
+            reason = f"{each} was packed before it was read: what it holds is missed; a stream of that file alone reads it"
+            yield Event(_BEGINNING, hole=Hole(None, None, reason))
+
+    def _finished(self, file: GrowingFile) -> Generator[Event, None, int]:
+        """Yield the rest of a file, and close it; return when it was changed last, in nanoseconds."""
         try:
-            while (found := file.read()) is not None:
-                yield from found
-            yield from file.finish()
+            yield from self._read_out(file)
+            return file.changed
         finally:
             file.close()
+
+    @staticmethod
+    def _read_out(file: GrowingFile) -> Iterator[Event]:
+        while (found := file.read()) is not None:
+            yield from found
+        yield from file.finish()
 
     def _until_rotated(self, file: GrowingFile, idle_seconds: float) -> Iterator[Event | None]:
         """Yield what is written to a file until it was renamed or emptied and nothing more comes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,59 @@ def test_what_was_written_before_a_file_was_copied_and_emptied_is_read_from_the_
     shutil.copy(path, path.with_name("tweets.jsonl.1"))
     path.write_text(lines("three"))
     assert texts(until(events, "three")) == ["two", "three"]
+
+
+def rotate_twice(path: Path, packs: bool = False) -> None:
+    """The file is rotated, and so is the one behind it before anybody looks."""
+    path.rename(path.with_name("tweets.jsonl.2"))
+    between = path.with_name("tweets.jsonl.1.gz" if packs else "tweets.jsonl.1")
+    between.write_bytes(gzip.compress(lines("three", "four").encode()) if packs else lines("three", "four").encode())
+    path.with_name("tweets.jsonl.3").write_text(lines("zero"))
+    for age, name in enumerate((between.name, "tweets.jsonl.2", "tweets.jsonl.3"), 1):
+        os.utime(path.with_name(name), (1_700_000_000 - age, 1_700_000_000 - age))
+    path.write_text(lines("five"))
+
+
+def test_a_file_between_two_rotations_that_nobody_saw_is_read(path: Path):
+    path.write_text(lines("one"))
+    events = followed(path)
+    until(events, "one")
+    append(path, lines("two"))
+    rotate_twice(path)
+    assert texts(until(events, "five")) == ["two", "three", "four", "five"]
+
+
+def test_files_of_several_rotations_since_a_stop_are_read(path: Path):
+    path.write_text(lines("one", "two"))
+    cursor = until(followed(path), "one")[-1].cursor
+    rotate_twice(path)
+    found = until(followed(path, cursor), "five")
+    assert texts(found) == ["two", "three", "four", "five"]
+    assert texts(until(followed(path, found[1].cursor), "five")) == ["four", "five"]
+
+
+def test_a_file_that_was_packed_before_it_was_read_is_a_hole_and_is_said(path: Path):
+    path.write_text(lines("one"))
+    events = followed(path)
+    until(events, "one")
+    rotate_twice(path, packs=True)
+    found = until(events, "five")
+    assert found[0].hole is not None
+    assert "tweets.jsonl.1.gz was packed" in found[0].hole.reason
+    assert texts(found) == ["five"]
+
+
+def test_a_half_line_that_was_copied_and_emptied_is_read_whole_from_the_copy(path: Path):
+    path.write_text(lines("one") + '{"id": "two", ')
+    events = followed(path)
+    until(events, "one")
+    assert next(events) is None
+    append(path, '"text": "two"}\n')
+    shutil.copy(path, path.with_name("tweets.jsonl.1"))
+    path.write_text(lines("three"))
+    found = until(events, "three")
+    assert [event.rejected for event in found if event.rejected] == []
+    assert texts(found) == ["two", "three"]
 
 
 def test_a_cursor_goes_on_in_the_middle_of_a_file(path: Path):
