@@ -19,7 +19,8 @@ from tasks import streams
 from workers import clock
 from workers.database import transaction
 from workers.errors import Unavailable
-from workers.redaction import redact
+from workers.ingest.readers.errors import SourceError
+from workers.jobs.failures import words_of
 from workers.streams import arrivals, holding, micro_batches
 from workers.streams.micro_batches import Limits, StreamCancelled, Waiting
 
@@ -91,13 +92,13 @@ class StreamLoop:
             Why it ended.
 
         Raises:
-            SourceError: the source can't be read on.
+            SourceError: the source can't be read on. What it said before has shards.
             StreamCancelled: the stream's job was cancelled.
             StreamLost: another process has the stream.
             Unavailable: Postgres did not answer while it stopped. Nothing is lost that the source can say again.
         """
         try:
-            ended = self._finish(self._read())
+            ended = self._work()
         except StreamCancelled:
             self._persist(lambda: streams.end(self._held, "stopped"))
             streams.cancel_rest(self._held)
@@ -105,13 +106,21 @@ class StreamLoop:
         except holding.StreamLost:
             raise
         except Exception as error:
-            # Without the words of a driver, which may quote a row.
-            reason = redact(str(error))[:2000] if not isinstance(error, DBAPIError) else type(error).__name__
+            reason = words_of(error)
             with suppress(Unavailable, DBAPIError):
                 self._persist(lambda: streams.end(self._held, "failed", reason))
             raise
         self._persist(lambda: streams.end(self._held, ended))
         return ended
+
+    def _work(self) -> Ended:
+        try:
+            ended = self._read()
+        except SourceError:
+            logger.warning("the source can't be read on: what waits gets its shards first")
+            self._finish("ended")
+            raise
+        return self._finish(ended)
 
     def _read(self) -> Ended:
         try:

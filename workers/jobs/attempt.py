@@ -28,6 +28,7 @@ from workers.database import transaction
 from workers.errors import Busy, LeaseLost, TweetmillError, Unavailable, UserError
 from workers.jobs import ledger
 from workers.jobs.context import GivenBack, JobContext, Outcome, Signal, Stopped
+from workers.jobs.failures import words_of
 from workers.redaction import redact
 from workers.settings import RENEWED_WITHIN, get_settings
 
@@ -233,12 +234,8 @@ def _clean_up(outcome: Outcome) -> None:
 
 
 def _describe(error: Exception, attempt: Attempt) -> dict[str, Any]:
-    lines = str(error).splitlines() or [type(error).__name__]
-    # Neither a database's nor a validator's message is shown: they may quote a row.
-    text = f"Postgres: {type(error.orig).__name__}" if isinstance(error, DBAPIError) else redact(lines[0])
-    if isinstance(error, ValidationError):
-        text = f"{error.title}: {error.error_count()} invalid fields"
-    described = {"class": type(error).__name__, "message": text[:2000], "host": socket.gethostname(), "worker": attempt.owner}
+    described: dict[str, Any] = {"class": type(error).__name__, "message": words_of(error)}
+    described |= {"host": socket.gethostname(), "worker": attempt.owner}
     tail = getattr(error, "log_tail", None)
     if tail:
         described["log_tail"] = redact(str(tail)[-8000:])

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from producers.streaming.loop import Plan, StreamLoop
+from schemas.records import TweetRecord
 from tests.integration.in_process import work_off
 from tests.support import jobs
 from tests.support.streams import ECHO, Scripted, add_model, arrivals, begin, rows, shards, tweet
@@ -137,9 +139,18 @@ def test_what_a_source_cannot_go_on_from_is_told_and_what_came_before_is_kept(en
         raise SourceError("the folder is gone: give another")
 
     with pytest.raises(SourceError):
+        loop(Scripted([*(tweet(name) for name in "abcd"), fail]), begin(), replace(PLAN, limits=replace(PLAN.limits, max_age=1e3))).run()
+    assert stream(engine) == ("failed", "d", None, "the folder is gone: give another")
+    assert shards(engine) == [(1, 3, 3), (4, 4, 1)]
+
+
+def test_what_is_stored_of_a_failure_quotes_no_tweet(engine: Engine):
+    def fail() -> None:
+        TweetRecord(id="b", text=7, source="told in confidence")  # type: ignore[arg-type]
+
+    with pytest.raises(ValidationError):
         loop(Scripted([tweet("a"), fail]), begin()).run()
-    assert stream(engine) == ("failed", "a", None, "the folder is gone: give another")
-    assert arrivals(engine) == [(1, "a")]
+    assert stream(engine)[3] == "TweetRecord: 1 invalid fields"
 
 
 def test_a_cancelled_stream_ends_and_keeps_what_waits(engine: Engine):
