@@ -76,9 +76,8 @@ def stream(
     from workers.ingest.readers.errors import SourceError
     from workers.streams.micro_batches import Limits
 
-    options = LiveOptions(
-        name or default_name(address), _names(columns), encoding, follow, frozenset(languages or ()), tuple(rules or ()), max_usd
-    )
+    of_network = frozenset(languages or ()), tuple(rules or ()), max_usd
+    options = LiveOptions(name or default_name(address), _names(columns), encoding, follow, *of_network, from_start)
     try:
         usable_source(str(options.name))
         source = open_live(address, options)
@@ -126,15 +125,17 @@ def _run(source: LiveSource, name: str, model: str, plan: Plan, *, from_start: b
     with stop_signals(lambda: say("Stopping: what was read is stored, what waits becomes a shard.")) as stopping:
         try:
             with shown(name, as_json=as_json) as show:
-                StreamLoop(source, held, plan, stopping=stopping, show=show, on_event=_say_hole).run()
+                StreamLoop(source, held, plan, stopping=stopping, show=show, on_event=_say_event).run()
         except SourceError as error:
             raise UserError(f"{line(source.origin)}: {error}") from None
     _say_end(name)
 
 
-def _say_hole(event: Event) -> None:
+def _say_event(event: Event) -> None:
     if event.hole is not None:
         say(f"A hole: {line(event.hole.reason)}", "yellow")
+    if event.said is not None:
+        say(f"{line(event.said)}.", "yellow")
 
 
 def _say_end(name: str) -> None:

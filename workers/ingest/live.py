@@ -66,6 +66,7 @@ class Event:
         rejected: why a frame could not be used.
         notice: the kind of an event that is none of these, such as another language; they are counted.
         moment: when the source says that it happened: the lag is counted from it.
+        said: what people are told as it comes, in a sentence.
     """
 
     cursor: str
@@ -76,6 +77,7 @@ class Event:
     rejected: Unusable | None = None
     notice: str | None = None
     moment: datetime | None = None
+    said: str | None = None
 
 
 class LiveSource(Protocol):

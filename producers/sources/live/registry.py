@@ -31,6 +31,7 @@ class LiveOptions:
         languages: tags such as `en` or `pt-BR` whose tweets are wanted of a network; none: all. See `producers.sources.live.languages`.
         rules: that X's filtered stream is to have; none: those that it has.
         max_usd: dollars that may be spent on reading X, over all starts that share a cursor.
+        from_start: it is read without the cursor of where it was left.
     """
 
     name: str | None = None
@@ -40,6 +41,7 @@ class LiveOptions:
     languages: frozenset[str] = frozenset()
     rules: tuple[str, ...] = ()
     max_usd: float | None = None
+    from_start: bool = False
 
 
 class Kind(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from sqlalchemy import Engine
 
 from producers.cli import main
 from tests.integration.in_process import work_off
+from tests.integration.sources import test_x_stream as x
 from tests.integration.verbs import answer, complaint, printed
-from tests.support.streams import ECHO, add_model, begin, rows, tweet
+from tests.support import http_stream_server
+from tests.support.streams import ECHO, add_model, begin, rows, shards, tweet
 from workers.catalog import models, service
 from workers.database import session, transaction
 from workers.settings import get_settings
@@ -115,6 +118,23 @@ def test_a_running_stream_is_a_job_that_says_that_more_will_come(engine: Engine,
 def test_wrong_use_is_told_before_anything_is_read(engine: Engine, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str):
     assert expected in complaint(capsys, 2, "stream", "--model", "echoed", *arguments)
     assert rows(engine, "SELECT count(*) FROM stream") == [(0,)]
+
+
+def test_at_the_cap_what_x_was_paid_for_gets_its_shards_and_the_stream_ends(
+    engine: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("X_BEARER_TOKEN", x.TOKEN)
+    get_settings.cache_clear()
+    with http_stream_server.serving(x.Api(deque([x.holding(*map(x.post, range(1, 9)))]))) as server:
+        asked = ["stream", f"http://{server.host}{x.STREAM}", "--model", "echoed", "--name", "club", "--rule", "cats", "--max-usd", "0.015"]
+        assert main(asked) == 0
+        assert shards(engine) == [(1, 3, 3)]
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE stream SET sharded = 1")
+        assert main(asked) == 0
+        assert shards(engine) == [(1, 3, 3), (2, 3, 2)]
+    assert " ".join(capsys.readouterr().err.split()).count("--max-usd 0.015 is reached: 3 posts were read for $0.015.") == 2
+    assert "X's stream has no start" in complaint(capsys, 2, *asked, "--from-start")
 
 
 def test_an_unknown_model_is_told_before_anything_is_read(engine: Engine, path: Path, capsys: pytest.CaptureFixture[str]):

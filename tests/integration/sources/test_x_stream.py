@@ -168,10 +168,17 @@ def test_an_edited_post_is_a_later_version_of_the_first():
     ]
 
 
+def until_the_cap(source, cursor=None):
+    """The events until it ends at the cap, and what people are told there."""
+    *found, last = (event for event in source.events(cursor, 0.1) if event)
+    assert last.notice == "cap reached"
+    return found, last.said
+
+
 def test_the_spend_is_counted_in_the_cursor_and_the_cap_holds_over_restarts():
     api = Api(deque([holding(*(post(number) for number in range(1, 9)))] * 2))
     with serving(api) as server:
-        first, told = until_it_ends(source(server, max_usd=0.015))
+        first, told = until_the_cap(source(server, max_usd=0.015))
         assert tweets(first) == texts(1, 3)
         assert told == "--max-usd 0.015 is reached: 3 posts were read for $0.015. A higher cap goes on from here"
         assert json.loads(first[-1].cursor) | {"time_us": 0} == {
@@ -181,10 +188,10 @@ def test_the_spend_is_counted_in_the_cursor_and_the_cap_holds_over_restarts():
             "time_us": 0,
         }
         asked = len(server.requests)
-        second, _ = until_it_ends(source(server, max_usd=0.015), first[-1].cursor)
+        second, _ = until_the_cap(source(server, max_usd=0.015), first[-1].cursor)
         assert second == []
         assert len(server.requests) == asked, "nothing is asked for that could not be paid for"
-        third, _ = until_it_ends(source(server, max_usd=0.025), first[-1].cursor)
+        third, _ = until_the_cap(source(server, max_usd=0.025), first[-1].cursor)
         assert len(tweets(third)) == 2
 
 
@@ -192,7 +199,7 @@ def test_the_price_is_a_setting(monkeypatch):
     monkeypatch.setenv("TWEETMILL_X_POST_USD", "0.01")
     get_settings.cache_clear()
     with serving(Api(deque([holding(post(1), post(2), post(3))]))) as server:
-        events, _ = until_it_ends(source(server, max_usd=0.02))
+        events, _ = until_the_cap(source(server, max_usd=0.02))
     assert len(tweets(events)) == 2
 
 
@@ -351,6 +358,11 @@ def test_the_cursor_of_another_source_is_refused(cursor):
 def test_without_a_cap_nothing_is_read():
     with pytest.raises(SourceError, match=r"X charges \$0.005 for each post that is read: say with --max-usd"):
         open_live("x", LiveOptions(rules=("cats",)))
+
+
+def test_it_does_not_begin_anew_since_that_would_count_anew():
+    with pytest.raises(SourceError, match=r"leave out --from-start, or give another --name"):
+        open_live("x", LiveOptions(rules=("cats",), max_usd=1, from_start=True))
 
 
 def test_without_a_token_it_is_told_where_one_comes_from(monkeypatch):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from producers.sources.live import cursors
-from workers.ingest.readers.errors import SourceError
 
 _MICROS = 1_000_000
 
@@ -60,13 +59,10 @@ class Ledger:
         """Return it with another last post, as far as that is known."""
         return replace(self, newest=newest or self.newest, moment=moment or self.moment)
 
-    def check_cap(self, cap: float, price: float) -> None:
-        """Return where another post may be paid for.
+    def is_spent(self, cap: float, price: float) -> bool:
+        """Whether another post would cost more than the cap."""
+        return self.micros + round(price * _MICROS) > round(cap * _MICROS)
 
-        Raises:
-            SourceError: it would cost more than the cap.
-        """
-        if self.micros + round(price * _MICROS) > round(cap * _MICROS):
-            raise SourceError(
-                f"--max-usd {cap:g} is reached: {self.posts} posts were read for ${self.usd:.3f}. A higher cap goes on from here"
-            )
+    def spent(self, cap: float) -> str:
+        """Return in a sentence that the cap is reached, and what was had for it."""
+        return f"--max-usd {cap:g} is reached: {self.posts} posts were read for ${self.usd:.3f}. A higher cap goes on from here"

@@ -97,7 +97,7 @@ class XStream:
         longest: bytes of a line.
 
     Raises:
-        SourceError: there is no token or no cap, or the address would carry the token unencrypted.
+        SourceError: there is no token or no cap, it is to begin anew, or the address would carry the token unencrypted.
         SettingsError: a setting is wrong.
     """
 
@@ -115,6 +115,11 @@ class XStream:
         self._base = http_streams.split(self.origin)
         if self._base.query:
             raise SourceError("write the address of X's stream without parameters: leave out what stands behind ?")
+        if options.from_start:
+            raise SourceError(
+                "X's stream has no start, and what was spent on it is counted where it was left: leave out --from-start, "
+                "or give another --name to count anew"
+            )
         settings = get_settings()
         if settings.x_bearer_token is None:
             raise SourceError("X asks for a token: make an app in its developer console, and set X_BEARER_TOKEN to its bearer token")
@@ -130,11 +135,7 @@ class XStream:
         return address == NAME or (address.startswith(("https://", "http://")) and urlsplit(address).path == PATH)
 
     def events(self, cursor: str | None, idle_seconds: float = 1.0) -> Iterator[Event | None]:
-        """Yield the posts that come, until the cap is reached. See `workers.ingest.live.LiveSource`.
-
-        Raises:
-            SourceError: the cap is reached, behind the last post; or as there.
-        """
+        """Yield the posts that come; where the cap is reached, a notice of that, the last. See `workers.ingest.live.LiveSource`."""
         ledger = Ledger() if cursor is None else Ledger.read(cursor)
         posts = Posts(ledger, self._price, self._options.name or NAME, self._options.languages)
         return stepped(self._followed(posts), idle_seconds)
@@ -144,8 +145,7 @@ class XStream:
         pausing = _Pausing(self._backoff)
         answered = has_rules = False
         async with http_streams.client(self._base, self._token, self._patience) as client:
-            while True:
-                posts.ledger.check_cap(self._cap, self._price)
+            while not posts.ledger.is_spent(self._cap, self._price):
                 status = None
                 lasts = not answered and pausing.tries + 1 >= self._patience.first_tries
                 try:
@@ -164,10 +164,12 @@ class XStream:
                     yield Event(str(posts.ledger), notice="disconnect notice")
                 except (httpx.TransportError, OSError) as failure:
                     check_network(failure, self._base.netloc, lasts=lasts)
-                await asyncio.sleep(pausing.after(status))
+                if not posts.ledger.is_spent(self._cap, self._price):
+                    await asyncio.sleep(pausing.after(status))
+        yield Event(str(posts.ledger), notice="cap reached", said=posts.ledger.spent(self._cap))
 
     async def _connection(self, client: httpx.AsyncClient, posts: Posts, pausing: _Pausing) -> AsyncGenerator[Event, None]:
-        """Yield the events of one connection, until it breaks or ends."""
+        """Yield the events of one connection, until it breaks or ends, or the cap is reached."""
         parameters = {"tweet.fields": FIELDS, "expansions": EXPANSIONS}
         async with client.stream("GET", self._base.path, params=parameters) as response:
             if response.status_code != httpx.codes.OK:
@@ -179,7 +181,8 @@ class XStream:
                     continue  # it says that the connection lives
                 for event in posts.events(line):
                     yield event
-                posts.ledger.check_cap(self._cap, self._price)
+                if posts.ledger.is_spent(self._cap, self._price):
+                    return
 
     def _check_status(self, refused: StatusError, *, lasts: bool) -> None:
         """Return where a refusal may pass.
