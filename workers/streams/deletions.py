@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
-from sqlmodel import col, select
+from sqlalchemy import Connection, text
 
-from schemas.tables.tweets import Tweet
-from workers.catalog.forgetting import allow_again, forget
+from workers.catalog.forgetting import forget
 from workers.ingest.live import Event
+
+# Nothing says that these were taken back: what was learnt from them or answered about them stays, and so do they. The others come again,
+# in so far as they still are. Locked in the order of their ids, as whoever forgets does.
+_RESENT = """
+DELETE FROM tweet WHERE id = ANY(ARRAY(SELECT id FROM tweet AS held
+    WHERE author = ANY(cast(:authors AS text[]))
+        AND NOT EXISTS (SELECT FROM example WHERE example.tweet = held.id)
+        AND NOT EXISTS (SELECT FROM dropped WHERE dropped.tweet = held.id)
+        AND NOT EXISTS (SELECT FROM teaching WHERE teaching.tweet = held.id)
+    ORDER BY id FOR UPDATE))
+"""
 
 
 def apply(connection: Connection, events: Sequence[Event]) -> list[Event]:
@@ -25,7 +34,7 @@ def apply(connection: Connection, events: Sequence[Event]) -> list[Event]:
     taken_back = [(at, event.deleted) for at, event in enumerate(events) if event.deleted is not None]
     tweets = {deleted.tweet: at for at, deleted in taken_back if deleted.tweet is not None}
     authors = {deleted.author: at for at, deleted in taken_back if deleted.tweet is None and deleted.author is not None}
-    resent = {deleted.author for _, deleted in taken_back if deleted.tweet is None and deleted.resent} - {None}
+    gone = sorted({deleted.author for _, deleted in taken_back if deleted.tweet is None and deleted.author and not deleted.resent})
     kept: list[Event] = []
     seen: set[str] = set()
     for at, event in enumerate(events):
@@ -36,14 +45,9 @@ def apply(connection: Connection, events: Sequence[Event]) -> list[Event]:
         else:
             kept.append(event)
     if taken_back:
-        _forget(connection, sorted(tweets), sorted(authors), sorted(each for each in resent if each), sorted(seen & tweets.keys()))
+        forget(connection, tweets=sorted(tweets), authors=gone)
+        # They came and went before they were stored, and are remembered like those that were.
+        forget(connection, tweets=sorted(seen & tweets.keys()), unseen=True)
+    if resent := sorted(authors.keys() - set(gone)):
+        connection.execute(text(_RESENT), {"authors": resent})
     return kept
-
-
-def _forget(connection: Connection, tweets: Sequence[str], authors: Sequence[str], resent: Sequence[str], seen: Sequence[str]) -> None:
-    again = connection.execute(select(Tweet.id).where(col(Tweet.author).in_(resent))).scalars().all() if resent else ()
-    forget(connection, tweets=tweets, authors=authors)
-    # They came and went before they were stored, and are remembered like those that were.
-    forget(connection, tweets=seen, unseen=True)
-    if resent:
-        allow_again(connection, tweets=[each for each in again if each not in set(tweets)], authors=resent)

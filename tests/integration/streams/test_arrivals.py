@@ -10,7 +10,9 @@ from sqlalchemy import Engine
 
 from schemas.records import TweetRecord
 from tests.integration.ingest.test_ingest import Line
+from tests.support.everywhere import AUTHOR, TWEET, plant, where
 from tests.support.streams import add_model, arrivals, begin, rows, tweet
+from workers.catalog.forgetting import forget_all
 from workers.database import transaction
 from workers.ingest.live import Deletion, Event, Hole, Unusable
 from workers.ingest.tweets import copy_tweets
@@ -194,6 +196,25 @@ def test_what_an_author_still_has_comes_again_behind_a_resend(engine: Engine, he
     stored(held, [Event("c", deleted=Deletion(author="ann", resent=True)), by("ann", "a"), by("ann", "d")])
     assert rows(engine, "SELECT id FROM tweet ORDER BY id") == [("a",), ("d",)]
     assert [id_ for _, id_ in arrivals(engine)] == ["a", "d"]
+
+
+def test_a_resend_takes_nothing_back_of_which_there_are_pairs_examples_and_reviews(engine: Engine, held: Held):
+    with engine.begin() as connection:
+        plant(connection)
+        there = where(connection)
+    stored(held, [by(AUTHOR, "a")])
+    stored(held, [Event("c", deleted=Deletion(author=AUTHOR, resent=True))])
+    with engine.begin() as connection:
+        assert where(connection) == there
+    assert rows(engine, "SELECT count(*) FROM taken_back") == [(0,)]
+    assert rows(engine, "SELECT id FROM tweet") == [(TWEET,)]
+    assert stored(held, [by(AUTHOR, "a")]).queued == 1
+
+
+def test_a_resend_lets_nothing_in_that_a_person_forgot(engine: Engine, held: Held):
+    forget_all([], ["ann"])
+    stored(held, [Event("c", deleted=Deletion(author="ann", resent=True)), by("ann", "a")])
+    assert rows(engine, "SELECT id FROM tweet") == []
 
 
 def test_a_deleted_tweet_leaves_the_backlog(engine: Engine, held: Held):
