@@ -51,7 +51,8 @@ class Pipe:
         name = self._options.name or ("stdin" if self.origin == STDIN else Path(self.origin).name)
         reader = LineEvents(name, self._options.names, self._options.encoding)
         splitter = Splitter()
-        descriptor = sys.stdin.fileno() if self.origin == STDIN else os.open(self.origin, os.O_RDONLY)
+        # Opening does not wait for a writer: until one is there, it is told that nothing comes.
+        descriptor = sys.stdin.fileno() if self.origin == STDIN else os.open(self.origin, os.O_RDONLY | os.O_NONBLOCK)
         try:
             while True:
                 if not select.select([descriptor], [], [], idle_seconds)[0]:

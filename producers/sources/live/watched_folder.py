@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from producers.sources.live.growing_file import GrowingFile, Place
 from producers.sources.live.local_file import whole
 from producers.sources.live.silence import Silence
-from workers.ingest.live import Event
+from workers.ingest.live import Event, Unusable
+from workers.ingest.readers.errors import SourceError
 from workers.ingest.readers.rows import ending, without_packing
 
 if TYPE_CHECKING:
@@ -72,13 +73,20 @@ class WatchedFolder:
 
     def _of_file(self, name: str, inner: str | None, silence: Silence) -> Iterator[Event | None]:
         found = self._lines(name, inner, silence) if _is_of_lines(name) else whole(self._folder / name, self._name, self._options, inner)
-        for event in found:
-            if event is None:
-                yield from self._late(name)
-                yield None
-            else:
+        try:
+            for event in found:
+                if event is None:
+                    yield from self._late(name)
+                    yield None
+                    continue
                 self._cursor = _cursor(name, event.cursor)
-                yield replace(event, cursor=self._cursor)
+                # Each file has a first line.
+                rejected = event.rejected and replace(event.rejected, key=f"{name} {event.rejected.key}")
+                yield replace(event, cursor=self._cursor, rejected=rejected)
+        except (SourceError, OSError) as error:
+            # It costs itself, and not the files behind it.
+            reason = f"the file can't be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+            yield Event(self._cursor, rejected=Unusable(name, None, reason))
 
     def _lines(self, name: str, inner: str | None, silence: Silence) -> Generator[Event | None]:
         """Yield the lines of a file until a later one is there."""

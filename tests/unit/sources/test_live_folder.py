@@ -84,7 +84,7 @@ def test_a_writer_that_never_ends_its_line_does_not_hold_up_the_others_for_ever(
     (folder / "b.jsonl").write_text(lines("three"))
     found = until(watched(folder), "three")
     assert texts(found) == ["one", "three"]
-    assert [event.rejected.key for event in found if event.rejected] == ["2"]
+    assert [event.rejected.key for event in found if event.rejected] == ["a.jsonl 2"]
 
 
 def test_files_that_are_being_written_are_left_until_they_are_renamed(folder: Path):
@@ -131,3 +131,24 @@ def test_a_file_that_comes_too_late_is_counted_once_and_not_read(folder: Path):
     assert late.notice == "file whose name sorts before one that was read"
     (folder / "c.jsonl").write_text(lines("two"))
     assert [event.notice for event in until(events, "two")] == [None]
+
+
+def test_a_file_of_an_unknown_form_costs_itself_and_is_named(folder: Path):
+    (folder / "a.jsonl").write_text("<?xml version='1.0'?>\n")
+    (folder / "b.jsonl").write_text("{broken\n" + lines("one"))
+    (folder / "c.jsonl").write_text("{broken\n" + lines("two"))
+    found = until(watched(folder), "two")
+    assert texts(found) == ["one", "two"]
+    assert [event.rejected.key for event in found if event.rejected] == ["a.jsonl", "b.jsonl 1", "c.jsonl 1"]
+
+
+def test_a_file_that_is_taken_away_before_it_is_read_costs_itself(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "b.jsonl").write_text(lines("one"))
+    source = watched_folder.WatchedFolder(str(folder), LiveOptions())
+    # A file is there when it is looked for, and gone when it is opened.
+    names = iter(["a.parquet"])
+    following = source._next
+    monkeypatch.setattr(source, "_next", lambda file: next(names, None) or following(file))
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name != "")
+    found = until(source.events(None, 0.01), "one")
+    assert [event.rejected.key for event in found if event.rejected][-1] == "a.parquet"

@@ -102,6 +102,15 @@ def test_a_named_pipe_is_read_too(tmp_path: Path):
     os.close(keep_open)
 
 
+def test_a_named_pipe_without_a_writer_is_silent_until_one_comes(tmp_path: Path):
+    fifo = tmp_path / "tweets"
+    os.mkfifo(fifo)
+    events = open_live(str(fifo), LiveOptions()).events(None, idle_seconds=0.01)
+    assert next(events) is None
+    fifo.write_text('{"id": "1", "text": "at last"}\n')
+    assert texts(list(events)) == ["at last"]
+
+
 def test_an_address_that_nothing_takes_is_named():
     with pytest.raises(SourceError, match="nowhere does not exist"):
         open_live("nowhere", LiveOptions())
