@@ -8,7 +8,7 @@ go too. Jobs whose results are figures stay: trainings that made a model, synthe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from workers.catalog import forgetting, taken_back
 from workers.catalog.taken_back import Loss
 from workers.database import get_engine, transaction
 from workers.errors import UserError
+from workers.jobs.members import MEMBER
 
 _AT_ONCE = 10_000
 _ENDED = [state.value for state in FINAL_STATES]
@@ -35,13 +36,18 @@ _NO_TIMEOUT = "SET statement_timeout = 0"
 _TIMEOUT_AGAIN = "RESET statement_timeout"
 _VACUUM = f"VACUUM (ANALYZE) {', '.join(_TABLES)}"
 
-# A shard that has not ended reads its selection; of a job that has, nobody does.
-_OLD_SELECTIONS = """
-SELECT job.id, (SELECT max(ordinal) FROM selection WHERE selection.job = job.id) AS last FROM job
-WHERE kind IN ('summarization.summarize', 'summarization.stream') AND state = ANY(:ended) AND finished_at < :cutoff
-AND NOT EXISTS (SELECT FROM job AS shard WHERE shard.parent = job.id AND shard.state <> ALL(:ended))
+# Asked once the shards are gone: a job without any can't be reopened, so nobody will read its selection.
+_SELECTS_NO_MORE = """
+job.kind IN ('summarization.summarize', 'summarization.stream') AND job.state = ANY(:ended) AND job.finished_at < :cutoff
+AND NOT EXISTS (SELECT FROM job AS shard WHERE shard.parent = job.id)
 """
-_DELETE_SELECTIONS = "DELETE FROM selection WHERE job = :job AND ordinal >= :first AND ordinal < :end"
+_OLD_SELECTIONS = f"""
+SELECT job.id, (SELECT max(ordinal) FROM selection WHERE selection.job = job.id) AS last FROM job WHERE {_SELECTS_NO_MORE}
+"""  # noqa: S608
+_DELETE_SELECTIONS = f"""
+DELETE FROM selection USING job
+WHERE job.id = :job AND selection.job = :job AND ordinal >= :first AND ordinal < :end AND {_SELECTS_NO_MORE}
+"""  # noqa: S608
 # A new job may select a tweet at this moment: what locks it first is asked afterwards whether anything needs it.
 _OLD_TWEETS = """
 WITH part AS (SELECT id, received_at FROM tweet WHERE id > :after ORDER BY id LIMIT :most),
@@ -50,18 +56,23 @@ SELECT (SELECT max(id) FROM part) AS last, coalesce((SELECT array_agg(id) FROM o
 """
 # LIMIT keeps the planner at one look into an index a row, however large the tables are.
 # A stream goes on for ever: of what it selected it needs its backlog, and the shards that have not ended.
+# What has not ended is found once, by the indexes of queued and of running jobs: asked tweet by tweet, it would be all shards each time.
 _UNNEEDED = """
+WITH unfinished AS MATERIALIZED (
+    SELECT id, parent FROM job WHERE state = 'queued' UNION ALL SELECT id, parent FROM job WHERE state = 'running'),
+read AS MATERIALIZED (SELECT DISTINCT parent FROM unfinished WHERE parent IS NOT NULL),
+stretch AS MATERIALIZED (
+    SELECT shard.stream, shard.first, shard.last FROM unfinished JOIN stream_shard AS shard ON shard.job = unfinished.id)
 SELECT old.id FROM unnest(cast(:ids AS text[])) AS old (id)
 WHERE (
     SELECT true FROM selection JOIN job ON job.id = selection.job
-    LEFT JOIN job AS shard ON shard.parent = job.id AND shard.state <> ALL(:ended)
-    WHERE selection.tweet = old.id AND job.kind <> 'summarization.stream' AND (job.state <> ALL(:ended) OR shard.id IS NOT NULL)
+    WHERE selection.tweet = old.id AND job.kind <> 'summarization.stream'
+    AND (job.state <> ALL(:ended) OR job.id IN (SELECT parent FROM read))
     LIMIT 1) IS NULL
 AND (
     SELECT true FROM arrival JOIN stream ON stream.name = arrival.stream
     WHERE arrival.tweet = old.id AND (arrival.ordinal > stream.sharded OR EXISTS (
-        SELECT FROM stream_shard AS shard JOIN job ON job.id = shard.job
-        WHERE shard.stream = arrival.stream AND arrival.ordinal BETWEEN shard.first AND shard.last AND job.state <> ALL(:ended)))
+        SELECT FROM stretch WHERE stretch.stream = arrival.stream AND arrival.ordinal BETWEEN stretch.first AND stretch.last))
     LIMIT 1) IS NULL
 AND (NOT :keep_training OR (SELECT true FROM example WHERE example.tweet = old.id LIMIT 1) IS NULL)
 AND (NOT :keep_training OR (SELECT true FROM curated WHERE curated.key = old.id AND curated.text IS NULL LIMIT 1) IS NULL)
@@ -79,23 +90,44 @@ gone AS (
     WHERE job_event.id = part.id AND part.at < :cutoff AND job.state = ANY(:ended) RETURNING job_event.id)
 SELECT (SELECT max(id) FROM part) AS last, (SELECT min(at) < :cutoff FROM part) AS has_old, (SELECT count(*) FROM gone) AS gone
 """
-_JOBS = """
-SELECT id, created_at, kind = 'training.train' AS trains, state = ANY(:ended) AND finished_at < :cutoff
-    AND (kind LIKE 'summarization.%' OR state <> 'done')
-    -- What a stream has come to long ago is done with, though the stream goes on.
-    AND (
-        SELECT true FROM job AS whole WHERE whole.id = job.parent AND whole.kind <> 'summarization.stream'
-        AND (whole.state <> ALL(:ended) OR whole.finished_at >= :cutoff) LIMIT 1) IS NULL
-    AND NOT EXISTS (SELECT FROM stream WHERE stream.job = job.id)
-    AND (SELECT true FROM job AS shard WHERE shard.parent = job.id LIMIT 1) IS NULL
-    AND NOT EXISTS (SELECT FROM model WHERE model.job = job.id)
-    AND (SELECT true FROM evaluation WHERE evaluation.job = job.id LIMIT 1) IS NULL AS goes
-FROM job WHERE created_at < :cutoff AND (created_at, id) > (:created, :after) AND (parent IS NOT NULL) = :shards
-ORDER BY created_at, id LIMIT :most
+# Of what a training's members came to their leader decides: they go with it. A canary that runs is judged by its shards, failed ones too.
+_GOES = """
+job.state = ANY(:ended) AND job.finished_at < :cutoff AND (job.kind LIKE 'summarization.%' OR job.state <> 'done')
+-- What a stream has come to long ago is done with, though the stream goes on.
+AND (
+    SELECT true FROM job AS whole WHERE whole.id = job.parent AND whole.kind <> 'summarization.stream'
+    AND (whole.state <> ALL(:ended) OR whole.finished_at >= :cutoff) LIMIT 1) IS NULL
+AND NOT EXISTS (SELECT FROM stream WHERE stream.job = job.id)
+AND (
+    SELECT true FROM job AS part WHERE part.parent = job.id AND (part.kind <> :member OR part.state <> ALL(:ended)) LIMIT 1) IS NULL
+AND NOT EXISTS (SELECT FROM model WHERE model.job = job.id)
+AND (SELECT true FROM evaluation WHERE evaluation.job = job.id LIMIT 1) IS NULL
+AND NOT EXISTS (
+    SELECT FROM promotion WHERE promotion.state = 'canary' AND promotion.id = (job.payload->'canary'->>'promotion')::bigint)
 """
+_JOBS = f"""
+SELECT id, created_at, {_GOES} AS goes FROM job
+WHERE created_at < :cutoff AND (created_at, id) > (:created, :after) AND (parent IS NOT NULL) = :shards AND kind <> :member
+ORDER BY created_at, id LIMIT :most
+"""  # noqa: S608
+# Somebody may retry them at this moment: what is locked by another stays, and of the rest all is asked again. In the order that
+# `workers.jobs.fanout` has: shards and members before what they are of.
+_LOCK_JOBS = """
+SELECT id, parent FROM job WHERE (id = ANY(:ids) OR parent = ANY(:ids)) AND state = ANY(:ended) ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+# A stream that goes on must not wait: its shards are counted as they end.
+_LOCK_PARENTS = """
+WITH locked AS (SELECT id FROM job WHERE id = ANY(:ids) AND state = ANY(:ended) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+SELECT id FROM locked UNION ALL
+SELECT id FROM job WHERE id = ANY(:ids) AND kind = 'summarization.stream' AND state <> ALL(:ended)
+"""
+_LOCKED_THAT_GO = f"""
+SELECT id, kind = 'training.train' AS trains FROM job WHERE id = ANY(:ids) AND kind <> :member AND {_GOES}
+AND (SELECT true FROM job AS part WHERE part.parent = job.id AND part.id <> ALL(:ids) LIMIT 1) IS NULL
+"""  # noqa: S608
 # What they wrote stays where its tweet does.
 _LET_GO = ("UPDATE summary SET job = NULL WHERE job = ANY(:ids)", "UPDATE teaching SET job = NULL WHERE job = ANY(:ids)")
-_DELETE_JOBS = "DELETE FROM job WHERE id = ANY(:ids)"
+_DELETE_JOBS = "DELETE FROM job WHERE id = ANY(:ids) OR parent = ANY(:ids)"
 
 Batch = Callable[[], AbstractContextManager[Connection]]
 
@@ -142,10 +174,11 @@ def prune(
             cutoff = connection.execute(text(_CUTOFF), {"age": age}).scalar_one()
             before: int = connection.execute(text(_SIZES), {"tables": list(_TABLES)}).scalar_one()
         walk = _Walk(batch, cutoff, on_progress)
+        walk.events()
+        walk.jobs(shards=True)
         walk.selections()
         walk.tweets(keep_training=keep_training)
-        walk.events()
-        walk.jobs()
+        walk.jobs(shards=False)
         with batch() as connection:
             losses = taken_back.losses(connection, walk.lost)
     after = before if dry_run else _vacuum()
@@ -168,20 +201,20 @@ class _Walk:
 
     def __init__(self, batch: Batch, cutoff: datetime, on_progress: Callable[[Counter[str]], None]) -> None:
         self._batch = batch
-        self._values: dict[str, Any] = {"cutoff": cutoff, "ended": _ENDED, "most": _AT_ONCE}
+        self._values: dict[str, Any] = {"cutoff": cutoff, "ended": _ENDED, "most": _AT_ONCE, "member": MEMBER}
         self._on_progress = on_progress
         self.counts: Counter[str] = Counter(dict.fromkeys((*_OF_TWEETS, "examples", "events", "jobs"), 0))
         self.lost: Counter[int] = Counter()
         self.trainings: list[UUID] = []
 
     def selections(self) -> None:
-        """Remove what ended jobs had selected."""
+        """Remove what ended jobs had selected whose shards are gone."""
         with self._batch() as connection:
             old = connection.execute(text(_OLD_SELECTIONS), self._values).all()
         for job, last in old:
             for first in range(0, -1 if last is None else last + 1, _AT_ONCE):
                 with self._batch() as connection:
-                    values = {"job": job, "first": first, "end": first + _AT_ONCE}
+                    values = self._values | {"job": job, "first": first, "end": first + _AT_ONCE}
                     self.counts["selections"] += connection.execute(text(_DELETE_SELECTIONS), values).rowcount
                 self._on_progress(self.counts)
 
@@ -213,24 +246,32 @@ class _Walk:
             after = part.last if part.has_old else None
             self._on_progress(self.counts)
 
-    def jobs(self) -> None:
-        """Remove jobs that ended without a result that stays, shards before the jobs that they are of."""
-        for shards in (True, False):
-            created, after = datetime.min.replace(tzinfo=UTC), UUID(int=0)
-            while True:
-                with self._batch() as connection:
-                    values = self._values | {"created": created, "after": after, "shards": shards}
-                    part = connection.execute(text(_JOBS), values).all()
-                    going = [job for job in part if job.goes]
-                    ids = [job.id for job in going]
-                    for statement in _LET_GO:
-                        connection.execute(text(statement), {"ids": ids})
-                    self.counts["jobs"] += connection.execute(text(_DELETE_JOBS), {"ids": ids}).rowcount
-                self.trainings += [job.id for job in going if job.trains]
-                self._on_progress(self.counts)
-                if len(part) < _AT_ONCE:
-                    break
-                created, after = part[-1].created_at, part[-1].id
+    def jobs(self, *, shards: bool) -> None:
+        """Remove jobs that ended without a result that stays: shards, or once these are gone what they were of, and all others."""
+        created, after = datetime.min.replace(tzinfo=UTC), UUID(int=0)
+        while True:
+            with self._batch() as connection:
+                values = self._values | {"created": created, "after": after, "shards": shards}
+                part = connection.execute(text(_JOBS), values).all()
+                going = self._locked(connection, [job.id for job in part if job.goes])
+                ids = {"ids": [job.id for job in going]}
+                for statement in _LET_GO:
+                    connection.execute(text(statement), ids)
+                self.counts["jobs"] += connection.execute(text(_DELETE_JOBS), ids).rowcount
+            self.trainings += [job.id for job in going if job.trains]
+            self._on_progress(self.counts)
+            if len(part) < _AT_ONCE:
+                return
+            created, after = part[-1].created_at, part[-1].id
+
+    def _locked(self, connection: Connection, ids: list[UUID]) -> Sequence[Any]:
+        """Lock jobs, with the members of trainings and the parents of shards; return those that still go and that nobody else holds."""
+        rows = connection.execute(text(_LOCK_JOBS), self._values | {"ids": ids}).all()
+        locked = {row.id for row in rows}
+        parents = sorted({row.parent for row in rows if row.parent is not None} - locked)
+        held = {None, *locked, *connection.execute(text(_LOCK_PARENTS), self._values | {"ids": parents}).scalars()}
+        free = [row.id for row in rows if row.parent in held]
+        return connection.execute(text(_LOCKED_THAT_GO), self._values | {"ids": free}).all()
 
 
 def _vacuum() -> int:

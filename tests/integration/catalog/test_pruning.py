@@ -8,11 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
+from schemas.states import RETRIABLE
 from tests.integration.verbs import answer, complaint, printed
 from tests.support.everywhere import add_example, add_job, add_tweet, insert
 from workers.catalog import pruning
+from workers.database import get_engine
+from workers.jobs import fanout
 from workers.settings import get_settings
 
 OLD, NEW = "now() - interval '100 days'", "now() - interval '10 days'"
@@ -179,6 +182,68 @@ class TestJobs:
             connection.execute(text(f"UPDATE job SET finished_at = {NEW}"))  # noqa: S608
         assert pruning.prune(AGE).counts["events"] == 1
         assert left(engine, "job") == {long}
+
+
+class TestWhatIsRetriedMeanwhile:
+    @pytest.fixture
+    def failed(self, engine):
+        """A parent whose shard failed, with its selection; and a training of two nodes."""
+        with engine.begin() as connection:
+            whole = job(connection, "summarization.summarize", "failed", remaining=0)
+            shard = job(connection, "summarization.summarize_shard", "failed", parent=whole)
+            select(connection, whole, tweet(connection, "wanted", NEW))
+            leader = job(connection, "training.train", "failed")
+            job(connection, "training.member", "done", parent=leader)
+        return shard, leader
+
+    def test_stays_with_all_that_it_needs(self, engine, failed):
+        """Between the look at the jobs and their removal."""
+        todo = list(failed)
+
+        def retry(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if " AS goes" in statement:
+                with engine.begin() as other:
+                    while todo:
+                        fanout.retry(other, RETRIABLE, todo.pop())
+
+        event.listen(get_engine(), "after_cursor_execute", retry)
+        try:
+            done = pruning.prune(AGE)
+        finally:
+            event.remove(get_engine(), "after_cursor_execute", retry)
+        assert not todo
+        assert (done.counts["jobs"], done.trainings) == (0, ())
+        assert (len(left(engine, "job")), left(engine, "selection", "tweet"), left(engine, "tweet")) == (4, {"wanted"}, {"wanted"})
+
+    def test_it_stays_while_the_retry_is_not_committed_and_nothing_waits(self, engine, failed):
+        with engine.begin() as other:
+            fanout.retry(other, RETRIABLE, failed[0])
+            assert pruning.prune(AGE).counts["jobs"] == 2
+        assert (len(left(engine, "job")), left(engine, "selection", "tweet")) == (2, {"wanted"})
+
+    def test_what_nobody_retries_goes(self, engine, failed):
+        done = pruning.prune(AGE)
+        assert (done.counts["jobs"], done.counts["selections"], done.trainings) == (4, 1, (failed[1],))
+
+
+class TestCanaries:
+    def test_shards_by_which_one_is_judged_stay_until_it_ends(self, engine):
+        with engine.begin() as connection:
+            running, ended = (
+                insert(connection, "promotion", name="m", model=1, share=10, state=state, command="promote")
+                for state in ("canary", "stopped")
+            )
+            kept = set()
+            for number, (promotion, state) in enumerate([(running, "done"), (running, "failed"), (ended, "done")]):
+                part = {"canary": {"promotion": promotion, "block": number, "candidate": True}}
+                whole = job(connection, "summarization.stream")
+                shard = job(connection, "summarization.summarize_shard", state, parent=whole, payload=part)
+                figures = dict.fromkeys(("rows", "faulty", "fallbacks", "retried", "words"), 1)
+                insert(connection, "canary_shard", job=shard, promotion=promotion, block=number, candidate=True, **figures)
+                kept |= {whole, shard} if promotion == running else set()
+        pruning.prune(AGE)
+        assert left(engine, "job") == kept
+        assert left(engine, "canary_shard", "promotion") == {running}
 
 
 class TestTheVerb:
