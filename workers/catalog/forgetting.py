@@ -162,7 +162,7 @@ def forget(connection: Connection, tweets: Iterable[str] = (), authors: Iterable
 
 def _forget(connection: Connection, named: Sequence[str], lost: Counter[int]) -> Forgotten:
     ids = connection.execute(text(_LOCK), {"ids": list(named)}).scalars().all()
-    pairs = connection.execute(text(_PAIRS), {"ids": list(named)}).rowcount
+    pairs = connection.execute(text(_PAIRS), {"ids": list({*named, *ids})}).rowcount
     if not ids:
         return Forgotten(curated=pairs)
     values = {"ids": list(ids)}

@@ -91,8 +91,10 @@ class TestWhatGoes:
 
         add_tweet(connection, TWEET, SAYS, AUTHOR)
         add_tweet(connection, id_of_text(SAYS), SAYS)
-        assert forget(connection, [TWEET]).tweets == 2
-        assert ids(connection) == []
+        insert(connection, "curated", collection="c", position=1, key=id_of_text(SAYS), clean="It was late.", summary="Late.")
+        done = forget(connection, [TWEET])
+        assert (done.tweets, done.curated) == (2, 1)
+        assert ids(connection) == ids(connection, "curated", "key") == []
 
     def test_a_reference_that_has_the_id_and_another_text_is_about_another_tweet(self, connection):
         plant(connection)
