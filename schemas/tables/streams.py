@@ -69,7 +69,7 @@ class StreamShard(SQLModel, table=True):
     stream: str = Field(sa_type=Text)
     first: int = Field(sa_type=BigInteger)
     last: int = Field(sa_type=BigInteger)
-    model: int = Field(sa_column=columns.belongs_to("model.id"))
+    model: int = Field(sa_column=columns.belongs_to("model.id", cascade=True))
     tweets: int
     tokens: int
     made_at: datetime | None = Field(default=None, sa_column=columns.moment(now=True))

@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("made_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["job"], ["job.id"], ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["stream"], ["stream.name"], ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["model"], ["model.id"]),
+        sa.ForeignKeyConstraint(["model"], ["model.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job"),
     )
     op.create_index("stream_shard_stream", "stream_shard", ["stream", "first"], unique=False)
