@@ -139,11 +139,11 @@ def _say_event(event: Event) -> None:
 
 
 def _say_end(name: str) -> None:
-    from workers import database
-    from workers.streams import queries
+    from producers.streaming.progress import status_or_none
 
-    with database.session() as session:
-        found = queries.status(session, name)
+    found = status_or_none(name)
+    if found is None:
+        return
     say(f"Stream {line(name)} {found.state}. {_counted(found.counters)}")
     if found.backlog:
         say(f"{found.backlog:,} tweets wait for a shard: the same command goes on with them.")

@@ -64,7 +64,7 @@ class StreamLoop:
         held: the stream, which this process has taken.
         plan: how.
         stopping: whether to stop.
-        show: called again and again while it runs.
+        show: called again and again while it runs. It is not tried again: what it raises ends the stream.
         on_event: called with each event that is to be shown to somebody, such as a hole.
     """
 
@@ -172,7 +172,7 @@ class StreamLoop:
         if now - self._renewed >= _RENEW_EVERY:
             self._persist(self._renew)
             self._renewed = now
-        self._persist(self._show)
+        self._show()
 
     def _waits(self) -> Waiting:
         with transaction() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -11,9 +12,12 @@ from producers.render.output import json_text
 from producers.render.progress import JobProgress, display
 from producers.render.quantities import duration
 from workers import clock
+from workers.redaction import first_line
 
 if TYPE_CHECKING:
     from workers.streams.queries import StreamStatus
+
+logger = logging.getLogger(__name__)
 
 _EVERY = 2.0  # seconds
 
@@ -30,7 +34,9 @@ def shown(name: str, *, as_json: bool) -> Iterator[Callable[[], None]]:
     with nullcontext() if as_json else display() as show:
 
         def now() -> None:
-            found = _status(name)
+            found = status_or_none(name)
+            if found is None:
+                return
             if show is None:
                 streams.write(json_text(found.as_dict()) + "\n", and_go_on=True)
             else:
@@ -46,12 +52,20 @@ def shown(name: str, *, as_json: bool) -> Iterator[Callable[[], None]]:
         now()
 
 
-def _status(name: str) -> StreamStatus:
+def status_or_none(name: str) -> StreamStatus | None:
+    """Return how a stream stands; None, with a warning, where Postgres does not tell it now: the stream itself goes on."""
+    from sqlalchemy.exc import DBAPIError
+
     from workers import database
+    from workers.errors import Unavailable
     from workers.streams import queries
 
-    with database.session() as session:
-        return queries.status(session, name)
+    try:
+        with database.session() as session:
+            return queries.status(session, name)
+    except (Unavailable, DBAPIError) as error:
+        logger.warning("how the stream stands can't be told now: %s", first_line(error))
+        return None
 
 
 def _progress(found: StreamStatus) -> JobProgress:

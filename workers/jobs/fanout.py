@@ -30,7 +30,7 @@ _KEEP_OPEN = """
 UPDATE job SET remaining = 1, progress = jsonb_build_object('total', 0, 'shards', 0, 'open', true) WHERE id = :parent
 """
 _OPEN_PARENT = """
-SELECT (progress->>'total')::bigint AS total, remaining - 1 AS unfinished FROM job
+SELECT (progress->>'total')::bigint AS total FROM job
 WHERE id = :parent AND state = 'running' AND progress ? 'open'
 """
 _LOCK_OPEN = f"{_OPEN_PARENT} FOR NO KEY UPDATE"
@@ -104,16 +104,15 @@ def keep_open(connection: Connection, parent: uuid.UUID) -> None:
 
 @dataclass(frozen=True)
 class OpenParent:
-    """A parent to which shards are added: how many rows those so far have, and how many of them have not ended."""
+    """A parent to which shards are added: how many rows those so far have."""
 
     rows: int
-    unfinished: int
 
 
 def find_open(connection: Connection, parent: uuid.UUID, *, lock: bool = False) -> OpenParent | None:
     """Return, and lock, a parent that is kept open; None if it is not any more, since it was let close or somebody cancelled it."""
     found = connection.execute(text(_LOCK_OPEN if lock else _OPEN_PARENT), {"parent": parent}).one_or_none()
-    return None if found is None else OpenParent(found.total, found.unfinished)
+    return None if found is None else OpenParent(found.total)
 
 
 def add_shard(connection: Connection, parent: uuid.UUID, rows: int) -> None:

@@ -13,6 +13,7 @@ from workers.catalog import models, service
 from workers.database import session_on
 from workers.errors import UserError
 from workers.jobs import fanout, ledger
+from workers.streams import unfinished
 from workers.streams.holding import Held, StreamLost
 
 # Raw: the beginning of a backlog, which may be long, in one read of its index.
@@ -69,7 +70,7 @@ class Waiting:
         tokens: of these.
         age: seconds since the oldest of them arrived; 0 where there is none.
         backlog: tweets that have no shard yet.
-        unfinished: shards that have not ended.
+        unfinished: shards that have not ended, those of earlier starts too.
     """
 
     tweets: int
@@ -93,13 +94,12 @@ def waiting(connection: Connection, held: Held, limits: Limits) -> Waiting:
         StreamCancelled: its job was cancelled.
     """
     assert held.job is not None
-    parent = fanout.find_open(connection, held.job)
-    if parent is None:
+    if fanout.find_open(connection, held.job) is None:
         raise StreamCancelled
     row = connection.execute(text(_WAITING), {"stream": held.name, "batch": limits.batch}).one()
     # Of the whole backlog it is known only how many arrived: some may have been deleted since.
     backlog = row.tweets if row.tweets < limits.batch else max(row.tweets, row.arrived - row.sharded)
-    return Waiting(row.tweets, int(row.tokens), float(row.age or 0), int(backlog), parent.unfinished)
+    return Waiting(row.tweets, int(row.tokens), float(row.age or 0), int(backlog), unfinished.count(connection, held.name))
 
 
 def make_shard(connection: Connection, held: Held, limits: Limits, kind: str, *, guard: bool) -> int:

@@ -11,6 +11,8 @@ from sqlmodel import Session, col, select
 
 from schemas.tables.streams import Stream
 from workers.errors import NotFound
+from workers.streams import unfinished
+from workers.streams.unfinished import UNFINISHED
 from workers.text.instructions import PROMPT_VERSION
 
 WINDOW = 60.0
@@ -22,8 +24,9 @@ _LATENCY_SHARDS, _NEWEST = 64, 2_000  # that are looked at, the newest: a status
 # Raw: the newest rows by an index, counted and cut in one read each.
 _NOW = """
 SELECT now() AS moment, coalesce(lease_until > now(), false) AS held, arrived - sharded AS behind,
-       least(:window, extract(epoch FROM now() - started_at)) AS seconds
-FROM stream WHERE name = :stream
+       least(:window, extract(epoch FROM now() - since)) AS seconds, since
+FROM (SELECT *, CASE state WHEN 'running' THEN greatest(started_at, now() - make_interval(secs => :window))
+                           ELSE now() - make_interval(secs => :window) END AS since FROM stream) AS stream WHERE name = :stream
 """
 _WAITING = """
 SELECT count(*) FROM (
@@ -32,41 +35,42 @@ SELECT count(*) FROM (
 _RATE_IN = """
 SELECT count(*) AS arrivals, extract(epoch FROM now() - min(arrived_at)) AS seconds
 FROM (SELECT arrived_at FROM arrival WHERE stream = :stream ORDER BY ordinal DESC LIMIT :most) AS newest
-WHERE arrived_at > now() - make_interval(secs => :window)
+WHERE arrived_at > :since
 """
 # The oldest tweet that has no summary: of the backlog, or of a shard that waits or runs.
-_LAG = """
+_LAG = f"""
 SELECT extract(epoch FROM now() - min(since)) FROM (
   (SELECT coalesce(said_at, arrived_at) AS since FROM arrival
    WHERE stream = :stream AND ordinal > (SELECT sharded FROM stream WHERE name = :stream) ORDER BY ordinal LIMIT 1)
   UNION ALL
   (SELECT coalesce(arrival.said_at, arrival.arrived_at)
-   FROM job JOIN stream_shard ON stream_shard.job = job.id AND stream_shard.stream = :stream
+   FROM {UNFINISHED} AS unfinished JOIN stream_shard ON stream_shard.job = unfinished.id AND stream_shard.stream = :stream
    JOIN arrival ON arrival.stream = :stream AND arrival.ordinal BETWEEN stream_shard.first AND stream_shard.last
    LEFT JOIN summary ON summary.tweet = arrival.tweet AND summary.model = stream_shard.model AND summary.prompt_version = :version
-   WHERE job.state IN ('queued', 'running') AND summary.tweet IS NULL)
+   WHERE summary.tweet IS NULL)
 ) AS oldest
-"""
-_SHARD_COUNTS = """
+"""  # noqa: S608
+# One by one: the planner would rather read all jobs, of which it takes hardly any to have ended lately.
+_ITS_JOB = "CROSS JOIN LATERAL (SELECT state, finished_at FROM job WHERE job.id = newest.job OFFSET 0) AS job"
+_SHARD_COUNTS = f"""
 SELECT (SELECT count(*) FROM job JOIN stream_shard ON stream_shard.job = job.id
-        WHERE stream = :stream AND state IN ('queued', 'running')) AS in_flight,
-       (SELECT count(*) FROM job JOIN stream_shard ON stream_shard.job = job.id
         WHERE stream = :stream AND state IN ('failed', 'cancelled', 'quarantined')) AS failed,
        (SELECT coalesce(sum(tweets), 0)
         FROM (SELECT job, tweets FROM stream_shard WHERE stream = :stream ORDER BY first DESC LIMIT :most) AS newest
-        JOIN job ON job.id = newest.job WHERE state = 'done' AND finished_at > now() - make_interval(secs => :window)) AS written
-"""
+        {_ITS_JOB} WHERE state = 'done' AND finished_at > :since) AS written
+"""  # noqa: S608
 # What had a summary before it arrived took no time.
-_LATENCY = """
+_LATENCY = f"""
 SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS p50, percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
 FROM (SELECT extract(epoch FROM summary.created_at - arrival.arrived_at) AS seconds
-      FROM (SELECT stream_shard.* FROM stream_shard JOIN job ON job.id = stream_shard.job
-            WHERE stream_shard.stream = :stream AND job.state = 'done' AND job.finished_at > now() - make_interval(secs => :window)
-            ORDER BY first DESC LIMIT :most) AS shard
+      FROM (SELECT newest.* FROM (SELECT * FROM stream_shard WHERE stream = :stream ORDER BY first DESC LIMIT :newest) AS newest
+            {_ITS_JOB}
+            WHERE job.state = 'done' AND job.finished_at > now() - make_interval(secs => :window)
+            ORDER BY newest.first DESC LIMIT :most) AS shard
       JOIN arrival ON arrival.stream = :stream AND arrival.ordinal BETWEEN shard.first AND shard.last
       JOIN summary ON summary.tweet = arrival.tweet AND summary.model = shard.model AND summary.prompt_version = :version
       WHERE summary.created_at >= arrival.arrived_at) AS taken
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class StreamStatus:
         in_flight: shards that wait or run.
         failed_shards: that ended without summaries.
         lag_seconds: since the oldest tweet without a summary was written, as the source says, or else arrived; 0 where there is none.
-        arrivals_per_second: over the last minute.
+        arrivals_per_second: over the last minute, while it runs since its start at most.
         summaries_per_second: of the shards that ended in the last minute.
         latency_p50: seconds from arrival to stored summary, the median of the last ten minutes; None where nothing was stored.
         latency_p95: the same, of 95 in 100 tweets.
@@ -142,9 +146,11 @@ def status(session: Session, name: str) -> StreamStatus:
 def _status(connection: Connection, row: Stream) -> StreamStatus:
     named = {"stream": row.name, "version": PROMPT_VERSION, "window": WINDOW}
     now = connection.execute(text(_NOW), named).one()
-    shards = connection.execute(text(_SHARD_COUNTS), {**named, "most": _NEWEST}).one()
-    incoming = connection.execute(text(_RATE_IN), {**named, "most": _NEWEST}).one()
-    latency = connection.execute(text(_LATENCY), {**named, "window": _LATENCIES_OF, "most": _LATENCY_SHARDS}).one()
+    newest = {**named, "most": _NEWEST, "since": now.since}
+    shards = connection.execute(text(_SHARD_COUNTS), newest).one()
+    incoming = connection.execute(text(_RATE_IN), newest).one()
+    of_last = {**named, "window": _LATENCIES_OF, "newest": _NEWEST, "most": _LATENCY_SHARDS}
+    latency = connection.execute(text(_LATENCY), of_last).one()
     lag = connection.execute(text(_LAG), named).scalar()
     exact = connection.execute(text(_WAITING), {**named, "most": _NEWEST}).scalar_one()
     # A stream that began a moment ago has had less time, and so had arrivals of which as many as are looked at came within it.
@@ -158,7 +164,7 @@ def _status(connection: Connection, row: Stream) -> StreamStatus:
         job=str(row.job) if row.job else None,
         tweets=row.arrived,
         backlog=exact if exact < _NEWEST else now.behind,
-        in_flight=shards.in_flight,
+        in_flight=unfinished.count(connection, row.name),
         failed_shards=shards.failed,
         lag_seconds=max(0.0, float(lag or 0.0)),
         arrivals_per_second=incoming.arrivals / seconds,
