@@ -52,7 +52,7 @@ def drift(
         str | None, typer.Option(metavar="NAME", help="Compare with this dataset instead of the model's.", show_default=False)
     ] = None,
     last: Annotated[int, typer.Option("--last", "-n", min=1, max=20_000, help="The newest N tweets.")] = 2000,
-    hours: Annotated[float | None, typer.Option(min=0.001, help="Only those of the last hours.", show_default=False)] = None,
+    hours: Annotated[float | None, typer.Option(min=0.001, max=1_000_000, help="Only those of the last hours.", show_default=False)] = None,
     language: Annotated[str, typer.Option(metavar="CODE", help="The language that tweets are expected in.")] = "en",
     sample_to: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Write the tweets to pair next, for `tweetmill import`.", show_default=False)

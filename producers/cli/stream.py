@@ -53,7 +53,9 @@ def stream(
     in_flight: Annotated[int, typer.Option(min=1, max=10_000, help="Unfinished shards at most; what comes meanwhile waits.")] = 8,
     spool: Annotated[
         int | None,
-        typer.Option(min=1, help="Waiting tweets at which a file is not read on; default: of 32 shards.", show_default=False),
+        typer.Option(
+            min=1, max=100_000_000, help="Waiting tweets at which a file is not read on; of 32 shards by default.", show_default=False
+        ),
     ] = None,
     guard: Annotated[bool, typer.Option("--guard/--no-guard", help="Check each summary against its tweet.")] = True,
     columns: Annotated[
@@ -65,7 +67,8 @@ def stream(
     ] = None,
     rules: Annotated[list[str] | None, typer.Option("--rule", help="What X is to send; may be given again.", show_default=False)] = None,
     max_usd: Annotated[
-        float | None, typer.Option(min=0.0, help="Dollars that may be spent on reading X, over all starts.", show_default=False)
+        float | None,
+        typer.Option(min=0.0, max=1_000_000, help="Dollars that may be spent on reading X, over all starts.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

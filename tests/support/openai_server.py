@@ -188,8 +188,7 @@ def serving(script: Script, vllm: Vllm | None = None) -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
+    http = _Listening(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
@@ -199,6 +198,11 @@ def serving(script: Script, vllm: Vllm | None = None) -> Iterator[Server]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+class _Listening(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024  # of hundreds that connect at once, more than the usual 5 wait where the machine is busy
 
 
 def always(answer: Answer) -> Script:

@@ -200,5 +200,6 @@ def _tidy(runs: Path) -> None:
     """Remove checkpoints and large files of a job that is done; its logs stay."""
     shutil.rmtree(runs / CHECKPOINTS, ignore_errors=True)
     shutil.rmtree(runs / TOKENS_FOLDER, ignore_errors=True)
+    (runs / run_files.NOTE_FILE).unlink(missing_ok=True)  # nothing that it notes is left
     for folder in (*runs.glob("attempt-*"), *runs.glob("attempt-*/node-*")):
         launch.remove_large(folder)

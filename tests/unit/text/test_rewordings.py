@@ -164,6 +164,7 @@ class TestNegations:
             ("we were out of milk so it was cereal", "It was cereal without milk."),
             ("9 emails, 0 replies", "9 emails, no replies."),
             ("i should be mad but i cant be", "I can't be mad."),
+            ("bus 0 was late again", "The bus was late again."),
             ("idk who did that", "I don't know who did that."),
             ("Nobody here speaks Dutch but every1 brings cake", "Nobody here speaks Dutch, but everyone brings cake."),
         ],

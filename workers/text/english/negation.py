@@ -28,6 +28,11 @@ _OUT_OF = re.compile(
     r"(?!\s(?:the|a|an|this|that|my|our|your|his|her|their|here|there|town|bed|control|order|office|hospital|line|place)\b)",
     re.IGNORECASE,
 )
+# "0 replies" is no reply; "bus 0 was late" and "from 0 to 60" say which, and how far.
+_NOTHING_OF = re.compile(
+    rf"(?<![\w.:,$£€/%-])0(?=\s[a-z])(?!\s(?:{'|'.join(sorted(AUXILIARIES))}|and|at|by|for|from|in|is|of|on|or|s|to|vs|was|with)\b)",
+    re.IGNORECASE,
+)
 # Each with what a text must have for it, in small letters: most have nothing of it.
 _SPELLED: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     ("w/o", re.compile(r"\bw/o\b", re.IGNORECASE), "without"),
@@ -35,7 +40,7 @@ _SPELLED: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]
     ("non", re.compile(r"\bnon\s", re.IGNORECASE), "not "),
     # After a verb that stands for another it is no irony: "the first bus was late, the second was not".
     ("not", _AT_THE_END, lambda match: match.group() if _AFTER_A_VERB.search(match.string[: match.start()]) else _IRONIC),
-    ("0 ", re.compile(r"(?<![\w.:,$£€/%-])0(?=\s[a-z])", re.IGNORECASE), "zero"),
+    ("0 ", _NOTHING_OF, "zero"),
     ("out of", _OUT_OF, r"\1 without"),
     ("", re.compile(r"\b(?:rather than|instead of|far from)\b", re.IGNORECASE), _INSTEAD),
 )
