@@ -44,8 +44,8 @@ def test_nothing_else_deletes():
     deleting = re.compile(r"\b(?:DELETE FROM|TRUNCATE|DROP TABLE|ALTER TABLE)\b|(?<![.\w])delete\(")
     sources = {path: path.read_text() for package in ("workers", "tasks", "producers") for path in (ROOT / package).rglob("*.py")}
     # Forgetting has a producer's rights, takes rows out of what an ingest is about to store, and a stream takes the summaries of an
-    # earlier text away. The other statements that do are the owner's: `tweetmill migrate` forgets workers of long ago, `tweetmill rm`
-    # removes a model, and `tweetmill prune` what is old.
+    # earlier text away, and tweets that their network sends again. The other statements that do are the owner's: `tweetmill migrate`
+    # forgets workers of long ago, `tweetmill rm` removes a model, and `tweetmill prune` what is old.
     found = {str(path.relative_to(ROOT)): len(deleting.findall(source)) for path, source in sources.items() if deleting.search(source)}
     assert found == {
         "workers/jobs/worker_registry.py": 1,
@@ -54,5 +54,6 @@ def test_nothing_else_deletes():
         "workers/catalog/pruning.py": 6,
         "workers/ingest/tweets.py": 1,
         "workers/streams/arrivals.py": 1,
+        "workers/streams/deletions.py": 1,
     }
     assert [str(path) for path, source in sources.items() if "worker_registry.forget" in source] == []
