@@ -66,23 +66,14 @@ def drift(
     from producers.submitting import asked, ended, job_line
     from schemas.payloads import DriftSpec
     from tasks import drift
-    from workers import database, destinations
-    from workers.catalog import datasets, models
+    from workers import destinations
 
     if source is not None and stream is not None:
         raise typer.BadParameter("a stream has its tweets whatever their source: give one of both", param_hint="--source")
     if sample_to is not None:
         destinations.check(sample_to)
-    with database.session() as session:
-        if dataset is not None:
-            datasets.resolve(session, dataset)
-        served = models.of_stream(session, stream) if stream is not None else None
-        if model is None and dataset is None:
-            model_id: int | None = (served or models.resolve(session, models.IN_SERVICE)).id
-        else:
-            model_id = models.resolve(session, model).id if model is not None else None
     spec = DriftSpec(
-        model_id=model_id,
+        model_id=_compared_with(model, dataset, stream),
         dataset=dataset,
         source=source,
         stream=stream,
@@ -100,6 +91,24 @@ def drift(
     if sample_to is not None:
         _write_sample(sample_to, result["sample"], spec)
     emit(result, as_json, _page)
+
+
+def _compared_with(model: str | None, dataset: str | None, stream: str | None) -> int | None:
+    """Return the id of the model whose training texts and guard figures count; None where a dataset alone is named.
+
+    Raises:
+        NotFound: there is no such model, dataset or stream, or none is in service.
+    """
+    from workers import database
+    from workers.catalog import datasets, models
+
+    with database.session() as session:
+        if dataset is not None:
+            datasets.resolve(session, dataset)
+        served = models.of_stream(session, stream) if stream is not None else None
+        if model is None and dataset is None:
+            return (served or models.resolve(session, models.IN_SERVICE)).id
+        return models.resolve(session, model).id if model is not None else None
 
 
 def _write_sample(path: Path, sample: list[dict[str, str]], spec: DriftSpec) -> None:

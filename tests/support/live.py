@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -30,6 +31,22 @@ def read(source: LiveSource, until: Callable[[list[Event]], bool], cursor: str |
             if until(found) or clock.now() > end:
                 break
     return found
+
+
+def until(events: Iterator[Event | None], text: str) -> list[Event]:
+    """The events up to the tweet that says this. One that never comes is a test that times out."""
+    found: list[Event] = []
+    for event in events:
+        if event is not None:
+            found.append(event)
+            if event.tweet is not None and event.tweet.text == text:
+                break
+    return found
+
+
+def lines(*texts: str) -> str:
+    """JSON Lines of tweets that say these, each with its text for an id."""
+    return "".join(json.dumps({"id": text, "text": text}) + "\n" for text in texts)
 
 
 def tweets(events: list[Event]) -> list[str]:

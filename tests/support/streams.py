@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, text
 
 from schemas.records import TweetRecord
 from tasks import streams
 from workers.ingest.live import Event
+from workers.settings import get_settings
 from workers.streams.holding import Held, NewStream
 
 ECHO = {"TWEETMILL_ENGINE": "echo"}
@@ -52,6 +54,14 @@ def add_model(engine: Engine, name: str = "echoed") -> int:
     with engine.begin() as connection:
         new = "INSERT INTO model (name, base, method, stage) VALUES (:name, 'none', 'none', 'summary') RETURNING id"
         return int(connection.execute(text(new), {"name": name}).scalar_one())
+
+
+def echoing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A database with that model, and a process whose engine echoes."""
+    monkeypatch.setenv("TWEETMILL_ENGINE", ECHO["TWEETMILL_ENGINE"])
+    get_settings.cache_clear()
+    add_model(engine)
+    return engine
 
 
 def begin(name: str = "club", model: str = "echoed", address: str = "scripted", *, from_start: bool = False) -> Held:

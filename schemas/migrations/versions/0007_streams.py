@@ -14,6 +14,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply. The tables are new, and no job of before belongs to a stream."""
+    _create_stream()
+    _create_arrival()
+    _create_stream_shard()
+
+
+def _create_stream() -> None:
     op.create_table(
         "stream",
         sa.Column("name", sa.Text(), nullable=False),
@@ -39,6 +45,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job"], ["job.id"]),
         sa.PrimaryKeyConstraint("name"),
     )
+
+
+def _create_arrival() -> None:
     op.create_table(
         "arrival",
         sa.Column("stream", sa.Text(), nullable=False),
@@ -52,6 +61,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("stream", "ordinal"),
     )
     op.create_index("arrival_tweet", "arrival", ["tweet", "stream"], unique=True)
+
+
+def _create_stream_shard() -> None:
     op.create_table(
         "stream_shard",
         sa.Column("job", sa.Uuid(), nullable=False),

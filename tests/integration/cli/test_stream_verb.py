@@ -14,7 +14,7 @@ from tests.integration.in_process import work_off
 from tests.integration.sources import test_x_stream as x
 from tests.integration.verbs import answer, complaint, printed
 from tests.support import http_stream_server
-from tests.support.streams import ECHO, add_model, begin, rows, shards, tweet
+from tests.support.streams import add_model, begin, echoing, rows, shards, tweet
 from workers.catalog import models, service
 from workers.database import session, transaction
 from workers.settings import get_settings
@@ -23,10 +23,7 @@ from workers.streams import arrivals
 
 @pytest.fixture
 def engine(clean_database: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setenv("TWEETMILL_ENGINE", ECHO["TWEETMILL_ENGINE"])
-    get_settings.cache_clear()
-    add_model(clean_database)
-    return clean_database
+    return echoing(clean_database, monkeypatch)
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ from producers.streaming.loop import Plan, StreamLoop
 from schemas.records import TweetRecord
 from tests.integration.in_process import work_off
 from tests.support import jobs
-from tests.support.streams import ECHO, Scripted, add_model, arrivals, begin, rows, shards, tweet
+from tests.support.streams import Scripted, arrivals, begin, echoing, rows, shards, tweet
 from workers.database import transaction
 from workers.ingest.live import Event
 from workers.ingest.readers.errors import SourceError
 from workers.jobs import fanout
-from workers.settings import get_settings
 from workers.streams.holding import Held, StreamLost
 from workers.streams.micro_batches import Limits, StreamCancelled
 
@@ -27,10 +26,7 @@ PLAN = Plan(Limits(batch=3, max_tokens=10_000, max_age=0.0, in_flight=100), spoo
 
 @pytest.fixture
 def engine(clean_database: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setenv("TWEETMILL_ENGINE", ECHO["TWEETMILL_ENGINE"])
-    get_settings.cache_clear()
-    add_model(clean_database)
-    return clean_database
+    return echoing(clean_database, monkeypatch)
 
 
 class Stop:

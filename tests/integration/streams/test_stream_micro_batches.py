@@ -9,10 +9,9 @@ from schemas.states import RETRIABLE, JobState
 from tasks import streams
 from tests.integration.in_process import work_off
 from tests.support import jobs
-from tests.support.streams import ECHO, add_model, begin, rows, shards, tweet
+from tests.support.streams import add_model, begin, echoing, rows, shards, tweet
 from workers.database import transaction
 from workers.jobs import fanout
-from workers.settings import get_settings
 from workers.streams import arrivals as store
 from workers.streams import micro_batches
 from workers.streams.holding import Held, StreamLost
@@ -23,10 +22,7 @@ LIMITS = Limits(batch=3, max_tokens=1_000, max_age=5.0, in_flight=2)
 
 @pytest.fixture
 def engine(clean_database: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setenv("TWEETMILL_ENGINE", ECHO["TWEETMILL_ENGINE"])
-    get_settings.cache_clear()
-    add_model(clean_database)
-    return clean_database
+    return echoing(clean_database, monkeypatch)
 
 
 @pytest.fixture

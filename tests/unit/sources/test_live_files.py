@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from producers.sources.live.registry import LiveOptions, default_name, open_live
+from tests.support.live import lines, tweets, until
 from workers.ingest.live import Event
 from workers.ingest.readers.errors import SourceError
 
@@ -25,10 +25,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tweets.jsonl"
 
 
-def lines(*texts: str) -> str:
-    return "".join(json.dumps({"id": text, "text": text}) + "\n" for text in texts)
-
-
 def append(path: Path, text: str) -> None:
     with path.open("a") as file:
         file.write(text)
@@ -38,35 +34,20 @@ def followed(path: Path, cursor: str | None = None) -> Events:
     return open_live(str(path), FOLLOW).events(cursor, IDLE)
 
 
-def until(events: Events, text: str) -> list[Event]:
-    """The events up to the tweet that says this. One that never comes is a test that times out."""
-    found: list[Event] = []
-    for event in events:
-        if event is not None:
-            found.append(event)
-            if event.tweet is not None and event.tweet.text == text:
-                break
-    return found
-
-
-def texts(events: list[Event]) -> list[str]:
-    return [event.tweet.text for event in events if event.tweet is not None]
-
-
 def test_a_file_is_read_to_its_end_and_no_further(path: Path):
     path.write_text(lines("one", "two"))
     source = open_live(str(path), LiveOptions())
     assert source.waits
-    assert texts([event for event in source.events(None) if event is not None]) == ["one", "two"]
+    assert tweets([event for event in source.events(None) if event is not None]) == ["one", "two"]
 
 
 def test_a_whole_file_goes_on_behind_its_cursor_when_something_was_added(path: Path):
     path.write_text(lines("one", "two"))
     last = [event for event in open_live(str(path), LiveOptions()).events(None) if event is not None][-1]
     append(path, lines("three"))
-    assert texts([event for event in open_live(str(path), LiveOptions()).events(last.cursor) if event]) == ["three"]
+    assert tweets([event for event in open_live(str(path), LiveOptions()).events(last.cursor) if event]) == ["three"]
     path.write_text(lines("another file", "of the same name"))
-    assert texts([event for event in open_live(str(path), LiveOptions()).events(last.cursor) if event]) == [
+    assert tweets([event for event in open_live(str(path), LiveOptions()).events(last.cursor) if event]) == [
         "another file",
         "of the same name",
     ]
@@ -81,17 +62,17 @@ def test_a_file_has_one_name_however_it_is_typed(path: Path, monkeypatch: pytest
 def test_a_packed_file_is_read_whole(tmp_path: Path):
     packed = tmp_path / "tweets.jsonl.gz"
     packed.write_bytes(gzip.compress(lines("one", "two").encode()))
-    assert texts([event for event in open_live(str(packed), LiveOptions()).events(None) if event]) == ["one", "two"]
+    assert tweets([event for event in open_live(str(packed), LiveOptions()).events(None) if event]) == ["one", "two"]
 
 
 def test_lines_are_yielded_as_they_are_written_and_half_a_line_waits(path: Path):
     path.write_text(lines("one"))
     events = followed(path)
-    assert texts(until(events, "one")) == ["one"]
+    assert tweets(until(events, "one")) == ["one"]
     append(path, '{"id": "two", ')
     assert next(events) is None
     append(path, '"text": "two"}\n')
-    assert texts(until(events, "two")) == ["two"]
+    assert tweets(until(events, "two")) == ["two"]
 
 
 def test_a_renamed_file_is_read_to_its_end_before_the_new_one(path: Path):
@@ -103,7 +84,7 @@ def test_a_renamed_file_is_read_to_its_end_before_the_new_one(path: Path):
         path.rename(old)
         path.write_text(lines("three"))
         writer.write(lines("two"))  # by a writer that has not noticed yet
-    assert texts(until(events, "three")) == ["two", "three"]
+    assert tweets(until(events, "three")) == ["two", "three"]
 
 
 def test_a_last_line_without_an_end_counts_when_its_file_was_renamed(path: Path):
@@ -112,7 +93,7 @@ def test_a_last_line_without_an_end_counts_when_its_file_was_renamed(path: Path)
     until(events, "one")
     path.rename(path.with_name("tweets.jsonl.1"))
     path.write_text(lines("three"))
-    assert texts(until(events, "three")) == ["two", "three"]
+    assert tweets(until(events, "three")) == ["two", "three"]
 
 
 def test_an_emptied_file_is_read_from_its_beginning(path: Path):
@@ -122,7 +103,7 @@ def test_an_emptied_file_is_read_from_its_beginning(path: Path):
     with path.open("r+") as writer:
         writer.truncate(0)
         writer.write(lines("three"))
-    assert texts(until(events, "three")) == ["three"]
+    assert tweets(until(events, "three")) == ["three"]
 
 
 def test_an_emptied_file_that_has_grown_longer_than_before_is_noticed(path: Path):
@@ -132,7 +113,7 @@ def test_an_emptied_file_that_has_grown_longer_than_before_is_noticed(path: Path
     with path.open("r+") as writer:
         writer.truncate(0)
         writer.write(lines("a longer first line", "and a second"))
-    assert texts(until(events, "and a second")) == ["a longer first line", "and a second"]
+    assert tweets(until(events, "and a second")) == ["a longer first line", "and a second"]
 
 
 def test_what_was_written_before_a_file_was_copied_and_emptied_is_read_from_the_copy(path: Path):
@@ -142,7 +123,7 @@ def test_what_was_written_before_a_file_was_copied_and_emptied_is_read_from_the_
     append(path, lines("two"))
     shutil.copy(path, path.with_name("tweets.jsonl.1"))
     path.write_text(lines("three"))
-    assert texts(until(events, "three")) == ["two", "three"]
+    assert tweets(until(events, "three")) == ["two", "three"]
 
 
 def rotate_twice(path: Path, packs: bool = False) -> None:
@@ -162,7 +143,7 @@ def test_a_file_between_two_rotations_that_nobody_saw_is_read(path: Path):
     until(events, "one")
     append(path, lines("two"))
     rotate_twice(path)
-    assert texts(until(events, "five")) == ["two", "three", "four", "five"]
+    assert tweets(until(events, "five")) == ["two", "three", "four", "five"]
 
 
 def test_files_of_several_rotations_since_a_stop_are_read(path: Path):
@@ -170,8 +151,8 @@ def test_files_of_several_rotations_since_a_stop_are_read(path: Path):
     cursor = until(followed(path), "one")[-1].cursor
     rotate_twice(path)
     found = until(followed(path, cursor), "five")
-    assert texts(found) == ["two", "three", "four", "five"]
-    assert texts(until(followed(path, found[1].cursor), "five")) == ["four", "five"]
+    assert tweets(found) == ["two", "three", "four", "five"]
+    assert tweets(until(followed(path, found[1].cursor), "five")) == ["four", "five"]
 
 
 def test_a_file_that_was_packed_before_it_was_read_is_a_hole_and_is_said(path: Path):
@@ -182,7 +163,7 @@ def test_a_file_that_was_packed_before_it_was_read_is_a_hole_and_is_said(path: P
     found = until(events, "five")
     assert found[0].hole is not None
     assert "tweets.jsonl.1.gz was packed" in found[0].hole.reason
-    assert texts(found) == ["five"]
+    assert tweets(found) == ["five"]
 
 
 def test_a_half_line_that_was_copied_and_emptied_is_read_whole_from_the_copy(path: Path):
@@ -195,14 +176,14 @@ def test_a_half_line_that_was_copied_and_emptied_is_read_whole_from_the_copy(pat
     path.write_text(lines("three"))
     found = until(events, "three")
     assert [event.rejected for event in found if event.rejected] == []
-    assert texts(found) == ["two", "three"]
+    assert tweets(found) == ["two", "three"]
 
 
 def test_a_cursor_goes_on_in_the_middle_of_a_file(path: Path):
     path.write_text(lines("one", "two", "three"))
     first = until(followed(path), "one")[-1]
     again = until(followed(path, first.cursor), "three")
-    assert texts(again) == ["two", "three"]
+    assert tweets(again) == ["two", "three"]
 
 
 def test_what_was_written_between_a_stop_and_a_rotation_is_found_in_the_renamed_file(path: Path):
@@ -211,7 +192,7 @@ def test_what_was_written_between_a_stop_and_a_rotation_is_found_in_the_renamed_
     append(path, lines("two"))
     path.rename(path.with_name("tweets.jsonl-20261126"))
     path.write_text(lines("three"))
-    assert texts(until(followed(path, cursor), "three")) == ["two", "three"]
+    assert tweets(until(followed(path, cursor), "three")) == ["two", "three"]
 
 
 def test_a_rotated_file_that_is_gone_is_a_hole_and_is_said(path: Path):
@@ -222,14 +203,14 @@ def test_a_rotated_file_that_is_gone_is_a_hole_and_is_said(path: Path):
     found = until(followed(path, cursor), "three")
     assert found[0].hole is not None
     assert "up to line 1" in found[0].hole.reason
-    assert texts(found) == ["three"]
-    assert texts(until(followed(path, found[0].cursor), "three")) == ["three"]
+    assert tweets(found) == ["three"]
+    assert tweets(until(followed(path, found[0].cursor), "three")) == ["three"]
 
 
 def test_a_cursor_of_something_else_begins_anew(path: Path):
     path.write_text(lines("one"))
-    assert texts(until(followed(path, '{"seq": 7}'), "one")) == ["one"]
-    assert texts(until(followed(path, "no JSON"), "one")) == ["one"]
+    assert tweets(until(followed(path, '{"seq": 7}'), "one")) == ["one"]
+    assert tweets(until(followed(path, "no JSON"), "one")) == ["one"]
 
 
 def test_a_table_knows_its_columns_in_the_middle_of_the_file(tmp_path: Path):
@@ -240,8 +221,8 @@ def test_a_table_knows_its_columns_in_the_middle_of_the_file(tmp_path: Path):
     append(path, '2,"two\n')
     assert next(events) is None
     append(path, 'lines"\n')
-    assert texts(until(events, "two\nlines")) == ["two\nlines"]
-    assert texts(until(followed(path, cursor), "two\nlines")) == ["two\nlines"]
+    assert tweets(until(events, "two\nlines")) == ["two\nlines"]
+    assert tweets(until(followed(path, cursor), "two\nlines")) == ["two\nlines"]
 
 
 def test_bad_lines_are_named_by_their_numbers(path: Path):
@@ -254,7 +235,7 @@ def test_the_cursor_of_each_event_leads_to_the_one_behind_it(path: Path):
     path.write_text(lines("one", "two", "three", "four"))
     found = until(followed(path), "four")
     for at, event in enumerate(found[:-1]):
-        assert texts(until(followed(path, event.cursor), "four")) == texts(found[at + 1 :])
+        assert tweets(until(followed(path, event.cursor), "four")) == tweets(found[at + 1 :])
 
 
 def test_only_text_that_can_be_split_by_bytes_is_followed(tmp_path: Path):

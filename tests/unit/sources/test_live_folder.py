@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -13,13 +12,10 @@ import pytest
 
 from producers.sources.live import watched_folder
 from producers.sources.live.registry import LiveOptions, open_live
+from tests.support.live import lines, tweets, until
 from workers.ingest.live import Event
 
 Events = Iterator[Event | None]
-
-
-def lines(*texts: str) -> str:
-    return "".join(json.dumps({"id": text, "text": text}) + "\n" for text in texts)
 
 
 @pytest.fixture
@@ -33,29 +29,15 @@ def watched(folder: Path, cursor: str | None = None) -> Events:
     return open_live(f"{folder}/", LiveOptions()).events(cursor, 0.01)
 
 
-def until(events: Events, text: str) -> list[Event]:
-    found: list[Event] = []
-    for event in events:
-        if event is not None:
-            found.append(event)
-            if event.tweet is not None and event.tweet.text == text:
-                break
-    return found
-
-
-def texts(events: list[Event]) -> list[str]:
-    return [event.tweet.text for event in events if event.tweet is not None]
-
-
 def test_files_are_read_in_the_order_of_their_names(folder: Path):
     (folder / "b.jsonl").write_text(lines("second"))
     (folder / "a.csv").write_text("id,text\n1,first\n")
     events = watched(folder)
     found = until(events, "second")
-    assert texts(found) == ["first", "second"]
+    assert tweets(found) == ["first", "second"]
     assert {event.tweet.source for event in found if event.tweet} == {"incoming"}
     (folder / "c.jsonl").write_text(lines("third"))
-    assert texts(until(events, "third")) == ["third"]
+    assert tweets(until(events, "third")) == ["third"]
 
 
 def test_the_newest_file_is_read_on_while_it_grows(folder: Path):
@@ -64,18 +46,18 @@ def test_the_newest_file_is_read_on_while_it_grows(folder: Path):
     until(events, "one")
     with (folder / "a.jsonl").open("a") as file:
         file.write(lines("two"))
-    assert texts(until(events, "two")) == ["two"]
+    assert tweets(until(events, "two")) == ["two"]
 
 
 def test_a_last_line_that_is_not_whole_holds_up_the_files_behind_it(folder: Path):
     (folder / "a.jsonl").write_text(lines("one") + '{"id": "two", ')
     (folder / "b.jsonl").write_text(lines("three"))
     events = watched(folder)
-    assert texts(until(events, "one")) == ["one"]
+    assert tweets(until(events, "one")) == ["one"]
     assert next(events) is None
     with (folder / "a.jsonl").open("a") as file:
         file.write('"text": "two"}\n')
-    assert texts(until(events, "three")) == ["two", "three"]
+    assert tweets(until(events, "three")) == ["two", "three"]
 
 
 def test_a_writer_that_never_ends_its_line_does_not_hold_up_the_others_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -83,7 +65,7 @@ def test_a_writer_that_never_ends_its_line_does_not_hold_up_the_others_for_ever(
     (folder / "a.jsonl").write_text(lines("one") + '{"id": "two", ')
     (folder / "b.jsonl").write_text(lines("three"))
     found = until(watched(folder), "three")
-    assert texts(found) == ["one", "three"]
+    assert tweets(found) == ["one", "three"]
     assert [event.rejected.key for event in found if event.rejected] == ["a.jsonl 2"]
 
 
@@ -93,7 +75,7 @@ def test_files_that_are_being_written_are_left_until_they_are_renamed(folder: Pa
     events = watched(folder)
     assert next(events) is None
     (folder / "b.jsonl.tmp").rename(folder / "b.jsonl")
-    assert texts(until(events, "b.jsonl.tmp")) == ["b.jsonl.tmp"]
+    assert tweets(until(events, "b.jsonl.tmp")) == ["b.jsonl.tmp"]
 
 
 def test_packed_files_are_read_when_they_have_settled(folder: Path):
@@ -103,14 +85,14 @@ def test_packed_files_are_read_when_they_have_settled(folder: Path):
     assert next(events) is None
     before = time.time() - 10
     os.utime(packed, (before, before))
-    assert texts(until(events, "two")) == ["one", "two"]
+    assert tweets(until(events, "two")) == ["one", "two"]
 
 
 def test_a_cursor_goes_on_in_the_middle_of_a_file(folder: Path):
     (folder / "a.jsonl").write_text(lines("one", "two"))
     (folder / "b.jsonl").write_text(lines("three"))
     cursor = until(watched(folder), "one")[-1].cursor
-    assert texts(until(watched(folder, cursor), "three")) == ["two", "three"]
+    assert tweets(until(watched(folder, cursor), "three")) == ["two", "three"]
 
 
 def test_a_file_that_was_read_may_be_taken_away(folder: Path):
@@ -118,7 +100,7 @@ def test_a_file_that_was_read_may_be_taken_away(folder: Path):
     cursor = until(watched(folder), "one")[-1].cursor
     (folder / "a.jsonl").unlink()
     (folder / "b.jsonl").write_text(lines("two"))
-    assert texts(until(watched(folder, cursor), "two")) == ["two"]
+    assert tweets(until(watched(folder, cursor), "two")) == ["two"]
 
 
 def test_a_file_that_comes_too_late_is_counted_once_and_not_read(folder: Path):
@@ -138,7 +120,7 @@ def test_a_file_of_an_unknown_form_costs_itself_and_is_named(folder: Path):
     (folder / "b.jsonl").write_text("{broken\n" + lines("one"))
     (folder / "c.jsonl").write_text("{broken\n" + lines("two"))
     found = until(watched(folder), "two")
-    assert texts(found) == ["one", "two"]
+    assert tweets(found) == ["one", "two"]
     assert [event.rejected.key for event in found if event.rejected] == ["a.jsonl", "b.jsonl 1", "c.jsonl 1"]
 
 
