@@ -16,7 +16,7 @@ from typing import TypeVar
 from sqlalchemy import text
 
 from benchmarks.servers import empty
-from workers.catalog import forgetting, pruning
+from workers.catalog.removal import forgetting, pruning
 from workers.database import get_engine
 
 T = TypeVar("T")

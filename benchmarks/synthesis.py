@@ -222,7 +222,7 @@ def _phases(job: UUID, ended: float) -> dict[str, float]:
 
 def _exported(name: str, folder: Path) -> str:
     from workers.catalog import datasets
-    from workers.catalog.export import write_dataset
+    from workers.catalog.examples.export import write_dataset
 
     with database.session() as session:
         dataset = datasets.resolve(session, name)

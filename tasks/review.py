@@ -9,7 +9,8 @@ from schemas.payloads import Queue, ReviewedSpec, Stage
 from tasks.enqueue import Submitted, job_key, submit
 from workers import database
 from workers.app import app
-from workers.catalog import dataset_names, datasets
+from workers.catalog import datasets
+from workers.catalog.examples import dataset_names
 from workers.errors import UserError
 from workers.jobs import attempt
 

@@ -8,7 +8,7 @@ from schemas.payloads import Queue
 from schemas.synthesis import SynthesisSpec
 from tasks.enqueue import Submitted, job_key, submit
 from workers.app import app
-from workers.catalog import dataset_names
+from workers.catalog.examples import dataset_names
 from workers.database import transaction
 from workers.errors import UserError
 from workers.jobs import attempt

@@ -145,7 +145,8 @@ def _train(recipes: list[str], overrides: list[str], steps: int | None, others: 
     from schemas.training import TrainingSpec
     from tasks import training
     from workers import database
-    from workers.catalog import datasets, training_examples
+    from workers.catalog import datasets
+    from workers.catalog.examples import training_examples
 
     if len(recipes) + others < 2:
         raise typer.BadParameter("give two recipes or more, or name a model or a baseline beside one", param_hint="--recipe")

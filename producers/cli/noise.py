@@ -146,7 +146,7 @@ def _tweets() -> int:
 
 def _curated_rows() -> int:
     from workers import database
-    from workers.catalog import curated
+    from workers.catalog.examples import curated
 
     with database.session() as session:
         return curated.count(session)
@@ -156,7 +156,7 @@ def _collection(pairs: Path | None) -> str | None:
     """Return the collection of the pairs; None for all. Before any was imported, those of the demo are taken."""
     from producers.submitting import say_rejected
     from workers import database
-    from workers.catalog import curated
+    from workers.catalog.examples import curated
     from workers.errors import UserError
     from workers.ingest.curated import import_collection
 

@@ -141,7 +141,7 @@ def _model_page(seen: dict[str, Any], curves: Curves) -> RenderableType:
 
     from producers.render.training import record_facts
     from schemas.training import TrainingSpec
-    from workers.catalog import taken_back
+    from workers.catalog.removal import taken_back
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")

@@ -65,7 +65,8 @@ def _ask(scored: Sequence[PointStatus], limit: int | None) -> UUID:
 
 def _pairs(recipe: Any) -> int:
     from workers import database
-    from workers.catalog import datasets, training_examples
+    from workers.catalog import datasets
+    from workers.catalog.examples import training_examples
 
     with database.session() as session:
         found = datasets.find(session, recipe["dataset"])

@@ -89,7 +89,8 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
         UserError: it has too few pairs, or the recipe can't be that of a curve.
     """
     from workers import database
-    from workers.catalog import datasets, training_examples
+    from workers.catalog import datasets
+    from workers.catalog.examples import training_examples
     from workers.estimates.history import last_rate, size_of
 
     with database.session() as session:

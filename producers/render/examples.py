@@ -38,7 +38,7 @@ def blocks(examples: Iterable[tuple[str, Mapping[str, str]]]) -> RenderableType:
 def reasons_table(reasons: Mapping[str, int], total: int) -> RenderableType:
     """Return a bar for each reason, with what it means. An example may have several, so the shares may add up to more than 100 %."""
     from producers.render.listing import Column, Listing
-    from workers.catalog.dropped_examples import meaning
+    from workers.catalog.examples.dropped_examples import meaning
 
     most = max(reasons.values(), default=1)
     columns = (

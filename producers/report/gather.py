@@ -57,7 +57,8 @@ def gather(worth: Worth, minutes_a_pair: float | None, usd_per_hour: float | Non
 def _project() -> dict[str, Any]:
     """Return what there is: tweets, datasets with their pairs, and models that are no points of a curve, the newest first."""
     from workers import database
-    from workers.catalog import datasets, models, training_examples, tweets
+    from workers.catalog import datasets, models, tweets
+    from workers.catalog.examples import training_examples
 
     with database.session() as session:
         listed = datasets.listed(session)
@@ -123,7 +124,8 @@ def _curve(name: str, worth: Worth, minutes_a_pair: float | None, usd_per_hour: 
 def _made_of(points: Sequence[PointStatus], limit: int | None) -> dict[str, Any]:
     """Return what the points of a curve have in common: base, dataset with its pairs, recipe, and how their models were scored."""
     from workers import database
-    from workers.catalog import datasets, evaluations, models, training_examples
+    from workers.catalog import datasets, evaluations, models
+    from workers.catalog.examples import training_examples
     from workers.catalog.model_card import base_name
 
     recipe = points[-1].recipe

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Text, text
 
 from schemas.tables.jobs import Job
-from workers.catalog.fingerprints import example_key
+from workers.catalog.examples.fingerprints import example_key
 from workers.files import sha256
 
 MARKER = "zanzibarquokka"

@@ -16,7 +16,8 @@ from schemas.metrics import DEFINITIONS, Metric, metrics_of
 from schemas.tables.datasets import Dataset
 from schemas.tables.models import Evaluation, Model
 from workers import files
-from workers.catalog import models, taken_back
+from workers.catalog import models
+from workers.catalog.removal import taken_back
 from workers.database import session
 
 logger = logging.getLogger(__name__)

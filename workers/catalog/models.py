@@ -14,7 +14,8 @@ from schemas.tables.datasets import Dataset
 from schemas.tables.jobs import Job
 from schemas.tables.models import Evaluation, Metric, Model
 from schemas.tables.streams import Stream
-from workers.catalog import chains, service, taken_back
+from workers.catalog import chains, service
+from workers.catalog.removal import taken_back
 from workers.errors import NotFound
 from workers.settings import get_settings
 

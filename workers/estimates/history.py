@@ -14,7 +14,7 @@ from schemas.payloads import Stage
 from schemas.tables.datasets import Dataset
 from schemas.tables.models import Model
 from schemas.training import TrainingSpec
-from workers.catalog import training_examples
+from workers.catalog.examples import training_examples
 from workers.text import prompts
 
 _CHARACTERS_A_TOKEN = 4.0

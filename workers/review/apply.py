@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Row, text
 
 from schemas.payloads import ReviewedSpec
 from workers.catalog import datasets
-from workers.catalog.dataset_names import claim_name
-from workers.catalog.fingerprints import dataset_fingerprint, example_key
+from workers.catalog.examples.dataset_names import claim_name
+from workers.catalog.examples.fingerprints import dataset_fingerprint, example_key
 from workers.database import session_on, transaction
 from workers.errors import UserError
 from workers.jobs.context import JobContext, Outcome

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.payloads import Stage
-from workers.catalog.dropped_examples import meaning
+from workers.catalog.examples.dropped_examples import meaning
 from workers.text.checks import findings
 from workers.text.english.words import content_words
 

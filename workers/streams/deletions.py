@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from workers.catalog.forgetting import forget
+from workers.catalog.removal.forgetting import forget
 from workers.ingest.live import Event
 
 # Nothing says that these were taken back: what was learnt from them or answered about them stays, and so do they. The others come again,

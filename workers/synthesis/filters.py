@@ -45,8 +45,9 @@ class ExampleFilters:
     def judge(self, row: ExampleRow) -> tuple[ExampleRow, tuple[str, ...]]:
         """Return the example, scrubbed, and the reasons to drop it; none for one that is kept.
 
-        The reasons are names of `workers.catalog.dropped_examples.REASONS`. A check may be wrong about what a person wrote: that is kept,
-        its lineage lists what was found (`flagged`), and a review shows it first. Of near-duplicates one is enough, whoever wrote them.
+        The reasons are names of `workers.catalog.examples.dropped_examples.REASONS`. A check may be wrong about what a person wrote: that
+        is kept, its lineage lists what was found (`flagged`), and a review shows it first. Of near-duplicates one is enough, whoever wrote
+        them.
         """
         row = self._scrubbed(row)
         reasons = self._found(row)

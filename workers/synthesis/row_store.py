@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.synthesis import Ratios
-from workers.catalog.dropped_examples import REASONS
-from workers.catalog.fingerprints import dataset_fingerprint
+from workers.catalog.examples.dropped_examples import REASONS
+from workers.catalog.examples.fingerprints import dataset_fingerprint
 from workers.synthesis.expectations import Statistics
 from workers.synthesis.filters import by_hand
 from workers.synthesis.rows import DroppedRow, ExampleRow, dropped_on_disk, examples_on_disk, flags_of

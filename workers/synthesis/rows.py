@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.payloads import Stage
-from workers.catalog import fingerprints
+from workers.catalog.examples import fingerprints
 from workers.synthesis.disk_rows import DiskRows
 from workers.synthesis.split.holdout import Split
 
@@ -36,7 +36,7 @@ class ExampleRow:
 
 
 def flags_of(row: ExampleRow) -> list[str]:
-    """Return what filters found in a person's example, of which each is one of `workers.catalog.dropped_examples.REASONS`."""
+    """Return what filters found in a person's example, of which each is one of `workers.catalog.examples.dropped_examples.REASONS`."""
     flags = row.lineage.get(FLAGGED, [])
     assert isinstance(flags, list)
     return flags

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas.synthesis import SynthesisSpec
-from workers.catalog import taken_back
-from workers.catalog.dataset_names import claim_name
+from workers.catalog.examples.dataset_names import claim_name
+from workers.catalog.removal import taken_back
 from workers.database import copy_rows, insert_what_stays
 from workers.ingest import rejected_rows
 from workers.synthesis.row_store import RowStore

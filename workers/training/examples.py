@@ -12,7 +12,8 @@ from sqlmodel import Session, select
 from schemas.payloads import Stage
 from schemas.tables.datasets import Dataset
 from schemas.training import TrainingSpec
-from workers.catalog import taken_back, training_examples
+from workers.catalog.examples import training_examples
+from workers.catalog.removal import taken_back
 from workers.database import session
 from workers.errors import NotFound, UserError
 from workers.text import prompts

@@ -16,7 +16,8 @@ from schemas.tables.tweets import RejectedRow
 from schemas.training import TrainingSpec
 from workers import files
 from workers.base_models.files import check, digest
-from workers.catalog import model_card, models, taken_back
+from workers.catalog import model_card, models
+from workers.catalog.removal import taken_back
 from workers.database import session_on
 from workers.errors import LeaseLost, UserError
 from workers.file_permissions import make_private

@@ -25,7 +25,8 @@ from schemas.tables.jobs import Job
 from schemas.tables.models import Model
 from schemas.training import TrainingSpec
 from workers import files
-from workers.catalog import model_card, taken_back
+from workers.catalog import model_card
+from workers.catalog.removal import taken_back
 from workers.database import session
 from workers.settings import get_settings
 from workers.training.examples import EVAL_FILE, TRAIN_FILE, WrittenExamples

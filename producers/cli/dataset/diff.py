@@ -26,7 +26,8 @@ def diff(
     An example is a tweet with its target, whoever brought it.
     """
     from workers import database
-    from workers.catalog import dataset_diff, datasets
+    from workers.catalog import datasets
+    from workers.catalog.examples import dataset_diff
 
     with database.session() as session:
         one, other = datasets.resolve(session, a), datasets.resolve(session, b)

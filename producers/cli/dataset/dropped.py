@@ -23,7 +23,7 @@ def dropped(
     It shows the newest build of that name, whether it became a dataset or not.
     """
     from workers import database
-    from workers.catalog import dropped_examples
+    from workers.catalog.examples import dropped_examples
 
     with database.session() as session:
         found = dropped_examples.dropped(session, name, reason, limit)

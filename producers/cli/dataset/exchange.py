@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.cli import batch
+from producers.cli.serving import batch
 from producers.render.examples import dropped_sentence, flagged_sentence
 from producers.render.output import DATA, AsJson, emit, example, styled
 from producers.submitting import Encoding, Wait
@@ -190,7 +190,7 @@ def export(
     """
     from workers import database
     from workers.catalog import datasets
-    from workers.catalog.export import DATASET_INFO, SPLITS, write_dataset
+    from workers.catalog.examples.export import DATASET_INFO, SPLITS, write_dataset
 
     if split is not None and split not in SPLITS:
         raise typer.BadParameter(f"there are {' and '.join(SPLITS)}", param_hint="--split")

@@ -137,7 +137,8 @@ def show(
 ) -> None:
     """Show a dataset: its recipe, its counts by split and origin, and a few examples."""
     from workers import database
-    from workers.catalog import datasets, taken_back
+    from workers.catalog import datasets
+    from workers.catalog.removal import taken_back
 
     with database.session() as session:
         found = datasets.resolve(session, name)

@@ -37,7 +37,7 @@ def why(
     `tweetmill dataset show` and `tweetmill dataset diff --json` name examples by their keys.
     """
     from workers import database
-    from workers.catalog import lineage
+    from workers.catalog.examples import lineage
 
     with database.session() as session:
         seen = lineage.why(session, reference)

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from workers import database
 from workers.catalog import datasets
-from workers.catalog.dataset_names import claim_name
+from workers.catalog.examples.dataset_names import claim_name
 
 RECIPE = {"stage": "summary", "seed": 7}
 

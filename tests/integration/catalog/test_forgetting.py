@@ -27,9 +27,9 @@ from tests.support.everywhere import (
     tables_with_text,
     where,
 )
-from workers.catalog import taken_back
-from workers.catalog.forgetting import Forgotten, allow_again, forget, forget_all
-from workers.catalog.taken_back import Loss
+from workers.catalog.removal import taken_back
+from workers.catalog.removal.forgetting import Forgotten, allow_again, forget, forget_all
+from workers.catalog.removal.taken_back import Loss
 from workers.ingest.curated import import_collection
 from workers.ingest.tweets import copy_tweets
 

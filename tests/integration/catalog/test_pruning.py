@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from schemas.states import RETRIABLE
 from tests.integration.verbs import answer, complaint, printed
 from tests.support.everywhere import add_example, add_job, add_tweet, insert
-from workers.catalog import pruning
+from workers.catalog.removal import pruning
 from workers.database import get_engine
 from workers.jobs import fanout
 from workers.settings import get_settings

@@ -205,7 +205,7 @@ class TestFoldersOfRuns:
 
     def test_a_worker_cleans_its_own_when_it_sees_that_something_was_taken_back(self, clean_database, planted):
         """Where the folder of runs is not on the machine of whoever forgets."""
-        from workers.catalog.forgetting import forget_all
+        from workers.catalog.removal.forgetting import forget_all
 
         runs, cleaner = written(clean_database, planted["dataset"], "failed"), run_files.Cleaner()
         cleaner()
@@ -215,7 +215,7 @@ class TestFoldersOfRuns:
         assert files_with_it(runs) == []
 
     def test_the_next_attempt_does_not_take_up_the_token_ids(self, clean_database, planted):
-        from workers.catalog.forgetting import forget_all
+        from workers.catalog.removal.forgetting import forget_all
 
         runs = written(clean_database, planted["dataset"], "running")
         forget_all([TWEET])

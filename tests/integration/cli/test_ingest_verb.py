@@ -296,5 +296,6 @@ def test_a_file_in_no_known_form_says_which_forms_are_known(
 
 
 def test_the_command_line_loads_no_torch() -> None:
-    code = "import sys, producers.cli.ingest, producers.recipes, workers.ingest.tweets, tasks.evaluation; sys.exit('torch' in sys.modules)"
+    modules = "producers.cli.tweets.ingest, producers.recipes, workers.ingest.tweets, tasks.evaluation"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,7 +16,7 @@ from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.support import jobs
 from tests.support.everywhere import SAYS, SUMMARY, TWEET, add_job, add_tweet, insert
-from workers.catalog.forgetting import forget
+from workers.catalog.removal.forgetting import forget
 from workers.database import insert_what_stays, transaction
 from workers.inference.engine import Generation, Sampling
 from workers.inference.job import INSERT_SUMMARIES

@@ -12,7 +12,7 @@ from schemas.records import TweetRecord
 from tests.integration.ingest.test_ingest import Line
 from tests.support.everywhere import AUTHOR, TWEET, plant, where
 from tests.support.streams import add_model, arrivals, begin, rows, tweet
-from workers.catalog.forgetting import forget_all
+from workers.catalog.removal.forgetting import forget_all
 from workers.database import transaction
 from workers.ingest.live import Deletion, Event, Hole, Unusable
 from workers.ingest.tweets import copy_tweets

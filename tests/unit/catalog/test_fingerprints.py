@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from schemas.payloads import Stage
-from workers.catalog.fingerprints import dataset_fingerprint, example_key
+from workers.catalog.examples.fingerprints import dataset_fingerprint, example_key
 from workers.synthesis.row_store import RowStore
 from workers.synthesis.rows import ExampleRow
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.forms import Form, PromptAndAnswer, dataset_info, write_row
 from schemas.synthesis import Columns
-from workers.catalog.export import write_file
+from workers.catalog.examples.export import write_file
 from workers.errors import NotFound, UserError
 from workers.ingest import pair_files
 from workers.ingest.curated_files import BadLine, CuratedLine

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.payloads import Stage
 from schemas.synthesis import Filters
-from workers.catalog.dropped_examples import REASONS
+from workers.catalog.examples.dropped_examples import REASONS
 from workers.errors import UserError
 from workers.synthesis.filters import ExampleFilters
 from workers.synthesis.rows import ExampleRow

@@ -19,8 +19,8 @@ from sqlalchemy import Connection, text
 
 from schemas import roles
 from schemas.states import FINAL_STATES
-from workers.catalog import forgetting, taken_back
-from workers.catalog.taken_back import Loss
+from workers.catalog.removal import forgetting, taken_back
+from workers.catalog.removal.taken_back import Loss
 from workers.database import get_engine, transaction
 from workers.errors import UserError
 from workers.jobs.members import MEMBER

@@ -15,7 +15,7 @@ import typer
 from producers.render.output import DATA, AsJson, emit, example, line, say
 
 if TYPE_CHECKING:
-    from workers.catalog.forgetting import Forgotten
+    from workers.catalog.removal.forgetting import Forgotten
 
 _CHARACTERS_OF_AN_ID = 2_000
 _AT_ONCE = 5_000
@@ -112,7 +112,7 @@ def _id(raw: bytes, number: int) -> str:
 def _tried(named: _Named, authors: list[str]) -> Forgotten:
     """Return what would be removed."""
     from workers import database
-    from workers.catalog import forgetting
+    from workers.catalog.removal import forgetting
 
     with database.transaction() as connection:
         found = forgetting.forget(connection, named, authors, unseen=True)
@@ -127,7 +127,7 @@ def _confirm(found: Forgotten) -> None:
 
 def _forget(named: _Named, authors: list[str], as_json: bool) -> None:
     from tasks import maintenance
-    from workers.catalog import forgetting
+    from workers.catalog.removal import forgetting
 
     done = forgetting.forget_all(named, authors, lambda so_far: say(f"{so_far:,} ids done.") if so_far >= 10 * _AT_ONCE else None)
     cleaned = maintenance.clean_run_folders()
@@ -171,7 +171,7 @@ def _counted(number: int, one: str, several: str) -> str:
 
 def _allow_again(named: _Named, authors: list[str], as_json: bool) -> None:
     from workers import database
-    from workers.catalog import forgetting
+    from workers.catalog.removal import forgetting
 
     with database.transaction() as connection:
         allowed = forgetting.allow_again(connection, named, authors)

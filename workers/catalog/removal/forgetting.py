@@ -1,7 +1,7 @@
 """Forgets tweets: removes them with all that was made of them, and keeps digests by which they are known should they come again.
 
 Every statement is about thousands of rows, and memory does not grow with them. What trained models remember stays in their weights:
-`workers.catalog.taken_back` counts what each of them may have learnt.
+`workers.catalog.removal.taken_back` counts what each of them may have learnt.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from workers import clock
-from workers.catalog import taken_back
-from workers.catalog.taken_back import Loss
+from workers.catalog.removal import taken_back
+from workers.catalog.removal.taken_back import Loss
 from workers.database import transaction
 
 _AT_ONCE = 5_000

@@ -100,7 +100,7 @@ def _source_name(source: str | None) -> str | None:
     """The name of the source; a file is ingested first."""
     if source is None or (source != "-" and not Path(source).is_file()):
         return source
-    from producers.cli.ingest import check_gained, ingest_line, store
+    from producers.cli.tweets.ingest import check_gained, ingest_line, store
     from producers.submitting import say_rejected
 
     answer, counts = store(source, None)

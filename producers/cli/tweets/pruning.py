@@ -15,7 +15,7 @@ from producers.render.output import DATA, AsJson, emit, example, line, say
 if TYPE_CHECKING:
     from collections import Counter
 
-    from workers.catalog.pruning import Pruned
+    from workers.catalog.removal.pruning import Pruned
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _AGE = re.compile(r"(\d{1,6})([hdw])")
@@ -50,7 +50,7 @@ def prune(
     What an unfinished job needs stays, and so do jobs whose result is a model, a dataset or a score.
     """
     from tasks import maintenance
-    from workers.catalog import pruning
+    from workers.catalog.removal import pruning
 
     done = pruning.prune(age_of(older_than), keep_training=keep_training, dry_run=dry_run, on_progress=_Progress(quiet=as_json))
     if not dry_run:

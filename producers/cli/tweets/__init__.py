@@ -1,0 +1,1 @@
+"""The verbs that bring tweets in and take them away."""

@@ -1,0 +1,1 @@
+"""What datasets hold: curated pairs, examples with their origin, what was dropped, and what a training learns from."""
