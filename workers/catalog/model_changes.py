@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from schemas.bounds import Name
 from schemas.states import JobState
 from schemas.tables.jobs import Job
 from schemas.tables.models import Evaluation, Model
+from schemas.tables.streams import Stream
 from schemas.tables.summaries import Summary
-from workers.catalog import chains, service
-from workers.errors import UserError
+from workers.catalog import chains, models, service
+from workers.errors import NotFound, UserError
 from workers.settings import get_settings
 
 _name: TypeAdapter[str] = TypeAdapter(Name)
@@ -67,8 +69,8 @@ def check_removable(session: Session, model: Model, *, with_results: bool = Fals
     """Return what hangs on a model and would go with it.
 
     Raises:
-        UserError: it is in service, a chain or a job that has not ended needs it, or summaries and evaluations hang on it and are not to
-            go with it.
+        UserError: it is in service, a chain, a running stream or a job that has not ended needs it, or summaries and evaluations hang
+            on it and are not to go with it.
     """
     if serving := service.holding(session, model.id):
         where = ", ".join(service.place(row) for row in serving)
@@ -76,6 +78,8 @@ def check_removable(session: Session, model: Model, *, with_results: bool = Fals
         raise UserError(f"model {model.name} is in service ({where}): promote another one in its place, or `{away}`, first")
     if held := chains.holding(session, model.id):
         raise UserError(f"model {model.name} is a part of the chain {held[0].name}: `tweetmill rm {held[0].name}` first")
+    if (stream := _stream_that_needs(session, model)) is not None:
+        raise UserError(f"model {model.name} writes for stream {stream.name}, which is running: stop it, and begin it again with another")
     if (job := _job_that_needs(session, model)) is not None:
         short = str(job.id)[:8]
         raise UserError(f"model {model.name} is in use by job {short} ({job.kind}): wait for its end, or `tweetmill cancel {short}`")
@@ -100,6 +104,16 @@ def _job_that_needs(session: Session, model: Model) -> Job | None:
     payload = col(Job.payload)
     named = or_(payload["model_id"] == func.to_jsonb(model.id), payload["model_ids"].contains([model.id]))
     return session.exec(select(Job).where(col(Job.state).in_(_UNENDED), named).order_by(col(Job.created_at)).limit(1)).one_or_none()
+
+
+def _stream_that_needs(session: Session, model: Model) -> Stream | None:
+    """Return a stream that is read right now and looks this model up for each shard; it may have been named by its id, or as the latest."""
+    running = select(Stream).where(Stream.state == "running", col(Stream.lease_until) > func.now()).order_by(col(Stream.name))
+    for stream in session.exec(running):
+        with suppress(NotFound):
+            if models.resolve(session, stream.model).id == model.id:
+                return stream
+    return None
 
 
 def rename(session: Session, model: Model, name: str) -> Model:

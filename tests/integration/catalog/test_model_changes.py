@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 
 from producers.cli import main
 from tests.integration.verbs import answer, complaint, printed
+from tests.support.streams import add_model, begin
 from workers.catalog import model_card
 from workers.settings import get_settings
 
@@ -148,3 +149,13 @@ def test_a_model_that_a_job_needs_stays(
 
     assert "is in use by job 00000000" in complaint(capsys, 1, "rm", "mine", "--yes", "--with-results")
     assert folder.is_dir()
+
+
+def test_a_model_that_a_running_stream_was_begun_with_is_kept(clean_database: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    add_model(clean_database)
+    begin("club", model="echoed")
+    assert "writes for stream club" in complaint(capsys, 1, "rm", "echoed", "--yes")
+
+    with clean_database.begin() as connection:
+        connection.execute(text("UPDATE stream SET state = 'stopped'"))
+    assert answer(capsys, "rm", "echoed", "--yes", "--json")["name"] == "echoed"
