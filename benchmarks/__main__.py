@@ -25,6 +25,7 @@ NEEDS_SERVERS = {
     "synthesis": True,
     "kills": True,
     "scale": True,
+    "live": True,
     "flight": False,
 }
 """The benchmarks, in the order they run in: those that look for a user's model before the servers hide his home."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -129,3 +130,10 @@ def postgres_seconds() -> float:
         own = main.cpu_times()
         live = sum(times.user + times.system for times in (each.cpu_times() for each in main.children()))
     return float(own.user + own.system + own.children_user + own.children_system + live)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -35,8 +35,9 @@ _TEXT = (
 )
 _PATIENCE = 3 * 3600.0  # seconds
 _EIGHT = 8
-_NEW_MODEL = "INSERT INTO model (name, base, method, stage) VALUES ('bench', 'none', 'none', 'summary')"
+NEW_MODEL = "INSERT INTO model (name, base, method, stage) VALUES ('bench', 'none', 'none', 'summary')"
 _OPEN = "SELECT count(*) FROM job WHERE state IN ('queued', 'running')"
+OPEN_SHARDS = f"{_OPEN} AND parent IS NOT NULL"
 # From the end of a shard to the beginning of the next one of the same worker.
 _GAP = """
 WITH shard AS (SELECT started_at, finished_at, lag(finished_at) OVER (PARTITION BY owner ORDER BY started_at) AS before
@@ -132,7 +133,7 @@ def end_to_end(tweets: int, workers: int = 1) -> EndToEnd:
     before, postgres_before = look(), postgres_seconds()
     with ExitStack() as stack:
         started = [stack.enter_context(worker(number, folder, "0")) for number in range(workers)]
-        _ready(started)
+        ready(started)
         ingest = verb("ingest", str(file), "--source", "bench")
         watch = stack.enter_context(Watch())
         cpu_before = sum(map(seconds_of, started))
@@ -177,7 +178,7 @@ def adding(counts: tuple[int, ...], shards: int) -> list[Adding]:
                 processes = 1 if working < _EIGHT else _EIGHT
                 started.append(stack.enter_context(worker(len(started), folder, str(SLEEP), processes)))
                 working += processes
-            _ready(started)
+            ready(started)
             rates, busy, gaps, connections = [], [], [], 0
             for turn in range(ROUNDS + 1):  # the first of them warms up
                 tweets = SLEEPING_SHARD * shards * count
@@ -212,10 +213,11 @@ def _write(file: Path, tweets: int) -> None:
 def _fresh() -> None:
     empty("job", "tweet", "model", "worker")
     with transaction() as connection:
-        connection.execute(text(_NEW_MODEL))
+        connection.execute(text(NEW_MODEL))
 
 
-def _ready(workers: list[subprocess.Popen[bytes]]) -> None:
+def ready(workers: list[subprocess.Popen[bytes]]) -> None:
+    """Wait until all of them are."""
     log = log_of("summarization", get_settings().home)
     wait_for(lambda: not workers or log.read_text(errors="replace").count(" ready.") >= len(workers), f"{len(workers)} workers", 0.2, 600.0)
 

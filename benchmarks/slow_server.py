@@ -1,4 +1,4 @@
-"""A chat server on loopback that answers after a fixed time whatever its load: `python -m benchmarks.slow_server SECONDS`.
+"""A chat server on loopback that answers after a fixed time whatever its load: `python -m benchmarks.slow_server SECONDS [PORT]`.
 
 It prints its port. `GET /load` tells how many requests were open on average while any was, how many at most, and how many came.
 """
@@ -37,7 +37,7 @@ class Load:
         return {"open_mean": round(mean, 1), "open_most": self.most, "requests": self.total, "busy_seconds": self._busy_seconds}
 
 
-async def serve(seconds: float) -> None:
+async def serve(seconds: float, port: int = 0) -> None:
     """Serve until the process is ended."""
     loads = [Load()]
     answer = {"message": {"role": "assistant", "content": "The bus was late again."}, "finish_reason": "stop"}
@@ -57,7 +57,7 @@ async def serve(seconds: float) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(said), said))
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.start_server(talk, "127.0.0.1", port, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -76,4 +76,4 @@ def _length(head: bytes) -> int:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1])))
+    asyncio.run(serve(float(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -13,6 +13,7 @@ import asyncio
 import json
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +115,7 @@ class Jetstream:
         log: what it has, in order.
         floor: the lowest seq that can be asked for.
         asked: the query of each request, and its path.
+        per_second: entries that come to the log, from the first connection on; all are there from the beginning without it.
     """
 
     log: list[Entry]
@@ -122,6 +124,8 @@ class Jetstream:
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     scripts: deque[Connection] = field(default_factory=deque)
     open_now: int = 0
+    per_second: float | None = None
+    began: float | None = None
 
     @property
     def first(self) -> str:
@@ -178,12 +182,15 @@ class Jetstream:
             ordered = entries if script.order is None else [entries[place] for place in script.order]
             frames = [entry.second() if is_second else entry.first() for entry in ordered]
             longest = int(query.get("maxMessageSizeBytes", ["0"])[0])
-            await self._send(connection, script, [frame for frame in frames if not longest or len(frame) <= longest])
+            self.began = self.began or time.monotonic()
+            await self._send(
+                connection, script, [frame for frame in frames if not longest or len(frame) <= longest], len(self.log) - len(frames)
+            )
             await connection.wait_closed()
         finally:
             self.open_now -= 1
 
-    async def _send(self, connection: ServerConnection, script: Connection, frames: list[str]) -> None:
+    async def _send(self, connection: ServerConnection, script: Connection, frames: list[str], skipped: int = 0) -> None:
         for number, frame in enumerate(frames):
             if number == script.stall_after:
                 return
@@ -196,6 +203,10 @@ class Jetstream:
                 return
             for inserted in script.before.get(number, []):
                 await connection.send(inserted)
+            if self.per_second and self.began:
+                due = self.began + (skipped + number) / self.per_second
+                if (early := due - time.monotonic()) > 0:
+                    await asyncio.sleep(early)
             await connection.send(frame)
         for inserted in script.before.get(len(frames), []):
             await connection.send(inserted)
