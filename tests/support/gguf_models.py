@@ -1,0 +1,49 @@
+"""Tiny random models of the families that are written as GGUF, as merged folders: wide enough for blocks, biases and norms not trivial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.model_families import FAMILIES
+from tests.support.tiny_model import build_tokenizer, write_random_model
+
+GGUF_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
+
+
+def build_for_gguf(family: str, folder: Path, **changes: Any) -> Path:
+    """Write a random model of a family in float16's range, without sliding windows but where `changes` set one; return its folder."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    fast = build_tokenizer()
+    config = FAMILIES[family](fast)
+    if family in ("mistral", "qwen2"):
+        config.sliding_window, config.layer_types = None, None
+    for name, value in changes.items():
+        setattr(config, name, value)
+    write_random_model(type(config).from_dict(config.to_dict()), folder)
+    weights = load_file(folder / "model.safetensors")
+    drawn = torch.Generator().manual_seed(1)
+    for name, weight in weights.items():
+        if weight.dim() == 1:
+            weights[name] = weight + 0.2 * torch.randn(weight.shape, generator=drawn)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    fast.save_pretrained(folder)
+    return folder
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    """Change keys of a model's config, as somebody's editor would."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def change_tensor(folder: Path, name: str, by: float) -> None:
+    """Add a number to each value of a tensor of a merged model."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights[name] = weights[name] + by
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,133 @@
+"""A GGUF file holds each tensor of the merged model within what its type allows, is the same each time, and refuses what would differ."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.gguf_models import GGUF_FAMILIES, build_for_gguf, change_config, change_tensor
+from tests.support.model_families import build_family
+from workers.base_models.chat_template import UnusableTemplate
+from workers.exports.gguf.architectures import NotExportable
+from workers.exports.gguf.comparison import NotTheSame, compare_with_source
+from workers.exports.gguf.quantization import QUANTS, Quant
+from workers.exports.gguf.writing import write_gguf
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of 256, which K-quants need, with biases on queries and keys."""
+    wide = {"hidden_size": 256, "intermediate_size": 256, "head_dim": 64, "attention_bias": True, "num_hidden_layers": 2}
+    return build_for_gguf("llama", tmp_path_factory.mktemp("llama") / "merged", **wide)
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    return build_for_gguf("llama", tmp_path / "merged", num_hidden_layers=1)
+
+
+@pytest.mark.parametrize("family", GGUF_FAMILIES)
+def test_each_tensor_of_each_family_is_in_the_file(tmp_path: Path, family: str) -> None:
+    folder = build_for_gguf(family, tmp_path / family)
+    written = write_gguf(folder, tmp_path / "model.gguf", "f16")
+    found = compare_with_source(written.path, folder)
+    assert found.tensors == sum(written.types.values())
+    assert found.nearest <= 1
+
+
+@pytest.mark.parametrize(
+    ("quant", "kinds"), [("f16", {"F16"}), ("q8_0", {"Q8_0"}), ("q4_0", {"Q4_0", "Q8_0"}), ("q4_k_m", {"Q4_K", "Q6_K"})]
+)
+def test_each_quant_keeps_every_value_within_its_step(llama: Path, tmp_path: Path, quant: Quant, kinds: set[str]) -> None:
+    written = write_gguf(llama, tmp_path / "model.gguf", quant)
+    assert set(written.types) == kinds | {"F32"}, "vectors stay as they are"
+    assert 0.0 <= compare_with_source(written.path, llama).nearest <= 1
+
+
+def test_smaller_quants_make_smaller_files(llama: Path, tmp_path: Path) -> None:
+    sizes = {quant: write_gguf(llama, tmp_path / f"{quant}.gguf", quant).bytes for quant in QUANTS}
+    assert sizes["f16"] > sizes["q8_0"] > sizes["q4_k_m"] > sizes["q4_0"]
+
+
+def test_rows_too_short_for_k_quants_get_small_blocks(merged: Path, tmp_path: Path) -> None:
+    assert write_gguf(merged, tmp_path / "model.gguf", "q4_k_m").types.keys() == {"F32", "Q5_0", "Q8_0"}
+
+
+def test_the_same_model_gives_the_same_bytes(llama: Path, tmp_path: Path) -> None:
+    first = write_gguf(llama, tmp_path / "one.gguf", "q4_k_m")
+    again = write_gguf(llama, tmp_path / "two.gguf", "q4_k_m")
+    assert first.sha256 == again.sha256
+    assert first.path.read_bytes() == again.path.read_bytes()
+
+
+def test_a_changed_layer_is_named(merged: Path, tmp_path: Path) -> None:
+    # Given a file of which one layer is not that of the model, as when it was not merged
+    written = write_gguf(merged, tmp_path / "model.gguf", "q8_0")
+    change_tensor(merged, "model.layers.0.mlp.up_proj.weight", 0.05)
+    with pytest.raises(NotTheSame, match=r"blk\.0\.ffn_up\.weight of model\.gguf is not model\.layers\.0\.mlp\.up_proj\.weight"):
+        compare_with_source(written.path, merged)
+
+
+def test_a_file_of_another_model_is_seen(merged: Path, tmp_path: Path) -> None:
+    written = write_gguf(merged, tmp_path / "model.gguf", "f16")
+    other = build_for_gguf("llama", tmp_path / "other", num_hidden_layers=2)
+    with pytest.raises(NotTheSame, match=r"lacks blk\.1\."):
+        compare_with_source(written.path, other)
+
+
+@pytest.mark.parametrize("family", ["phi3", "gpt2"])
+def test_other_architectures_are_refused_by_name(tmp_path: Path, family: str) -> None:
+    folder = build_family(family, tmp_path / family)
+    with pytest.raises(NotExportable, match=f"architecture {family} can't be written as GGUF"):
+        write_gguf(folder, tmp_path / "model.gguf", "f16")
+    assert not list(tmp_path.glob("*.gguf"))
+    assert not list(tmp_path.glob(".tweetmill*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"hidden_act": "relu"}, "has the activation relu"),
+        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "positions are scaled as dynamic"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "turns a part of each head"),
+        ({"num_hidden_layers": 2}, r"lacks blk\.1"),
+        ({"tie_word_embeddings": False, "num_hidden_layers": 0}, "beyond the 0 layers|no place for the tensor"),
+    ],
+)
+def test_what_llama_cpp_would_compute_otherwise_is_refused(merged: Path, tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
+    change_config(merged, **changes)
+    with pytest.raises(NotExportable, match=sentence):
+        write_gguf(merged, tmp_path / "model.gguf", "f16")
+
+
+def test_a_window_that_llama_cpp_has_not_bounds_the_context(tmp_path: Path) -> None:
+    folder = build_for_gguf("mistral", tmp_path / "merged", sliding_window=64)
+    assert write_gguf(folder, tmp_path / "model.gguf", "f16").context == 64
+
+
+@pytest.mark.parametrize(
+    ("pre_tokenizer", "sentence"),
+    [
+        ({"type": "Whitespace"}, r"no name in llama\.cpp \(Whitespace\)"),
+        ({"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}, "no name in llama"),
+    ],
+)
+def test_a_tokenizer_of_other_rules_is_refused(merged: Path, tmp_path: Path, pre_tokenizer: dict[str, object], sentence: str) -> None:
+    path = merged / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pre_tokenizer": pre_tokenizer}))
+    with pytest.raises(NotExportable, match=sentence):
+        write_gguf(merged, tmp_path / "model.gguf", "f16")
+
+
+def test_weights_beyond_float16_are_refused(merged: Path, tmp_path: Path) -> None:
+    change_tensor(merged, "model.layers.0.mlp.up_proj.weight", 1e6)
+    with pytest.raises(NotExportable, match="too large for f16: take q8_0"):
+        write_gguf(merged, tmp_path / "model.gguf", "f16")
+
+
+def test_a_model_without_a_template_is_refused(merged: Path, tmp_path: Path) -> None:
+    (merged / "chat_template.jinja").unlink()
+    with pytest.raises(UnusableTemplate, match="has no chat template"):
+        write_gguf(merged, tmp_path / "model.gguf", "f16")

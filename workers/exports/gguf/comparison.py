@@ -1,0 +1,87 @@
+"""Reads a GGUF file back and compares each of its tensors with the merged model that it was made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workers.base_models import files
+from workers.errors import UserError
+from workers.exports.gguf.architectures import architecture_of, rope_factors
+from workers.exports.gguf.quantization import decode, excess
+from workers.exports.gguf.weights import MergedWeights, Weight
+
+
+class NotTheSame(UserError):
+    """The export is another model than the one that was exported."""
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """What a comparison of all tensors found.
+
+    Attributes:
+        tensors: how many were compared.
+        nearest: to what its type allows came the worst of them: 1 is just within it.
+        worst: its name in GGUF.
+    """
+
+    tensors: int
+    nearest: float
+    worst: str
+
+
+def compare_with_source(gguf: Path, merged: Path) -> TensorCheck:
+    """Compare each tensor of a GGUF file with that of the merged model, within what the tensor's type allows.
+
+    Args:
+        gguf: the file.
+        merged: the folder that it was written from.
+
+    Raises:
+        NotTheSame: a tensor is missing, has another shape, or other values; says which.
+        NotExportable: the merged model is none that could have been written.
+    """
+    from gguf import GGUFReader
+
+    config: dict[str, Any] = json.loads((merged / files.CONFIG).read_bytes())
+    weights = MergedWeights(merged, config, architecture_of(config))
+    held = {tensor.name: tensor for tensor in GGUFReader(gguf).tensors}
+    named = {weight.name: weight for weight in weights.weights}
+    computed = {"rope_freqs.weight"} if rope_factors(config) is not None else set()
+    for name in sorted(named.keys() - held.keys()):
+        raise NotTheSame(f"{gguf.name} lacks {name}, which is {named[name].source} of the merged model: export it again")
+    for name in sorted(held.keys() - named.keys() - computed):
+        raise NotTheSame(f"{gguf.name} has a tensor {name[:100]} that the merged model has not: export it again")
+    found = TensorCheck(len(named), 0.0, "")
+    for weight in weights.weights:
+        off = _excess(weights, weight, held[weight.name], gguf.name)
+        if off > found.nearest or not found.worst:
+            found = TensorCheck(len(named), off, weight.name)
+    return found
+
+
+def _excess(weights: MergedWeights, weight: Weight, tensor: Any, gguf: str) -> float:
+    """How far a tensor is off, in parts of what its type allows."""
+    shape = tuple(int(size) for size in reversed(tensor.shape))
+    if shape != weight.shape:
+        raise NotTheSame(
+            f"{weight.name} of {gguf} has the shape {shape}, and {weight.source} of the merged model {weight.shape}: export it again"
+        )
+    kind = tensor.tensor_type.name
+    encoded = np.atleast_2d(tensor.data).view(np.uint8)
+    begin, worst = 0, 0.0
+    for rows in weights.chunks(weight):
+        read = decode(np.ascontiguousarray(encoded[begin : begin + len(rows)]), kind)
+        worst = max(worst, excess(rows, read, kind))
+        begin += len(rows)
+    if not worst <= 1:
+        raise NotTheSame(
+            f"{weight.name} of {gguf} is not {weight.source} of the merged model: it is off by {worst:.3g} times what {kind} explains."
+            " Export it again"
+        )
+    return worst
