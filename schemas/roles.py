@@ -63,7 +63,8 @@ RIGHTS: Mapping[str, Mapping[str, Rights]] = {
         "curated": Rights(insert=True, delete=True),
         "example": Rights(delete=True),
         "dropped": Rights(delete=True),
-        "forgotten": Rights(insert=True, delete=True),
+        # What was forgotten until an account is back may be forgotten for good.
+        "forgotten": Rights(insert=True, update=("account",), delete=True),
         "taken_back": Rights(insert=True, update=("examples", "taken_at")),
         "selection": Rights(insert=True),
         "stream": Rights(insert=True, update=_OF_A_STREAM),

@@ -17,12 +17,18 @@ class ForgottenDigest(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("kind IN ('tweet', 'author', 'text')", name="forgotten_kind_is_known"),
         Index("forgotten_tweet", "tweet", postgresql_where=text("tweet IS NOT NULL")),
+        Index("forgotten_account", "account", postgresql_where=text("account IS NOT NULL")),
     )
 
     kind: str = Field(primary_key=True, sa_type=Text, description="tweet, author, or text: of what comes without an id")
     digest: bytes = Field(sa_column=Column(LargeBinary, primary_key=True), description="sha256 of the id or text, in UTF-8")
     tweet: bytes | None = Field(
         default=None, sa_column=Column(LargeBinary, nullable=True), description="of a text: the digest of its tweet"
+    )
+    account: bytes | None = Field(
+        default=None,
+        sa_column=Column(LargeBinary, nullable=True),
+        description="the digest of an author whose account is gone and may come back, and this with it; none: for good",
     )
     forgotten_at: datetime | None = Field(default=None, sa_column=columns.moment(now=True))
 

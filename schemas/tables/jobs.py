@@ -22,6 +22,8 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint(f"state IN ({_STATES})", name="job_state_is_known"),
         Index("job_queued", "queue", "created_at", postgresql_where=text("state = 'queued'")),
+        # Jobs that come again are published ahead of a backlog that was never tried.
+        Index("job_again", "queue", "created_at", postgresql_where=text("state = 'queued' AND attempt > 0")),
         Index("job_published", "queue", "published_at", postgresql_where=text("state = 'queued' AND published_at IS NOT NULL")),
         Index("job_lease", "lease_until", postgresql_where=text("state = 'running'")),
         Index("job_parent", "parent", postgresql_where=text("parent IS NOT NULL")),

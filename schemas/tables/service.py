@@ -58,6 +58,7 @@ class CanaryShard(SQLModel, table=True):
 
     job: UUID = Field(primary_key=True, foreign_key="job.id", ondelete="CASCADE")
     promotion: int = Field(sa_column=columns.belongs_to("promotion.id", cascade=True))
+    stream: str | None = Field(default=None, sa_type=Text, description="whose shards the block counts")
     block: int = Field(sa_type=BigInteger, description="shards of one block are compared with each other")
     candidate: bool = Field(description="whether the candidate wrote it, or the model in service")
     rows: int = Field(description="summaries that this shard wrote")
@@ -66,3 +67,4 @@ class CanaryShard(SQLModel, table=True):
     retried: int = Field(description="written again after the first answer")
     words: int = Field(description="in all of its summaries")
     seconds: float | None = Field(default=None, description="from its start to its end; none where it was tried more than once")
+    ended_at: datetime | None = Field(default=None, sa_column=columns.moment(now=True))

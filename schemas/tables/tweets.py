@@ -18,6 +18,8 @@ class Tweet(SQLModel, table=True):
     __table_args__ = (
         Index("tweet_hash", "text_hash"),
         Index("tweet_source", "source"),
+        # `tweetmill drift` looks at the newest.
+        Index("tweet_received", "received_at"),
         # Whose account is gone is forgotten by their name.
         Index("tweet_author", "author", postgresql_where=text("author IS NOT NULL")),
     )
