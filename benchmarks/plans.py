@@ -86,7 +86,8 @@ class Nothing(Payload):
     """The payload of a job that does nothing."""
 
 
-# A year of use: nearly all done, most of them shards; some thousands wait, some hundreds run, a few of these with a dead worker.
+# A year of use: nearly all done, most of them shards; some thousands wait, one of them again, some hundreds run, a few of these with a
+# dead worker.
 _PARENTS = """
 INSERT INTO job (id, kind, queue, idempotency_key, state, remaining, attempt, created_at, started_at, finished_at, progress)
 SELECT md5('parent' || n)::uuid, 'summarization.summarize', 'summarization', 'parent' || n,
@@ -100,7 +101,8 @@ INSERT INTO job (id, kind, queue, idempotency_key, payload, state, parent, attem
 SELECT md5('job' || n)::uuid, (ARRAY['summarization.shard', 'training.train', 'synthesis.build', 'evaluation.evaluate'])[1 + kind],
        (ARRAY['summarization', 'training', 'synthesis', 'evaluation'])[1 + kind], 'job' || n, '{"first": 0, "last": 256}', state,
        CASE WHEN kind = 0 AND n <= :parents * 250 THEN md5('parent' || 1 + n / 250)::uuid END,
-       (state <> 'queued')::int, (state IN ('failed', 'quarantined'))::int, CASE WHEN state <> 'queued' THEN 'worker-' || n % 100 END,
+       (state <> 'queued' OR n = 1001)::int, (state IN ('failed', 'quarantined'))::int,
+       CASE WHEN state <> 'queued' THEN 'worker-' || n % 100 END,
        CASE WHEN state = 'running' THEN now() + (n % 30 - 1) * interval '1 minute' END,
        CASE WHEN state = 'queued' AND n % 4 = 0 THEN now() END,
        moment, CASE WHEN state <> 'queued' THEN moment END, CASE WHEN state NOT IN ('queued', 'running') THEN moment END, NULL
@@ -297,7 +299,7 @@ def _live(connection: Connection) -> list[worker_registry.LiveWorker]:
 
 def _relay(connection: Connection) -> int:
     worker_registry.register(connection, "worker@here", [_QUEUE], 1)
-    return maintenance.relay(connection, _QUEUE, lambda _: 0, lambda *_: None)
+    return maintenance.relay(connection, _QUEUE, lambda _: 0, lambda *_, **__: None)
 
 
 def _one(engine: Engine, condition: str) -> uuid.UUID:

@@ -24,6 +24,7 @@ from schemas.payloads import Queue
 from workers import logs
 from workers.errors import SettingsError, report_uncaught
 from workers.file_permissions import UMASK
+from workers.jobs.messages import AHEAD
 from workers.redaction import redact
 from workers.settings import Settings, get_settings
 
@@ -133,9 +134,10 @@ class LazyCelery(Celery):  # type: ignore[misc]
 app = LazyCelery("tweetmill", set_as_current=True)
 
 
-def publish(kind: str, queue: str, job: uuid.UUID) -> None:
-    """Send the message that a job is queued: its id, and nothing else."""
-    app.send_task(kind, args=(str(job),), queue=queue, argsrepr=f"({str(job)!r},)", kwargsrepr="{}")
+def publish(kind: str, queue: str, job: uuid.UUID, *, ahead: bool = False) -> None:
+    """Send the message that a job is queued: its id, and nothing else. With `ahead` it is taken before all that wait in the queue."""
+    headers = {AHEAD: True} if ahead else None
+    app.send_task(kind, args=(str(job),), queue=queue, argsrepr=f"({str(job)!r},)", kwargsrepr="{}", headers=headers)
 
 
 def pending(queue: str) -> int:

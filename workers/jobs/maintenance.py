@@ -26,8 +26,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
 from schemas.states import JobState
 from workers import clock
@@ -37,7 +38,14 @@ from workers.jobs.fanout import shards_ended
 
 logger = logging.getLogger(__name__)
 
-Publish = Callable[[str, str, uuid.UUID], None]  # (task name, queue, job id)
+
+class Publish(Protocol):
+    """Sends the message of a job: the task's name, the queue, the job's id."""
+
+    def __call__(self, kind: str, queue: str, job: uuid.UUID, *, ahead: bool = False) -> None:
+        """Put it behind all that wait in the queue, or ahead of them."""
+
+
 Pending = Callable[[str], int]  # messages that Redis holds for a queue, unacknowledged ones included
 
 SHARE = 64
@@ -70,8 +78,15 @@ event AS (
   INSERT INTO job_event (job, attempt, event, detail) SELECT id, attempt, 'lease expired', owner || ': now ' || state FROM reaped)
 SELECT * FROM reaped
 """
-_WAITS = """
-SELECT 1 FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NULL AND run_after <= now() ORDER BY created_at LIMIT 1
+_WAITING = "FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NULL AND run_after <= now()"
+_PUBLISHED_ONES = "FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL"
+# A job that was tried before has waited its turn: it was given back, its worker died, or somebody retries it.
+_COMES_AGAIN = "AND attempt > 0"
+# Those are put ahead of the queue when none of them is in it, or each would be put before the one that waits longer.
+_WAITS = f"""
+SELECT (SELECT true {_WAITING} ORDER BY created_at LIMIT 1) AS some,
+       (SELECT true {_WAITING} {_COMES_AGAIN} ORDER BY created_at LIMIT 1)
+       AND (SELECT true {_PUBLISHED_ONES} {_COMES_AGAIN} ORDER BY published_at LIMIT 1) IS NULL AS again
 """
 # One relay at a time supplies a queue, or each would fill it. A relay that is stopped halfway must not block the others for long.
 _SHARE = """
@@ -82,18 +97,17 @@ SELECT pg_advisory_xact_lock(hashtext('tweetmill.relay'), hashtext(:queue)),
     AND seen_at > now() - make_interval(secs => :seen_within))) AS messages
 """
 _TAKE = """
-WITH next AS (
-  SELECT id FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NULL AND run_after <= now()
-  ORDER BY created_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+WITH next AS (SELECT id {waiting} ORDER BY created_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE job SET published_at = now() FROM next WHERE job.id = next.id
 RETURNING job.id, job.kind, job.created_at
 """
-_PUBLISHED = "SELECT count(*) FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL"
-_UNPUBLISH = """
+_TAKE_ANY = _TAKE.format(waiting=_WAITING)
+_TAKE_AGAIN = _TAKE.format(waiting=f"{_WAITING} {_COMES_AGAIN}")
+_PUBLISHED = f"SELECT count(*) {_PUBLISHED_ONES}"
+_UNPUBLISH = f"""
 UPDATE job SET published_at = NULL WHERE id IN (
-  SELECT id FROM job WHERE state = 'queued' AND queue = :queue AND published_at IS NOT NULL
-  ORDER BY published_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
-"""
+  SELECT id {_PUBLISHED_ONES} ORDER BY published_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+"""  # noqa: S608
 
 
 def reap(connection: Connection, limit: int = 100) -> list[uuid.UUID]:
@@ -106,24 +120,39 @@ def reap(connection: Connection, limit: int = 100) -> list[uuid.UUID]:
 
 
 def relay(connection: Connection, queue: str, pending: Pending, publish: Publish) -> int:
-    """Publish the oldest queued rows of a queue, at most 32, while Redis holds less than its share; return how many.
+    """Publish queued rows of a queue, the oldest first, at most 32, while Redis holds less than its share; return how many.
 
-    Its share is 64 messages, or two for each live worker where that is more. The rows are marked and published in one transaction:
-    when Redis is away, the error rolls the mark back.
+    Its share is 64 messages, or two for each live worker where that is more. Jobs that were tried before need no room there: they are put
+    ahead of all that wait. The rows are marked and published in one transaction: when Redis is away, the error rolls the mark back.
     """
-    if connection.execute(text(_WAITS), {"queue": queue}).scalar() is None:
+    waits = connection.execute(text(_WAITS), {"queue": queue}).one()
+    if not waits.some:
         return 0
     # Asked before the lock too: while Redis is unreachable, each relay tries for a while, and must not wait for all the others.
     held = pending(queue)
     values = {"queue": queue, "least": SHARE, "seen_within": worker_registry.SEEN_WITHIN, "stuck": _STUCK_AFTER}
     share = connection.execute(text(_SHARE), values).one().messages
-    room = min(_BATCH, share - pending(queue)) if held < share else 0
-    if room <= 0:
-        return 0
-    rows = connection.execute(text(_TAKE), {"queue": queue, "limit": room}).all()
-    for row in sorted(rows, key=lambda row: row.created_at):
+    # Under the lock again: another relay may have put some ahead.
+    again = (
+        _taken(connection, _TAKE_AGAIN, queue, _BATCH)
+        if waits.again and connection.execute(text(_WAITS), {"queue": queue}).one().again
+        else []
+    )
+    room = min(_BATCH - len(again), share - pending(queue) - len(again)) if held < share else 0
+    others = _taken(connection, _TAKE_ANY, queue, room)
+    for row in reversed(again):  # the last one that is put ahead is the first to be taken
+        publish(row.kind, queue, row.id, ahead=True)
+    for row in others:
         publish(row.kind, queue, row.id)
-    return len(rows)
+    return len(again) + len(others)
+
+
+def _taken(connection: Connection, statement: str, queue: str, limit: int) -> list[Row[Any]]:
+    """Mark rows as published, at most `limit`, and return them, the oldest first."""
+    if limit <= 0:
+        return []
+    rows = connection.execute(text(statement), {"queue": queue, "limit": limit}).all()
+    return sorted(rows, key=lambda row: row.created_at)
 
 
 def publish_queued(queue: str, pending: Pending, publish: Publish, engine: Engine | None = None) -> int:

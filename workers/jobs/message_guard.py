@@ -175,9 +175,13 @@ class GuardedChannel(kombu_redis.Channel):  # type: ignore[misc]
         with self.conn_or_acquire() as client:
             _with_repaired_keys(client, lambda: super(GuardedChannel, self)._queue_bind(*arguments))
 
-    def _put(self, *arguments: Any, **options: Any) -> None:
+    def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
+        """Put a message behind those that wait; or ahead of them, at the end from which they are taken."""
         with self.conn_or_acquire() as client:
-            _with_repaired_keys(client, lambda: super(GuardedChannel, self)._put(*arguments, **options))
+            if message.get("headers", {}).get(messages.AHEAD):
+                _with_repaired_keys(client, lambda: client.rpush(queue, json.dumps(message)))
+            else:
+                _with_repaired_keys(client, lambda: super(GuardedChannel, self)._put(queue, message, **options))
 
     def _size(self, queue: str) -> int:
         with self.conn_or_acquire() as client:

@@ -22,6 +22,9 @@ _FOREIGN = "celery."
 # The one task without a job: it shows that a worker answers.
 PING = "upkeep.ping"
 
+# A header of a message that is to be taken before those that wait. It decides where the message is put, and is not read again.
+AHEAD = "ahead"
+
 _LARGEST_CLOCK = 2**53
 _NOTHING_MORE = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 

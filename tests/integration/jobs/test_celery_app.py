@@ -125,6 +125,23 @@ def test_a_message_carries_a_jobs_id_and_nothing_else(engine, servers: Servers):
     assert message.content_type == "application/json"
 
 
+def test_a_message_that_is_put_ahead_is_taken_first(engine, servers: Servers):
+    app.loader.import_default_modules()
+    late, first, second = (uuid.uuid4() for _ in range(3))
+    publish("upkeep.ping", "upkeep", late)
+    publish("upkeep.ping", "upkeep", second, ahead=True)
+    publish("upkeep.ping", "upkeep", first, ahead=True)
+    assert pending("upkeep") == 3
+    taken = []
+    with app.connection_for_read() as connection, connection.SimpleQueue(_queue("upkeep")) as queue:
+        for _ in range(3):
+            message = queue.get(timeout=5)
+            message.ack()
+            taken += message.payload[0]
+            assert "ahead" not in message.headers
+    assert taken == [str(first), str(second), str(late)]
+
+
 def _queue(name: str) -> Any:
     return app.amqp.queues[name]
 

@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from schemas.states import JobState
 from tests.support import jobs
-from tests.support.jobs import add, alter, claimed, expire, row, state
+from tests.support.jobs import add, alter, claimed, expire, finish, row, state
 from workers.errors import Unavailable, UserError
 from workers.jobs import fanout, ledger, maintenance, worker_registry
 from workers.jobs.maintenance import Maintenance, Shortfall
@@ -38,10 +39,10 @@ class Mailbox:
         self.messages: list[uuid.UUID] = []
         self.away = False
 
-    def publish(self, kind: str, queue: str, job: uuid.UUID) -> None:
+    def publish(self, kind: str, queue: str, job: uuid.UUID, *, ahead: bool = False) -> None:
         if self.away:
             raise ConnectionError
-        self.messages.append(job)
+        self.messages.insert(0 if ahead else len(self.messages), job)
 
     def pending(self, queue: str) -> int:
         return len(self.messages)
@@ -179,6 +180,57 @@ def test_many_workers_make_room_for_two_messages_each_if_they_live_stay_and_serv
     assert supply(engine, mailbox) == share
 
 
+def give_back(engine: Engine, job: uuid.UUID) -> None:
+    held = claimed(engine, job)
+    with engine.begin() as connection:
+        ledger.release(connection, held)
+
+
+def kill_worker(engine: Engine, job: uuid.UUID) -> None:
+    claimed(engine, job)
+    expire(engine, job)
+    reap(engine)
+
+
+def fail_and_retry(engine: Engine, job: uuid.UUID) -> None:
+    held = claimed(engine, job)
+    finish(engine, held, JobState.FAILED)
+    with engine.begin() as connection:
+        fanout.retry(connection, [JobState.FAILED], job)
+
+
+@pytest.mark.parametrize("back", [give_back, kill_worker, fail_and_retry])
+def test_a_job_that_comes_again_is_taken_before_all_that_waits_though_redis_holds_its_share(engine, mailbox, back):
+    first = add(engine)
+    back(engine, first)
+    with engine.begin() as connection:
+        new = [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(maintenance.SHARE + 8)]
+        ledger.insert(connection, new)
+    alter(engine, first, "run_after = now() + interval '1 minute'")
+    assert supply(engine, mailbox) == maintenance.SHARE
+    alter(engine, first, "run_after = now()")
+    assert supply(engine, mailbox) == 1, "there was no room for it"
+    assert mailbox.messages[0] == first
+    assert supply(engine, mailbox) == 0
+
+
+def test_jobs_that_come_again_keep_their_order_and_do_not_fill_redis(engine, mailbox):
+    with engine.begin() as connection:
+        ledger.insert(connection, [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(maintenance.SHARE)])
+    supply(engine, mailbox)
+    again = [add(engine) for _ in range(80)]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE job SET attempt = 1 WHERE published_at IS NULL"))
+    taken = []
+    while again[-1] not in taken:
+        supply(engine, mailbox)
+        assert len(mailbox.messages) <= maintenance.SHARE + 32
+        taken.append(mailbox.messages.pop(0))
+        jobs.claimed(engine, taken[-1])
+    assert [job for job in taken if job in again] == again, "none is passed by one that came later"
+    assert len(taken) == len(again)
+
+
 def test_the_relay_passes_over_jobs_that_must_wait_and_other_queues(engine, mailbox):
     live(engine, 1)
     later = add(engine)
@@ -210,7 +262,7 @@ def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_wh
     monkeypatch.setattr(maintenance, "_STUCK_AFTER", "1s")
     stuck, wakes = threading.Event(), threading.Event()
 
-    def publish(kind: str, queue: str, job: uuid.UUID) -> None:
+    def publish(kind: str, queue: str, job: uuid.UUID, *, ahead: bool = False) -> None:
         stuck.set()
         wakes.wait(20)
 
@@ -432,7 +484,8 @@ def test_no_statement_of_every_round_reads_the_whole_table(engine):
         connection.execute(text("ANALYZE job"))
     statements = {
         "reap": (maintenance._REAP, {"limit": 100}),
-        "relay": (maintenance._TAKE, {"queue": "upkeep", "limit": 4}),
+        "relay": (maintenance._TAKE_ANY, {"queue": "upkeep", "limit": 4}),
+        "relay again": (maintenance._TAKE_AGAIN, {"queue": "upkeep", "limit": 4}),
         "unpublish": (maintenance._UNPUBLISH, {"queue": "upkeep", "limit": 4}),
         "count": (maintenance._PUBLISHED, {"queue": "upkeep"}),
         "waits": (maintenance._WAITS, {"queue": "upkeep"}),
