@@ -6,7 +6,6 @@ neighbours in the selection and are computed once.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, exists
+from sqlalchemy import Connection, exists, text
 from sqlmodel import col, select
 
 from schemas.payloads import CanaryPart, ShardSpec
@@ -24,36 +23,25 @@ from schemas.tables.tweets import Tweet
 from workers import clock
 from workers.canary import watch
 from workers.catalog import models
-from workers.database import insert_what_stays, session_on, transaction
+from workers.database import session_on, transaction
 from workers.inference.guard import Guarded
 from workers.inference.writer import Writer
+from workers.ingest.summary_rows import SummaryRow, insert_summaries
 from workers.jobs.context import JobContext, Outcome, Stopped
 from workers.text.clean import rules
 from workers.text.instructions import PROMPT_VERSION
 
-# A tweet with the same text as one that has a summary gets a copy of it. Both statements ask for tweets that are there: one that was
-# forgotten since gets no summary. In the order of their ids, for they are locked by the check of the foreign key.
-COPY_TO_DUPLICATES = """
-INSERT INTO summary (tweet, model, prompt_version, cleaned, summary, flags, tries, job, attempt, worker)
-SELECT DISTINCT ON (tweet.id) tweet.id, known.model, known.prompt_version, known.cleaned, known.summary, known.flags, known.tries,
-       :job, :attempt, :worker
+# A tweet with the same text as one that has a summary gets a copy of it.
+_KNOWN_OF_DUPLICATES = """
+SELECT DISTINCT ON (tweet.id) tweet.id AS tweet, tweet.text_hash, known.prompt_version AS version, known.cleaned, known.summary,
+       known.flags, known.tries
 FROM selection
 JOIN tweet ON tweet.id = selection.tweet
 JOIN tweet AS duplicate ON duplicate.text_hash = tweet.text_hash AND duplicate.id <> tweet.id
 JOIN summary AS known ON known.tweet = duplicate.id AND known.model = :model AND known.prompt_version = :version
 WHERE selection.job = :parent AND selection.ordinal >= :first AND selection.ordinal < :last
+AND NOT EXISTS (SELECT FROM summary WHERE summary.tweet = tweet.id AND summary.model = :model AND summary.prompt_version = :version)
 ORDER BY tweet.id
-ON CONFLICT DO NOTHING
-"""
-INSERT_SUMMARIES = """
-INSERT INTO summary (tweet, model, prompt_version, cleaned, summary, flags, tries, tokens_in, tokens_out, job, attempt, worker)
-SELECT row.tweet, :model, :version, row.cleaned, row.summary, row.flags, row.tries, row.tokens_in, row.tokens_out,
-       :job, :attempt, :worker
-FROM jsonb_to_recordset(cast(:rows AS jsonb))
-  AS row(tweet text, cleaned text, summary text, flags jsonb, tries int, tokens_in int, tokens_out int)
-JOIN tweet ON tweet.id = row.tweet
-ORDER BY row.tweet
-ON CONFLICT DO NOTHING
 """
 
 FLUSH_SECONDS = 4.0
@@ -62,9 +50,10 @@ FLUSH_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One text and the tweets that bear it."""
+    """One text, its hash, and the tweets that bear it."""
 
     text: str
+    text_hash: str
     tweets: tuple[str, ...]
 
 
@@ -164,25 +153,25 @@ class _Storing:
 
 
 def _copy_known(connection: Connection, attempt: JobContext, spec: ShardSpec) -> int:
-    values = _slice(attempt, spec) | {"job": attempt.job, "attempt": attempt.number, "worker": attempt.owner}
-    return insert_what_stays(connection, COPY_TO_DUPLICATES, values).rowcount
+    known = [SummaryRow(**row._mapping) for row in connection.execute(text(_KNOWN_OF_DUPLICATES), _slice(attempt, spec))]
+    return _insert(connection, attempt, spec.model_id, known)
 
 
 def _wanted(connection: Connection, attempt: JobContext, spec: ShardSpec) -> Iterator[_Wanted]:
-    bearers: dict[str, list[str]] = defaultdict(list)
+    bearers: dict[tuple[str, str], list[str]] = defaultdict(list)
     has_summary = exists().where(
         col(Summary.tweet) == col(Tweet.id), col(Summary.model) == spec.model_id, col(Summary.prompt_version) == PROMPT_VERSION
     )
     missing = (
-        select(Tweet.id, Tweet.text)
+        select(Tweet.id, Tweet.text, Tweet.text_hash)
         .join(Selection, col(Selection.tweet) == col(Tweet.id))
         .where(Selection.job == attempt.parent, Selection.ordinal >= spec.first, Selection.ordinal < spec.last, ~has_summary)
     )
     with session_on(connection) as opened:
-        for tweet, tweet_text in opened.exec(missing):
-            bearers[tweet_text].append(tweet)
-    for tweet_text, ids in bearers.items():
-        yield _Wanted(text=tweet_text, tweets=tuple(sorted(ids)))
+        for tweet, tweet_text, text_hash in opened.exec(missing):
+            bearers[tweet_text, text_hash].append(tweet)
+    for (tweet_text, text_hash), ids in bearers.items():
+        yield _Wanted(tweet_text, text_hash, tuple(sorted(ids)))
 
 
 def _slice(attempt: JobContext, spec: ShardSpec) -> dict[str, Any]:
@@ -192,12 +181,25 @@ def _slice(attempt: JobContext, spec: ShardSpec) -> dict[str, Any]:
 
 def _store(connection: Connection, attempt: JobContext, model: int, part: Sequence[_Wanted], results: Sequence[Guarded]) -> int:
     rows = [
-        # A byte-level model may write NUL, the one character that Postgres can't store.
-        {"tweet": tweet, "cleaned": rules(wanted.text), "summary": result.text.replace("\0", "")}
-        | {"flags": list(result.flags), "tries": result.tries}
-        | {"tokens_in": result.tokens_in, "tokens_out": result.tokens_out}
+        SummaryRow(
+            tweet=tweet,
+            text_hash=wanted.text_hash,
+            version=PROMPT_VERSION,
+            cleaned=rules(wanted.text),
+            # A byte-level model may write NUL, the one character that Postgres can't store.
+            summary=result.text.replace("\0", ""),
+            flags=result.flags,
+            tries=result.tries,
+            tokens_in=result.tokens_in,
+            tokens_out=result.tokens_out,
+        )
         for wanted, result in zip(part, results, strict=True)
         for tweet in wanted.tweets
     ]
-    values = {"model": model, "version": PROMPT_VERSION, "job": attempt.job, "attempt": attempt.number}
-    return insert_what_stays(connection, INSERT_SUMMARIES, values | {"worker": attempt.owner, "rows": json.dumps(rows)}).rowcount
+    return _insert(connection, attempt, model, rows)
+
+
+def _insert(connection: Connection, attempt: JobContext, model: int, rows: Sequence[SummaryRow]) -> int:
+    if not rows:
+        return 0
+    return insert_summaries(connection, rows, model=model, worker=attempt.owner, job=attempt.job, attempt=attempt.number)

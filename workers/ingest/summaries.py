@@ -5,14 +5,13 @@ The same file again changes nothing: what is stored already is counted. Memory i
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -27,6 +26,7 @@ from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.row import Row, key
 from workers.ingest.readers.rows import Reading
 from workers.ingest.readers.text import check_characters, check_text
+from workers.ingest.summary_rows import SummaryRow, insert_summaries
 from workers.text.checks import check
 from workers.text.clean import rules
 from workers.text.instructions import PROMPT_VERSION
@@ -41,22 +41,12 @@ _ROWS_AT_ONCE = 1_000
 _MOST_TOKENS = 2**31 - 1
 _COLLIDES = "the tweet has another summary of this model and version of the prompt, which stays"
 
-# Raw: one statement looks up a thousand rows, and one inserts them.
+# Raw: one statement looks up a thousand rows.
 _LOOK_UP = """
-SELECT asked.place - 1 AS place, tweet.text, summary.summary
+SELECT asked.place - 1 AS place, tweet.text, tweet.text_hash, summary.summary
 FROM unnest(cast(:tweets AS text[]), cast(:versions AS text[])) WITH ORDINALITY AS asked(tweet, version, place)
 JOIN tweet ON tweet.id = asked.tweet
 LEFT JOIN summary ON summary.tweet = asked.tweet AND summary.model = :model AND summary.prompt_version = asked.version
-"""
-# Sorted, so that two imports of the same rows wait for each other instead of dying of a deadlock.
-_INSERT = """
-INSERT INTO summary (tweet, model, prompt_version, cleaned, summary, flags, tries, tokens_in, tokens_out, attempt, worker)
-SELECT row.tweet, :model, row.version, row.cleaned, row.summary, row.flags, 1, row.tokens_in, row.tokens_out, 0, :worker
-FROM jsonb_to_recordset(cast(:rows AS jsonb))
-  AS row(tweet text, version text, cleaned text, summary text, flags jsonb, tokens_in int, tokens_out int)
-JOIN tweet ON tweet.id = row.tweet
-ORDER BY row.tweet, row.version
-ON CONFLICT DO NOTHING
 """
 
 
@@ -139,8 +129,8 @@ def _import_batch(batch: Sequence[Row], model: Model, names: Mapping[str, str], 
     collided = [(key(row.number, row.unit, row.item), names["tweet"], _COLLIDES) for row in sorted_.collided]
     refused = [(key(row.number, row.unit, row.item), error.field, error.reason) for row, error in sorted_.refused]
     with transaction() as connection:
-        values = {"model": model.id, "worker": f"import {Path(origin).name}", "rows": json.dumps(stored)}
-        inserted = connection.execute(text(_INSERT), values).rowcount if stored else 0
+        worker = f"import {Path(origin).name}"
+        inserted = insert_summaries(connection, stored, model=model.id, worker=worker) if stored else 0
         rejected_rows.keep(connection, origin, [*refused, *collided])
     counts = Counts(
         read=len(batch),
@@ -150,24 +140,31 @@ def _import_batch(batch: Sequence[Row], model: Model, names: Mapping[str, str], 
         rejected=len(refused),
         reasons=Reasons((row.place, error.field, error.reason) for row, error in sorted_.refused),
     )
-    return ImportedSummaries(counts, Counter(flag for row in stored for flag in row["flags"]))
+    return ImportedSummaries(counts, Counter(flag for row in stored for flag in row.flags))
+
+
+class _Tweet(NamedTuple):
+    """A tweet's text as it is now."""
+
+    text: str
+    text_hash: str
 
 
 class _Sorted:
     """The rows of a batch by what becomes of them."""
 
     def __init__(self) -> None:
-        self.new: dict[tuple[str, str], tuple[_Answer, str]] = {}
+        self.new: dict[tuple[str, str], tuple[_Answer, _Tweet]] = {}
         self.duplicates = 0
         self.collided: list[Row] = []
         self.refused: list[tuple[Row, RowError]] = []
 
-    def sort(self, answer: _Answer, tweet: str | None, stored: str | None, column: str) -> None:
+    def sort(self, answer: _Answer, tweet: _Tweet | None, stored: str | None, column: str) -> None:
         """Decide on a row.
 
         Args:
             answer: the row.
-            tweet: the tweet's text; None where there is no such tweet.
+            tweet: as it is stored; None where there is no such tweet.
             stored: the summary that it has already; None where it has none.
             column: that names the tweet.
         """
@@ -176,7 +173,7 @@ class _Sorted:
             return
         if stored is None and (before := self.new.get((answer.tweet, answer.version))) is not None:
             stored = before[0].summary
-        if stored is None and not rules(tweet):
+        if stored is None and not rules(tweet.text):
             self.refused.append((answer.row, RowError(column, "the tweet has no word to summarise")))
         elif stored is None:
             self.new[answer.tweet, answer.version] = (answer, tweet)
@@ -186,16 +183,16 @@ class _Sorted:
             self.collided.append(answer.row)
 
 
-def _look_up(connection: Connection, answers: Sequence[_Answer], model: Model) -> dict[int, tuple[str, str | None]]:
-    """Return for each answer whose tweet is stored the tweet's text, and the summary that it has of the same version of the prompt."""
+def _look_up(connection: Connection, answers: Sequence[_Answer], model: Model) -> dict[int, tuple[_Tweet, str | None]]:
+    """Return for each answer whose tweet is stored the tweet, and the summary that it has of the same version of the prompt."""
     values = {"tweets": [each.tweet for each in answers], "versions": [each.version for each in answers], "model": model.id}
-    return {row.place: (row.text, row.summary) for row in connection.execute(text(_LOOK_UP), values)}
+    return {row.place: (_Tweet(row.text, row.text_hash), row.summary) for row in connection.execute(text(_LOOK_UP), values)}
 
 
-def _as_stored(answer: _Answer, tweet: str, stage: Stage) -> dict[str, Any]:
-    flags = list(check(tweet, answer.summary, stage).flags)
-    counted = {"tokens_in": answer.tokens_in, "tokens_out": answer.tokens_out}
-    return {"tweet": answer.tweet, "version": answer.version, "cleaned": rules(tweet), "summary": answer.summary, "flags": flags} | counted
+def _as_stored(answer: _Answer, tweet: _Tweet, stage: Stage) -> SummaryRow:
+    flags = check(tweet.text, answer.summary, stage).flags
+    written = SummaryRow(answer.tweet, tweet.text_hash, answer.version, rules(tweet.text), answer.summary, flags)
+    return replace(written, tokens_in=answer.tokens_in, tokens_out=answer.tokens_out)
 
 
 def _answers(batch: Iterable[Row], names: Mapping[str, str], sorted_: _Sorted) -> Iterator[_Answer]:

@@ -20,7 +20,12 @@ from workers.streams import deletions
 from workers.streams.holding import LEASE, Held, StreamLost
 
 # Raw: thousands of rows a statement, and the row of the stream is the lock under which ordinals are given.
-_LOCK = "SELECT address, job, arrived, sharded, counters FROM stream WHERE name = :name AND owner = :owner FOR UPDATE"
+# All streams that have a tweet which gets a later text: in the order of their names, so that two revising at once wait for each other.
+_LOCK = """
+SELECT name, owner, address, job, arrived, sharded, counters FROM stream
+WHERE name = :name OR name = ANY(SELECT stream FROM arrival WHERE tweet = ANY(cast(:revised AS text[])))
+ORDER BY name FOR UPDATE
+"""
 # From what was copied for the tweets. One that was here before keeps its place, so that what is redelivered adds nothing.
 _ARRIVE = """
 INSERT INTO arrival (stream, ordinal, tweet, tokens, said_at)
@@ -30,19 +35,27 @@ FROM (SELECT DISTINCT ON (id) id, ordinal, text FROM incoming ORDER BY id, ordin
 LEFT JOIN unnest(cast(:moments AS timestamptz[])) WITH ORDINALITY AS said(at, place) ON said.place = came.ordinal + 1
 WHERE NOT EXISTS (SELECT FROM arrival WHERE arrival.tweet = came.id AND arrival.stream = :stream)
 """
+# Locked as a deletion would: whoever stores a summary of the earlier text has done so before the next statement looks, or sees the later.
+_LOCK_EARLIER = """
+SELECT tweet.id FROM tweet JOIN jsonb_to_recordset(cast(:rows AS jsonb)) AS later(id text, hash text) ON later.id = tweet.id
+WHERE tweet.text_hash <> later.hash ORDER BY tweet.id FOR UPDATE OF tweet
+"""
 _REVISE = """
 UPDATE tweet SET text = later.text, text_hash = later.hash
 FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS later(id text, text text, hash text)
-WHERE tweet.id = later.id AND tweet.text_hash <> later.hash
-RETURNING tweet.id
+WHERE tweet.id = later.id AND tweet.id = ANY(cast(:tweets AS text[]))
 """
 _FORGET_SUMMARIES = "DELETE FROM summary WHERE tweet = ANY(cast(:tweets AS text[]))"
 # Behind all others again, where a shard has them already.
 _ARRIVE_AGAIN = """
+WITH again AS (
+  SELECT tweet, row_number() OVER (ORDER BY ordinal) AS place FROM arrival
+  WHERE stream = :stream AND tweet = ANY(cast(:tweets AS text[])) AND ordinal <= :sharded)
 UPDATE arrival SET ordinal = :arrived + again.place, arrived_at = now(), tokens = ceil(octet_length(tweet.text) / 4.0)
-FROM unnest(cast(:tweets AS text[])) WITH ORDINALITY AS again(id, place) JOIN tweet ON tweet.id = again.id
-WHERE arrival.stream = :stream AND arrival.tweet = again.id AND arrival.ordinal <= :sharded
+FROM again JOIN tweet ON tweet.id = again.tweet
+WHERE arrival.stream = :stream AND arrival.tweet = again.tweet
 """
+_SET_ARRIVED = "UPDATE stream SET arrived = arrived + :more, last_arrival_at = now() WHERE name = :stream"
 _ADVANCE = """
 UPDATE stream SET cursor = :cursor, arrived = :arrived, counters = cast(:counters AS jsonb), seen_at = now(),
     lease_until = now() + make_interval(secs => :lease),
@@ -76,7 +89,9 @@ def store(connection: Connection, held: Held, events: Sequence[Event]) -> Stored
     Raises:
         StreamLost: another process has the stream: roll back.
     """
-    row = connection.execute(text(_LOCK), {"name": held.name, "owner": held.owner}).one_or_none()
+    later = {event.tweet.id: event.tweet.text for event in events if event.tweet is not None and event.revised}
+    locked = connection.execute(text(_LOCK), {"name": held.name, "revised": list(later)}).all()
+    row = next((each for each in locked if each.name == held.name and each.owner == held.owner), None)
     if row is None:
         raise StreamLost
     counts: Counter[str] = Counter(events=len(events))
@@ -86,9 +101,13 @@ def store(connection: Connection, held: Held, events: Sequence[Event]) -> Stored
         collisions = _store_tweets(connection, tweets, counts)
         moments = [event.moment for event in tweets]
         queued = _arrive(connection, held, arrived, moments)
-        again = _revise(connection, held, tweets, arrived + queued, row.sharded)
+        revised = _revise(connection, tweets)
+        again = _arrive_again(connection, held.name, revised, arrived + queued, row.sharded)
+        for other in locked:
+            if other.name != held.name and (more := _arrive_again(connection, other.name, revised, other.arrived, other.sharded)):
+                connection.execute(text(_SET_ARRIVED), {"stream": other.name, "more": more})
         rejected_rows.keep(connection, row.address, ((tweets[at].tweet.id, "id", COLLIDES) for at in collisions))  # type: ignore[union-attr]
-        counts["revised"] += again
+        counts["revised"] += len(revised)
         arrived += queued + again
     _keep_the_rest(connection, row, events, counts)
     counters = _added(row.counters, counts, events)
@@ -109,17 +128,24 @@ def _arrive(connection: Connection, held: Held, arrived: int, moments: Sequence[
     return connection.execute(text(_ARRIVE), {"stream": held.name, "arrived": arrived, "moments": list(moments)}).rowcount
 
 
-def _revise(connection: Connection, held: Held, events: Sequence[Event], arrived: int, sharded: int) -> int:
-    """Put later texts in the place of known ones, take their summaries away, and return how many wait for a new one behind all others."""
+def _revise(connection: Connection, events: Sequence[Event]) -> list[str]:
+    """Put later texts in the place of known ones, take their summaries away, of whatever model, and return the ids of their tweets."""
     later = {event.tweet.id: event.tweet.text for event in events if event.tweet is not None and event.revised}
     if not later:
+        return []
+    rows = json.dumps([{"id": id_, "text": said, "hash": sha256(said)} for id_, said in later.items()])
+    revised = list(connection.execute(text(_LOCK_EARLIER), {"rows": rows}).scalars())
+    connection.execute(text(_REVISE), {"rows": rows, "tweets": revised})
+    connection.execute(text(_FORGET_SUMMARIES), {"tweets": revised})
+    return revised
+
+
+def _arrive_again(connection: Connection, stream: str, tweets: Sequence[str], arrived: int, sharded: int) -> int:
+    """Let tweets that have a shard wait for a new summary, behind all that has arrived for a stream; return how many do."""
+    if not tweets:
         return 0
-    rows = [{"id": id_, "text": said, "hash": sha256(said)} for id_, said in later.items()]
-    revised = connection.execute(text(_REVISE), {"rows": json.dumps(rows)}).scalars().all()
-    connection.execute(text(_FORGET_SUMMARIES), {"tweets": list(revised)})
-    values = {"stream": held.name, "tweets": list(revised), "arrived": arrived, "sharded": sharded}
-    connection.execute(text(_ARRIVE_AGAIN), values)
-    return len(revised)
+    values = {"stream": stream, "tweets": list(tweets), "arrived": arrived, "sharded": sharded}
+    return connection.execute(text(_ARRIVE_AGAIN), values).rowcount
 
 
 def _keep_the_rest(connection: Connection, stream: Row[Any], events: Sequence[Event], counts: Counter[str]) -> None:

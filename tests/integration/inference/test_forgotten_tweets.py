@@ -1,4 +1,4 @@
-"""A shard that runs while one of its tweets is forgotten: it stores no summary of it, and does not fail."""
+"""A shard that runs while one of its tweets is forgotten or gets a later text: it stores no summary of it, and does not fail."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from sqlalchemy import Engine, text
 
 from schemas.chat import Prompt
 from schemas.payloads import SummarizationSpec
+from schemas.records import TweetRecord
 from tasks import summarization
 from tests.integration.in_process import work_off
 from tests.support import jobs
 from tests.support.everywhere import SAYS, SUMMARY, TWEET, add_job, add_tweet, insert
 from workers.catalog.removal.forgetting import forget
-from workers.database import insert_what_stays, transaction
+from workers.database import transaction
 from workers.inference.engine import Generation, Sampling
-from workers.inference.job import INSERT_SUMMARIES
+from workers.ingest.live import Event
+from workers.ingest.summary_rows import SummaryRow, insert_summaries
+from workers.streams import arrivals, holding
+from workers.streams.holding import NewStream
 
 
 class Forgetful:
@@ -71,14 +75,56 @@ def test_what_is_stored_while_it_is_being_forgotten_is_all_but_its_own(clean_dat
         assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
 
 
-def _store(engine: Engine, model: int, job: uuid.UUID) -> object:
-    import json
+def test_what_is_stored_while_its_tweet_gets_a_later_text_is_all_but_its_own(clean_database: Engine, model: int) -> None:
+    """The statement sees the earlier text, and waits at its foreign key until the later one is there."""
+    with clean_database.begin() as connection:
+        job = add_job(connection)
+        stream = holding.take(connection, NewStream("club", "scripted", "m", {}))
+    stored: list[object] = []
+    later = Event("1", tweet=TweetRecord(id=TWEET, text="The ferry is on time after all.", source="club"), revised=True)
+    with clean_database.begin() as revising:
+        arrivals.store(revising, stream, [later])
+        storing = threading.Thread(target=lambda: stored.append(_store(clean_database, model, job)))
+        storing.start()
+        storing.join(0.5)
+        assert storing.is_alive(), "it waits for the one that revises"
+    storing.join(30)
+    assert stored == [1]
+    with clean_database.connect() as connection:
+        assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
 
-    row = {"cleaned": "c", "summary": "s", "flags": [], "tries": 1, "tokens_in": 1, "tokens_out": 1}
-    rows = json.dumps([{"tweet": tweet, **row} for tweet in (TWEET, "other")])
-    values = {"model": model, "version": "1", "job": job, "attempt": 1, "worker": "w", "rows": rows}
+
+class Revising(Forgetful):
+    """An engine that hears of a later text while it writes of the earlier one."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, adapter: Path | None = None, on_progress: Callable[[int], None] | None = None
+    ) -> list[Generation]:
+        with transaction() as connection:
+            stream = holding.take(connection, NewStream("club", "scripted", "m", {}))
+            later = TweetRecord(id=TWEET, text="The ferry is on time after all.", source="club")
+            arrivals.store(connection, stream, [Event("1", tweet=later, revised=True)])
+            holding.leave(connection, stream, "stopped")
+        return [Generation((f"{SUMMARY}",), tokens_in=1, tokens_out=1) for _ in prompts]
+
+
+def test_a_shard_that_had_read_an_earlier_text_stores_no_summary_of_it(
+    clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.inference.writer.engine_for", lambda *_, **__: Revising())
+    job = summarization.enqueue(SummarizationSpec(model_id=model, guard=False)).job
+    work_off(clean_database)
+    with clean_database.connect() as connection:
+        assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
+    assert jobs.row(clean_database, job).state == "done"
+
+
+def _store(engine: Engine, model: int, job: uuid.UUID) -> object:
+    with engine.connect() as connection:
+        hashes = dict(connection.execute(text("SELECT id, text_hash FROM tweet")).tuples().all())
+    written = [SummaryRow(tweet, hashes[tweet], "1", "c", "s") for tweet in (TWEET, "other")]
     try:
         with engine.begin() as connection:
-            return insert_what_stays(connection, INSERT_SUMMARIES, values).rowcount
+            return insert_summaries(connection, written, model=model, worker="w", job=job, attempt=1)
     except Exception as error:
         return error
