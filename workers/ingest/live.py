@@ -62,6 +62,7 @@ class Event:
         tweet: a tweet.
         revised: the tweet is a later version of one that may be known: its text takes the place of the known text.
         deleted: what was taken back.
+        reinstated: an author whose account is in use, and whose tweets may come in again if it had been gone; beside a notice.
         hole: what was missed.
         rejected: why a frame could not be used.
         notice: the kind of an event that is none of these, such as another language; they are counted.
@@ -73,6 +74,7 @@ class Event:
     tweet: TweetRecord | None = None
     revised: bool = False
     deleted: Deletion | None = None
+    reinstated: str | None = None
     hole: Hole | None = None
     rejected: Unusable | None = None
     notice: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from workers.catalog.removal.forgetting import forget
+from workers.catalog.removal.forgetting import forget, reinstate
 from workers.ingest.live import Event
 
 # Nothing says that these were taken back: what was learnt from them or answered about them stays, and so do they. The others come again,
@@ -22,7 +22,7 @@ DELETE FROM tweet WHERE id = ANY(ARRAY(SELECT id FROM tweet AS held
 
 
 def apply(connection: Connection, events: Sequence[Event]) -> list[Event]:
-    """Remove the tweets that events take back, with all that was made of them, in the caller's transaction.
+    """Remove the tweets that events take back, with all that was made of them, and let those of accounts in again that are back.
 
     Args:
         connection: in a transaction.
@@ -32,6 +32,9 @@ def apply(connection: Connection, events: Sequence[Event]) -> list[Event]:
         The events whose tweets are to be stored: those that no later event takes back.
     """
     taken_back = [(at, event.deleted) for at, event in enumerate(events) if event.deleted is not None]
+    back = {event.reinstated: at for at, event in enumerate(events) if event.reinstated is not None}
+    # An account that was gone and is back before anything of it was stored was never gone.
+    taken_back = [(at, deleted) for at, deleted in taken_back if deleted.tweet or deleted.resent or at > back.get(deleted.author, -1)]
     tweets = {deleted.tweet: at for at, deleted in taken_back if deleted.tweet is not None}
     authors = {deleted.author: at for at, deleted in taken_back if deleted.tweet is None and deleted.author is not None}
     gone = sorted({deleted.author for _, deleted in taken_back if deleted.tweet is None and deleted.author and not deleted.resent})
@@ -44,8 +47,9 @@ def apply(connection: Connection, events: Sequence[Event]) -> list[Event]:
             seen.add(event.tweet.id)
         else:
             kept.append(event)
+    reinstate(connection, sorted(back))
     if taken_back:
-        forget(connection, tweets=sorted(tweets), authors=gone)
+        forget(connection, tweets=sorted(tweets), authors=gone, until_back=True)
         # They came and went before they were stored, and are remembered like those that were.
         forget(connection, tweets=sorted(seen & tweets.keys()), unseen=True)
     if resent := sorted(authors.keys() - set(gone)):

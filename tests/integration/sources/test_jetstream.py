@@ -133,6 +133,7 @@ def test_an_account_that_rests_or_moves_keeps_its_posts(wire):
     with serving(log) as server:
         events = read(source(server, wire), has(1))
     assert [event.deleted for event in events if event.deleted] == []
+    assert [event.reinstated for event in events if event.reinstated] == [did(7)], "it may have been gone"
     told = notices(events)
     assert told.pop("identity event", 0) == (1 if wire == "first" else 0)
     assert told == {

@@ -17,8 +17,9 @@ from workers.database import transaction
 from workers.ingest.live import Deletion, Event, Hole, Unusable
 from workers.ingest.tweets import copy_tweets
 from workers.streams import arrivals as store
+from workers.streams import holding
 from workers.streams.arrivals import Stored
-from workers.streams.holding import Held, StreamLost
+from workers.streams.holding import Held, NewStream, StreamLost
 
 
 @pytest.fixture
@@ -101,6 +102,20 @@ def test_a_later_version_of_what_has_a_summary_waits_for_a_new_one(engine: Engin
     stored(held, [tweet("a", "so very late", revised=True), tweet("b", revised=True)])
     assert rows(engine, "SELECT tweet FROM summary") == [("b",)]  # whose text is the same
     assert arrivals(engine) == [(2, "b"), (3, "a")]
+
+
+def test_each_stream_that_has_a_tweet_waits_for_a_summary_of_its_later_text(engine: Engine, held: Held):
+    with transaction() as connection:
+        other = holding.take(connection, NewStream("other", "elsewhere", "echoed", {}))
+    stored(held, [tweet("a", "so late"), tweet("b")])
+    stored(other, [tweet("c"), tweet("a", "so late")])
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE stream SET sharded = 2")
+    stored(held, [tweet("a", "so very late", revised=True)])
+    assert arrivals(engine, "other") == [(1, "c"), (3, "a")]
+    assert rows(engine, "SELECT arrived FROM stream ORDER BY name") == [(3,), (3,)]
+    stored(other, [tweet("a", "so very late", revised=True), tweet("d")])
+    assert arrivals(engine, "other") == [(1, "c"), (3, "a"), (4, "d")], "it heard of the later text too"
 
 
 def test_a_later_version_of_an_unknown_tweet_is_a_tweet(engine: Engine, held: Held):
@@ -189,6 +204,40 @@ def test_an_account_that_is_gone_takes_its_tweets_and_no_others(engine: Engine, 
     stored(held, [by("ann", "c"), Event("d", deleted=Deletion(author="ann")), by("ben", "e")])
     assert rows(engine, "SELECT id FROM tweet ORDER BY id") == [("b",), ("e",)]
     assert stored(held, [by("ann", "f")]).counters["forgotten"] == 1
+
+
+def back(author: str, cursor: str) -> Event:
+    return Event(cursor, reinstated=author, notice="account active")
+
+
+def test_what_an_account_wrote_comes_in_again_once_it_is_back(engine: Engine, held: Held):
+    stored(held, [by("ann", "a"), by("ben", "b")])
+    stored(held, [Event("c", deleted=Deletion(author="ann")), Event("d", deleted=Deletion(author="ben"))])
+    assert stored(held, [by("ann", "e")]).counters["forgotten"] == 1
+    stored(held, [back("ann", "f"), by("ann", "a"), by("ann", "g"), by("ben", "h")])
+    assert rows(engine, "SELECT id FROM tweet ORDER BY id") == [("a",), ("g",)]
+    assert rows(engine, "SELECT kind, count(*) FROM forgotten GROUP BY kind ORDER BY kind") == [("author", 1), ("text", 1), ("tweet", 1)]
+
+
+def test_an_account_that_is_gone_and_back_in_one_breath_loses_nothing(engine: Engine, held: Held):
+    stored(held, [by("ann", "a")])
+    stored(held, [by("ann", "b"), Event("c", deleted=Deletion(author="ann")), back("ann", "d")])
+    assert rows(engine, "SELECT id FROM tweet ORDER BY id") == [("a",), ("b",)]
+    stored(held, [back("ann", "e"), by("ann", "f"), Event("g", deleted=Deletion(author="ann"))])
+    assert rows(engine, "SELECT id FROM tweet") == []
+    assert stored(held, [by("ann", "h")]).counters["forgotten"] == 1
+
+
+def test_an_account_that_is_back_lets_nothing_in_that_a_person_forgot_or_its_author_took_back(engine: Engine, held: Held):
+    stored(held, [by("ann", "a"), by("ann", "b"), by("ann", "c"), Event("d", deleted=Deletion(tweet="a", author="ann"))])
+    stored(held, [Event("e", deleted=Deletion(author="ann"))])
+    forget_all(["b"])
+    stored(held, [back("ann", "f"), by("ann", "a"), by("ann", "b"), by("ann", "c")])
+    assert rows(engine, "SELECT id FROM tweet") == [("c",)]
+    stored(held, [Event("g", deleted=Deletion(author="ann"))])
+    forget_all([], ["ann"])
+    stored(held, [back("ann", "h"), by("ann", "i")])
+    assert rows(engine, "SELECT id FROM tweet") == []
 
 
 def test_what_an_author_still_has_comes_again_behind_a_resend(engine: Engine, held: Held):

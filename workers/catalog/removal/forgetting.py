@@ -73,16 +73,23 @@ DELETE FROM curated USING tweet WHERE tweet.id = ANY(cast(:ids AS text[])) AND c
 AND md5(curated.text) = md5(tweet.text) AND curated.text = tweet.text
 """
 _TWEETS = "DELETE FROM tweet WHERE id = ANY(cast(:ids AS text[]))"
-_REMEMBER = """
-INSERT INTO forgotten (kind, digest)
-SELECT DISTINCT cast(:kind AS text), sha256(convert_to(id, 'UTF8')) FROM unnest(cast(:ids AS text[])) AS id ORDER BY 2
-ON CONFLICT DO NOTHING
-"""
-_REMEMBER_TEXTS = """
-INSERT INTO forgotten (kind, digest, tweet)
-SELECT DISTINCT ON (text_hash) 'text', decode(text_hash, 'hex'), sha256(convert_to(id, 'UTF8'))
+# What a person forgot, or the author of a single tweet, stays forgotten though the account that wrote it comes back.
+_FOR_GOOD = "DO UPDATE SET account = NULL WHERE forgotten.account IS NOT NULL AND excluded.account IS NULL"
+_REMEMBER = f"""
+INSERT INTO forgotten (kind, digest, account)
+SELECT DISTINCT cast(:kind AS text), sha256(convert_to(id, 'UTF8')), sha256(convert_to(cast(:account AS text), 'UTF8'))
+FROM unnest(cast(:ids AS text[])) AS id ORDER BY 2
+ON CONFLICT (kind, digest) {_FOR_GOOD}
+"""  # noqa: S608
+_REMEMBER_TEXTS = f"""
+INSERT INTO forgotten (kind, digest, tweet, account)
+SELECT DISTINCT ON (text_hash) 'text', decode(text_hash, 'hex'), sha256(convert_to(id, 'UTF8')),
+       sha256(convert_to(cast(:account AS text), 'UTF8'))
 FROM tweet WHERE id = ANY(cast(:ids AS text[])) ORDER BY text_hash, id
-ON CONFLICT DO NOTHING
+ON CONFLICT (kind, digest) {_FOR_GOOD}
+"""  # noqa: S608
+_REINSTATE = """
+DELETE FROM forgotten WHERE account = ANY(ARRAY(SELECT sha256(convert_to(id, 'UTF8')) FROM unnest(cast(:accounts AS text[])) AS id))
 """
 _ALLOW = """
 WITH allowed AS (SELECT sha256(convert_to(id, 'UTF8')) AS digest FROM unnest(cast(:ids AS text[])) AS id),
@@ -131,7 +138,9 @@ class Forgotten:
         return Forgotten(**added, losses=taken_back.merged((*self.losses, *other.losses)))
 
 
-def forget(connection: Connection, tweets: Iterable[str] = (), authors: Iterable[str] = (), *, unseen: bool = False) -> Forgotten:
+def forget(
+    connection: Connection, tweets: Iterable[str] = (), authors: Iterable[str] = (), *, unseen: bool = False, until_back: bool = False
+) -> Forgotten:
     """Remove tweets with all that was made of them, in the caller's transaction; what was not there is no error.
 
     Shards and trainings that run go on: a shard stores no summary of a tweet that is gone, and a training is counted as one that may
@@ -142,6 +151,7 @@ def forget(connection: Connection, tweets: Iterable[str] = (), authors: Iterable
         tweets: ids.
         authors: whose tweets are all removed.
         unseen: keep out later what is not there now, as a person wants who names it. A network deletes more than was ever read of it.
+        until_back: the authors' tweets may come in again once their accounts are back, which `reinstate` is told.
 
     Returns:
         What was removed, and what had learnt from it.
@@ -154,13 +164,27 @@ def forget(connection: Connection, tweets: Iterable[str] = (), authors: Iterable
         done += _forget(connection, part, lost)
     for some in _parts(authors):
         seen = connection.execute(text(_AUTHORS), {"authors": some}).scalars().all()
+        if until_back:
+            for account in seen:
+                _remember(connection, "author", [account], account)
+                for ids in _of_authors(connection, [account]):
+                    done += _forget(connection, ids, lost, account)
+            continue
         _remember(connection, "author", some if unseen else seen)
         for ids in _of_authors(connection, seen):
             done += _forget(connection, ids, lost)
     return replace(done, losses=taken_back.losses(connection, lost))
 
 
-def _forget(connection: Connection, named: Sequence[str], lost: Counter[int]) -> Forgotten:
+def reinstate(connection: Connection, accounts: Iterable[str]) -> int:
+    """Let the tweets of accounts come in again which had been gone and are back; return how many names, ids and texts were known of them.
+
+    What a person forgot stays away, and so does what an author took back tweet by tweet.
+    """
+    return sum(connection.execute(text(_REINSTATE), {"accounts": part}).rowcount for part in _parts(accounts))
+
+
+def _forget(connection: Connection, named: Sequence[str], lost: Counter[int], account: str | None = None) -> Forgotten:
     ids = connection.execute(text(_LOCK), {"ids": list(named)}).scalars().all()
     pairs = connection.execute(text(_PAIRS), {"ids": list({*named, *ids})}).rowcount
     if not ids:
@@ -173,8 +197,8 @@ def _forget(connection: Connection, named: Sequence[str], lost: Counter[int]) ->
         done["examples"] += _lose(rows, lost)
         done["reviews"] += rows[0].reviews if rows else 0  # of all datasets, in each row
         done["dropped"] += connection.execute(text(_STATEMENTS["dropped", by]), values).rowcount
-    _remember(connection, "tweet", ids)
-    connection.execute(text(_REMEMBER_TEXTS), values)
+    _remember(connection, "tweet", ids, account)
+    connection.execute(text(_REMEMBER_TEXTS), values | {"account": account})
     done["tweets"] = connection.execute(text(_TWEETS), values).rowcount
     return replace(Forgotten(**counted), **done)  # type: ignore[arg-type]  # none of the counts is named losses
 
@@ -197,8 +221,8 @@ def _of_authors(connection: Connection, authors: Sequence[str]) -> Iterator[Sequ
         yield part
 
 
-def _remember(connection: Connection, kind: str, ids: Sequence[str]) -> None:
-    connection.execute(text(_REMEMBER), {"kind": kind, "ids": list(ids)})
+def _remember(connection: Connection, kind: str, ids: Sequence[str], account: str | None = None) -> None:
+    connection.execute(text(_REMEMBER), {"kind": kind, "ids": list(ids), "account": account})
 
 
 def forget_all(tweets: Iterable[str], authors: Iterable[str] = (), on_progress: Callable[[int], None] | None = None) -> Forgotten:
@@ -207,7 +231,7 @@ def forget_all(tweets: Iterable[str], authors: Iterable[str] = (), on_progress: 
     Args:
         tweets: ids; iterated twice.
         authors: whose tweets are all removed; iterated twice.
-        on_progress: called with the number of ids so far.
+        on_progress: called with the number of ids, and of the authors' tweets, so far.
     """
     done = _in_parts(tweets, authors, on_progress)
     with transaction() as connection:
@@ -229,9 +253,19 @@ def _in_parts(tweets: Iterable[str], authors: Iterable[str], on_progress: Callab
         number += len(part)
         if on_progress is not None:
             on_progress(number)
-    for author in authors:
+    for some in _parts(authors):
         with transaction() as connection:
-            done += forget(connection, authors=[author], unseen=True)
+            _remember(connection, "author", some)
+        while True:  # an author may have written a million
+            with transaction() as connection:
+                part = connection.execute(text(_OF_AUTHORS), {"authors": some, "most": _AT_ONCE}).scalars().all()
+                lost: Counter[int] = Counter()
+                done += _forget(connection, part, lost) + Forgotten(losses=taken_back.losses(connection, lost))
+            if not part:
+                break
+            number += len(part)
+            if on_progress is not None:
+                on_progress(number)
     return done
 
 

@@ -89,8 +89,9 @@ def _of_account(frame: Frame, cursor: str) -> Event:
     state = frame.body.get("status")
     if frame.body.get("active") is False and state in _GONE:
         return Event(cursor, deleted=Deletion(author=frame.did), moment=frame.moment)
-    told = state if state in _STATES else "active" if frame.body.get("active") is True else "in an unknown state"
-    return Event(cursor, notice=f"account {told}", moment=frame.moment)
+    is_active = frame.body.get("active") is True
+    told = state if state in _STATES else "active" if is_active else "in an unknown state"
+    return Event(cursor, reinstated=frame.did if is_active else None, notice=f"account {told}", moment=frame.moment)
 
 
 def _quoted(record: Mapping[str, object]) -> object:
