@@ -30,21 +30,26 @@ WHERE cast(:model AS bigint) IS NULL OR summary.model = :model
 ORDER BY summary.tweet, summary.model, summary.prompt_version
 LIMIT :limit
 """
-# A job's rows are those of its selection, whoever computed them: what an earlier job had done was not done again. A stream names no model
-# of its own, since its shards may have different ones.
-_OF_JOB = f"""{_FIELDS}
-FROM job AS asked
-JOIN selection ON selection.job = coalesce(asked.parent, asked.id)
-  AND (asked.parent IS NULL
-       OR selection.ordinal >= (asked.payload->>'first')::bigint AND selection.ordinal < (asked.payload->>'last')::bigint)
+# A job's rows are those of its selection, whoever computed them: what an earlier job had done was not done again. Each by the model of the
+# shard that it is in; a later version of a tweet is in a second shard, which is the one that counts.
+_OF_JOB = f"""
+WITH shard AS (
+  SELECT parent AS whole, payload FROM job WHERE parent = :job
+  UNION ALL SELECT parent, payload FROM job WHERE id = :job AND parent IS NOT NULL),
+part AS (
+  SELECT whole, (payload->>'first')::bigint AS first, (payload->>'last')::bigint AS last, (payload->>'model_id')::bigint AS model
+  FROM shard WHERE cast(:model AS bigint) IS NULL OR (payload->>'model_id')::bigint = :model)
+{_FIELDS}
+FROM part
+JOIN selection ON selection.job = part.whole AND selection.ordinal >= part.first AND selection.ordinal < part.last
 CROSS JOIN LATERAL (
-  SELECT * FROM summary AS any_version
-  WHERE any_version.tweet = selection.tweet
-    AND any_version.model = coalesce((asked.payload->>'model_id')::bigint, cast(:model AS bigint), any_version.model)
+  SELECT * FROM summary AS any_version WHERE any_version.tweet = selection.tweet AND any_version.model = part.model
   ORDER BY any_version.created_at DESC, any_version.prompt_version DESC LIMIT 1) AS summary
 JOIN tweet ON tweet.id = summary.tweet JOIN model ON model.id = summary.model
-WHERE asked.id = :job AND (cast(:model AS bigint) IS NULL OR summary.model = :model)
-ORDER BY selection.ordinal
+WHERE NOT EXISTS (
+  SELECT FROM selection AS later
+  WHERE later.tweet = selection.tweet AND later.job = selection.job AND later.ordinal > selection.ordinal)
+ORDER BY part.first, selection.ordinal
 LIMIT :limit
 """  # noqa: S608
 _COUNTS = """
