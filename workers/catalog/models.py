@@ -64,6 +64,17 @@ def resolve(session: Session, reference: str) -> Model:
     return found
 
 
+def serving(session: Session, stream: str, begun_with: str) -> service.InService:
+    """Return what writes for a stream that was begun with a model, `latest` or `in-service`: the one place that decides it.
+
+    Raises:
+        NotFound: there is no such model, or none is in service.
+    """
+    if service.decides(session, stream, begun_with):
+        return service.in_service(session, stream)
+    return service.InService(resolve(session, begun_with).id)
+
+
 def of_stream(session: Session, name: str) -> Model:
     """Return the model that writes for a stream now, but for a canary.
 
@@ -73,9 +84,7 @@ def of_stream(session: Session, name: str) -> Model:
     stream = session.get(Stream, name)
     if stream is None:
         raise NotFound(f"stream {name}: there is none. `tweetmill streams` lists them")
-    if stream.model == IN_SERVICE or service.has_own(session, name):
-        return by_id(session, service.in_service(session, name).model_id)
-    return resolve(session, stream.model)
+    return by_id(session, serving(session, name, stream.model).model_id)
 
 
 def of_job(session: Session, job: UUID) -> Model | None:

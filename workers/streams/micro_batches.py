@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
-from sqlmodel import Session
 
 from schemas.payloads import Queue, ShardSpec
-from workers.catalog import models, service
+from workers.catalog import models
 from workers.database import session_on
 from workers.errors import UserError
 from workers.jobs import fanout, ledger
@@ -139,7 +138,7 @@ def make_shard(connection: Connection, held: Held, limits: Limits, kind: str, *,
 def _insert(connection: Connection, held: Held, stream: Any, rows: int, chosen: Any, kind: str, guard: bool) -> None:
     # Of each shard anew: what `latest` or a promotion means may change while the stream runs.
     with session_on(connection) as session:
-        assigned = _assigned(session, held.name, stream.model, stream.shards)
+        assigned = models.serving(session, held.name, stream.model).of_shard(stream.shards)
     shard = ledger.NewJob(
         kind=kind,
         queue=Queue.SUMMARIZATION.value,
@@ -150,10 +149,3 @@ def _insert(connection: Connection, held: Held, stream: Any, rows: int, chosen: 
     fanout.add_shard(connection, stream.job, chosen["tweets"])
     ledger.insert(connection, [shard])
     connection.execute(text(_NOTE), {"job": shard.id, "stream": held.name, "model": assigned.model_id, **chosen})
-
-
-def _assigned(session: Session, stream: str, reference: str, number: int) -> service.Assigned:
-    """Return what writes the shard of this number: what was put in service for this stream goes before what it began with."""
-    if reference == models.IN_SERVICE or service.has_own(session, stream):
-        return service.in_service(session, stream).of_shard(number)
-    return service.Assigned(models.resolve(session, reference).id)

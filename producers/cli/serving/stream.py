@@ -11,6 +11,7 @@ from producers.submitting import Encoding
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from sqlmodel import Session
 
     from producers.sources.names import Names
     from producers.streaming.loop import Plan
@@ -108,23 +109,18 @@ def _run(source: LiveSource, name: str, model: str, plan: Plan, *, from_start: b
     from producers.streaming.stopping import stop_signals
     from tasks import streams
     from workers import database
-    from workers.catalog import models, service
     from workers.errors import UserError
     from workers.ingest.readers.errors import SourceError
     from workers.streams.holding import NewStream
 
     with database.session() as session:
         # What is wrong is told before anything is read.
-        if model == models.IN_SERVICE:
-            service.in_service(session, name)
-        else:
-            models.resolve(session, model)
-        has_own = model != models.IN_SERVICE and service.has_own(session, name)
+        warnings = _writes_otherwise(session, name, model)
     options = {**asdict(plan.limits), "spool": plan.spool, "guard": plan.guard}
     held = streams.start(NewStream(name, source.origin, model, options), from_start=from_start)
     say(f"Stream {line(name)}, job {str(held.job)[:8]}: " + ("going on where it was left." if held.cursor else "from the beginning."))
-    if has_own:
-        say(f"A model was put in service for this stream, and writes in place of {line(model)}: `tweetmill promotions` shows it.", "yellow")
+    for warning in warnings:
+        say(f"{warning}: `tweetmill promotions` shows it.", "yellow")
     with stop_signals(lambda: say("Stopping: what was read is stored, what waits becomes a shard.")) as stopping:
         try:
             with shown(name, as_json=as_json) as show:
@@ -132,6 +128,28 @@ def _run(source: LiveSource, name: str, model: str, plan: Plan, *, from_start: b
         except SourceError as error:
             raise UserError(f"{line(source.origin)}: {error}") from None
     _say_end(name)
+
+
+def _writes_otherwise(session: Session, name: str, model: str) -> list[str]:
+    """Return in which ways other models write for a stream than `--model` says.
+
+    Raises:
+        NotFound: there is no such model, or none is in service.
+    """
+    from workers.catalog import models, service
+
+    writes = models.serving(session, name, model)
+    if model == models.IN_SERVICE:
+        return []
+    said = []
+    if writes.model_id != models.resolve(session, model).id:
+        said.append(f"A model was put in service for this stream, and writes in place of {line(model)}")
+    if writes.candidate_id is not None:
+        canary = line(models.by_id(session, writes.candidate_id).name)
+        said.append(f"The canary {canary} writes {writes.share}% of this stream's shards")
+    elif not service.decides(session, name, model) and service.canaries(session, name):
+        said.append(f"A canary runs for this stream and gets no shard, for {line(model)} is not in service for it: leave --model out")
+    return said
 
 
 def _say_event(event: Event) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from producers.cli import main
 from tests.integration.in_process import work_off
@@ -156,3 +156,28 @@ def test_a_model_that_is_put_in_service_for_a_stream_writes_from_the_next_shard_
     assert rows(engine, "SELECT model, tweets FROM stream_shard ORDER BY first") == [(better - 1, 3), (better, 1)]
     work_off(engine)
     assert rows(engine, "SELECT model, count(*) FROM summary GROUP BY model ORDER BY model") == [(better - 1, 3), (better, 1)]
+
+
+def test_a_model_that_is_named_is_warned_of_canaries_and_of_nothing_else(engine: Engine, path: Path, capsys: pytest.CaptureFixture[str]):
+    add_model(engine, "better")
+    echoed = ["stream", str(path), "--model", "echoed"]
+
+    def promote(name: str, stream: str | None, share: int | None = None) -> None:
+        with session() as opened:
+            service.promote(opened, models.resolve(opened, name), stream, share=share)
+
+    def said() -> str:
+        main(echoed)
+        return " ".join(capsys.readouterr().err.split())
+
+    promote("echoed", "club")
+    assert "promotions" not in said(), "it is the model in service"
+    promote("better", "club", 50)
+    assert "The canary better writes 50% of this stream's shards" in said()
+    with session() as opened:
+        service.rollback(opened, "club")
+        opened.execute(text("UPDATE promotion SET state = 'replaced' WHERE state = 'in_service'"))
+        opened.execute(text("UPDATE stream SET model = 'in-service'"))
+    promote("echoed", None)
+    promote("better", "club", 50)
+    assert "A canary runs for this stream and gets no shard, for echoed is not in service for it" in said()
