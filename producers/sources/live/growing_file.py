@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,7 @@ class Place:
         head_bytes: at most `HEAD`.
         offset: bytes that are done.
         line: lines that are done.
+        generation: how many files were read before it under the same path.
     """
 
     inode: int
@@ -44,6 +45,7 @@ class Place:
     head_bytes: int
     offset: int
     line: int
+    generation: int = 0
 
     @classmethod
     def of(cls, cursor: str) -> Place | None:
@@ -119,6 +121,13 @@ def _escaped(name: str) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
+def of_generation(event: Event, generation: int) -> Event:
+    """Return an event of a file that came after others under the same path: each of them has a line of this number."""
+    if event.rejected is None or not generation:
+        return event
+    return replace(event, rejected=replace(event.rejected, key=f"{event.rejected.key} of file {generation + 1}"))
+
+
 def digest(head: bytes) -> str:
     """Return the digest by which the beginning of a file is known."""
     return hashlib.sha256(head).hexdigest()[:32]
@@ -133,21 +142,26 @@ class GrowingFile:
         names: how its fields are called.
         encoding: of its text.
         place: up to which it is read already.
+        generation: how many files were read before it under the same path, where `place` does not say it.
 
     Attributes:
         inode: of it.
+        generation: as it was given.
 
     Raises:
         SourceError: it can't be opened.
     """
 
-    def __init__(self, path: Path, source: str, names: Names, encoding: str | None, place: Place | None = None) -> None:
+    def __init__(
+        self, path: Path, source: str, names: Names, encoding: str | None, place: Place | None = None, generation: int = 0
+    ) -> None:
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise SourceError(f"{path} cannot be opened ({error.strerror}): check its permissions") from error
         self._splitter = Splitter(place.offset, place.line) if place else Splitter()
         self.inode = os.fstat(self._descriptor).st_ino
+        self.generation = place.generation if place else generation
         self._head = os.pread(self._descriptor, min(HEAD, self._splitter.offset), 0)
         self._events = LineEvents(source, names, encoding, self._header() if place and place.offset else ())
 
@@ -177,11 +191,15 @@ class GrowingFile:
             return None
         if len(self._head) < HEAD:
             self._head = os.pread(self._descriptor, min(HEAD, self._splitter.read_up_to + len(data)), 0)
-        return self._events.events(self._splitter.feed(data), self.cursor)
+        return self._told(self._events.events(self._splitter.feed(data), self.cursor))
 
     def finish(self) -> Iterator[Event]:
         """Yield what a last line without a line end holds: nothing more will be written to it."""
-        yield from self._events.events(self._splitter.end(), self.cursor, last=True)
+        yield from self._told(self._events.events(self._splitter.end(), self.cursor, last=True))
+
+    def _told(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            yield of_generation(event, self.generation)
 
     def fate(self, path: Path) -> Fate:
         """Return what became of it, which was at this path: an emptied one may have been filled anew since."""
@@ -197,8 +215,9 @@ class GrowingFile:
     def cursor(self, offset: int, line: int) -> str:
         """Return the cursor behind so many bytes and lines."""
         known = self._head[: min(HEAD, offset)]
-        return json.dumps({"inode": self.inode, "head": digest(known), "head_bytes": len(known), "offset": offset, "line": line})
+        place = {"inode": self.inode, "head": digest(known), "head_bytes": len(known), "offset": offset, "line": line}
+        return json.dumps(place | {"generation": self.generation})
 
     def place(self) -> Place:
         """Return up to where it was read, the half line left out; but it is known again by that too."""
-        return Place(self.inode, digest(self._head), len(self._head), self._splitter.offset, self._splitter.number)
+        return Place(self.inode, digest(self._head), len(self._head), self._splitter.offset, self._splitter.number, self.generation)

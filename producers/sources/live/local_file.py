@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from producers.sources.files import name_of, read
 from producers.sources.lines import Line
-from producers.sources.live.growing_file import HEAD, GrowingFile, Place, digest, rotated_since
+from producers.sources.live.growing_file import HEAD, GrowingFile, Place, digest, of_generation, rotated_since
 from producers.sources.live.line_events import event_of
 from producers.sources.live.silence import Silence
 from workers.ingest.live import Event, Hole
@@ -20,7 +20,6 @@ from workers.ingest.readers.containers import check_readable
 if TYPE_CHECKING:
     from producers.sources.live.registry import LiveOptions
 
-_BEGINNING = json.dumps({"inode": 0, "head": digest(b""), "head_bytes": 0, "offset": 0, "line": 0})  # of whichever file is there
 _LINGER = 1.0  # seconds of silence after which nothing more is expected in a file that was renamed
 
 
@@ -56,15 +55,17 @@ class LocalFile:
 
     def _followed(self, cursor: str | None, idle_seconds: float) -> Iterator[Event | None]:
         place = Place.of(cursor) if cursor else None
+        generation = place.generation if place else 0
         changed: int | None = None  # the last file that was finished
         if place is not None and not place.is_in(self._path):
+            generation += 1
             changed = yield from self._rest(place)
             place = None
         while True:
-            file = self._open(self._path, place)
+            file = self._open(self._path, place, generation)
             try:
                 if changed is not None:
-                    yield from self._between(changed, file.inode)
+                    file.generation = yield from self._between(changed, file.inode, generation)
                 yield from self._until_rotated(file, idle_seconds)
                 emptied = file.fate(self._path) == "emptied"
                 # What a half line began stands whole in the copy.
@@ -76,10 +77,10 @@ class LocalFile:
                 file.close()
             if copy is not None:
                 changed = yield from self._finished(self._open(copy, file.place()))
-            place = None
+            place, generation = None, file.generation + 1
 
-    def _open(self, path: Path, place: Place | None) -> GrowingFile:
-        return GrowingFile(path, self._name, self._options.names, self._options.encoding, place)
+    def _open(self, path: Path, place: Place | None, generation: int = 0) -> GrowingFile:
+        return GrowingFile(path, self._name, self._options.names, self._options.encoding, place, generation)
 
     def _rest(self, place: Place) -> Generator[Event, None, int | None]:
         """Yield what was not read yet of a file that was rotated meanwhile, or a hole where it can't be found.
@@ -94,22 +95,28 @@ class LocalFile:
             f"{self._path} is another file than the one that was read up to line {place.line}, which is not found beside it: "
             "what was written there since is missed"
         )
-        yield Event(_BEGINNING, hole=Hole(None, None, reason))
+        yield Event(_beginning(place.generation + 1), hole=Hole(None, None, reason))
         return None
 
-    def _between(self, changed: int, following: int) -> Iterator[Event]:
-        """Yield what files hold that were rotated since one was finished and are not the following one; a hole for each that is packed."""
+    def _between(self, changed: int, following: int, generation: int) -> Generator[Event, None, int]:
+        """Yield what files hold that were rotated since one was finished and are not the following one; a hole for each that is packed.
+
+        Returns:
+            The generation of the following one; `generation` is that of the first file behind the finished one.
+        """
         rotated = rotated_since(self._path, changed, following)
         with ExitStack() as closing:
             opened = []
-            for each in rotated.plain:  # all at once: the next rotation gives them other names
-                opened.append(self._open(each, None))
+            for number, each in enumerate(rotated.plain, generation):  # all at once: the next rotation gives them other names
+                opened.append(self._open(each, None, number))
                 closing.callback(opened[-1].close)
             for file in opened:
                 yield from self._read_out(file)
+        generation += len(rotated.plain)
         for each in rotated.packed:
             reason = f"{each} was packed before it was read: what it holds is missed; a stream of that file alone reads it"
-            yield Event(_BEGINNING, hole=Hole(None, None, reason))
+            yield Event(_beginning(generation), hole=Hole(None, None, reason))
+        return generation
 
     def _finished(self, file: GrowingFile) -> Generator[Event, None, int]:
         """Yield the rest of a file, and close it; return when it was changed last, in nanoseconds."""
@@ -140,6 +147,11 @@ class LocalFile:
                 yield None
 
 
+def _beginning(generation: int) -> str:
+    """Return the cursor before the first byte of whichever file is there."""
+    return json.dumps({"inode": 0, "head": digest(b""), "head_bytes": 0, "offset": 0, "line": 0, "generation": generation})
+
+
 def whole(path: Path, name: str, options: LiveOptions, cursor: str | None) -> Iterator[Event]:
     """Yield what a file holds, in any form that `tweetmill ingest` reads, behind a cursor.
 
@@ -155,23 +167,26 @@ def whole(path: Path, name: str, options: LiveOptions, cursor: str | None) -> It
     with path.open("rb") as file:
         head = file.read(HEAD)
 
+    done, generation = _done(cursor, head)
+
     def cursor_at(line: int) -> str:
-        return json.dumps({"head": digest(head), "head_bytes": len(head), "line": line})
+        return json.dumps({"head": digest(head), "head_bytes": len(head), "line": line, "generation": generation})
 
     waiting: Line | None = None
-    for line in read(path, name, _done(cursor, head), None, options.names, options.encoding):
+    for line in read(path, name, done, None, options.names, options.encoding):
         if waiting is not None:
             # More of the next line may follow: it is read again.
-            yield event_of(waiting, cursor_at(line.number - 1))
+            yield of_generation(event_of(waiting, cursor_at(line.number - 1)), generation)
         waiting = line
     if waiting is not None:
-        yield event_of(waiting, cursor_at(waiting.number))
+        yield of_generation(event_of(waiting, cursor_at(waiting.number)), generation)
 
 
-def _done(cursor: str | None, head: bytes) -> int:
-    """Return how many lines of a file that begins so are done."""
+def _done(cursor: str | None, head: bytes) -> tuple[int, int]:
+    """Return how many lines of a file that begins so are done, and how many other files were read before it under its path."""
     try:
         known = json.loads(cursor or "{}")
-        return int(known["line"]) if digest(head[: known["head_bytes"]]) == known["head"] else 0
-    except (ValueError, KeyError, TypeError):
-        return 0
+        generation = int(known.get("generation", 0))
+        return (int(known["line"]), generation) if digest(head[: known["head_bytes"]]) == known["head"] else (0, generation + 1)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0, 0

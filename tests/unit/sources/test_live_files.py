@@ -231,6 +231,47 @@ def test_bad_lines_are_named_by_their_numbers(path: Path):
     assert [event.rejected.key for event in found if event.rejected] == ["2", "3"]
 
 
+def rejected(events: list[Event]) -> list[str]:
+    return [event.rejected.key for event in events if event.rejected]
+
+
+def test_bad_lines_of_a_rotated_file_are_told_from_those_of_the_file_before(path: Path):
+    path.write_text("{broken\n" + lines("one"))
+    events = followed(path)
+    found = until(events, "one")
+    assert rejected(found) == ["1"]
+    path.rename(path.with_name("tweets.jsonl.1"))
+    path.write_text("{broken\n" + lines("two") + "{broken\n" + lines("three"))
+    found = until(events, "three")
+    assert rejected(found) == ["1 of file 2", "3 of file 2"]
+    assert rejected(until(followed(path, found[1].cursor), "three")) == ["3 of file 2"], "whoever goes on names them alike"
+    path.rename(path.with_name("tweets.jsonl.2"))
+    path.write_text("{broken\n" + lines("four"))
+    assert rejected(until(followed(path, found[-1].cursor), "four")) == ["1 of file 3"]
+
+
+def test_bad_lines_of_an_emptied_file_and_behind_a_hole_are_told_apart_too(path: Path):
+    path.write_text("{broken\n" + lines("one"))
+    events = followed(path)
+    cursor = until(events, "one")[-1].cursor
+    path.write_text("{broken\n" + lines("another"))
+    assert rejected(until(events, "another")) == ["1 of file 2"]
+    found = until(followed(path, cursor), "another")
+    assert [event.hole is not None for event in found] == [True, False, False]
+    assert rejected(found) == rejected(until(followed(path, found[0].cursor), "another")) == ["1 of file 2"]
+
+
+def test_bad_lines_of_another_file_under_the_same_name_are_told_apart_though_nobody_follows_it(path: Path):
+    path.write_text("{broken\n" + lines("one"))
+    cursor = until(open_live(str(path), LiveOptions()).events(None), "one")[-1].cursor
+    path.write_text("{  broken\n" + lines("two"))
+    found = until(open_live(str(path), LiveOptions()).events(cursor), "two")
+    assert rejected(found) == ["1 of file 2"]
+    with path.open("a") as file:
+        file.write("{broken\n" + lines("three"))
+    assert rejected(until(open_live(str(path), LiveOptions()).events(found[-1].cursor), "three")) == ["3 of file 2"]
+
+
 def test_the_cursor_of_each_event_leads_to_the_one_behind_it(path: Path):
     path.write_text(lines("one", "two", "three", "four"))
     found = until(followed(path), "four")
