@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from producers.sources.live.growing_file import GrowingFile, Place
 from producers.sources.live.local_file import whole
+from producers.sources.live.pauses import Pauses
 from producers.sources.live.silence import Silence
+from workers import clock
 from workers.ingest.live import Event, Unusable
 from workers.ingest.readers.errors import SourceError
 from workers.ingest.readers.rows import ending, without_packing
@@ -26,6 +28,8 @@ _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
 _OF_LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tab")
 _SETTLED = 2.0  # seconds without a change after which a file that is not read by lines is whole
 _GIVEN_UP = 60.0  # seconds without a change after which a last line without an end is taken as it is, where later files wait
+_LOOK, _LONGEST_LOOK = 0.1, 1.0  # seconds between two looks into the folder, ever more while nothing comes
+_COST = 20  # a pause is so many times as long as the look before it: a folder may hold a hundred thousand files
 _LATE = "file whose name sorts before one that was read"
 
 
@@ -48,6 +52,8 @@ class WatchedFolder:
         self.origin = str(self._folder)
         self._name = options.name or self._folder.resolve().name
         self._accounted: set[str] = set()
+        self._known: list[str] = []
+        self._pauses, self._look_at = Pauses(_LOOK, _LONGEST_LOOK, chance=(1.0, 1.0)), 0.0
         self._cursor = _cursor("", None)
 
     @staticmethod
@@ -91,15 +97,16 @@ class WatchedFolder:
     def _lines(self, name: str, inner: str | None, silence: Silence) -> Generator[Event | None]:
         """Yield the lines of a file until a later one is there."""
         path = self._folder / name
-        place = Place.of(inner) if inner else None
+        place, generation = Place.of(inner) if inner else None, 0
         if place is not None and not place.is_in(path):
-            place = None  # another one has its name now
-        file = GrowingFile(path, self._name, self._options.names, self._options.encoding, place)
+            place, generation = None, place.generation + 1  # another one has its name now
+        file = GrowingFile(path, self._name, self._options.names, self._options.encoding, place, generation)
         silence.broken()
         try:
             while True:
                 if (found := file.read()) is not None:
                     silence.broken()
+                    self._pauses.reset()
                     yield from found
                 elif self._next(name) is not None and (not file.has_half_line or silence.seconds >= _GIVEN_UP):
                     yield from file.finish()
@@ -111,14 +118,25 @@ class WatchedFolder:
 
     def _late(self, file: str) -> Iterator[Event]:
         """Yield a notice for each file that came too late, once."""
-        for name in self._names():
+        for name in self._known:
             if name <= file and name not in self._accounted and self._is_ready(name):
                 self._accounted.add(name)
                 yield Event(self._cursor, notice=_LATE)
 
     def _next(self, file: str) -> str | None:
-        """Return the first file behind this one that can be read."""
-        return next((name for name in sorted(self._names()) if name > file and self._is_ready(name)), None)
+        """Return the first file behind this one that can be read; None where there is none, or it is not yet time to look again."""
+        began = clock.now()
+        if began < self._look_at:
+            return None
+        self._known = sorted(self._names())
+        found = next((name for name in self._known if name > file and self._is_ready(name)), None)
+        if found is not None:
+            self._pauses.reset()
+            self._look_at = 0.0
+        else:
+            ended = clock.now()
+            self._look_at = ended + max(self._pauses.next(), _COST * (ended - began))
+        return found
 
     def _names(self) -> list[str]:
         with os.scandir(self._folder) as entries:

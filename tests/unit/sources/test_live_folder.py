@@ -134,3 +134,26 @@ def test_a_file_that_is_taken_away_before_it_is_read_costs_itself(folder: Path, 
     monkeypatch.setattr(Path, "is_file", lambda path: path.name != "")
     found = until(source.events(None, 0.01), "one")
     assert [event.rejected.key for event in found if event.rejected][-1] == "a.parquet"
+
+
+class Counted(watched_folder.WatchedFolder):
+    """Counts how often the folder is looked through."""
+
+    looks = 0
+
+    def _names(self) -> list[str]:
+        self.looks += 1
+        return super()._names()
+
+
+def test_it_looks_ever_less_often_while_nothing_comes_and_finds_what_comes_within_a_second(folder: Path):
+    source = Counted(str(folder), LiveOptions())
+    events = source.events(None, 0.01)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5:
+        assert next(events) is None
+    assert source.looks <= 7
+    (folder / "a.jsonl").write_text(lines("one"))
+    began = time.monotonic()
+    until(events, "one")
+    assert time.monotonic() - began < 3
