@@ -61,11 +61,11 @@ def forget(
             _allow_again(named, authors, as_json)
             return
         if not yes or dry_run:
-            tried = _tried(named, authors)
+            found = _foreseen(named, authors)
             if dry_run:
-                emit(asdict(tried), as_json, lambda _: _sentence(tried, "Would be forgotten"))
+                emit(asdict(found), as_json, lambda _: _sentence(found, "Would be forgotten"))
                 return
-            _confirm(tried)
+            _confirm(found)
         _forget(named, authors, as_json)
 
 
@@ -109,15 +109,13 @@ def _id(raw: bytes, number: int) -> str:
     return given
 
 
-def _tried(named: _Named, authors: list[str]) -> Forgotten:
+def _foreseen(named: _Named, authors: list[str]) -> Forgotten:
     """Return what would be removed."""
     from workers import database
-    from workers.catalog.removal import forgetting
+    from workers.catalog.removal.foreseen import would_forget
 
     with database.transaction() as connection:
-        found = forgetting.forget(connection, named, authors, unseen=True)
-        connection.rollback()
-    return found
+        return would_forget(connection, named, authors)
 
 
 def _confirm(found: Forgotten) -> None:

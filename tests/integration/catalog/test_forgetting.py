@@ -27,7 +27,8 @@ from tests.support.everywhere import (
     tables_with_text,
     where,
 )
-from workers.catalog.removal import taken_back
+from workers.catalog.removal import forgetting, taken_back
+from workers.catalog.removal.foreseen import would_forget
 from workers.catalog.removal.forgetting import Forgotten, allow_again, forget, forget_all
 from workers.catalog.removal.taken_back import Loss
 from workers.ingest.curated import import_collection
@@ -111,6 +112,54 @@ class TestWhatGoes:
         connection.execute(text(f"{many} generate_series(1, 12001) AS n"))
         assert forget(connection, (f"t{number}" for number in range(1, 6_001))).tweets == 6_000
         assert forget(connection, authors=["a"]).tweets == 6_001
+
+
+class TestAnAuthorOfMany:
+    def test_is_forgotten_some_thousand_tweets_a_transaction(self, clean_database, monkeypatch):
+        monkeypatch.setattr(forgetting, "_AT_ONCE", 4)
+        with clean_database.begin() as connection:
+            for number in range(10):
+                add_tweet(connection, f"a{number}", f"late {number}", "somebody")
+        sizes: list[int] = []
+        before = [0]
+
+        def committed(_connection: Any) -> None:
+            with clean_database.connect() as other:
+                gone = 10 - other.execute(text("SELECT count(*) FROM tweet")).scalar_one()
+            if gone > before[0]:
+                sizes.append(gone - before[0])
+                before[0] = gone
+
+        done = forget_all([], ["somebody"], on_progress=committed)
+        assert (done.tweets, sizes) == (10, [4, 4, 2])
+        assert ingest(TweetRecord(id="later", text="and again", source="s", author="somebody")).forgotten == 1
+
+
+class TestWhatWouldGo:
+    @pytest.mark.parametrize("named", [{"tweets": [TWEET, "copy", "never"]}, {"authors": [AUTHOR, "somebody", "nobody"]}])
+    def test_is_what_goes_and_is_counted_without_a_lock(self, clean_database, named):
+        from producers.sources.fields import id_of_text
+
+        with clean_database.begin() as connection:
+            there = plant(connection)
+            add_tweet(connection, "copy", SAYS, "somebody")
+            add_tweet(connection, "third", SAYS, "a third")
+            add_tweet(connection, id_of_text(SAYS), SAYS)
+            add_example(connection, there["dataset"], SAYS, "It was late.", "copy")
+            other = insert(connection, "dataset", name="others", fingerprint="cafe")
+            add_example(connection, other, SAYS, "Late.", origin="import")
+            insert(connection, "curated", collection="c", position=1, key="never", clean="It was late.", summary="Late.")
+            insert(connection, "curated", collection="c", position=2, key=id_of_text(SAYS), clean="It was late.", summary="Late.")
+        with clean_database.begin() as holding, clean_database.begin() as connection:
+            holding.execute(text("SELECT id FROM tweet FOR UPDATE"))
+            connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+            foreseen = would_forget(connection, **named)
+        with clean_database.begin() as connection:
+            assert forget(connection, **named) == foreseen
+        assert (foreseen.tweets, foreseen.copies, len(foreseen.losses)) == (3, 1, 2)
+
+    def test_is_nothing_where_nothing_is(self, connection):
+        assert would_forget(connection, ["never"], ["nobody"]) == Forgotten()
 
 
 class TestWhatLearnt:
