@@ -80,8 +80,12 @@ def begin(runs: Path, spec: TrainingSpec, written: WrittenExamples) -> int:
     return gone
 
 
-def clean() -> Cleaned:
-    """Remove from this machine's folder of runs what may hold forgotten tweets, and renew the cards of models that learnt from them."""
+def clean(*, cards: bool = True) -> Cleaned:
+    """Remove from this machine's folder of runs what may hold forgotten tweets, and renew the cards of models that learnt from them.
+
+    Args:
+        cards: whether to renew them: they change when more is forgotten.
+    """
     cleaned = in_use = 0
     for folder, job in _folders(get_settings().runs_folder):
         tokens = list((folder / TOKENS_FOLDER).glob("*")) + list((folder / TOKENS_FOLDER).glob(".*"))
@@ -91,7 +95,8 @@ def clean() -> Cleaned:
             in_use += has_lost
         elif has_lost and attempt is not None:
             cleaned += _remove(folder, attempt, tokens)
-    _renew_cards()
+    if cards:
+        _renew_cards()
     return Cleaned(cleaned, in_use)
 
 
@@ -112,7 +117,7 @@ class Cleaner:
         with session() as opened:
             total = taken_back.total(opened)
         if total != self._seen or self._waits:
-            self._waits = clean().in_use > 0
+            self._waits = clean(cards=total != self._seen).in_use > 0
             self._seen = total
 
 

@@ -214,6 +214,24 @@ class TestFoldersOfRuns:
         cleaner()
         assert files_with_it(runs) == []
 
+    def test_it_renews_cards_once_and_not_as_long_as_a_training_keeps_its_files(self, clean_database, planted, tmp_path):
+        from workers.catalog.removal.forgetting import forget_all
+
+        with clean_database.begin() as connection:
+            connection.execute(text("UPDATE model SET adapter_uri = :folder"), {"folder": str(tmp_path)})
+        runs, cleaner = written(clean_database, planted["dataset"], "running"), run_files.Cleaner()
+        forget_all([TWEET])
+        cleaner()
+        card = tmp_path / model_card.CARD
+        assert "taken back" in card.read_text()
+        card.unlink()
+        cleaner()
+        assert not card.exists(), "nothing more was forgotten"
+        with clean_database.begin() as connection:
+            connection.execute(text("UPDATE job SET state = 'failed' WHERE kind = 'training.train'"))
+        cleaner()
+        assert files_with_it(runs) == [], "it still looks after the files"
+
     def test_the_next_attempt_does_not_take_up_the_token_ids(self, clean_database, planted):
         from workers.catalog.removal.forgetting import forget_all
 
