@@ -221,6 +221,25 @@ class TestWhatIsRetriedMeanwhile:
             assert pruning.prune(AGE).counts["jobs"] == 2
         assert (len(left(engine, "job")), left(engine, "selection", "tweet")) == (2, {"wanted"})
 
+    @pytest.mark.parametrize("of_stream", [False, True])
+    def test_its_tweets_stay_however_old_while_the_retry_is_not_committed(self, engine, of_stream):
+        with engine.begin() as connection:
+            old = tweet(connection, "old")
+            whole = job(connection, f"summarization.{'stream' if of_stream else 'summarize'}", "failed", NEW, remaining=0)
+            shard = job(connection, "summarization.summarize_shard", "failed", NEW, parent=whole)
+            select(connection, whole, old)
+            if of_stream:
+                insert(connection, "stream", name="live", address="a", model="m", state="stopped", arrived=1, sharded=1, job=whole)
+                insert(connection, "arrival", stream="live", ordinal=1, tweet=old, tokens=1)
+                insert(connection, "stream_shard", job=shard, stream="live", first=1, last=1, model=1, tweets=1, tokens=1)
+        with engine.begin() as other:
+            fanout.retry(other, RETRIABLE, shard)
+            assert pruning.prune(AGE).counts["tweets"] == 0
+        assert pruning.prune(AGE).counts["tweets"] == 0, "it is queued"
+        with engine.begin() as other:
+            fanout.cancel(other, shard)
+        assert pruning.prune(AGE).counts["tweets"] == 1
+
     def test_what_nobody_retries_goes(self, engine, failed):
         done = pruning.prune(AGE)
         assert (done.counts["jobs"], done.counts["selections"], done.trainings) == (4, 1, (failed[1],))

@@ -18,7 +18,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from schemas import roles
-from schemas.states import FINAL_STATES
+from schemas.states import FINAL_STATES, RETRIABLE
 from workers.catalog.removal import forgetting, taken_back
 from workers.catalog.removal.taken_back import Loss
 from workers.database import get_engine, transaction
@@ -27,6 +27,7 @@ from workers.jobs.members import MEMBER
 
 _AT_ONCE = 10_000
 _ENDED = [state.value for state in FINAL_STATES]
+_RETRIABLE_STATES = [state.value for state in RETRIABLE]
 _TABLES = ("tweet", "summary", "selection", "job", "job_event")
 
 _CUTOFF = "SELECT now() - cast(:age AS interval)"
@@ -54,12 +55,25 @@ WITH part AS (SELECT id, received_at FROM tweet WHERE id > :after ORDER BY id LI
 old AS (SELECT tweet.id FROM tweet JOIN part ON part.id = tweet.id WHERE part.received_at < :cutoff ORDER BY tweet.id FOR UPDATE OF tweet)
 SELECT (SELECT max(id) FROM part) AS last, coalesce((SELECT array_agg(id) FROM old), '{}') AS ids
 """
+# Somebody may be retrying at this moment what these tweets are of, shards of streams or parents of others: what can't be locked is being
+# retried, and who retries the rest waits until the tweets are gone.
+_RETRIABLE = """
+SELECT part.id FROM job AS part JOIN stream_shard AS shard ON shard.job = part.id
+WHERE part.state = ANY(:retriable) AND EXISTS (
+    SELECT FROM arrival WHERE arrival.stream = shard.stream AND arrival.ordinal BETWEEN shard.first AND shard.last
+    AND arrival.tweet = ANY(cast(:ids AS text[])))
+UNION ALL
+SELECT job.id FROM job WHERE job.state = ANY(:retriable) AND job.kind <> 'summarization.stream' AND job.id = ANY(ARRAY(
+    SELECT DISTINCT selection.job FROM selection WHERE selection.tweet = ANY(cast(:ids AS text[]))))
+"""
+_LOCK_RETRIABLE = "SELECT id FROM job WHERE id = ANY(:jobs) ORDER BY id FOR SHARE SKIP LOCKED"
 # LIMIT keeps the planner at one look into an index a row, however large the tables are.
 # A stream goes on for ever: of what it selected it needs its backlog, and the shards that have not ended.
 # What has not ended is found once, by the indexes of queued and of running jobs: asked tweet by tweet, it would be all shards each time.
 _UNNEEDED = """
 WITH unfinished AS MATERIALIZED (
-    SELECT id, parent FROM job WHERE state = 'queued' UNION ALL SELECT id, parent FROM job WHERE state = 'running'),
+    SELECT id, parent FROM job WHERE state = 'queued' UNION ALL SELECT id, parent FROM job WHERE state = 'running'
+    UNION ALL SELECT id, parent FROM job WHERE id = ANY(:retried)),
 read AS MATERIALIZED (SELECT DISTINCT parent FROM unfinished WHERE parent IS NOT NULL),
 stretch AS MATERIALIZED (
     SELECT shard.stream, shard.first, shard.last FROM unfinished JOIN stream_shard AS shard ON shard.job = unfinished.id)
@@ -67,7 +81,7 @@ SELECT old.id FROM unnest(cast(:ids AS text[])) AS old (id)
 WHERE (
     SELECT true FROM selection JOIN job ON job.id = selection.job
     WHERE selection.tweet = old.id AND job.kind <> 'summarization.stream'
-    AND (job.state <> ALL(:ended) OR job.id IN (SELECT parent FROM read))
+    AND (job.state <> ALL(:ended) OR job.id IN (SELECT parent FROM read) OR job.id = ANY(:retried))
     LIMIT 1) IS NULL
 AND (
     SELECT true FROM arrival JOIN stream ON stream.name = arrival.stream
@@ -224,12 +238,18 @@ class _Walk:
         while after is not None:
             with self._batch() as connection:
                 part = connection.execute(text(_OLD_TWEETS), self._values | {"after": after}).one()
-                values = {"ids": part.ids, "ended": _ENDED, "keep_training": keep_training}
-                ids = connection.execute(text(_UNNEEDED), values).scalars().all() if part.ids else []
+                ids = self._unneeded(connection, part.ids, keep_training=keep_training) if part.ids else []
                 if ids:
                     self._remove(connection, list(ids))
             after = part.last
             self._on_progress(self.counts)
+
+    def _unneeded(self, connection: Connection, ids: list[str], *, keep_training: bool) -> Sequence[str]:
+        """Return the ids of tweets that nothing needs, nor what is being retried at this moment."""
+        values = {"ids": ids, "ended": _ENDED, "retriable": _RETRIABLE_STATES, "keep_training": keep_training}
+        retriable = set(connection.execute(text(_RETRIABLE), values).scalars())
+        free = connection.execute(text(_LOCK_RETRIABLE), {"jobs": list(retriable)}).scalars() if retriable else ()
+        return connection.execute(text(_UNNEEDED), values | {"retried": list(retriable.difference(free))}).scalars().all()
 
     def _remove(self, connection: Connection, ids: list[str]) -> None:
         self.counts["examples"] += forgetting.remove_examples(connection, ids, self.lost)
