@@ -6,6 +6,9 @@ A check reads the sums of the shards, never the summaries, in two statements.
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import Connection, text, update
 from sqlmodel import Session, col, select
@@ -23,24 +26,29 @@ logger = logging.getLogger(__name__)
 
 # Raw: one statement sums a shard's rows where they lie. A fallback is counted whatever its flags say of the text that it stands in for.
 _RECORD = """
-INSERT INTO canary_shard (job, promotion, block, candidate, rows, faulty, fallbacks, retried, words, seconds)
-SELECT :job, :promotion, :block, :candidate, count(*), count(*) FILTER (WHERE flags ?| cast(:serious AS text[])),
+INSERT INTO canary_shard (job, promotion, stream, block, candidate, rows, faulty, fallbacks, retried, words, seconds)
+SELECT :job, :promotion, (SELECT stream FROM stream_shard WHERE job = :job), :block, :candidate, count(*),
+       count(*) FILTER (WHERE flags ?| cast(:serious AS text[])),
        count(*) FILTER (WHERE flags ? 'fallback'), count(*) FILTER (WHERE tries > 1),
        coalesce(sum(length(summary) - length(replace(summary, ' ', '')) + (summary <> '')::int), 0),
-       (SELECT CASE WHEN attempt = 1 THEN extract(epoch FROM clock_timestamp() - started_at) END FROM job WHERE id = :job)
-FROM summary WHERE job = :job HAVING count(*) > 0
+       (SELECT CASE WHEN attempt = 1 AND count(*) > 0 THEN extract(epoch FROM clock_timestamp() - started_at) END FROM job WHERE id = :job)
+FROM summary WHERE job = :job
 ON CONFLICT (job) DO NOTHING
 """
+# Each stream counts its own shards, so the same number is another block there.
 _BLOCKS = """
-SELECT block, candidate, sum(rows) AS rows, sum(faulty) AS faulty, sum(fallbacks) AS fallbacks, sum(retried) AS retried,
-       sum(words) AS words, coalesce(sum(rows) FILTER (WHERE seconds IS NOT NULL), 0) AS timed, coalesce(sum(seconds), 0) AS seconds
-FROM canary_shard WHERE promotion = :promotion GROUP BY block, candidate ORDER BY block
+SELECT stream, block, candidate, count(*) AS shards, max(ended_at) AS ended, sum(rows) AS rows, sum(faulty) AS faulty,
+       sum(fallbacks) AS fallbacks, sum(retried) AS retried, sum(words) AS words,
+       coalesce(sum(rows) FILTER (WHERE seconds IS NOT NULL), 0) AS timed, coalesce(sum(seconds), 0) AS seconds
+FROM canary_shard WHERE promotion = :promotion GROUP BY stream, block, candidate
 """
 _FAILED = """
-SELECT count(*) FILTER (WHERE (payload->'canary'->>'candidate')::boolean) AS candidate,
-       count(*) FILTER (WHERE NOT (payload->'canary'->>'candidate')::boolean) AS incumbent
-FROM job WHERE state IN ('failed', 'quarantined') AND (payload->'canary'->>'promotion')::bigint = :promotion
+SELECT stream_shard.stream, (payload->'canary'->>'block')::bigint AS block, (payload->'canary'->>'candidate')::boolean AS candidate,
+       count(*) AS shards
+FROM job LEFT JOIN stream_shard ON stream_shard.job = job.id
+WHERE state IN ('failed', 'quarantined') AND (payload->'canary'->>'promotion')::bigint = :promotion GROUP BY 1, 2, 3
 """
+_SUMS = ("rows", "faulty", "fallbacks", "retried", "words", "timed", "seconds")
 _FAULTY = sorted({*SERIOUS, "fallback", "no_answer"})
 
 
@@ -71,15 +79,38 @@ def check(promotion: int) -> Comparison | None:
 
 
 def compared(opened: Session, row: Promotion) -> Comparison:
-    """Compare the models of a canary by the shards that have ended."""
-    connection = opened.connection()
-    blocks: dict[int, Block] = {}
+    """Compare the models of a canary by the blocks of which every shard has ended, in the order in which they did.
+
+    So a look never sees a part of a block, such as the model in service's before the candidate's, and the groups that an earlier look
+    saw stay as they were.
+    """
+    connection, share = opened.connection(), row.share or 1
+    blocks: dict[tuple[str | None, int], _Ended] = defaultdict(_Ended)
+    failed = Counter[bool]()
+    for found in connection.execute(text(_FAILED), {"promotion": row.id}):
+        failed[found.candidate] += found.shards
+        blocks[found.stream, found.block].shards += found.shards
     for sums in connection.execute(text(_BLOCKS), {"promotion": row.id}):
-        values = {name: value for name, value in sums._mapping.items() if name not in ("block", "candidate")}
-        block = blocks.setdefault(sums.block, Block())
-        (block.candidate if sums.candidate else block.incumbent).add(Arm(**values))
-    failed = connection.execute(text(_FAILED), {"promotion": row.id}).one()
-    return compare(list(blocks.values()), (failed.candidate, failed.incumbent), row.share or 1)
+        block = blocks[sums.stream, sums.block]
+        block.shards += sums.shards
+        block.at = sums.ended if block.at is None else max(block.at, sums.ended)
+        arm = Arm(**{name: getattr(sums, name) for name in _SUMS})
+        (block.sums.candidate if sums.candidate else block.sums.incumbent).add(arm)
+    whole = [
+        (block.at, stream or "", number, block.sums)
+        for (stream, number), block in blocks.items()
+        if block.at is not None and block.shards >= service.shards_of(number, share)
+    ]
+    return compare([sums for *_, sums in sorted(whole, key=lambda each: each[:3])], (failed[True], failed[False]), share)
+
+
+@dataclass
+class _Ended:
+    """What of a block has ended: how many of its shards, when the last one did that stored its sums, and these."""
+
+    shards: int = 0
+    at: datetime | None = None
+    sums: Block = field(default_factory=Block)
 
 
 def _store(opened: Session, row: Promotion, found: Comparison) -> None:

@@ -68,6 +68,11 @@ class InService:
         return Assigned(self.candidate_id if is_candidates else self.model_id, part)
 
 
+def shards_of(block: int, share: int) -> int:
+    """Return how many shards a block has, the last of which the candidate writes: those that `InService.of_shard` counts to it."""
+    return -(-(block + 1) * 100 // share) - -(-block * 100 // share)
+
+
 @dataclass(frozen=True)
 class Change:
     """What a promotion or a rollback did: `stream` is None for the default, `before` and `after` are the names of models."""
@@ -95,9 +100,12 @@ def in_service(session: Session, stream: str | None) -> InService:
     return InService(serving.model, canary.model, canary.share or 0, canary.id)
 
 
-def has_own(session: Session, stream: str) -> bool:
-    """Whether a model was put in service for this stream alone."""
-    return (stream, "in_service") in _held(session, stream)
+def decides(session: Session, stream: str, begun_with: str) -> bool:
+    """Whether what is in service decides who writes for a stream, or the model that it was begun with does.
+
+    A model that was put in service for this stream alone goes before any that it was begun with.
+    """
+    return begun_with == IN_SERVICE or (stream, "in_service") in _held(session, stream)
 
 
 def promote(session: Session, model: Model, stream: str | None, *, share: int | None = None, auto: bool = False) -> Change:
@@ -116,7 +124,7 @@ def promote(session: Session, model: Model, stream: str | None, *, share: int | 
     serving = own or held.get((None, "in_service"))
     before = serving.name if serving is not None else None
     if share is not None:
-        if own is None and stream is not None:
+        if stream is not None:
             _check_follows(session, stream)
         _start_canary(session, model, stream, serving, share, auto)
         return Change(stream, before, model.name, share)
@@ -268,7 +276,7 @@ def _add(session: Session, model: Model, stream: str | None, **values: Any) -> N
 def _check_follows(session: Session, stream: str) -> None:
     """Make sure that a stream without a model of its own in service follows the default, or no shard would be the canary's."""
     named = session.exec(select(Stream.model).where(Stream.name == stream)).one_or_none()
-    if named not in (None, IN_SERVICE):
+    if named is not None and not decides(session, stream, named):
         first = f"`tweetmill promote {named} --for {stream}`"
         raise UserError(f"stream {stream} was begun with the model {named}, which is not in service for it: {first} first, then the canary")
 

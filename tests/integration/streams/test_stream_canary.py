@@ -11,6 +11,7 @@ from tasks import streams
 from tests.integration.in_process import work_off
 from tests.support.streams import ECHO, add_model, begin, rows, tweet
 from workers import database
+from workers.canary import watch
 from workers.catalog import models, service
 from workers.database import transaction
 from workers.settings import get_settings
@@ -65,3 +66,31 @@ def test_shards_of_a_stream_follow_each_promotion_and_its_canary_has_its_share(e
     assert rows(engine, "SELECT count(*), count(DISTINCT tweet) FROM summary") == [(20, 20)]
     sums = rows(engine, "SELECT block, candidate, rows FROM canary_shard ORDER BY block, candidate")
     assert sums == [(2, False, 2), (2, True, 2), (3, False, 2), (3, True, 2)]
+
+
+def test_blocks_of_several_streams_are_their_own_and_count_once_all_of_their_shards_have_ended(engine: Engine) -> None:
+    add_model(engine, "first"), add_model(engine, "second")
+    promote("first")
+    promote("second", share=25)
+    held = {name: begin(name, model="in-service") for name in ("club", "news")}
+
+    def seen() -> tuple[int, int]:
+        with database.session() as session:
+            [canary] = service.canaries(session)
+            return watch.compared(session, canary).rows
+
+    for name in held:
+        make(engine, held[name], 3)
+    work_off(engine)
+    assert rows(engine, "SELECT stream, block, candidate, count(*) FROM canary_shard GROUP BY 1, 2, 3 ORDER BY 1") == [
+        ("club", 0, False, 3),
+        ("news", 0, False, 3),
+    ]
+    assert seen() == (0, 0), "neither has the candidate's shard"
+    make(engine, held["news"], 1)
+    assert seen() == (0, 0), "it has not ended"
+    work_off(engine)
+    assert seen() == (2, 6), "one block is whole, and not mixed with the other stream's"
+    make(engine, held["club"], 2)
+    work_off(engine)
+    assert seen() == (4, 12)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from workers.catalog.service import LARGEST_SHARE, Assigned, InService
+from workers.catalog.service import LARGEST_SHARE, Assigned, InService, shards_of
 
 INCUMBENT, CANDIDATE = 1, 2
 
@@ -38,3 +38,9 @@ def test_each_block_has_one_shard_of_the_candidate_and_at_least_one_of_the_model
 
 def test_without_a_canary_every_shard_is_of_the_model_in_service() -> None:
     assert {InService(INCUMBENT).of_shard(ordinal) for ordinal in range(100)} == {Assigned(INCUMBENT)}
+
+
+@pytest.mark.parametrize("share", [1, 7, 10, 30, 33, 50])
+def test_a_block_is_known_to_have_as_many_shards_as_are_counted_to_it(share: int) -> None:
+    counted = Counter(part.canary.block for part in assigned(share, 1_000) if part.canary is not None)
+    assert [counted[block] for block in range(10)] == [shards_of(block, share) for block in range(10)]
