@@ -34,7 +34,7 @@ def apply(connection: Connection, events: Sequence[Event]) -> list[Event]:
     taken_back = [(at, event.deleted) for at, event in enumerate(events) if event.deleted is not None]
     back = {event.reinstated: at for at, event in enumerate(events) if event.reinstated is not None}
     # An account that was gone and is back before anything of it was stored was never gone.
-    taken_back = [(at, deleted) for at, deleted in taken_back if deleted.tweet or deleted.resent or at > back.get(deleted.author, -1)]
+    taken_back = [(at, deleted) for at, deleted in taken_back if deleted.tweet or deleted.resent or at > back.get(deleted.author or "", -1)]
     tweets = {deleted.tweet: at for at, deleted in taken_back if deleted.tweet is not None}
     authors = {deleted.author: at for at, deleted in taken_back if deleted.tweet is None and deleted.author is not None}
     gone = sorted({deleted.author for _, deleted in taken_back if deleted.tweet is None and deleted.author and not deleted.resent})

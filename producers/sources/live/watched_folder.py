@@ -99,7 +99,8 @@ class WatchedFolder:
         path = self._folder / name
         place, generation = Place.of(inner) if inner else None, 0
         if place is not None and not place.is_in(path):
-            place, generation = None, place.generation + 1  # another one has its name now
+            generation = place.generation + 1
+            place = None  # another one has its name now
         file = GrowingFile(path, self._name, self._options.names, self._options.encoding, place, generation)
         silence.broken()
         try:

@@ -258,12 +258,12 @@ def _in_parts(tweets: Iterable[str], authors: Iterable[str], on_progress: Callab
             _remember(connection, "author", some)
         while True:  # an author may have written a million
             with transaction() as connection:
-                part = connection.execute(text(_OF_AUTHORS), {"authors": some, "most": _AT_ONCE}).scalars().all()
+                theirs = connection.execute(text(_OF_AUTHORS), {"authors": some, "most": _AT_ONCE}).scalars().all()
                 lost: Counter[int] = Counter()
-                done += _forget(connection, part, lost) + Forgotten(losses=taken_back.losses(connection, lost))
-            if not part:
+                done += _forget(connection, theirs, lost) + Forgotten(losses=taken_back.losses(connection, lost))
+            if not theirs:
                 break
-            number += len(part)
+            number += len(theirs)
             if on_progress is not None:
                 on_progress(number)
     return done
