@@ -31,7 +31,8 @@ SELECT :job, :promotion, (SELECT stream FROM stream_shard WHERE job = :job), :bl
        count(*) FILTER (WHERE flags ?| cast(:serious AS text[])),
        count(*) FILTER (WHERE flags ? 'fallback'), count(*) FILTER (WHERE tries > 1),
        coalesce(sum(length(summary) - length(replace(summary, ' ', '')) + (summary <> '')::int), 0),
-       (SELECT CASE WHEN attempt = 1 AND count(*) > 0 THEN extract(epoch FROM clock_timestamp() - started_at) END FROM job WHERE id = :job)
+       CASE WHEN count(*) > 0 THEN (
+         SELECT CASE WHEN attempt = 1 THEN extract(epoch FROM clock_timestamp() - started_at) END FROM job WHERE id = :job) END
 FROM summary WHERE job = :job
 ON CONFLICT (job) DO NOTHING
 """

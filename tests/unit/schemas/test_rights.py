@@ -50,7 +50,7 @@ def test_nothing_else_deletes():
     assert found == {
         "workers/jobs/worker_registry.py": 1,
         "workers/catalog/model_changes.py": 2,
-        "workers/catalog/removal/forgetting.py": 8,
+        "workers/catalog/removal/forgetting.py": 9,
         "workers/catalog/removal/pruning.py": 6,
         "workers/ingest/tweets.py": 1,
         "workers/streams/arrivals.py": 1,
