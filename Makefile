@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-EXTRAS := local,gpu,monitor,dev
+EXTRAS := local,gpu,serve,monitor,dev
 T      ?= tests
 # Most of a fault test is waiting, for a lease or a restart: one process more than there are cores fills them.
 AT_ONCE ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); [ $$cores -gt 7 ] && echo 8 || expr $$cores + 1)

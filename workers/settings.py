@@ -43,6 +43,9 @@ ENVIRONMENT: Mapping[str, str] = os.environ
 RENEWED_WITHIN = 0.75
 """The part of a lease in which it must be renewed: what is left then is for ending what runs."""
 
+SHORTEST_TOKEN = 16
+"""Characters of a token that others must not guess."""
+
 _MONTH = 31 * 24 * 3600
 _MOST = 2**31 - 1  # of milliseconds, and of a count, that Postgres takes
 
@@ -95,6 +98,9 @@ class Settings(BaseSettings):
     )
     server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
+    serve_token: SecretStr | None = Field(default=None, description="what clients of `tweetmill serve` must show")
+    serve_token_file: Path | None = Field(default=None, description="a file whose text is serve_token")
+
     mastodon_access_token: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("MASTODON_ACCESS_TOKEN", "mastodon_access_token")
     )
@@ -121,12 +127,13 @@ class Settings(BaseSettings):
     @field_validator(
         *("home", "runs", "locks"),
         *("database_password_file", "broker_password_file", "database_ca_file", "broker_ca_file", "flower_password_file"),
+        "serve_token_file",
     )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else absolute(path)
 
-    @field_validator("openai_api_key", "mastodon_access_token", "x_bearer_token")
+    @field_validator("openai_api_key", "mastodon_access_token", "x_bearer_token", "serve_token")
     @classmethod
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         secret = key.get_secret_value() if key else ""
@@ -158,7 +165,7 @@ class Settings(BaseSettings):
             raise ValueError("TWEETMILL_REPUBLISH_AFTER must not be below TWEETMILL_UPKEEP_INTERVAL, the time between two looks")
         if self.visibility_timeout < self.lease:
             raise ValueError("TWEETMILL_VISIBILITY_TIMEOUT must not be below TWEETMILL_LEASE, or Redis delivers again what is claimed")
-        for key in (self.openai_api_key, self.mastodon_access_token, self.x_bearer_token):
+        for key in (self.openai_api_key, self.mastodon_access_token, self.x_bearer_token, self.serve_token):
             remember(key.get_secret_value() if key else None)
         return self
 
@@ -222,6 +229,22 @@ class Settings(BaseSettings):
             return None
         server_addresses.parsed("OPENAI_BASE_URL", SecretStr(self.openai_base_url), parse_http)
         return self.openai_base_url
+
+    def serving_token(self) -> str:
+        """Return what clients of `tweetmill serve` must show.
+
+        Raises:
+            SettingsError: there is none, it can't be read, or it is short enough to be guessed.
+        """
+        if self.serve_token is not None:
+            token = self.serve_token.get_secret_value()
+        elif self.serve_token_file is not None:
+            token = read_password("TWEETMILL_SERVE_TOKEN_FILE", self.serve_token_file)
+        else:
+            raise SettingsError("no token: set TWEETMILL_SERVE_TOKEN, or start with `tweetmill serve`, which makes one")
+        if len(token) < SHORTEST_TOKEN or not all("!" <= sign <= "~" for sign in token):
+            raise SettingsError(f"TWEETMILL_SERVE_TOKEN: give at least {SHORTEST_TOKEN} letters, digits and signs of ASCII, without spaces")
+        return token
 
     def check_addresses(self) -> None:
         """Make sure that what is set of servers can be used, before anything is started that needs it.

@@ -43,6 +43,7 @@ VERB_GROUPS = (
     "serving.drift",
     "serving.summaries",
     "serving.stream",
+    "serving.endpoint",
     "jobs",
 )
 

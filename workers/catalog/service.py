@@ -193,6 +193,15 @@ def check_servable(session: Session, model: Model) -> None:
             f"model {model.name} is of the stage {model.stage}, and a model in service writes summaries: promote one of the stage summary,"
             " or a chain (`tweetmill chain CLEANER SUMMARIZER`)"
         )
+    check_files(session, model)
+
+
+def check_files(session: Session, model: Model) -> None:
+    """Make sure that the files of a model are there, as far as this machine sees them.
+
+    Raises:
+        UserError: files, or a part of a chain, are gone.
+    """
     for part in chains.parts(session, model):
         folder = part.adapter
         # The files may lie on the workers alone: then nothing of the folder above is here either.
