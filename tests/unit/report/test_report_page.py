@@ -154,6 +154,11 @@ def test_nothing_is_foretold_of_too_few_sizes() -> None:
     assert 'class="ahead' not in html
 
 
+def test_a_curve_without_a_score_yet_does_not_say_on_how_many_rows() -> None:
+    html = page(answered(nothing() | {"curves": {"shown": [curve(series={}) | {"n": 0}], "left_out": []}}))
+    assert "SARI on held-back rows, dataset" in Parsed(html).text
+
+
 def advised(**changed: Any) -> list[str]:
     """The commands that a curve's verdict leads to."""
     found = answered(nothing() | {"project": much()["project"], "curves": {"shown": [curve(**changed)], "left_out": []}})
