@@ -40,6 +40,12 @@ PromptSystem = Literal["zero_shot", "zero_shot_guarded", "few_shot", "few_shot_g
 Baseline = Literal["lead", "rules", "as_is", PromptSystem]
 """What answers without a tuned model: the first 15 words, the tweet cleaned by rules, the tweet itself, or the base by a prompt."""
 
+ExportFormat = Literal["adapter", "merged", "gguf", "ollama", "mlx-ready"]
+"""What other programs load: a PEFT adapter, whole weights in safetensors, a GGUF file, that with a Modelfile, weights for mlx-lm."""
+
+Quant = Literal["f16", "q8_0", "q4_0", "q4_k_m"]
+"""Number formats of a GGUF file's weights."""
+
 
 class Payload(BaseModel):
     """Base of all payloads: frozen, and an unknown field is an error, so that no typo in a recipe passes silently."""
@@ -173,6 +179,30 @@ class ComparisonSpec(Scored):
             raise ValueError("one system alone can't be compared: name two or more")
         if len(set(systems)) < len(systems):
             raise ValueError("a system is named twice")
+        return self
+
+
+class ExportSpec(Payload):
+    """Write a model as other programs load it, and check that it is the same model there."""
+
+    model_id: int
+    format: ExportFormat
+    quant: Quant | None = Field(default=None, description="number format of a GGUF file; default: f16")
+    folder: str | None = Field(default=None, min_length=1, description="on the worker; default: one in its models folder")
+    check: int = Field(default=20, ge=1, le=10_000, description="held-back rows that go through both")
+    max_loss: float | None = Field(default=None, ge=0, le=100, description="points of SARI that the export may lose; default: any")
+    base_id: str | None = Field(default=None, min_length=1, max_length=200, description="the base's id on the Hugging Face hub")
+    references: str | None = Field(default=None, description="collection of {id, text, summary}; default: the dataset's test split")
+    verify: bool = Field(default=False, description="check the export that is in the folder, and write none")
+    resamples: int = Field(default=2000, ge=100, le=1_000_000)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> ExportSpec:
+        if self.quant is not None and self.format not in ("gguf", "ollama"):
+            raise ValueError(f"quant is for the formats gguf and ollama: {self.format} keeps the weights as they are")
+        if self.verify and self.folder is None:
+            raise ValueError("verify needs the folder of an export")
         return self
 
 

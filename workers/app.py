@@ -39,6 +39,7 @@ TASK_MODULES = (
     "tasks.training",
     "tasks.evaluation",
     "tasks.drift",
+    "tasks.export",
     "tasks.summarization",
     "tasks.maintenance",
 )

@@ -92,10 +92,10 @@ def complaint(words: list[str]) -> str | None:
     if verb is None:
         return f"there is no verb {words[0]}"
     if words[1:]:
-        # `dataset NAME` is short for `dataset show NAME`, `curve -r RECIPE` for `curve run -r RECIPE`, and `import FILE` for
-        # `import pairs FILE`.
+        # `dataset NAME` is short for `dataset show NAME`, `curve -r RECIPE` for `curve run -r RECIPE`, `import FILE` for
+        # `import pairs FILE`, and `export MODEL` for `export model MODEL`.
         within = verbs_of(verb)
-        short = within.get("pairs") or within.get("run" if words[1].startswith("-") else "show", verb)
+        short = within.get("pairs") or within.get("model") or within.get("run" if words[1].startswith("-") else "show", verb)
         verb = verbs_of(verb).get(words[1], short)
     known = {"--help", "-h"} | {option for parameter in verb.params for option in [*parameter.opts, *parameter.secondary_opts]}
     given = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}

@@ -14,7 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "peft", "accelerate", "deepspeed", "tensorflow", "sklearn", "spellchecker", "py3langid", "phonenumbers")
 TORCH = {"torch", "transformers", "peft", "accelerate", "deepspeed", "safetensors"}
-TORCH_PACKAGES = ("workers/training/rank/", "workers/inference/local/", "workers/scorers/local/", "workers/base_models/")
+TORCH_PACKAGES = (
+    "workers/training/rank/",
+    "workers/inference/local/",
+    "workers/scorers/local/",
+    "workers/base_models/",
+    "workers/exports/weights/",
+    "workers/exports/engines/",
+)
 LIGHT = (
     "workers.app",
     "workers.jobs.ledger",
@@ -83,20 +90,21 @@ def test_the_producers_side_loads_no_model_library():
         "workers.synthesis.job",
         "workers.noise.jobs",
         "workers.evaluation.job",
+        "workers.exports.job",
         "workers.inference.job",
         "workers.training.job",
     ],
 )
 def test_a_domain_package_loads_its_model_library_only_when_it_works(module):
     # nltk, which rouge-score stands on, loads scikit-learn wherever it is installed.
-    assert set(loaded_by(module)) <= ({"sklearn"} if module == "workers.evaluation.job" else set())
+    assert set(loaded_by(module)) <= ({"sklearn"} if module in ("workers.evaluation.job", "workers.exports.job") else set())
 
 
 def test_the_check_would_notice_a_heavy_import():
     assert "transformers" in loaded_by("workers.app", "transformers")
 
 
-def test_torch_and_what_stands_on_it_are_imported_in_four_packages_alone():
+def test_torch_and_what_stands_on_it_are_imported_in_six_packages_alone():
     importers = {
         str(path.relative_to(ROOT))
         for package in ("schemas", "workers", "tasks", "producers", "deploy")

@@ -66,12 +66,24 @@ class ChatFormat:
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the token ids of `prompt` up to where the answer begins."""
-        ids = self._ids(self._prompt_text(self._neutralised(prompt)))
-        if self._control.count(ids) != self._controls_of_scaffold(prompt):
-            # The tokenizer normalises what it reads, and a string that is no control token became one.
-            broken = tuple(Message(message.role, break_openers(message.content)) for message in self._neutralised(prompt))
-            ids = self._ids(self._prompt_text(broken))
-        return ids
+        return self._harmless(prompt)[1]
+
+    def prompt_text(self, prompt: Prompt) -> str:
+        """Return the text of which `prompt_ids` are the ids."""
+        return self._prompt_text(self._harmless(prompt)[0])
+
+    def conversation(self, prompt: Prompt) -> list[dict[str, Any]]:
+        """Return the turns that `portable_template` writes the same prompt of, in a program that knows nothing of this one."""
+        return [self._written(message) for message in self._arranged(self._harmless(prompt)[0])]
+
+    @property
+    def portable_template(self) -> str:
+        """A template that needs nothing from its caller: options are set in it, and it writes what opens an answer."""
+        options = "".join(f"{{%- set {name} = {str(value).lower()} -%}}" for name, value in self._options.items())
+        quoted = self._before_answer.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+        opening = f"{{% if add_generation_prompt %}}{{{{ '{quoted}' }}}}{{% endif %}}" if quoted else ""
+        # Jinja drops one line break at the end of a template; before more of it, it would be written.
+        return options + (self.template.removesuffix("\n") if opening else self.template) + opening
 
     def answer_ids(self, answer: str) -> list[int]:
         """Return the token ids of an answer as it is learnt: with what closes its turn."""
@@ -97,6 +109,21 @@ class ChatFormat:
     def end_of_turn(self) -> str:
         """What closes an answer."""
         return self._closing
+
+    @property
+    def ends(self) -> dict[int, str]:
+        """The tokens that close an answer, by their ids; empty where none does."""
+        return {number: str(self._tokenizer.convert_ids_to_tokens(number)) for number in sorted(self.end_ids)}
+
+    def _harmless(self, prompt: Prompt) -> tuple[Prompt, list[int]]:
+        """The prompt in which no tweet writes a control token, and its ids."""
+        neutral = self._neutralised(prompt)
+        ids = self._ids(self._prompt_text(neutral))
+        if self._control.count(ids) == self._controls_of_scaffold(prompt):
+            return neutral, ids
+        # The tokenizer normalises what it reads, and a string that is no control token became one.
+        broken = tuple(Message(message.role, break_openers(message.content)) for message in neutral)
+        return broken, self._ids(self._prompt_text(broken))
 
     def _neutralised(self, prompt: Prompt) -> Prompt:
         return tuple(Message(message.role, self._control.neutralise(message.content)) for message in prompt)

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import yaml
-from sqlmodel import col, select
+from sqlmodel import Session, select
 
 from schemas.metrics import DEFINITIONS, Metric, metrics_of
 from schemas.tables.datasets import Dataset
@@ -28,7 +28,14 @@ _PEFT = ("lora", "qlora")
 _KEYS = ("learning_rate", "lr_scheduler_type", "num_train_epochs", "max_steps", "global batch", "max_length", "seed", "world_size")
 
 
-def render(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation], taken_back_since: int = 0) -> str:
+def render(
+    model: Model,
+    dataset: str,
+    scores: Sequence[Evaluation],
+    figures: Mapping[str, Evaluation],
+    taken_back_since: int = 0,
+    front: Mapping[str, Any] | None = None,
+) -> str:
     """Return the card of a model.
 
     Args:
@@ -37,22 +44,29 @@ def render(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Ma
         scores: of its newest evaluation, for each system the SARI.
         figures: of the same, what the model itself has by each metric.
         taken_back_since: examples that its dataset lost after it was trained, because their tweets were forgotten.
+        front: keys of the front matter that are known better than the row tells, such as `base_model`.
     """
-    front = yaml.safe_dump(_front_matter(model, dataset, scores), sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n{_body(model, dataset, scores, figures, taken_back_since)}"
+    matter = _front_matter(model, dataset, scores) | dict(front or {})
+    written = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
+    return f"---\n{written}---\n\n{_body(model, matter, dataset, scores, figures, taken_back_since)}"
+
+
+def of_model(session: Session, model: Model, front: Mapping[str, Any] | None = None) -> str:
+    """Return the card of a model as the catalog knows it; `front` is as in `render`."""
+    dataset = session.get(Dataset, model.dataset) if model.dataset is not None else None
+    scores = models.sari_scores(session, model.id)
+    figures = models.figures(session, scores[0].job, "tuned") if scores else {}
+    return render(model, dataset.name if dataset else "", scores, figures, taken_back.of_model(session, model), front)
 
 
 def refresh(*, model: int | None = None, job: UUID | None = None) -> None:
     """Write the card of a model, by its id or by the job that trained it, if its folder is on this machine. A full disk is only logged."""
     with session() as opened:
         asked = Model.id == model if job is None else Model.job == job
-        found = opened.exec(select(Model, col(Dataset.name)).join(Dataset, isouter=True).where(asked)).one_or_none()
-        if found is None:
+        row = opened.exec(select(Model).where(asked)).one_or_none()
+        if row is None:
             return
-        row, dataset = found
-        scores = models.sari_scores(opened, row.id)
-        figures = models.figures(opened, scores[0].job, "tuned") if scores else {}
-        text = render(row, dataset or "", scores, figures, taken_back.of_model(opened, row))
+        text = of_model(opened, row)
     if row.adapter is None or not row.adapter.is_dir():
         return
     try:
@@ -102,9 +116,16 @@ def _results(dataset: str, scores: Sequence[Evaluation]) -> list[dict[str, Any]]
     ]
 
 
-def _body(model: Model, dataset: str, scores: Sequence[Evaluation], figures: Mapping[str, Evaluation], taken_back_since: int) -> str:
+def _body(
+    model: Model,
+    matter: Mapping[str, Any],
+    dataset: str,
+    scores: Sequence[Evaluation],
+    figures: Mapping[str, Evaluation],
+    taken_back_since: int,
+) -> str:
     details = model.details
-    parts = [f"# {model.name}\n", _purpose(model), "## Training\n", _table(_training(model, dataset))]
+    parts = [f"# {model.name}\n", _purpose(model, matter), "## Training\n", _table(_training(model, dataset))]
     if taken_back_since:
         parts.append(f"\n{taken_back.since(taken_back_since)}\n")
     if scores:
@@ -125,10 +146,10 @@ def _figure(figure: Evaluation, metric: Metric) -> str:
     return f"{metric.scale * figure.value:.1f} ({metric.scale * figure.low:.1f} to {metric.scale * figure.high:.1f})"
 
 
-def _purpose(model: Model) -> str:
+def _purpose(model: Model, matter: Mapping[str, Any]) -> str:
     does = "summaries of tweets, one sentence each" if model.stage == "summary" else "tweets in standard English"
-    how = "An adapter (PEFT) for" if model.method in _PEFT else "Fine-tuned weights of"
-    return f"{how} `{base_name(model.base)}` that writes {does}. Made by tweetmill.\n"
+    how = "An adapter (PEFT) for" if matter["library_name"] == "peft" else "Fine-tuned weights of"
+    return f"{how} `{matter['base_model']}` that writes {does}. Made by tweetmill.\n"
 
 
 def _training(model: Model, dataset: str) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from producers.cli.default_command import by_default
 from producers.cli.serving import batch
 from producers.render.examples import dropped_sentence, flagged_sentence
 from producers.render.output import DATA, AsJson, emit, example, styled
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 FormOption = Annotated[Form, typer.Option("--form", help="How a row says what is asked and answered.")]
 
 
-class _PairsByDefault(TyperGroup):
-    """`import FILE` means `import pairs FILE`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `pairs` before arguments that name nothing else to import."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["pairs", *args]
-        return super().parse_args(ctx, args)
-
-
 def register(app: typer.Typer) -> None:
     """Add the group import; `producers.cli.dataset.verbs` adds export to its own."""
     lines = (
@@ -42,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "tweetmill import edited.csv --form csv --map prompt=tweet,completion=short --dataset edited --test-size 100",
     )
     group = typer.Typer(
-        cls=_PairsByDefault,
+        cls=by_default("pairs"),
         no_args_is_help=True,
         rich_markup_mode="rich",
         help="Bring in what other tools made: pairs to learn from, summaries. `import FILE` is `import pairs FILE`.",

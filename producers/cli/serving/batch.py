@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.render.output import DATA, AsJson, console, emit, example, line, styled
+from producers.render.output import AsJson, console, emit, example, line, styled
 from producers.submitting import Encoding
 from schemas.numbers import LARGEST_BIGINT
 
@@ -18,26 +18,14 @@ if TYPE_CHECKING:
 
     from workers.ingest.summaries import ImportedSummaries
 
+EXPORT_EXAMPLES = (
+    "tweetmill export tweets --model demo -o tweets.parquet",
+    "tweetmill export tweets --source archive --limit 1000 -o some.parquet",
+)
 IMPORT_EXAMPLES = example(
     "tweetmill import summaries answers.parquet --model demo",
     "tweetmill import summaries out.parquet --model demo --map summary=generated_text,tokens_out=num_generated_tokens",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group export; `producers.cli.dataset.exchange` adds `import summaries` to its group."""
-    tweets = (
-        "tweetmill export tweets --model demo -o tweets.parquet",
-        "tweetmill export tweets --source archive --limit 1000 -o some.parquet",
-    )
-    group = typer.Typer(
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        help="Write what engines and tools elsewhere read: tweets with their prompts. A dataset is written by `dataset export`.",
-        epilog=example(tweets[0]),
-    )
-    group.command("tweets", epilog=example(*tweets))(export_tweets)
-    app.add_typer(group, name="export", rich_help_panel=DATA)
 
 
 def export_tweets(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.chat import Prompt
 from schemas.training import AskedDtype
 from workers.base_models import files, loading, precision
-from workers.base_models.chat_template import chat_format
+from workers.base_models.chat_template import ChatFormat, chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
 from workers.inference.engine import EngineError, Generation, Sampling, UnusableDevice
 from workers.out_of_memory import is_out_of_memory
@@ -84,6 +84,20 @@ class TransformersEngine:
 
         if threads is not None:
             torch.set_num_threads(threads)
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How the base's tokenizer writes a conversation."""
+        return self._chat
+
+    def model_of(self, adapter: Path | None) -> Any:
+        """Return the model in memory that answers with `adapter`, for whoever looks into it; the next call may change it.
+
+        Raises:
+            UnusableAdapter: it does not go on this base.
+        """
+        self._use(adapter)
+        return self._model
 
     def generate(
         self,

@@ -1,0 +1,92 @@
+"""The process that writes what needs a tokenizer or weights: `python -m workers.exports.weights.build`. See `workers.exports.children`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from schemas.chat import Message
+from workers.base_models import files, loading
+from workers.base_models.chat_template import ChatFormat, chat_format
+from workers.exports import children
+from workers.exports.weights import portable
+from workers.exports.weights.request import BuildReport, BuildRequest
+
+
+def work(asked: BuildRequest) -> BuildReport:
+    """Write tokenizer, chat template and generation config, and where they are asked for the weights.
+
+    Raises:
+        UserError: the base or the tuned model can't be used.
+    """
+    torch.set_num_threads(asked.threads)
+    base, out = Path(asked.base), Path(asked.out)
+    files.check(base)
+    tokenizer = loading.load_tokenizer(base)
+    chat = chat_format(tokenizer)
+    if asked.weights == "whole":
+        model = _merged(base, tokenizer, Path(asked.tuned) if asked.tuned else None)
+        config = model.config
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        _save(model, portable.stored_dtype(base), out)
+    else:
+        config, parameters = portable.config_of(base), 0
+    portable.write_generation_config(out, base, _end_ids(chat, tokenizer), tokenizer, chat.end_text, asked.max_new_tokens)
+    tokenizer.chat_template = chat.portable_template
+    tokenizer.save_pretrained(out)
+    portable.mend_tokenizer(out, chat.portable_template)
+    if asked.weights == "whole":
+        portable.mend_config(out)
+    sample = (Message("system", asked.sample[0]), Message("user", asked.sample[1]))
+    text = config.get_text_config(decoder=True)
+    return BuildReport(
+        dtype=str(portable.stored_dtype(base)).removeprefix("torch."),
+        parameters=parameters,
+        end_of_turn=chat.end_of_turn,
+        end_text=chat.end_text,
+        context=int(getattr(text, "max_position_embeddings", 0) or 0),
+        model_type=str(config.model_type),
+        messages=chat.conversation(sample),
+        prompt=chat.prompt_text(sample),
+        around=_around(chat),
+    )
+
+
+def _around(chat: ChatFormat) -> tuple[str, str, str]:
+    written = chat.prompt_text((Message("system", "Qsystem"), Message("user", "Quser")))
+    before, _, rest = written.partition("Qsystem")
+    between, _, after = rest.partition("Quser")
+    return before, between, after
+
+
+def _merged(base: Path, tokenizer: Any, tuned: Path | None) -> Any:
+    """Return the model whole, merged in float32, whatever type its files have: rounded once, when it is written."""
+    from workers.inference.local.swapping import SwappableModel
+
+    weights = SwappableModel(base, tokenizer, torch.float32, "cpu")
+    if tuned is not None:
+        weights.put_on(tuned)
+    return weights.model
+
+
+def _save(model: Any, dtype: torch.dtype, out: Path) -> None:
+    model = model.to(dtype)
+    model.config.dtype = dtype
+    model.config.use_cache = True
+    model.config.name_or_path = ""
+    model.save_pretrained(out, safe_serialization=True)
+    for file in out.glob("*.safetensors"):
+        file.chmod(0o644)  # safetensors writes for the owner alone
+
+
+def _end_ids(chat: ChatFormat, tokenizer: Any) -> list[int]:
+    """Return what an answer ends with first, then what ends a text."""
+    ends = sorted(chat.end_ids)
+    eos = tokenizer.eos_token_id
+    return ends if eos is None or eos in ends else [*ends, int(eos)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(children.serve(BuildRequest, work))
