@@ -33,7 +33,7 @@ def check(settings: Settings, queues: Sequence[str]) -> None:
     startup.check(settings)
 
 
-def become(settings: Settings, name: str, queues: Sequence[str], concurrency: int, gpu: str | None) -> None:
+def become(settings: Settings, name: str, queues: Sequence[str], concurrency: int, gpu: str | None, engine: str | None = None) -> None:
     """Replace this process by a Celery worker.
 
     Args:
@@ -42,12 +42,15 @@ def become(settings: Settings, name: str, queues: Sequence[str], concurrency: in
         queues: that it serves.
         concurrency: jobs at a time.
         gpu: devices that it may see, such as `0` or `0,1`; None: all.
+        engine: that writes, in place of that of `TWEETMILL_ENGINE`.
     """
     home = Home(settings.home)
     home.prepare()
     os.chdir(CODE)
     command = worker_command(name, queues, concurrency)
-    devices = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+    added = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
     # The numbers of `gpu` are the driver's: CUDA by itself would number the fastest device 0.
-    devices["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    os.execve(command[0], command, {**ENVIRONMENT, "PYTHONSAFEPATH": "1", **devices})  # noqa: S606 - no shell is wanted
+    added["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    if engine is not None:
+        added["TWEETMILL_ENGINE"] = engine
+    os.execve(command[0], command, {**ENVIRONMENT, "PYTHONSAFEPATH": "1", **added})  # noqa: S606 - no shell is wanted

@@ -22,7 +22,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from schemas.payloads import Queue
 from workers import logs
-from workers.errors import SettingsError, report_uncaught
+from workers.errors import SettingsError, TweetmillError, report_uncaught
 from workers.file_permissions import UMASK
 from workers.jobs.messages import AHEAD
 from workers.redaction import redact
@@ -163,6 +163,30 @@ def _check_before_work(**_: object) -> None:
 
     os.umask(UMASK)  # what a worker and the processes that it starts write is for its owner alone
     startup.pass_or_exit(get_settings())
+    _start_servers(get_settings())
+
+
+def _start_servers(settings: Settings) -> None:
+    """Start the supervisor of the servers that this worker's engine asks, if it is one of that kind, in the main thread."""
+    from workers.inference.engine_builders import ServerBuilder, builder_of
+
+    builder = builder_of(settings.engine)
+    if not isinstance(builder, ServerBuilder):
+        return
+    from workers.inference.served import launcher
+
+    try:
+        app.tweetmill_servers = launcher.start(settings, builder.program(settings), _leave)
+    except TweetmillError as error:
+        sys.stderr.write(f"tweetmill: {error}\n")
+        raise SystemExit(2 if isinstance(error, SettingsError) else 1) from None
+
+
+def _leave() -> None:
+    """Have this worker finish its jobs and end with exit code 1."""
+    from celery.worker import state
+
+    state.should_stop = 1
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
@@ -203,6 +227,9 @@ def _stop_maintenance(**_: object) -> None:
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _deregister(**_: object) -> None:
+    servers = getattr(app, "tweetmill_servers", None)
+    if servers is not None:
+        servers.stop()
     maintenance = getattr(app, "tweetmill_maintenance", None)
     if maintenance is not None:
         maintenance.leave()

@@ -96,6 +96,14 @@ class Settings(BaseSettings):
     echo_seconds: float = Field(
         default=0.0, ge=0, le=3600, allow_inf_nan=False, description="for which the engine echo sleeps at each batch of 64"
     )
+    server_start: Seconds = Field(default=900.0, description="in which a server that this worker starts must serve")
+    server_hang: Seconds = Field(
+        default=30.0, description="for which such a server may leave its health unanswered before it is started again"
+    )
+    vllm_program: Path | None = Field(
+        default=None, description="the program of the engine vllm; default: beside this Python, or on the PATH"
+    )
+    vllm_arguments: str = Field(default="", description="what is added to the command line of the engine vllm, quoted as for a shell")
     server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
     serve_token: SecretStr | None = Field(default=None, description="what clients of `tweetmill serve` must show")
@@ -125,7 +133,7 @@ class Settings(BaseSettings):
     log_json: bool = False
 
     @field_validator(
-        *("home", "runs", "locks"),
+        *("home", "runs", "locks", "vllm_program"),
         *("database_password_file", "broker_password_file", "database_ca_file", "broker_ca_file", "flower_password_file"),
         "serve_token_file",
     )

@@ -90,10 +90,15 @@ class StackFile(PydanticBaseSettingsSource):
             raise SettingsError(f"{STACK_FILE} in TWEETMILL_HOME can't be read ({error.strerror})") from None
 
 
+def is_secret(name: str) -> bool:
+    """Return whether a variable of this name holds a key or a password."""
+    return name.upper().endswith(_KEY_LIKE)
+
+
 def remember_secrets(environment: Mapping[str, str]) -> None:
     """Redact what variables of other programs hold, which their libraries read and may quote."""
     for name, value in environment.items():
-        if name.upper().endswith(_KEY_LIKE) and len(value) >= redaction.ANYWHERE:
+        if is_secret(name) and len(value) >= redaction.ANYWHERE:
             remember(value)
         elif name.upper() in _PROXIES and "@" in value:
             login = value.rpartition("@")[0].partition("://")[2] or value.rpartition("@")[0]

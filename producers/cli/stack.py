@@ -22,7 +22,10 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=STACK, epilog=example("tweetmill up --workers 2 -d"))(up)
     app.command(rich_help_panel=STACK, epilog=example("tweetmill down"))(down)
     app.command(rich_help_panel=STACK, epilog=example("tweetmill status", "tweetmill status --json | jq .redis.queues"))(status)
-    app.command(rich_help_panel=STACK, epilog=example("tweetmill worker --queues training,summarization --gpu 0"))(worker)
+    app.command(
+        rich_help_panel=STACK,
+        epilog=example("tweetmill worker --queues training,summarization --gpu 0", "tweetmill worker --engine vllm --concurrency 4"),
+    )(worker)
     app.command(rich_help_panel=STACK, epilog=example("tweetmill drain worker2 --wait", "tweetmill drain --all"))(drain)
     app.command(rich_help_panel=STACK, epilog=example("DATABASE_URL=postgresql://me@db/tweetmill tweetmill migrate"))(migrate)
 
@@ -89,6 +92,9 @@ def worker(
     gpu: Annotated[str | None, typer.Option(help="GPUs that it may use, such as 0 or 0,1.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name; the host is added.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Jobs at a time.")] = 1,
+    engine: Annotated[
+        str | None, typer.Option(help="What writes: transformers, openai, vllm …; default: TWEETMILL_ENGINE.", show_default=False)
+    ] = None,
 ) -> None:
     """Run one worker here, against the servers of CELERY_BROKER_URL and DATABASE_URL or of the stack that is up."""
     import os
@@ -96,11 +102,14 @@ def worker(
     from deploy import worker as node
     from schemas.payloads import Queue
     from workers.settings import get_settings
+    from workers.settings_sources import engine_names
 
+    if engine is not None and engine not in engine_names():
+        raise typer.BadParameter(f"there are the engines {', '.join(engine_names())}", param_hint="--engine")
     wanted = list(Queue) if queues is None else [queue.strip() for queue in queues.split(",") if queue.strip()]
     settings = get_settings()
     node.check(settings, wanted)
-    node.become(settings, name or (f"gpu{gpu.replace(',', '-')}" if gpu else f"worker{os.getpid()}"), wanted, concurrency, gpu)
+    node.become(settings, name or (f"gpu{gpu.replace(',', '-')}" if gpu else f"worker{os.getpid()}"), wanted, concurrency, gpu, engine)
 
 
 def drain(

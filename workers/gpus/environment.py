@@ -1,4 +1,4 @@
-"""Builds the environment of the processes that compute: the ranks of a training, and the process of an engine on a GPU."""
+"""Builds the environment of the processes that compute: the ranks of a training, an engine on a GPU, a server of models."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import os
 from pathlib import Path
 
 from workers.settings import ENVIRONMENT
+from workers.settings_sources import is_secret
 
 _OF_SERVERS = ("OPENAI_", "DATABASE_URL", "CELERY_BROKER_URL", "PGPASS", "TWEETMILL_DATABASE_", "TWEETMILL_BROKER_", "TRACKIO_")
+
+
+def for_serving() -> dict[str, str]:
+    """Return this process's environment for a server of models that is a program of its own: without servers, keys and our packages."""
+    kept = {name: value for name, value in ENVIRONMENT.items() if not name.upper().startswith(_OF_SERVERS) and not is_secret(name)}
+    return {**kept, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTHONUNBUFFERED": "1"}
 
 
 def for_computing() -> dict[str, str]:

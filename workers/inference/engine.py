@@ -75,12 +75,16 @@ class ConcurrentEngine(Engine, Protocol):
     """An engine that answers many prompts at once better than in batches: a server's."""
 
     def concurrently(
-        self, work: Callable[[Engine, T], R], items: Iterable[T], on_progress: Callable[[int], None] | None = None
+        self,
+        work: Callable[[Engine, T], R],
+        items: Iterable[T],
+        on_progress: Callable[[int], None] | None = None,
+        adapters: Sequence[Path] = (),
     ) -> Iterator[list[tuple[int, R]]]:
         """Yield what `work` returns for each item, with its place, as it comes; as many are under way as the engine answers at once.
 
         `work` gets an engine to ask, and runs in threads. `on_progress` is called with 0 a few times a second, in the caller's thread,
-        and what it raises ends the work.
+        and what it raises ends the work. `adapters` are those that `work` asks for: a server that must be started with them is.
 
         Raises:
             EngineError: nothing can be generated.

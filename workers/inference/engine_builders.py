@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from workers.inference.engine import Engine
+from workers.inference.served.program import Program
 from workers.settings import Settings
 
 
@@ -14,6 +15,19 @@ class Builder(Protocol):
 
     def build(self, settings: Settings, base: str) -> Engine:
         """Return an engine that answers with the base model `base`."""
+        ...
+
+
+@runtime_checkable
+class ServerBuilder(Builder, Protocol):
+    """A module whose engine asks a server that the worker starts."""
+
+    def program(self, settings: Settings) -> Program:
+        """Return what is started.
+
+        Raises:
+            SettingsError: it is not installed, or a setting of it is wrong.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from workers.gpus import driver
 from workers.inference.engine import Engine, UnusableDevice
 from workers.inference.engine_builders import builder_of
 from workers.inference.gpu.engine import PATIENCE, GpuEngine
+from workers.inference.served.engine import ServedEngine
 from workers.settings import ENVIRONMENT, Settings, get_settings
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def engine_for(base: str, *, all_cores: bool = False, local: bool = False) -> En
 def release() -> None:
     """Let go of the warm engine: its memory is free when this returns, and the GPU that it was on."""
     for engine in _warm.values():
-        if isinstance(engine, GpuEngine):
+        if isinstance(engine, (GpuEngine, ServedEngine)):
             engine.close()
     _warm.clear()
 

@@ -131,7 +131,10 @@ class Writer:
             return
         engine = self.engine
         if isinstance(engine, ConcurrentEngine):
-            for done in engine.concurrently(lambda asked, tweet: self._write(asked, [tweet], guard, None)[0], tweets, on_progress):
+            adapters = [part.adapter for part in self.parts if part.adapter is not None]
+            for done in engine.concurrently(
+                lambda asked, tweet: self._write(asked, [tweet], guard, None)[0], tweets, on_progress, adapters
+            ):
                 yield [place for place, _ in done], [result for _, result in done]
             return
         start, rows = 0, FEWEST_ROWS

@@ -42,7 +42,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         *(("TWEETMILL_FLOWER_PORT", value) for value in ("0", "65536", "http", str(2**65))),
         ("TWEETMILL_FLOWER_USER", "a:b"),
         ("TWEETMILL_LOG_JSON", "perhaps"),
-        ("TWEETMILL_ENGINE", "vllm"),
+        ("TWEETMILL_ENGINE", "parrot"),
         ("TWEETMILL_HOME", "~nobody-of-that-name/x"),
         ("OPENAI_API_KEY", f"{SECRET} x"),
         ("OPENAI_API_KEY", f"{SECRET}é"),

@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 from workers.inference.engine import EngineError
 from workers.inference.remote.completions import MOST_TOKENS, Completion, ErrorBody, Nonsense, TokenUsage, read
@@ -103,17 +104,18 @@ class ChatServer:
         api_key: empty for servers that ask for none.
         timeout: seconds for one request, from its first byte to the answer's last.
         backoff: between tries.
+        socket: a Unix socket on which the server listens, in place of the URL's host and port.
 
     Raises:
         Refusal: the key is none that a request can carry.
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout: float, backoff: Backoff) -> None:
+    def __init__(self, base_url: str, api_key: str, timeout: float, backoff: Backoff, socket: Path | None = None) -> None:
         if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise Refusal("OPENAI_API_KEY holds a blank or another character that no key has: set it anew")
         self._timeout = timeout
         self._backoff = backoff
-        self._transport = Transport(base_url, api_key, timeout)
+        self._transport = Transport(base_url, api_key, timeout, socket)
         self._base_url = str(self._transport.base_url)
         self._version = ""
 

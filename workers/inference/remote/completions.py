@@ -80,6 +80,7 @@ class Choice:
         cut: it ended because the limit of tokens was reached.
         thought: it came with thoughts.
         opened: it began inside of one, which the prompt had opened.
+        likelihood: mean log-probability of its tokens; None where the server tells none.
     """
 
     text: str = ""
@@ -87,6 +88,7 @@ class Choice:
     cut: bool = False
     thought: bool = False
     opened: bool = False
+    likelihood: float | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,20 @@ def _choice(choice: Mapping[str, Any], opened: bool) -> tuple[Choice, int]:
     thought = spoken.thought or bool(thoughts)
     began_inside = spoken.thought and not content.lstrip().startswith(_OPENERS)
     problem = _problem(text, refusal, ended, unfinished=spoken.unfinished, tool=_calls(message))
-    return Choice("" if problem else text, problem, cut, thought, began_inside), len(content) + len(thoughts) + len(refusal)
+    likelihood = _likelihood(choice.get("logprobs"))
+    return Choice("" if problem else text, problem, cut, thought, began_inside, likelihood), len(content) + len(thoughts) + len(refusal)
+
+
+def _likelihood(told: object) -> float | None:
+    """Return the mean log-probability of a choice's tokens; None where a server tells none, or numbers that are none."""
+    tokens = told.get("content") if isinstance(told, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        return None
+    each = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
+    numbers = [
+        float(one) for one in each if isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one) and one <= 0
+    ]
+    return sum(numbers) / len(numbers) if len(numbers) == len(each) else None
 
 
 def _problem(text: str, refusal: str, ended: str, *, unfinished: bool, tool: bool) -> Problem | None:

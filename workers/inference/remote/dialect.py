@@ -25,6 +25,7 @@ class Feature(StrEnum):
     SCHEMA = "response_format"
     SEVERAL = "n"
     SEED = "seed"
+    LOGPROBS = "logprobs"
     STREAM_USAGE = "stream_options"
     TEMPERATURE = "temperature"
     SYSTEM = "system"
@@ -47,6 +48,7 @@ _SPOKEN_OF: tuple[tuple[Feature, re.Pattern[str]], ...] = (
     (Feature.MAX_COMPLETION_TOKENS, re.compile(r"max_completion_tokens", re.IGNORECASE)),
     (Feature.TEMPERATURE, re.compile(r"temperature|do_sample", re.IGNORECASE)),
     (Feature.SEED, re.compile(r"\bseed\b", re.IGNORECASE)),
+    (Feature.LOGPROBS, re.compile(r"log_?prob", re.IGNORECASE)),
     (
         Feature.SEVERAL,
         re.compile(
@@ -82,6 +84,7 @@ class Request:
         temperature: 0 for the likeliest answer.
         number: of choices.
         seed: for sampling; None: none.
+        logprobs: whether the log-probability of each token is wanted.
         schema: the response format for JSON; None: plain text is wanted.
         structured: the chat that asks for JSON, where there is a schema.
     """
@@ -92,6 +95,7 @@ class Request:
     temperature: float = 0.0
     number: int = 1
     seed: int | None = None
+    logprobs: bool = False
     schema: Mapping[str, object] | None = None
     structured: Prompt | None = None
 
@@ -174,7 +178,15 @@ class Talk:
 
     def _guesses(self) -> bool:
         """Leave out one more feature that the server has not taken yet; return whether there is one."""
-        for feature in (Feature.SCHEMA, Feature.SEVERAL, Feature.SEED, Feature.STREAM_USAGE, Feature.TEMPERATURE, Feature.SYSTEM):
+        for feature in (
+            Feature.SCHEMA,
+            Feature.LOGPROBS,
+            Feature.SEVERAL,
+            Feature.SEED,
+            Feature.STREAM_USAGE,
+            Feature.TEMPERATURE,
+            Feature.SYSTEM,
+        ):
             if feature in self._sent and feature not in self._dialect.proven:
                 if not self._guessed:
                     if self._dialect.guesses >= _MOST_GUESSES:
@@ -223,6 +235,8 @@ def _fields(request: Request, prompt: Prompt, structured: bool, lacks: frozenset
         yield Feature.SEVERAL, request.number
     if request.seed is not None and Feature.SEED not in lacks:
         yield Feature.SEED, request.seed
+    if request.logprobs and Feature.LOGPROBS not in lacks:
+        yield Feature.LOGPROBS, True
     if Feature.WHOLE not in lacks:
         yield Feature.WHOLE, False
     elif Feature.STREAM_USAGE not in lacks:

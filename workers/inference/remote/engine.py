@@ -47,6 +47,7 @@ class OpenAIEngine:
         adapters_folder: where the server finds the folders of adapters; None where it sees them at the same paths.
         timeout: seconds for one request.
         backoff: between tries.
+        socket: a Unix socket on which the server listens, in place of the URL's host and port.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class OpenAIEngine:
         adapters_folder: Path | None = None,
         timeout: float = 60.0,
         backoff: Backoff | None = None,
+        socket: Path | None = None,
     ) -> None:
         self._model = model
         self._names = dict(adapters or {})
@@ -67,7 +69,7 @@ class OpenAIEngine:
         self._answers: set[str] = set()  # models that have answered
         self._failures: dict[str, tuple[int, Refusal]] = {}  # prompts without an answer, and why the last has none
         self._noting = threading.Lock()
-        self._server = ChatServer(base_url, api_key, timeout, backoff or Backoff())
+        self._server = ChatServer(base_url, api_key, timeout, backoff or Backoff(), socket)
         self._adapters = Adapters(self._server, adapters_folder)
 
     def close(self) -> None:
@@ -99,9 +101,14 @@ class OpenAIEngine:
         return [result for result in results if result is not None]
 
     def concurrently(
-        self, work: Callable[[Engine, T], R], items: Iterable[T], on_progress: Callable[[int], None] | None = None
+        self,
+        work: Callable[[Engine, T], R],
+        items: Iterable[T],
+        on_progress: Callable[[int], None] | None = None,
+        adapters: Sequence[Path] = (),
     ) -> Iterator[list[tuple[int, R]]]:
         """See `ConcurrentEngine.concurrently`: all items share one limit of open requests, which goes on from that of the work before."""
+        del adapters  # each is loaded when it is first asked for
         asked = _Asked(self, ConcurrencyLimiter(self._concurrency, self._allowed))
         # Whoever hears of the progress may stop it by what it raises, also while an answer is slow.
         tick = (lambda: on_progress(0)) if on_progress else (lambda: None)
@@ -146,7 +153,8 @@ class OpenAIEngine:
             completions = [self._server.complete(greedy, limiter, meter)]
             more = sampling.num_return_sequences - 1
             if more:
-                completions += self._more(replace(greedy, temperature=ALTERNATIVES_TEMPERATURE), more, limiter, meter)
+                sampled = replace(greedy, temperature=ALTERNATIVES_TEMPERATURE, logprobs=True)
+                completions += _likeliest_first(self._more(sampled, more, limiter, meter))
         except PromptError as error:
             if not error.about_prompt:
                 self._fail(model, Refusal(f"the model {model!r} has answered nothing: {error}"), _MOST_FAILURES)
@@ -220,6 +228,14 @@ class _Asked:
             if on_progress:
                 on_progress(1)
         return results
+
+
+def _likeliest_first(sampled: list[Completion]) -> list[Completion]:
+    """Put the choices in order, the likeliest first, as beams would come; leave them as they are where one's likelihood is unknown."""
+    choices = [choice for completion in sampled for choice in completion.choices]
+    if any(choice.likelihood is None for choice in choices):
+        return sampled
+    return [Completion(tuple(sorted(choices, key=lambda choice: -(choice.likelihood or 0.0))))]
 
 
 def _only_thinks(model: str, limit: int) -> Refusal:

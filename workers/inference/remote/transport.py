@@ -14,6 +14,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -76,14 +77,15 @@ class Transport:
         base_url: with its version, such as `http://localhost:8000/v1`.
         api_key: empty for servers that ask for none.
         timeout: seconds for one request, from its first byte to the answer's last.
+        socket: a Unix socket on which the server listens, in place of the URL's host and port.
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout: float) -> None:
+    def __init__(self, base_url: str, api_key: str, timeout: float, socket: Path | None = None) -> None:
         self._timeout = timeout
         self.base_url = httpx.URL(base_url.rstrip("/").removesuffix("/chat/completions").rstrip("/"))
         headers = {"Accept-Encoding": "gzip, deflate", "Content-Type": "application/json"}
         headers |= {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._clients = _Clients(headers, timeout)
+        self._clients = _Clients(headers, timeout, socket)
         self._moved: dict[httpx.URL, httpx.URL] = {}
         self._loop = asyncio.new_event_loop()
         self._running = threading.Thread(target=self._loop.run_forever, name="chat-requests", daemon=True)
@@ -174,8 +176,9 @@ class _Clients:
     more requests at once made none the quicker. All methods are for the event loop's thread.
     """
 
-    def __init__(self, headers: Mapping[str, str], timeout: float) -> None:
+    def __init__(self, headers: Mapping[str, str], timeout: float, socket: Path | None) -> None:
         self.headers = headers
+        self._socket = socket
         self._timeout = httpx.Timeout(timeout)
         self._trusted = httpx.create_ssl_context()  # read once: it takes longer than a request
         self._idle: list[httpx.AsyncClient] = []
@@ -196,6 +199,9 @@ class _Clients:
 
     def _new(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=1)
+        if self._socket is not None:  # on this machine: no proxy, and nothing to trust
+            transport = httpx.AsyncHTTPTransport(uds=str(self._socket), limits=limits, verify=self._trusted)
+            return httpx.AsyncClient(headers=self.headers, timeout=self._timeout, transport=transport)
         return httpx.AsyncClient(headers=self.headers, timeout=self._timeout, limits=limits, verify=self._trusted)
 
 
