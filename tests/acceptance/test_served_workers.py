@@ -65,7 +65,7 @@ def test_a_server_that_dies_at_work_costs_no_tweet_and_no_failure_and_goes_with_
     worker = served(start_worker, installed(folder, {"slow": 0.5, "dies_at": 11}, {"answer": 0.02}))
     assert wait_for(worker.is_ready), worker.log
     asked = job()
-    assert wait_for(lambda: jobs.state(clean_database, asked) == "done", 90), worker.log
+    assert wait_for(lambda: jobs.state(clean_database, asked) == "done", 150), worker.log
     assert stored(clean_database) == sorted(f"t{n}" for n in range(TWEETS))
     assert len(done(folder, "start")) == 2
     with clean_database.connect() as connection:
@@ -90,7 +90,7 @@ def test_a_killed_worker_takes_its_server_with_it_and_another_finishes(
     worker.kill_all()
     (folder / "plan.jsonl").write_text("{}")
     again = start_worker("again", "summarization", TWEETMILL_ENGINE="vllm", TWEETMILL_VLLM_PROGRAM=str(program))
-    assert wait_for(lambda: jobs.state(clean_database, asked) == "done", 90), again.log
+    assert wait_for(lambda: jobs.state(clean_database, asked) == "done", 150), again.log
     assert stored(clean_database) == sorted(f"t{n}" for n in range(TWEETS))
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_never_comes_up_ends_the_worker_with_the_facts_and_the_job
     worker = served(start_worker, installed(folder, {"dies_at": 0, "code": 7, "says": "No available memory for the cache blocks."}))
     assert wait_for(worker.is_ready), worker.log
     asked = job()
-    assert worker.exit_code(60) == 1
+    assert worker.exit_code(150) == 1
     assert "3 times in a row, the last time: it ended with exit code 7" in worker.log
     assert "No available memory for the cache blocks." in worker.log
     assert jobs.state(clean_database, asked) not in {"done", "failed"}
@@ -111,7 +111,7 @@ def test_a_server_that_never_comes_up_ends_the_worker_with_the_facts_and_the_job
 
 def test_a_worker_without_the_program_says_so_and_takes_no_job(clean_database: Engine, start_worker: Start, tmp_path: Path) -> None:
     worker = served(start_worker, tmp_path / "nothing")
-    assert worker.exit_code(60) == 2
+    assert worker.exit_code(150) == 2
     (told,) = [line for line in worker.log.splitlines() if line.startswith("tweetmill:")]
     assert "TWEETMILL_VLLM_PROGRAM" in told
     assert "Traceback" not in worker.log

@@ -132,7 +132,7 @@ class Slot(threading.Thread):
         """Hold the device, and yield its open locks."""
         devices = () if self._device is None else (self._device,)
         folder = gpu_locks.lock_folder(Path(self._task.locks))
-        self._wait_for(f"waits for GPU {self._device}")
+        self._wait_for("is being started" if self._device is None else "waits for its GPU")
         with gpu_locks.held(devices, folder, GPU_PATIENCE, use="engine", on_wait=self._check_ending) as held:
             yield held.locks
 
