@@ -103,7 +103,9 @@ class Settings(BaseSettings):
     vllm_program: Path | None = Field(
         default=None, description="the program of the engine vllm; default: beside this Python, or on the PATH"
     )
-    vllm_arguments: str = Field(default="", description="what is added to the command line of the engine vllm, quoted as for a shell")
+    vllm_arguments: str | None = Field(
+        default=None, description="what is added to the command line of the engine vllm, quoted as for a shell"
+    )
     server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
     serve_token: SecretStr | None = Field(default=None, description="what clients of `tweetmill serve` must show")

@@ -43,7 +43,7 @@ def program(settings: Settings) -> Program:
     Raises:
         SettingsError: it is not installed, or its arguments can't be used.
     """
-    arguments = _arguments(settings.vllm_arguments)
+    arguments = _arguments(settings.vllm_arguments or "")
     on_cpu = settings.device == "cpu" or not driver.usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))
     threads = {"OMP_NUM_THREADS": str(settings.threads)} if on_cpu and settings.threads else {}
     return Program(
