@@ -26,6 +26,7 @@ NEEDS_SERVERS = {
     "kills": True,
     "scale": True,
     "live": True,
+    "serving": True,
     "flight": False,
 }
 """The benchmarks, in the order they run in: those that look for a user's model before the servers hide his home."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from producers.cli import adding
 from producers.render.output import MODELS, AsJson, emit, example, say, styled
 from producers.submitting import Overrides, RecipeFile, Wait
 
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs."""
     recipe = "tweetmill train -r recipes/demo-train.yaml"
     app.command(rich_help_panel=MODELS, epilog=example(recipe, f"{recipe} name=slower learning_rate=2e-4"))(train)
-    app.command(rich_help_panel=MODELS, epilog=example("tweetmill models"))(models)
+    adding.register(app, models)
     app.command(rich_help_panel=MODELS, epilog=example("tweetmill model latest", "tweetmill model demo --plot loss.png"))(model)
 
 
@@ -55,7 +56,7 @@ def _trained_line(answer: dict[str, Any]) -> RenderableType:
     return styled(f"Model {answer['model']}{loss}.{dropped}\n`tweetmill evaluate {answer['model']}` says what it is worth.")
 
 
-def models(as_json: AsJson = False) -> None:
+def models(as_json: bool = False) -> None:
     """List the models, the newest first."""
     from workers import database
     from workers.catalog import models

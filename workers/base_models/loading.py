@@ -37,12 +37,17 @@ def fetch_base(base: str) -> Path:
     """
     folder = Path(base)
     if not folder.is_dir():
-        folder = _from_hub(base)
+        folder = from_hub(base)
     check(folder)
     return folder
 
 
-def _from_hub(base: str) -> Path:
+def from_hub(base: str) -> Path:
+    """Return a copy of what the hub has under an id: weights in safetensors, JSON, templates and vocabularies, and nothing else.
+
+    Raises:
+        NotFound: it has none, can't be reached, or asks for a login.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
@@ -91,6 +96,21 @@ def load_model(folder: Path, tokenizer: Any, dtype: torch.dtype, **options: Any)
             " the two don't belong together. Take both from the same model"
         )
     return model
+
+
+def load_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each parameter of a base model, by its name in the model; no weight is read.
+
+    Raises:
+        UnusableBase: its config can't be used.
+    """
+    import torch
+    import transformers
+
+    with _explained(folder, "its config"), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return {name: tuple(each.shape) for name, each in model.named_parameters(remove_duplicate=False)}
 
 
 def load_encoder(folder: Path, head: Head) -> Any:

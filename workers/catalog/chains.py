@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from schemas.bounds import usable_name
 from schemas.payloads import Stage
 from schemas.tables.models import Model
+from workers.catalog.additions import SERVED
 from workers.errors import NotFound, UserError
 
 CHAIN = "chain"
@@ -82,6 +83,8 @@ def _check(cleaner: Model, summarizer: Model) -> None:
     for model, place, stage in ((cleaner, "first", Stage.CLEAN), (summarizer, "second", Stage.SUMMARY)):
         if model.method == CHAIN:
             raise UserError(f"model {model.name} is a chain: a chain is made of two trained models")
+        if model.method == SERVED:
+            raise UserError(f"model {model.name} is one of a server's: a chain is made of two models that one engine here holds")
         if model.stage != stage:
             raise UserError(
                 f"model {model.name} is of the stage {model.stage}: the {place} model of a chain is one of the stage {stage.value}"

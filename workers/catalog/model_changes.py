@@ -17,7 +17,7 @@ from schemas.tables.jobs import Job
 from schemas.tables.models import Evaluation, Model
 from schemas.tables.streams import Stream
 from schemas.tables.summaries import Summary
-from workers.catalog import chains, models, service
+from workers.catalog import additions, chains, models, service
 from workers.errors import NotFound, UserError
 from workers.settings import get_settings
 
@@ -61,8 +61,11 @@ def remove(session: Session, model: Model, *, with_results: bool = False) -> Pat
         renewed = col(Job.idempotency_key).concat(literal(f"/removed/{model.job}"))
         session.execute(update(Job).where(col(Job.id) == model.job).values(idempotency_key=renewed))
     session.execute(delete(Model).where(col(Model.id) == model.id))
-    sharing = session.exec(select(func.count()).where(Model.adapter_uri == model.adapter_uri)).one()
-    return None if sharing else model.adapter
+    folder = additions.own_folder(model)
+    # Of a whole model that was added, adapters may have been trained on it since.
+    others = Model.adapter_uri == model.adapter_uri if folder is None else Model.base == model.base
+    sharing = session.exec(select(func.count()).where(others)).one()
+    return None if sharing else folder or model.adapter
 
 
 def check_removable(session: Session, model: Model, *, with_results: bool = False) -> Hanging:
@@ -91,7 +94,8 @@ def check_removable(session: Session, model: Model, *, with_results: bool = Fals
 
 def remove_files(folder: Path) -> bool:
     """Remove the folder of a model that was removed; return whether it was there, in the models folder of this machine."""
-    if folder.parent != get_settings().models_folder / "adapters" or not folder.is_dir():
+    known = (get_settings().models_folder / name for name in ("adapters", additions.FOLDER))
+    if folder.parent not in known or not folder.is_dir():
         return False
     doomed = folder.with_name(f".{folder.name}.removed")  # half of a removal must not look like a model
     shutil.rmtree(doomed, ignore_errors=True)

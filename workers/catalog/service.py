@@ -17,7 +17,7 @@ from schemas.payloads import CanaryPart, Stage
 from schemas.tables.models import Model
 from schemas.tables.service import Promotion
 from schemas.tables.streams import Stream
-from workers.catalog import chains
+from workers.catalog import additions, chains
 from workers.errors import NotFound, UserError
 
 LARGEST_SHARE = 50
@@ -203,7 +203,7 @@ def check_files(session: Session, model: Model) -> None:
         UserError: files, or a part of a chain, are gone.
     """
     for part in chains.parts(session, model):
-        folder = part.adapter
+        folder = part.adapter or additions.own_folder(part)
         # The files may lie on the workers alone: then nothing of the folder above is here either.
         if folder is not None and folder.parent.is_dir() and not (folder.is_dir() and any(folder.iterdir())):
             raise UserError(f"model {part.name}: its files in {folder} are gone. Train it again, or promote another one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from workers.errors import Busy, SettingsError
@@ -61,6 +62,20 @@ def engine_for(base: str, *, all_cores: bool = False, local: bool = False) -> En
         engine.set_threads(settings.threads)
     _warm[key] = engine
     return engine
+
+
+@lru_cache(maxsize=8)
+def engine_elsewhere(model: str, url: str, key_variable: str | None) -> Engine:
+    """Return the engine for a model that a server has. It is kept beside the warm one: it takes no memory of a model.
+
+    Raises:
+        SettingsError: the key that the server needs is not set here, or a proxy's address can't be used.
+    """
+    from workers.inference.remote.access import key_for, key_in
+    from workers.inference.remote.engine import OpenAIEngine
+
+    key = key_for(url) if key_variable is None else key_in(key_variable)
+    return OpenAIEngine(url, api_key=key, model=model, concurrency=get_settings().server_concurrency)
 
 
 def release() -> None:

@@ -15,9 +15,10 @@ from sqlmodel import Session
 from schemas.payloads import Stage
 from schemas.tables.models import Model
 from workers import clock
-from workers.catalog import chains
+from workers.catalog import additions, chains
+from workers.catalog.additions import ServedAt
 from workers.inference.engine import ConcurrentEngine, Engine, Sampling
-from workers.inference.engines import engine_for
+from workers.inference.engines import engine_elsewhere, engine_for
 from workers.inference.guard import FALLBACK_FROM, Guarded, check, fallback, guarded, unguarded
 from workers.text.prompts import tuned
 
@@ -63,11 +64,13 @@ class Writer:
         base: folder or hub id of the base model; for a server, its name there.
         parts: one model, or the cleaner and the summariser of a chain.
         all_cores: use all cores of the machine, for work that is one job and not a shard among others.
+        server: where a server has the model; None: the engine of this worker answers.
     """
 
     base: str
     parts: tuple[Part, ...]
     all_cores: bool = False
+    server: ServedAt | None = None
 
     @classmethod
     def of(cls, session: Session, model: Model, *, all_cores: bool = False) -> Writer:
@@ -77,7 +80,7 @@ class Writer:
             UserError: it is a chain, and a part of it is gone.
         """
         parts = tuple(Part(part.adapter, Stage(part.stage)) for part in chains.parts(session, model))
-        return cls(model.base, parts, all_cores)
+        return cls(model.base, parts, all_cores, additions.served_at(model))
 
     @property
     def stage(self) -> Stage:
@@ -86,7 +89,9 @@ class Writer:
 
     @property
     def engine(self) -> Engine:
-        """The engine of this process for the base, which is built when it is first asked for."""
+        """The engine for the base, which is built when it is first asked for."""
+        if self.server is not None:
+            return engine_elsewhere(self.base, self.server.url, self.server.key_variable)
         return engine_for(self.base, all_cores=self.all_cores)
 
     def warm_up(self, tweet: str) -> None:

@@ -39,6 +39,7 @@ def serve(
     from importlib.util import find_spec
 
     from deploy import serving
+    from schemas.addresses.loopback import is_loopback
     from schemas.serving import ServeOptions
     from workers.errors import UserError
     from workers.settings import get_settings
@@ -59,15 +60,6 @@ def serve(
         max_chars=max_chars,
         max_body=max_body,
     )
-    if not _is_loopback(host):
+    if not is_loopback(host):
         say(f"Note: {_EVERYWHERE.format(host=host)}.", "yellow")
     serving.become(get_settings(), options)
-
-
-def _is_loopback(host: str) -> bool:
-    from ipaddress import ip_address
-
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

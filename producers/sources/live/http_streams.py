@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator
 from urllib.parse import SplitResult, urlsplit
 
@@ -10,6 +9,7 @@ import httpx
 from pydantic import SecretStr
 
 from producers.sources.live.patience import Patience
+from schemas.addresses.loopback import is_loopback
 from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.json_decoding import DECODER
 
@@ -59,7 +59,7 @@ def check_encrypted(place: SplitResult, token: SecretStr | None) -> None:
     Raises:
         SourceError: it would go unencrypted through a network.
     """
-    if token is not None and place.scheme != "https" and not _is_loopback(place.hostname or ""):
+    if token is not None and place.scheme != "https" and not is_loopback(place.hostname or ""):
         raise SourceError(f"the token would go to {place.netloc} unencrypted: write https:// in its address")
 
 
@@ -72,13 +72,6 @@ def client(base: SplitResult, token: SecretStr | None, patience: Patience) -> ht
     return httpx.AsyncClient(
         base_url=f"{base.scheme}://{base.netloc}", headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=4)
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def document(response: httpx.Response) -> object:
