@@ -35,6 +35,7 @@ HOLDS_NONE = {
     "promotion": "names and figures",
     "stream": "an address, a cursor and counts",
     "stream_shard": "a name and numbers",
+    "canary_shard": "a name and numbers",
     "arrival": "ids and numbers",
     "forgotten": "digests",
     "taken_back": "counts",
