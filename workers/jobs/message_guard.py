@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import DataError, ResponseError
 
 from schemas.payloads import Queue
-from workers.broker_keys import remove_misplaced
+from workers.broker_keys import misplaced, remove_misplaced
 from workers.jobs import messages
 from workers.jobs.messages import InvalidMessage
 
@@ -61,12 +61,11 @@ def _is_wrong_type(error: ResponseError) -> bool:
     return "WRONGTYPE" in str(error)
 
 
-def _has_removed(client: Redis) -> bool:
-    """Delete our keys that hold a value of the wrong type; return whether there was any."""
-    removed = remove_misplaced(client)
-    for key in removed:
+def _is_repaired(client: Redis) -> bool:
+    """Delete our keys that hold a value of the wrong type; return whether none is left: another process may have been first."""
+    for key in remove_misplaced(client):
         drop_counter.add(f"{key} held a value of the wrong type")
-    return bool(removed)
+    return not misplaced(client)
 
 
 def _with_repaired_keys(client: Redis, step: Callable[[], T]) -> T:
@@ -74,7 +73,7 @@ def _with_repaired_keys(client: Redis, step: Callable[[], T]) -> T:
     try:
         return step()
     except ResponseError as error:
-        if not _is_wrong_type(error) or not _has_removed(client):
+        if not _is_wrong_type(error) or not _is_repaired(client):
             raise
         return step()
 
@@ -90,7 +89,7 @@ class GuardedClient(Redis):
             popped = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
         except ResponseError as error:
             # Through another connection: this one waits for messages.
-            if not _is_wrong_type(error) or not _has_removed(Redis(connection_pool=self.connection_pool)):
+            if not _is_wrong_type(error) or not _is_repaired(Redis(connection_pool=self.connection_pool)):
                 raise
             return None
         return popped and self._rebuilt(*popped)
