@@ -12,15 +12,24 @@ from tests.support.tiny_model import build_tokenizer, write_random_model
 GGUF_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
 
 
-def build_for_gguf(family: str, folder: Path, **changes: Any) -> Path:
-    """Write a random model of a family in float16's range, without sliding windows but where `changes` set one; return its folder."""
+def build_for_gguf(family: str, folder: Path, *, scale: float = 1.0, **changes: Any) -> Path:
+    """Write a random model of a family to `folder` and return it.
+
+    Args:
+        family: see `GGUF_FAMILIES`.
+        folder: to be made.
+        scale: of the matrices. Wide models need less: their answers would hang on the last bit.
+        changes: of the config. It has no sliding window but where they set one.
+    """
     import torch
     from safetensors.torch import load_file, save_file
 
     fast = build_tokenizer()
     config = FAMILIES[family](fast)
     if family in ("mistral", "qwen2"):
-        config.sliding_window, config.layer_types = None, None
+        config.sliding_window = None
+    if family == "qwen2":
+        config.layer_types = None
     for name, value in changes.items():
         setattr(config, name, value)
     write_random_model(type(config).from_dict(config.to_dict()), folder)
@@ -29,6 +38,8 @@ def build_for_gguf(family: str, folder: Path, **changes: Any) -> Path:
     for name, weight in weights.items():
         if weight.dim() == 1:
             weights[name] = weight + 0.2 * torch.randn(weight.shape, generator=drawn)
+        else:
+            weights[name] = (weight * scale).contiguous()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     fast.save_pretrained(folder)
     return folder
