@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from schemas.chat import Message, Prompt
 from tests.support.fake_vllm import done, installed
+from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
 from workers import processes
+from workers.base_models import changed_weights
+from workers.base_models.files import BaseRecord
 from workers.errors import Unavailable, UserError
 from workers.inference.builders import vllm
 from workers.inference.engine import EngineError, Sampling
@@ -230,6 +235,26 @@ def test_another_base_takes_the_servers_place_once_nobody_uses_it(start: Start, 
     another.generate(prompts(1), GREEDY)
     assert [Path(one["base"]).name for one in served.starts()] == ["base", "other"]
     assert len(served.left()) == 2, "one server and its child"
+
+
+def test_a_model_that_is_no_adapter_is_merged_once_and_served_as_a_base_of_its_own(start: Start, tmp_path: Path) -> None:
+    whole = build_tiny_model(tmp_path / "whole")
+    changed = "model.layers.0.mlp.up_proj.weight"
+    tensor = load_file(whole / "model.safetensors")[changed] + 1
+    tuned = tmp_path / "frozen-0123456789ab"
+    changed_weights.write(tuned, [(changed, tensor)], BaseRecord(base=str(whole), sha256="0" * 64), method="freeze")
+    served = start({})
+    asking = ServedEngine(vllm.program(get_settings()), served.home, whole, tmp_path / "merged")
+    for _ in range(2):
+        assert [answer.texts for answer in asking.generate(prompts(2), GREEDY, tuned)] == texts(2)
+    (folder,) = {Path(chat["base"]) for chat in done(served.folder, "chat")}
+    assert folder.name.startswith("frozen-0123456789ab-")
+    assert {chat["model"] for chat in done(served.folder, "chat")} == {"base"}
+    merged, before = load_file(folder / "model.safetensors"), load_file(whole / "model.safetensors")
+    assert torch.equal(merged.pop(changed), tensor)
+    assert all(torch.equal(each, before[name]) for name, each in merged.items())
+    with pytest.raises(UserError, match="need a server each"):
+        next(asking.concurrently(lambda _, item: item, [1], None, [tuned, adapter_in(tmp_path / "other-0123456789ab", r=8)]))
 
 
 def test_who_stops_while_it_loads_is_let_go_at_once(start: Start) -> None:
