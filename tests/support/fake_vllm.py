@@ -56,7 +56,8 @@ class _Fake:
         plan = (folder / PLAN).read_text().splitlines()
         self.plan: dict[str, Any] = json.loads(plan[min(started, len(plan) - 1)])
         self.child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        self.note("start", pid=os.getpid(), child=self.child.pid, arguments=arguments, environment=sorted(os.environ), base=self.base)
+        about = {"base": self.base, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "environment": sorted(os.environ)}
+        self.note("start", pid=os.getpid(), child=self.child.pid, arguments=arguments, **about)
 
     def note(self, what: str, **fields: Any) -> None:
         with (self.folder / DONE).open("a") as file:
@@ -83,7 +84,7 @@ class _Fake:
         if model != self.options["--served-model-name"] and model not in self.adapters:
             return 404, {"error": {"message": f"The model `{model}` does not exist.", "type": "NotFoundError", "code": 404}}
         text = " ".join(asked["messages"][-1]["content"].split()[:6])
-        self.note("chat", model=model, base=self.base, text=asked["messages"][-1]["content"])
+        self.note("chat", model=model, base=self.base, pid=os.getpid(), text=asked["messages"][-1]["content"])
         choices = [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}] * asked.get("n", 1)
         return 200, {"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 6}}
 

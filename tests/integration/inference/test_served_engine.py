@@ -19,12 +19,14 @@ from safetensors.torch import load_file
 
 from schemas.chat import Message, Prompt
 from tests.support.fake_vllm import done, installed
+from tests.support.gpus import uuid_of, write_driver
 from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
 from workers import processes
 from workers.base_models import changed_weights
 from workers.base_models.files import BaseRecord
 from workers.errors import Unavailable, UserError
+from workers.gpus import gpu_locks
 from workers.inference.builders import vllm
 from workers.inference.engine import EngineError, Sampling
 from workers.inference.remote.engine import Backoff
@@ -116,7 +118,7 @@ def start(tmp_path: Path, stack_home: Path, base: Path, monkeypatch: pytest.Monk
     for served in running:
         served.engine.close()
         served.launched.stop()
-        assert wait_for(lambda of=served: not of.left(), 10), "a server outlived its worker"  # type: ignore[misc]
+        assert wait_for(lambda of=served: not of.left(), 10), "a server outlived its worker"
     get_settings.cache_clear()
 
 
@@ -235,6 +237,28 @@ def test_another_base_takes_the_servers_place_once_nobody_uses_it(start: Start, 
     another.generate(prompts(1), GREEDY)
     assert [Path(one["base"]).name for one in served.starts()] == ["base", "other"]
     assert len(served.left()) == 2, "one server and its child"
+
+
+def test_each_gpu_has_a_server_of_its_own_and_a_training_gets_one_that_idles(
+    start: Start, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{write_driver(tmp_path / 'driver', 2)}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    served = start({"answer": 0.2})
+    other = ServedEngine(vllm.program(get_settings()), served.home, base, tmp_path / "merged", 4)
+    both = [threading.Thread(target=each.generate, args=(prompts(40), GREEDY)) for each in (served.engine, other)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(60)
+    assert sorted(one["gpu"] for one in served.starts()) == [uuid_of(0), uuid_of(1)]
+    assert len(done(served.folder, "chat")) == 80
+    assert {chat["pid"] for chat in done(served.folder, "chat")} == {one["pid"] for one in served.starts()}
+    folder = gpu_locks.lock_folder(get_settings().locks_folder)
+    with gpu_locks.held([uuid_of(0), uuid_of(1)], folder, patience=0, count=1) as held:
+        assert len(held.devices) == 1
+        assert len(served.left()) == 2, "the other server stays, with its child"
+    other.close()
 
 
 def test_a_model_that_is_no_adapter_is_merged_once_and_served_as_a_base_of_its_own(start: Start, tmp_path: Path) -> None:
