@@ -55,7 +55,7 @@ def part_of(base: Path, tuned: Path | None, *, method: str = "lora", stage: str 
         id=1, name="short", base=str(base), method=method, stage=stage, adapter_uri=str(tuned) if tuned else None, details={},
         adapter_sha256=sha256,
     )  # fmt: skip
-    return Part(row, base, files.digest(base), base_id, "---\n---\n\n# short\n", held_back())
+    return Part(row, base, files.digest(base), base_id, "apache-2.0", "---\n---\n\n# short\n", held_back())
 
 
 def in_process(context: Any, module: str, request: BaseModel, report: type[Any]) -> Any:
@@ -78,7 +78,7 @@ def checked(part: Part, folder: Path, **options: Any) -> dict[str, Any]:
     """The round trip of an export."""
     record = Record.read(folder)
     spec = ExportSpec(model_id=1, format=record.format, quant=record.quant, **options)
-    return check.check(SILENT, Subject(part.model, part.base, part.base_id, folder, record), part.rows, spec, in_process)
+    return check.check(SILENT, Subject(part, folder, record), part.rows, spec, in_process)
 
 
 def add_model(connection: Connection, name: str, base: Path, tuned: Path, *, method: str = "lora") -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.payloads import ExportFormat, ExportSpec, Quant, Stage
 from schemas.tables.models import Model
-from workers.errors import UserError
 from workers.evaluation.systems import HeldBackRow
-from workers.exports import adapter, children, hosts
+from workers.exports import adapter, children, hosts, modelfile
 from workers.exports.layout import Record
 from workers.exports.readme import SAMPLE, Described
-from workers.exports.weights.request import BuildReport, BuildRequest
+from workers.exports.weights.request import BuildReport, BuildRequest, GgufRequest
 from workers.jobs.context import Context
 from workers.text.constraints import MAX_NEW_TOKENS
 from workers.text.prompts import tuned
@@ -31,6 +31,7 @@ class Part:
         base: where the base lies on this node, checked.
         base_sha256: of its weights.
         base_id: its id on the hub, where that is known.
+        licence: of the base, in the hub's words; empty where it is not known.
         card: of the model.
         rows: held back, for the round trip.
     """
@@ -39,6 +40,7 @@ class Part:
     base: Path
     base_sha256: str
     base_id: str | None
+    licence: str
     card: str
     rows: tuple[HeldBackRow, ...]
 
@@ -84,8 +86,6 @@ def check(part: Part, spec: ExportSpec) -> None:
     """
     if spec.format == "adapter":
         adapter.check(part.model.name, part.model.method, part.base_id)
-    if kind_of(spec.format) == "gguf":
-        raise UserError("GGUF files are not written yet: take --format merged")
 
 
 def write(context: Context, spec: ExportSpec, part: Part, out: Path, run: children.Run = children.run) -> Described:
@@ -94,7 +94,9 @@ def write(context: Context, spec: ExportSpec, part: Part, out: Path, run: childr
     Raises:
         UserError: the model can't be exported so.
     """
-    built = run(context, children.BUILD, _build(part, out, whole=spec.format != "adapter"), BuildReport)
+    if kind_of(spec.format) == "gguf":
+        return _write_gguf(context, spec, part, out, run)
+    built = run(context, children.BUILD, build_request(part, out, whole=spec.format != "adapter"), BuildReport)
     if spec.format == "adapter":
         base_id = adapter.check(part.model.name, part.model.method, part.base_id)
         assert part.model.adapter is not None
@@ -103,7 +105,22 @@ def write(context: Context, spec: ExportSpec, part: Part, out: Path, run: childr
     return _described(spec, part, built)
 
 
-def _build(part: Part, out: Path, *, whole: bool) -> BuildRequest:
+def _write_gguf(context: Context, spec: ExportSpec, part: Part, out: Path, run: children.Run) -> Described:
+    quant = quant_of(spec)
+    assert quant is not None
+    file = f"{part.model.name}-{quant}.gguf"
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tweetmill-merged-") as merged:
+        request = build_request(part, Path(merged), whole=True)
+        gguf = GgufRequest(path=str(out / file), quant=quant, name=part.model.name, licence=part.licence)
+        built = run(context, children.BUILD, request.model_copy(update={"gguf": gguf}), BuildReport)
+    if spec.format == "ollama":
+        stop, tokens = built.end_of_turn.strip(), request.max_new_tokens
+        modelfile.write(out, file, built.around, request.sample[0], stop, context=built.context, max_new_tokens=tokens)
+    return _described(spec, part, built, file=file)
+
+
+def build_request(part: Part, out: Path, *, whole: bool) -> BuildRequest:
+    """Return what the process that writes weights is asked for a model."""
     stage = Stage(part.model.stage)
     system, user = tuned(SAMPLE, stage)
     return BuildRequest(
@@ -131,6 +148,7 @@ def _described(
         by_text=bool(built.end_text),
         max_new_tokens=MAX_NEW_TOKENS[Stage(part.model.stage)],
         file=file,
+        notes=built.notes,
         rank=rank,
         hosts=taken_by,
     )

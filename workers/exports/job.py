@@ -55,7 +55,7 @@ def _part(opened: Session, model: Model, spec: ExportSpec) -> Part:
     scored = held.of_references(opened, spec.references) if spec.references else held.held_back(opened, [model])
     front = {"base_model": found.hub or model_card.base_name(model.base), **found.licence}
     card = model_card.of_model(opened, model, front | formats.front_of(spec.format, model, front["base_model"]))
-    return Part(model, folder, sha256, found.hub, card, tuple(scored[: spec.check]))
+    return Part(model, folder, sha256, found.hub, found.licence.get("license", ""), card, tuple(scored[: spec.check]))
 
 
 def _default_folder(model: Model, spec: ExportSpec) -> Path:
@@ -105,7 +105,7 @@ def _export_part(context: JobContext, spec: ExportSpec, part: Part, out: Path) -
     described = formats.write(context, spec, part, out)
     record = formats.record_of(spec, part)
     record.write(out)
-    found = check.check(context, _subject(part, out, record), part.rows, spec)
+    found = check.check(context, check.Subject(part, out, record), part.rows, spec)
     context.log(f"{part.model.name}: {found['same_summaries']} of {found['n']} summaries are the same in {found['engine']}")
     files.write_text(out / layout.README, readme.render(part.card, described, found))
     _let_read(out)
@@ -122,14 +122,10 @@ def _verified(context: JobContext, spec: ExportSpec, model: Model, parts: Sequen
         place = folder if len(parts) == 1 else folder / f"{number}-{part.model.name}"
         own = Record.read(place)
         base_id = part.base_id or own.base_id
-        found = check.check(context, _subject(replace(part, base_id=base_id), place, own), part.rows, spec)
+        found = check.check(context, check.Subject(replace(part, base_id=base_id), place, own), part.rows, spec)
         told.append({"check": found, "hosts": []})
     asked = spec.model_copy(update={"format": record.format, "quant": record.quant})
     return _result(folder, asked, told, parts) | {"files": layout.listed(folder)}
-
-
-def _subject(part: Part, folder: Path, record: Record) -> check.Subject:
-    return check.Subject(part.model, part.base, part.base_id, folder, record)
 
 
 def _result(folder: Path, spec: ExportSpec, told: Sequence[dict[str, Any]], parts: Sequence[Part]) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Described:
         by_text: no token does, so that programs must be told.
         max_new_tokens: of an answer.
         file: name of the GGUF file.
+        notes: what the engine does otherwise, in sentences.
         rank: of an adapter, as vLLM must be told.
         hosts: which take the adapter.
     """
@@ -88,6 +89,7 @@ class Described:
     by_text: bool
     max_new_tokens: int
     file: str = ""
+    notes: Sequence[str] = ()
     rank: int = 16
     hosts: Sequence[Verdict] = ()
 
@@ -98,6 +100,7 @@ def render(card: str, told: Described, check: Mapping[str, Any]) -> str:
     if told.hosts:
         rows = "\n".join(f"| {each.host} | {'yes' if each.takes else 'no'} | {each.why} |" for each in told.hosts)
         parts += ["## Which hosts take it\n", f"By the limits that each publishes.\n\n| host | takes it | |\n|---|---|---|\n{rows}\n"]
+    parts += [f"{note}\n" for note in told.notes]
     parts += ["## The same model\n", agreement(check)]
     return "\n".join(parts)
 

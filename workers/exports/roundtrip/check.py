@@ -16,10 +16,12 @@ from schemas.payloads import ExportSpec, Stage
 from schemas.tables.models import Model
 from workers.evaluation.margins import paired
 from workers.evaluation.systems import HeldBackRow
-from workers.exports import children
+from workers.exports import children, formats, modelfile
+from workers.exports.formats import Part
 from workers.exports.layout import Record
 from workers.exports.roundtrip import faults
-from workers.exports.roundtrip.reports import Answers, OriginalReport, OriginalRequest, ProbeReport, ProbeRequest, Turn
+from workers.exports.roundtrip.reports import Answers, OriginalReport, OriginalRequest, ProbeReport, ProbeRequest, Tensors, Turn
+from workers.exports.weights.request import BuildReport
 from workers.jobs.context import Context
 from workers.metrics.scores import Scores, score
 from workers.settings import get_settings
@@ -38,23 +40,29 @@ class Subject:
     """An export in its folder, and what it must be like.
 
     Attributes:
-        model: its row.
-        base: where the base lies on this node.
-        base_id: its id on the hub.
+        part: the model.
         folder: of the export.
         record: what the export says of itself.
     """
 
-    model: Model
-    base: Path
-    base_id: str | None
+    part: Part
     folder: Path
     record: Record
 
     @property
+    def model(self) -> Model:
+        """The model's row."""
+        return self.part.model
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether its weights are in a GGUF file."""
+        return self.record.format in ("gguf", "ollama")
+
+    @property
     def engine(self) -> str:
         """The module of the foreign engine that loads it."""
-        return "llama_cpp" if self.record.format in ("gguf", "ollama") else "plain"
+        return "llama_cpp" if self.is_gguf else "plain"
 
 
 def check(
@@ -66,18 +74,22 @@ def check(
         NotTheSame: it is another model: the message names what is.
         UserError: it does not load, or lost more than `spec.max_loss`.
     """
-    faults.check_base(subject.folder, subject.record, subject.model, subject.base_id)
+    faults.check_base(subject.folder, subject.record, subject.model, subject.part.base_id)
     with tempfile.TemporaryDirectory(dir=subject.folder.parent, prefix=".tweetmill-check-") as scratch:
         logits = str(Path(scratch) / "logits.npy")
         context.progress(step="original")
         original = run(context, children.ORIGINAL, _asked(subject, rows, logits), OriginalReport)
         faults.check_files(subject.folder, subject.record, original)
-        faults.check_tensors(original)
+        tensors = _tensors_of_gguf(context, subject, Path(scratch), run) if subject.is_gguf else original.tensors
+        faults.check_tensors(tensors)
         context.progress(step="export")
         export = run(context, children.PROBE, _probe(subject, original, logits), ProbeReport)
     faults.check_prompts(subject.record, original, export)
+    if subject.record.format == "ollama":
+        faults.check_modelfile(modelfile.read(subject.folder), original, [_texts(subject, row) for row in rows])
     faults.check_probabilities(subject.record, export)
     found = compare(rows, original, export, spec.resamples, spec.seed)
+    found["tensors"] = tensors.model_dump(include={"compared", "worst"}) if tensors else None
     lost = -found["sari"]["difference"]
     if spec.max_loss is not None and lost > spec.max_loss:
         raise faults.NotTheSame(
@@ -87,11 +99,34 @@ def check(
     return found
 
 
+def _tensors_of_gguf(context: Context, subject: Subject, scratch: Path, run: children.Run) -> Tensors:
+    """Merge the model anew, and hold each tensor of the GGUF file against it.
+
+    Raises:
+        NotTheSame: one is another; the message names it.
+    """
+    files = sorted(subject.folder.glob("*.gguf"))
+    if len(files) != 1:
+        raise faults.NotTheSame(f"the export holds {len(files)} GGUF files: export it again")
+    merged = scratch / "merged"
+    merged.mkdir()
+    request = formats.build_request(subject.part, merged, whole=True).model_copy(update={"compare": str(files[0])})
+    found = run(context, children.BUILD, request, BuildReport).tensors
+    assert found is not None
+    return found
+
+
+def _texts(subject: Subject, row: HeldBackRow) -> tuple[str, str]:
+    """The two texts of a row's prompt."""
+    system, user = tuned(row.tweet, Stage(subject.model.stage))
+    return system.content, user.content
+
+
 def _asked(subject: Subject, rows: Sequence[HeldBackRow], logits: str) -> OriginalRequest:
     stage = Stage(subject.model.stage)
     prompts = [[Turn(role=turn.role, content=turn.content) for turn in tuned(row.tweet, stage)] for row in rows]
     return OriginalRequest(
-        base=str(subject.base),
+        base=str(subject.part.base),
         tuned=str(subject.model.adapter) if subject.model.adapter else None,
         dtype=get_settings().dtype,
         threads=children.threads(),
@@ -107,7 +142,7 @@ def _probe(subject: Subject, original: OriginalReport, logits: str) -> ProbeRequ
     return ProbeRequest(
         engine=subject.engine,
         folder=str(subject.folder),
-        base=str(subject.base) if subject.record.format == "adapter" else None,
+        base=str(subject.part.base) if subject.record.format == "adapter" else None,
         dtype=original.dtype,
         threads=children.threads(),
         conversations=original.conversations,
@@ -131,7 +166,6 @@ def compare(rows: Sequence[HeldBackRow], original: OriginalReport, export: Probe
         **{metric: _both(scores, metric, resamples, seed) for metric in _METRICS},
         "divergence": export.divergence.model_dump() if export.divergence else None,
         "differences": [_difference(rows[place].id, original, export, place) for place in apart[:_TOLD]],
-        "tensors": original.tensors.model_dump(include={"compared", "worst"}) if original.tensors else None,
         "cost": {"original": _cost(original), "export": _cost(export)},
         "engine": export.engine,
         "dtype": original.dtype,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from schemas.tables.models import Model
 from workers import files
 from workers.errors import UserError
 from workers.exports.layout import ADAPTER, ADAPTER_CONFIG, Record, json_of
-from workers.exports.roundtrip.reports import OriginalReport, ProbeReport
+from workers.exports.modelfile import Modelfile
+from workers.exports.roundtrip.reports import OriginalReport, ProbeReport, Tensors
 
 MOST_DIVERGENCE = 0.01
 """Nats a token, of an export whose weights were not quantised: rounding to bfloat16 or float16 costs a tenth of it or less."""
@@ -68,13 +70,12 @@ def check_files(folder: Path, record: Record, original: OriginalReport) -> None:
         )
 
 
-def check_tensors(original: OriginalReport) -> None:
+def check_tensors(found: Tensors | None) -> None:
     """Make sure that whole weights are the original's.
 
     Raises:
         NotTheSame: some are the base's, or others, or missing.
     """
-    found = original.tensors
     if found is None:
         return
     if found.lacking:
@@ -105,6 +106,29 @@ def check_prompts(record: Record, original: OriginalReport, export: ProbeReport)
     runs_on = sum(mine and not theirs for mine, theirs in zip(original.ended, export.ended, strict=True))
     if runs_on > len(original.prompts) // 2:
         raise NotTheSame(f"the export does not stop: {runs_on} of {len(original.prompts)} answers end in the original, and run on in it")
+
+
+def check_modelfile(written: Modelfile, original: OriginalReport, texts: Sequence[tuple[str, str]]) -> None:
+    """Make sure that Ollama prompts and stops as its Modelfile should say.
+
+    Raises:
+        NotTheSame: it does otherwise.
+    """
+    systems = {system for system, _ in texts}
+    if systems != {written.system}:
+        raise NotTheSame("the Modelfile's SYSTEM is another text than the model was trained with. Export it again")
+    # A tweet that quotes the template's marks is broken up elsewhere, by the program that sends it.
+    plain = [(prompt, asked) for prompt, asked in zip(original.prompts, texts, strict=True) if asked[1] in prompt]
+    others = sum(written.prompt(*asked) != prompt for prompt, asked in plain)
+    if others:
+        raise NotTheSame(
+            f"the Modelfile's TEMPLATE writes another prompt than the model was trained on, for {others} of {len(texts)} tweets"
+        )
+    lacking = sorted(set(original.ends.values() or [original.end_text]) - set(written.stops))
+    if lacking:
+        raise NotTheSame(
+            f"the Modelfile lacks PARAMETER stop {' and '.join(lacking)}: Ollama would write on after an answer. Export it again"
+        )
 
 
 def check_probabilities(record: Record, export: ProbeReport) -> None:

@@ -11,6 +11,7 @@ from schemas.chat import Message
 from workers.base_models import files, loading
 from workers.base_models.chat_template import ChatFormat, chat_format
 from workers.exports import children
+from workers.exports.roundtrip.reports import Tensors
 from workers.exports.weights import portable
 from workers.exports.weights.request import BuildReport, BuildRequest
 
@@ -39,6 +40,7 @@ def work(asked: BuildRequest) -> BuildReport:
     portable.mend_tokenizer(out, chat.portable_template)
     if asked.weights == "whole":
         portable.mend_config(out)
+    context, notes, compared = _in_gguf(asked) if asked.gguf or asked.compare else (0, (), None)
     sample = (Message("system", asked.sample[0]), Message("user", asked.sample[1]))
     text = config.get_text_config(decoder=True)
     return BuildReport(
@@ -46,12 +48,27 @@ def work(asked: BuildRequest) -> BuildReport:
         parameters=parameters,
         end_of_turn=chat.end_of_turn,
         end_text=chat.end_text,
-        context=int(getattr(text, "max_position_embeddings", 0) or 0),
+        context=context or int(getattr(text, "max_position_embeddings", 0) or 0),
         model_type=str(config.model_type),
         messages=chat.conversation(sample),
         prompt=chat.prompt_text(sample),
         around=_around(chat),
+        notes=notes,
+        tensors=compared,
     )
+
+
+def _in_gguf(asked: BuildRequest) -> tuple[int, tuple[str, ...], Tensors | None]:
+    """Write or compare a GGUF file; return the context that llama.cpp gives it, notes on it, and what a comparison found."""
+    from workers.exports.gguf import comparison, writing
+
+    merged = Path(asked.out)
+    if asked.compare:
+        found = comparison.compare_with_source(Path(asked.compare), merged)
+        return 0, (), Tensors(compared=found.tensors, worst=found.nearest, wrong=[], of_base=[], lacking=[])
+    assert asked.gguf is not None
+    file = writing.write_gguf(merged, Path(asked.gguf.path), asked.gguf.quant, name=asked.gguf.name, licence=asked.gguf.licence)
+    return file.context, file.notes, None
 
 
 def _around(chat: ChatFormat) -> tuple[str, str, str]:

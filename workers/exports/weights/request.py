@@ -6,6 +6,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.payloads import Quant
+from workers.exports.roundtrip.reports import Tensors
+
+
+class GgufRequest(BaseModel):
+    """A GGUF file to be written: its path, the number format, and what it says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    quant: Quant
+    name: str
+    licence: str
+
 
 class BuildRequest(BaseModel):
     """What to write.
@@ -15,6 +29,8 @@ class BuildRequest(BaseModel):
         tuned: folder of the tuned model on it; None for the base alone.
         out: folder, which is there.
         weights: `whole` writes merged weights; `none` leaves them to the caller, who has an adapter.
+        gguf: write this file beside them, and nothing else in the end.
+        compare: a GGUF file whose tensors are held against the merged weights.
         max_new_tokens: of an answer, for the generation config.
         sample: a prompt, system turn and user turn, that the export's README shows.
         threads: CPU threads.
@@ -26,6 +42,8 @@ class BuildRequest(BaseModel):
     tuned: str | None
     out: str
     weights: Literal["whole", "none"]
+    gguf: GgufRequest | None = None
+    compare: str | None = None
     max_new_tokens: int
     sample: tuple[str, str]
     threads: int
@@ -43,6 +61,8 @@ class BuildReport(BaseModel):
         model_type: of its config.
         messages: the sample as a user sends it.
         prompt: the sample as the template writes it.
+        notes: what llama.cpp does otherwise, in sentences.
+        tensors: what a comparison found.
         around: what the template writes before the system's text, between it and the user's, and after that.
     """
 
@@ -57,3 +77,5 @@ class BuildReport(BaseModel):
     messages: list[dict[str, Any]]
     prompt: str
     around: tuple[str, str, str]
+    notes: tuple[str, ...] = ()
+    tensors: Tensors | None = None

@@ -1,0 +1,77 @@
+"""Models of every method as every format: what can be exported answers as the original, and what can't says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from schemas.payloads import ExportSpec
+from tests.support.exported import ROWS, checked, part_of, written
+from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
+from workers.base_models import changed_weights, files, loading
+from workers.base_models.decoder import decoder_layers, insert_layers
+from workers.errors import UserError
+from workers.exports import formats
+from workers.exports.formats import Part
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_model(tmp_path_factory.mktemp("tiny") / "base")
+
+
+@pytest.fixture(scope="module")
+def adapted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Part:
+    return part_of(base, build_tiny_adapter(base, tmp_path_factory.mktemp("tuned") / "lora"))
+
+
+def changed(base: Path, folder: Path, method: str) -> Part:
+    """A model stored as the tensors that differ from its base: those of its last layer, or of a new one above it."""
+    model = loading.load_model(base, loading.load_tokenizer(base), torch.float32)
+    new = (2,) if method == "expand" else ()
+    insert_layers(model, new)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    torch.manual_seed(1)
+    tensors = [(names[id(each)], each.detach() + 0.1 * torch.randn_like(each)) for each in decoder_layers(model)[-1].parameters()]
+    changed_weights.write(folder, tensors, files.BaseRecord(base=str(base), sha256=files.digest(base)), method=method, new_layers=new)
+    return part_of(base, folder, method=method)
+
+
+@pytest.mark.parametrize("method", ["freeze", "expand"])
+def test_changed_tensors_are_exported_whole_and_not_as_an_adapter(base: Path, tmp_path: Path, method: str) -> None:
+    part = changed(base, tmp_path / "tuned", method)
+    written(part, tmp_path / "out")
+    assert checked(part, tmp_path / "out")["same_summaries"] == ROWS
+    with pytest.raises(UserError, match=f"is of the method {method}, which changes the base's own weights"):
+        formats.check(part, ExportSpec(model_id=1, format="adapter"))
+
+
+def test_ollama_gets_a_gguf_file_and_a_modelfile_that_writes_the_same_prompt(adapted: Part, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    written(adapted, out, "ollama")
+    assert {path.name for path in out.iterdir()} == {"short-f16.gguf", "Modelfile", "export.json"}
+    found = checked(adapted, out)
+    assert found["n"] == found["same_prompts"] == found["same_tokens"] == found["same_summaries"] == ROWS
+    assert found["engine"].startswith("llama.cpp")
+    assert found["divergence"]["mean"] < 0.01
+    assert (out / "Modelfile").read_text() == (
+        'FROM ./short-f16.gguf\nTEMPLATE """<|im_start|>system\n{{ .System }}<|im_end|>\n<|im_start|>user\n{{ .Prompt }}<|im_end|>\n'
+        '<|im_start|>assistant\n"""\nSYSTEM """Summarize the tweet."""\nPARAMETER stop "<|im_end|>"\nPARAMETER num_ctx 512\n'
+        "PARAMETER num_predict 40\nPARAMETER temperature 0\nPARAMETER repeat_penalty 1\n"
+    )
+    for damage, sentence in MODELFILES.values():
+        text = (out / "Modelfile").read_text()
+        (out / "Modelfile").write_text(damage(text))
+        with pytest.raises(UserError, match=sentence):
+            checked(adapted, out)
+        (out / "Modelfile").write_text(text)
+
+
+MODELFILES: dict[str, tuple[Callable[[str], str], str]] = {
+    "template": (lambda text: text.replace("assistant\n", "bot\n"), "the Modelfile's TEMPLATE writes another prompt"),
+    "stop": (lambda text: text.replace("PARAMETER stop", "# PARAMETER stop"), "lacks PARAMETER stop <.im_end.>"),
+    "system": (lambda text: text.replace("Summarize", "Translate"), "the Modelfile's SYSTEM is another text"),
+}
