@@ -6,6 +6,8 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -13,11 +15,13 @@ from schemas.serving import ServeOptions
 from workers import logs
 from workers.errors import SettingsError, TweetmillError, UserError
 from workers.inference.engine import EngineError
+from workers.inference.engine_builders import ServerBuilder, builder_of
+from workers.inference.served import launcher
 from workers.serving.application import Endpoint
 from workers.serving.batching import Batcher
 from workers.serving.metrics import Metrics
-from workers.serving.served import Source
-from workers.settings import get_settings
+from workers.serving.served import Served, Source
+from workers.settings import Settings, get_settings
 
 logger = logging.getLogger("workers.serving")
 
@@ -41,20 +45,43 @@ def main(options: ServeOptions) -> None:
     place = _bound(options.host, options.port)
     metrics = Metrics()
     batcher = Batcher(Source(options), guard=options.guard, batch=options.batch, queue=options.queue, on_batch=metrics.batch)
-    served = batcher.start()
-    metrics.look_at(batcher)
+    server = uvicorn.Server(_configuration(Endpoint(batcher, options, token, metrics), options))
+
+    def leave() -> None:
+        server.should_exit = True
+
+    with _engines_server(settings, leave):
+        served = batcher.start()
+        metrics.look_at(batcher)
+        _say(settings, options, served)
+        for number in _SIGNALS:
+            # Until uvicorn has handlers of its own, and again after it: it raises what it was stopped by once more.
+            signal.signal(number, lambda *_: leave())
+        server.run(sockets=[place])
+        batcher.stop()
+    logger.info("stopped: all that was asked is answered")
+
+
+@contextmanager
+def _engines_server(settings: Settings, on_end: Callable[[], None]) -> Iterator[None]:
+    """Run the server that the engine asks, if it is one of that kind, for the block; `on_end` is called when it ends before."""
+    builder = builder_of(settings.engine)
+    if not isinstance(builder, ServerBuilder):
+        yield
+        return
+    launched = launcher.start(settings, builder.program(settings), on_end)
+    try:
+        yield
+    finally:
+        launched.stop()
+
+
+def _say(settings: Settings, options: ServeOptions, served: Served) -> None:
     address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{options.port}"
     where = "" if settings.serve_token else f", token in {settings.serve_token_file}"
     logger.info("serving %s at %s/v1%s", served.name, address, where)
     if not options.guard:
         logger.warning("answers are not checked against their tweets: --no-guard")
-    server = uvicorn.Server(_configuration(Endpoint(batcher, options, token, metrics), options))
-    for number in _SIGNALS:
-        # Until uvicorn has handlers of its own, and again after it: it raises what it was stopped by once more.
-        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    server.run(sockets=[place])
-    batcher.stop()
-    logger.info("stopped: all that was asked is answered")
 
 
 def _configuration(endpoint: Endpoint, options: ServeOptions) -> uvicorn.Config:

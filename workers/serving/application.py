@@ -118,7 +118,8 @@ class Endpoint:
         body = await read_object(request, self._options.max_body)
         tweets, several = plain.read(body, self._options.max_chars, self._options.queue)
         answers = await self._answers(request, tweets)
-        return JSONResponse(plain.answered(tweets, answers, several=several))
+        # The checks of a long list take a while, in which others would not be heard.
+        return JSONResponse(await asyncio.to_thread(plain.answered, tweets, answers, several=several))
 
     async def _answers(self, request: Request, tweets: Sequence[str]) -> list[Answer]:
         """Return the answers to the tweets of a request, as soon as all are there.

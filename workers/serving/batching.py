@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 GATHER = 0.01
 """Seconds that a batch waits for what arrives with its first tweet."""
 
+PATIENCE = 60.0
+"""Seconds that an endpoint which starts waits for what its engine needs."""
+
+_PAUSE = 0.5
 _SMOOTHING = 0.3  # of the newest batch in the mean time of a tweet
 _FIRST_GUESS = 0.5  # seconds a tweet, before there was a batch
 _WARM_UP = "The bus was late again and I missed my train."
@@ -161,7 +166,7 @@ class Batcher:
     def _run(self) -> None:
         try:
             self._served = self._source.current()
-            self._served.writer.warm_up(_WARM_UP)
+            _warm_up(self._served)
         except BaseException as error:
             self._started.set_exception(error)
             return
@@ -224,6 +229,24 @@ class Batcher:
         for places, results in served.writer.stream([ticket.tweet for ticket in tickets], guard=self._guard, on_progress=look):
             for place, result in zip(places, results, strict=True):
                 tickets[place].future.set_result(Answer(served, result))
+
+
+def _warm_up(served: Served) -> None:
+    """Have a model write once; a GPU that is held, or a server that starts, is waited for.
+
+    Raises:
+        TweetmillError, EngineError: it can't write, or not within `PATIENCE`.
+    """
+    give_up = clock.now() + PATIENCE
+    while True:
+        try:
+            served.writer.warm_up(_WARM_UP)
+        except Unavailable:
+            if clock.now() >= give_up:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def _fail(tickets: Sequence[Ticket], why: Refused) -> None:

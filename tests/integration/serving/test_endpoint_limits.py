@@ -15,7 +15,10 @@ from sqlalchemy import text
 from tests.conftest import Servers
 from tests.integration.verbs import printed
 from tests.support.endpoint import TOKEN, EndpointProcess, serving
+from tests.support.fake_vllm import done, installed
+from tests.support.tiny_model import build_tiny_model
 from tests.support.worker_process import wait_for
+from workers import processes
 from workers.database import get_engine
 
 
@@ -109,6 +112,23 @@ def test_the_model_in_service_is_served_and_the_next_one_once_it_is_promoted(
         assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["slow", "in-service"]
         printed(capsys, "promote", "other")
         assert wait_for(lambda: writes() == "other", seconds=15)
+
+
+def test_a_vllm_that_the_endpoint_starts_answers_and_ends_with_it(servers: Servers, tmp_path: Path) -> None:
+    base = build_tiny_model(tmp_path / "base")
+    with get_engine().begin() as connection:
+        connection.execute(
+            text("INSERT INTO model (name, base, method, stage) VALUES ('fast', :base, 'merged', 'summary')"), {"base": str(base)}
+        )
+    program = installed(tmp_path / "vllm")
+    with serving(tmp_path, "fast", TWEETMILL_ENGINE="vllm", TWEETMILL_VLLM_PROGRAM=str(program), TWEETMILL_DEVICE="cpu") as endpoint:
+        answers = at_once(endpoint, range(50, 58))
+        started = done(program.parent, "start")
+        code = endpoint.end(60)
+
+    assert [re.findall(r"\d+", answer.json()["summary"]) for answer in answers] == [[str(number)] for number in range(50, 58)]
+    assert (code, len(started)) == (0, 1)
+    assert not processes.is_running(started[0]["pid"])
 
 
 @pytest.mark.parametrize(
