@@ -81,23 +81,24 @@ def checked(part: Part, folder: Path, **options: Any) -> dict[str, Any]:
     return check.check(SILENT, Subject(part, folder, record), part.rows, spec, in_process)
 
 
-def add_model(connection: Connection, name: str, base: Path, tuned: Path, *, method: str = "lora") -> None:
-    """A dataset with held-back rows, and a model that was trained on it."""
-    dataset = connection.execute(text("INSERT INTO dataset (name, fingerprint) VALUES ('mine', 'mine') RETURNING id")).scalar_one()
-    for row in held_back():
+def add_model(connection: Connection, name: str, base: Path, tuned: Path, *, method: str = "lora", stage: str = "summary") -> None:
+    """A model that was trained on the dataset `mine`, which holds rows back and is made for the first one."""
+    made = connection.execute(text("INSERT INTO dataset (name, fingerprint) VALUES ('mine', 'mine') ON CONFLICT DO NOTHING RETURNING id"))
+    new = made.scalar_one_or_none()
+    for row in held_back() if new is not None else ():
         connection.execute(
             text(
                 "INSERT INTO example (dataset, key, stage, prompt_text, target_text, origin, split, cluster) "
                 "VALUES (:dataset, :key, 'summary', :prompt, :target, 'human', 'test', 0)"
             ),
-            {"dataset": dataset, "key": row.id, "prompt": row.tweet, "target": row.references[0]},
+            {"dataset": new, "key": row.id, "prompt": row.tweet, "target": row.references[0]},
         )
-    values = {"name": name, "base": str(base), "tuned": str(tuned), "method": method, "dataset": dataset}
+    values = {"name": name, "base": str(base), "tuned": str(tuned), "method": method, "stage": stage}
     values |= {"sha256": record_base(base, tuned), "details": json.dumps({"dataset_fingerprint": "mine"})}
     connection.execute(
         text(
             "INSERT INTO model (name, base, method, stage, adapter_uri, adapter_sha256, dataset, details) "
-            "VALUES (:name, :base, :method, 'summary', :tuned, :sha256, :dataset, cast(:details AS jsonb))"
+            "SELECT :name, :base, :method, :stage, :tuned, :sha256, id, cast(:details AS jsonb) FROM dataset WHERE name = 'mine'"
         ),
         values,
     )

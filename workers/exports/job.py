@@ -15,9 +15,11 @@ from workers import files
 from workers.base_models import files as base_files
 from workers.base_models import loading
 from workers.catalog import chains, model_card, models
+from workers.catalog.additions import SERVED
 from workers.database import session
+from workers.errors import UserError
 from workers.evaluation import rows as held
-from workers.exports import chain_script, formats, hub_ids, layout, readme
+from workers.exports import chain_script, children, formats, hub_ids, layout, readme
 from workers.exports.formats import Part
 from workers.exports.layout import Record
 from workers.exports.roundtrip import check
@@ -28,23 +30,25 @@ FOLDER = "exports"
 """Below the models folder: where exports lie that nobody gave a place."""
 
 
-def export(context: JobContext, spec: ExportSpec) -> Outcome:
+def export(context: JobContext, spec: ExportSpec, run: children.Run = children.run) -> Outcome:
     """Export the model of `spec`, or check an export of it that is there.
 
     Raises:
-        UserError: it can't be exported so, or the export is not the same model.
+        UserError: it can't be exported so, lies on a server, or the export is not the same model.
     """
     with session() as opened:
         model = models.by_id(opened, spec.model_id)
         parts = [_part(opened, part, spec) for part in chains.parts(opened, model)]
     folder = Path(spec.folder) if spec.folder else _default_folder(model, spec)
     if spec.verify:
-        return Outcome(_verified(context, spec, model, parts, folder))
-    return Outcome(_written(context, spec, model, parts, folder))
+        return Outcome(_verified(context, spec, model, parts, folder, run))
+    return Outcome(_written(context, spec, model, parts, folder, run))
 
 
 def _part(opened: Session, model: Model, spec: ExportSpec) -> Part:
     """Return what is known of a model before anything is written, after a look at whether it can be exported."""
+    if model.method == SERVED:
+        raise UserError(f"model {model.name} lies on a server, which has its weights: there is nothing here to export")
     base = Path(models.locate_base(model.base))
     folder = base if base.is_dir() else loading.fetch_base(model.base)
     base_files.check(folder)
@@ -65,64 +69,68 @@ def _default_folder(model: Model, spec: ExportSpec) -> Path:
     return places / f"{model.name}-{spec.format}{quant}"
 
 
-def _written(context: JobContext, spec: ExportSpec, model: Model, parts: Sequence[Part], folder: Path) -> dict[str, Any]:
+def _written(context: JobContext, spec: ExportSpec, model: Model, parts: Sequence[Part], folder: Path, run: children.Run) -> dict[str, Any]:
     layout.check_free(folder)
     for part in parts:
         formats.check(part, spec)
     aside = folder.with_name(f".{folder.name}.{str(context.job)[:8]}.partial")
     with files.atomic_folder(folder, aside, replace=True):
         aside.mkdir()
-        one = len(parts) == 1
-        told = [_export_part(context, spec, parts[0], aside)] if one else _export_chain(context, spec, model, parts, aside)
+        if len(parts) == 1:
+            told = [_export_part(context, spec, parts[0], aside, run)]
+        else:
+            told = [_export_part(context, spec, part, place, run) for part, place in _parts_of_chain(parts, aside)]
+            _write_chain(spec, model, parts, aside)
         listed = layout.listed(aside)
     return _result(folder, spec, told, parts) | {"files": listed}
 
 
-def _export_chain(context: JobContext, spec: ExportSpec, model: Model, parts: Sequence[Part], out: Path) -> list[dict[str, Any]]:
-    """Export the parts of a chain into folders of their own, and write the script that runs them in turn."""
-    told, named = [], []
-    for number, part in enumerate(parts, 1):
-        name = f"{number}-{part.model.name}"
-        (out / name).mkdir()
-        told.append(_export_part(context, spec, part, out / name))
-        named.append((name, part.model.stage))
-    chain_script.write(out, named, kind=formats.kind_of(spec.format), base_id=parts[-1].base_id)
+def _parts_of_chain(parts: Sequence[Part], folder: Path) -> list[tuple[Part, Path]]:
+    """Return the parts of a chain with the folders that are theirs."""
+    return [(part, folder / f"{number}-{part.model.name}") for number, part in enumerate(parts, 1)]
+
+
+def _write_chain(spec: ExportSpec, model: Model, parts: Sequence[Part], out: Path) -> None:
+    """Write beside the parts of a chain the script that runs them in turn, and what the whole is."""
+    named = [(place.name, part.model.stage) for part, place in _parts_of_chain(parts, out)]
     last = parts[-1]
-    Record.read(out / named[-1][0]).model_copy(update={"model": model.name, "method": chains.CHAIN, "adapter_sha256": None}).write(out)
+    chain_script.write(out, named, kind=formats.kind_of(spec.format), base_id=last.base_id)
+    record = formats.record_of(spec, last)
+    record.model_copy(update={"model": model.name, "method": chains.CHAIN, "adapter_sha256": None}).write(out)
     listed = "\n".join(f"{number}. [{name}]({name}/README.md) writes: {stage}" for number, (name, stage) in enumerate(named, 1))
     text = (
         f"# {model.name}\n\nA chain of two models on `{last.base_id or last.model.base}`; the second reads what the first wrote:\n\n"
-        f"{listed}\n\n"
-        f"`python {chain_script.NAME} < tweets.txt` runs both.\n"
+        f"{listed}\n\n`python {chain_script.NAME} < tweets.txt` runs both.\n"
     )
     files.write_text(out / layout.README, text)
-    return told
 
 
-def _export_part(context: JobContext, spec: ExportSpec, part: Part, out: Path) -> dict[str, Any]:
+def _export_part(context: JobContext, spec: ExportSpec, part: Part, out: Path, run: children.Run) -> dict[str, Any]:
     """Write one model to `out`, check it there, and describe it in its README."""
     context.progress(step="writing", model=part.model.name)
-    described = formats.write(context, spec, part, out)
+    out.mkdir(exist_ok=True)
+    described = formats.write(context, spec, part, out, run)
     record = formats.record_of(spec, part)
     record.write(out)
-    found = check.check(context, check.Subject(part, out, record), part.rows, spec)
+    found = check.check(context, check.Subject(part, out, record), part.rows, spec, run)
     context.log(f"{part.model.name}: {found['same_summaries']} of {found['n']} summaries are the same in {found['engine']}")
     files.write_text(out / layout.README, readme.render(part.card, described, found))
     _let_read(out)
     return {"check": found, "hosts": [each.as_dict() for each in described.hosts]}
 
 
-def _verified(context: JobContext, spec: ExportSpec, model: Model, parts: Sequence[Part], folder: Path) -> dict[str, Any]:
+def _verified(
+    context: JobContext, spec: ExportSpec, model: Model, parts: Sequence[Part], folder: Path, run: children.Run
+) -> dict[str, Any]:
     """Check an export that lies somewhere, whoever changed it since."""
     record = Record.read(folder)
     if record.model != model.name:
         context.log(f"the export was made of a model called {record.model}")
     told = []
-    for number, part in enumerate(parts, 1):
-        place = folder if len(parts) == 1 else folder / f"{number}-{part.model.name}"
+    for part, place in [(parts[0], folder)] if len(parts) == 1 else _parts_of_chain(parts, folder):
         own = Record.read(place)
         base_id = part.base_id or own.base_id
-        found = check.check(context, check.Subject(replace(part, base_id=base_id), place, own), part.rows, spec)
+        found = check.check(context, check.Subject(replace(part, base_id=base_id), place, own), part.rows, spec, run)
         told.append({"check": found, "hosts": []})
     asked = spec.model_copy(update={"format": record.format, "quant": record.quant})
     return _result(folder, asked, told, parts) | {"files": layout.listed(folder)}
