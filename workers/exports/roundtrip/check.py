@@ -28,7 +28,7 @@ from workers.settings import get_settings
 from workers.text.constraints import MAX_NEW_TOKENS
 from workers.text.prompts import tuned
 
-DISTRIBUTIONS = 50
+DISTRIBUTIONS = 20
 """Rows at most whose probabilities are compared token by token: each token's take four bytes a word of the vocabulary."""
 
 _METRICS = ("sari", "promise", "faithful")
