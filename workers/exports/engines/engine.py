@@ -63,5 +63,5 @@ class ForeignEngine(Protocol):
     def log_probabilities(self, ids: Sequence[int], answer: Sequence[int]) -> NDArray[np.float32] | None:
         """Return the natural logarithms of the probabilities before each token of `answer`, shape (len(answer), vocabulary).
 
-        None where the engine does not tell them.
+        None where the engine does not tell them, NaN for a word whose own it does not tell: such words share what the others leave.
         """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from workers.exports.engines.engine import Answer, CannotLoad, Conversation, Options
 
 LIKELIEST = 1000
-"""Words whose probabilities are told one by one; what is left is spread evenly over the others."""
+"""Words whose probabilities are told: each more costs time before every token."""
 
 _CONTEXT = 2048  # tokens: room for a tweet many times over
 _PATIENCE = 600.0  # seconds for one answer, on a machine that has other things to do
@@ -50,7 +50,7 @@ class LlamaCpp:
         return Answer(str(found["content"]).strip(), written[:-1] if ended else written, ended)
 
     def log_probabilities(self, ids: Sequence[int], answer: Sequence[int]) -> NDArray[np.float32] | None:
-        """See `ForeignEngine`. The likeliest thousand words have their own, the others share what is left."""
+        """See `ForeignEngine`. The likeliest thousand words have their own."""
         return np.stack([self._next(list(ids) + list(answer[:written])) for written in range(len(answer))])
 
     def _next(self, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -58,12 +58,8 @@ class LlamaCpp:
         forced = [[self._plain, 1e4]]
         told = self._complete(ids, 1, cache_prompt=True, logit_bias=forced, n_probs=min(LIKELIEST, self._words))
         likely = told["completion_probabilities"][0]["top_logprobs"]
-        numbers = np.array([word["id"] for word in likely])
-        logs = np.array([word["logprob"] for word in likely], dtype=np.float64)
-        others = self._words - len(numbers)
-        left = max(1.0 - float(np.exp(logs).sum()), 1e-12)
-        found = np.full(self._words, np.log(left / others) if others else -np.inf, dtype=np.float32)
-        found[numbers] = logs
+        found = np.full(self._words, np.nan, dtype=np.float32)
+        found[[word["id"] for word in likely]] = [word["logprob"] for word in likely]
         return found
 
     def _complete(self, ids: Sequence[int], tokens: int, **more: object) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.errors import UserError
 from workers.exports import children
 from workers.exports.engines.engine import CannotLoad, ForeignEngine, Options
 from workers.exports.roundtrip.reports import Divergence, ProbeReport, ProbeRequest
+
+_NOTHING = 1e-9  # what is left of one by rounding
 
 
 def work(asked: ProbeRequest) -> ProbeReport:
@@ -63,12 +66,28 @@ def _divergence(engine: ForeignEngine, prompts: list[list[int]], asked: ProbeReq
         mine = np.asarray(originals[start : start + len(answer_ids)])
         start += len(answer_ids)
         width = min(mine.shape[1], theirs.shape[1])  # an embedding may have rows that no token has
-        mine, theirs = mine[:, :width].astype(np.float64), theirs[:, :width].astype(np.float64)
-        chances = np.exp(mine)
-        found.append(np.where(chances > 0, chances * (mine - theirs), 0.0).sum(axis=1))
-        same.append(mine.argmax(axis=1) == theirs.argmax(axis=1))
-    each = np.maximum(np.concatenate(found), 0.0)
+        mine = mine[:, :width]
+        theirs = theirs[:, :width]
+        found.append(divergence_of(mine.astype(np.float64), theirs.astype(np.float64)))
+        same.append(mine.argmax(axis=1) == np.nanargmax(theirs, axis=1))
+    each = np.concatenate(found)
     return Divergence(tokens=len(each), mean=float(each.mean()), largest=float(each.max()), same_best=float(np.concatenate(same).mean()))
+
+
+def divergence_of(mine: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Kullback-Leibler divergence of each row of log-probabilities, in nats.
+
+    Words that `theirs` does not tell (NaN) count as one, which has what the others leave: that is at most the whole divergence.
+    """
+    chances, told = np.exp(mine), ~np.isnan(theirs)
+    known = np.where(told, theirs, 0.0)
+    apart = np.where(chances > 0, mine, 0.0) - known
+    each = np.where(told & (chances > 0), chances * apart, 0.0).sum(axis=1)
+    rest = np.where(told, 0.0, chances).sum(axis=1)
+    left = 1.0 - np.where(told, np.exp(known), 0.0).sum(axis=1)
+    each = each + np.where(rest > 0, rest * np.log(np.maximum(rest, _NOTHING) / np.maximum(left, _NOTHING)), 0.0)
+    found: NDArray[np.float64] = np.maximum(each, 0.0)
+    return found
 
 
 if __name__ == "__main__":
