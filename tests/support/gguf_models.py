@@ -51,10 +51,13 @@ def change_config(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def change_tensor(folder: Path, name: str, by: float) -> None:
-    """Add a number to each value of a tensor of a merged model."""
+def change_tensor(folder: Path, name: str, by: float, *, one: bool = False) -> None:
+    """Add a number to each value of a tensor of a merged model, or to one of each row."""
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")
-    weights[name] = weights[name] + by
+    if one:
+        weights[name][:, 7] += by
+    else:
+        weights[name] += by
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

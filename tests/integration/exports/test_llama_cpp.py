@@ -144,6 +144,14 @@ def test_a_changed_template_writes_another_prompt(tmp_path: Path) -> None:
     assert exported(merged).prompt_text([{"role": "user", "content": "hello"}]) == shown.removesuffix("\n")
 
 
+def test_a_template_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
+    # Given a file whose template somebody broke
+    path = write_gguf(build_for_gguf("llama", tmp_path / "m"), tmp_path / "model.gguf", "f16").path
+    path.write_bytes(path.read_bytes().replace(b"{% for message", b"{% fxr message"))
+    with pytest.raises(CannotLoad, match=r"does not load model\.gguf: .* its chat template can't be read"):
+        load(tmp_path, Options())
+
+
 def test_a_file_that_is_cut_short_is_refused_by_name(tmp_path: Path) -> None:
     merged = build_for_gguf("llama", tmp_path / "m")
     path = write_gguf(merged, tmp_path / "model.gguf", "f16").path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,24 @@ def test_a_changed_layer_is_named(merged: Path, tmp_path: Path) -> None:
     change_tensor(merged, "model.layers.0.mlp.up_proj.weight", 0.05)
     with pytest.raises(NotTheSame, match=r"blk\.0\.ffn_up\.weight of model\.gguf is not model\.layers\.0\.mlp\.up_proj\.weight"):
         compare_with_source(written.path, merged)
+
+
+@pytest.mark.parametrize("quant", QUANTS)
+def test_a_layer_that_lacks_its_adapter_is_seen_below_the_step_of_its_type(llama: Path, tmp_path: Path, quant: Quant) -> None:
+    # Given a file whose model differs from another by a fiftieth of a layer's spread, which is less than four bits tell of a value
+    written = write_gguf(llama, tmp_path / "model.gguf", quant)
+    other = shutil.copytree(llama, tmp_path / "other")
+    change_tensor(other, "model.layers.1.mlp.down_proj.weight", 0.01)
+    with pytest.raises(NotTheSame, match=r"blk\.1\.ffn_down\.weight of model\.gguf is not"):
+        compare_with_source(written.path, other)
+
+
+def test_an_outlier_in_a_row_is_no_other_model(tmp_path: Path) -> None:
+    # Given rows of which one value is far larger than the rest, as in trained models
+    folder = build_for_gguf("llama", tmp_path / "m", hidden_size=256, intermediate_size=256, head_dim=64, num_hidden_layers=1)
+    change_tensor(folder, "model.layers.0.mlp.down_proj.weight", 50.0, one=True)
+    for quant in QUANTS:
+        assert compare_with_source(write_gguf(folder, tmp_path / f"{quant}.gguf", quant).path, folder).nearest <= 1
 
 
 def test_a_file_of_another_model_is_seen(merged: Path, tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ _SMALL: Mapping[str, str] = {"Q4_K": "Q5_0", "Q6_K": "Q8_0"}
 _STEPS: Mapping[str, float] = {"F16": 0.0, "Q8_0": 0.5, "Q5_0": 1.0, "Q4_0": 1.0}
 """How far off a value may be, in steps of its block; one whole step where the end of the scale is cut off."""
 _LEVELS: Mapping[str, int] = {"Q8_0": 127, "Q5_0": 16, "Q4_0": 8}
-K_ERRORS: Mapping[str, float] = {"Q4_K": 0.12, "Q6_K": 0.03}
-"""How large the root mean square of the errors of a row of a K-quant may be, as a part of that of the row's values."""
+K_ERRORS: Mapping[str, float] = {"Q4_K": 0.3, "Q6_K": 0.08}
+"""How large the root mean square of the errors of a row of a K-quant may be, as a part of that of the row's values: where one value is far
+larger than all others. Of even rows it is a quarter of that."""
 _HALF, _TINY = 2.0**-11, 2.0**-24  # of float16: relative, and the smallest value
 
 
