@@ -129,6 +129,7 @@ class Endpoint:
         """
         tickets = self._batcher.submit(tweets)
         written = asyncio.gather(*(asyncio.wrap_future(ticket.future) for ticket in tickets))
+        written.add_done_callback(_read)
         left = asyncio.ensure_future(_departure(request))
         try:
             done, _ = await asyncio.wait((written, left), timeout=self._options.timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -145,6 +146,12 @@ class Endpoint:
             left.cancel()
             self._batcher.leave([ticket for ticket in tickets if not ticket.future.done()])
             written.cancel()
+
+
+def _read(written: asyncio.Future[list[Answer]]) -> None:
+    """Look at what became of answers that nobody waits for any more: asyncio would complain of it."""
+    if not written.cancelled():
+        written.exception()
 
 
 async def _departure(request: Request) -> None:

@@ -68,6 +68,7 @@ def test_a_request_that_takes_too_long_is_given_up(models: tuple[str, str], tmp_
         (answer,) = at_once(endpoint, range(1))
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
+    assert "never retrieved" not in endpoint.log
     assert "retry-after" in answer.headers
 
 
@@ -81,6 +82,7 @@ def test_a_client_that_leaves_frees_its_places_and_costs_the_others_nothing(mode
 
     assert [answer.status_code for answer in answers] == [200, 200]
     assert left == 1
+    assert "never retrieved" not in endpoint.log
 
 
 def test_what_was_asked_before_sigterm_is_answered_and_nothing_is_taken_after(models: tuple[str, str], tmp_path: Path) -> None:
