@@ -81,8 +81,8 @@ def build_tiny_model(folder: Path) -> Path:
     return folder
 
 
-def build_tiny_adapter(base: Path, folder: Path, seed: int = 0) -> Path:
-    """Write a LoRA adapter with random weights for the model in `base` to `folder`; return it."""
+def build_tiny_adapter(base: Path, folder: Path, seed: int = 0, **options: Any) -> Path:
+    """Write a LoRA adapter with random weights for the model in `base` to `folder`; return it. `options` are PEFT's."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -90,7 +90,7 @@ def build_tiny_adapter(base: Path, folder: Path, seed: int = 0) -> Path:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        wrapped = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+        wrapped = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **options))
         for name, parameter in wrapped.named_parameters():
             if "lora_" in name:
                 torch.nn.init.normal_(parameter, std=0.3)

@@ -40,13 +40,23 @@ def changed(base: Path, folder: Path, method: str) -> Part:
     return part_of(base, folder, method=method)
 
 
-@pytest.mark.parametrize("method", ["freeze", "expand"])
+@pytest.mark.parametrize("method", ["full", "freeze", "expand"])
 def test_changed_tensors_are_exported_whole_and_not_as_an_adapter(base: Path, tmp_path: Path, method: str) -> None:
     part = changed(base, tmp_path / "tuned", method)
     written(part, tmp_path / "out")
     assert checked(part, tmp_path / "out")["same_summaries"] == ROWS
     with pytest.raises(UserError, match=f"is of the method {method}, which changes the base's own weights"):
         formats.check(part, ExportSpec(model_id=1, format="adapter"))
+
+
+@pytest.mark.parametrize(("options", "takers"), [({"use_dora": True}, set()), ({"use_rslora": True}, {"vLLM", "Together"})])
+def test_kinds_of_adapters_that_some_hosts_refuse_are_the_same_merged(
+    base: Path, tmp_path: Path, options: dict[str, bool], takers: set[str]
+) -> None:
+    part = part_of(base, build_tiny_adapter(base, tmp_path / "tuned", **options), method="qlora")
+    assert {each.host for each in written(part, tmp_path / "adapter", "adapter").hosts if each.takes} == takers
+    written(part, tmp_path / "merged")
+    assert checked(part, tmp_path / "adapter")["same_summaries"] == checked(part, tmp_path / "merged")["same_summaries"] == ROWS
 
 
 def test_ollama_gets_a_gguf_file_and_a_modelfile_that_writes_the_same_prompt(adapted: Part, tmp_path: Path) -> None:
