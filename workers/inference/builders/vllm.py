@@ -31,7 +31,7 @@ _OURS = (
 _SHORTEST = 5  # characters of an argument that argparse completes: --hos, and not --h
 
 _REFUSALS = {
-    r"[Mm]odel architectures? .{0,200}not supported|has no vLLM implementation": "vLLM does not know its architecture",
+    r"[Mm]odel architectures? .{0,200}(?:not supported|failed)": "vLLM does not know its architecture",
     r"does not support LoRA|Unsupported base model for LoRA": "vLLM has no adapters for it. Use TWEETMILL_ENGINE=transformers",
     r"requires you to execute the configuration file|trust_remote_code": "it needs code of its own, which is never run",
 }
@@ -56,7 +56,7 @@ def program(settings: Settings) -> Program:
             *arguments,
         ),
         key_variable="VLLM_API_KEY",
-        environment={"VLLM_CPU_KVCACHE_SPACE": "2"} if on_cpu else {},
+        environment={"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_TARGET_DEVICE": "cpu"} if on_cpu else {},
         fixed={
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "VLLM_SERVER_DEV_MODE": "0",

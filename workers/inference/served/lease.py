@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from workers.inference.served.program import Served
 from workers.inference.served.wire import Failure, Line
 
 _LOOK_EVERY = 0.5
+_STARTS_WITHIN = 60.0  # seconds for the supervisor itself, which on a busy machine may need some for its imports
 
 
 class ServerGone(Exception):
@@ -85,12 +87,20 @@ class Lease:
 
 def _connected(home: Path) -> socket.socket:
     # Jobs run in a process of the worker's pool, or with other pools in the worker's own.
-    for worker in (os.getppid(), os.getpid()):
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.connect(str(sockets.folder_of(home, worker) / sockets.CONTROL))
-        except OSError:
-            connection.close()
-        else:
-            return connection
+    folders = [sockets.folder_of(home, worker) for worker in (os.getppid(), os.getpid())]
+    until = time.monotonic() + _STARTS_WITHIN
+    while True:
+        is_starting = False
+        for folder in folders:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(str(folder / sockets.CONTROL))
+            except OSError as error:
+                connection.close()
+                is_starting |= isinstance(error, FileNotFoundError) and folder.is_dir()
+            else:
+                return connection
+        if not is_starting or time.monotonic() > until:
+            break
+        time.sleep(_LOOK_EVERY)
     raise Unavailable("this worker has no supervisor of servers: it is starting or leaving. Start workers by `tweetmill worker --engine`")

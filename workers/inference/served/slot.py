@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 GPU_PATIENCE = 30.0
 """Seconds to wait for a GPU that is held."""
 
+_OTHER_CPU = "; it was built for a CPU with other instructions than this one: /proc/cpuinfo has their flags"
+
 _LONGEST_ANSWER = 5.0  # seconds, to one request for its health
 
 
@@ -165,7 +167,7 @@ class Slot(threading.Thread):
                 return
             deaths = 1 if ended.lasted >= patience.healthy else deaths + 1
             said = f"; its last line: {told}" if told else ""
-            memory = "; memory ran out" if tells_of_memory(log) else ""
+            memory = "; memory ran out" if tells_of_memory(log) else _OTHER_CPU if "SIGILL" in ended.cause else ""
             logger.warning("%s: %s (%d in a row)%s", self._where, ended.cause, deaths, said)
             if deaths >= patience.deaths:
                 times = (
