@@ -88,9 +88,27 @@ def test_no_option_or_argument_of_a_verb_comes_back_with_a_password_in_it(
 ):
     monkeypatch.setenv("DATABASE_URL", f"postgresql://tweetmill:{PASSWORD}@127.0.0.1:1/x")
     for name in get_command(cli).commands:  # type: ignore[attr-defined]
-        if name not in ("up", "down", "demo", "worker", "fetch"):
+        # Those that start a stack or become another process, as serve does: it has a test of its own below.
+        if name not in ("up", "down", "demo", "worker", "fetch", "serve"):
             for arguments in ([], ["1"], [os.devnull], ["a", "b"]):
                 assert hits(printed_by(capsys, name, *arguments)) == [], (name, arguments)
+
+
+def test_an_endpoint_that_reaches_no_database_tells_no_part_of_its_address(servers: Servers):
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from producers.cli import main; sys.exit(main(sys.argv[1:]))",
+        "serve",
+        "a",
+        "--port",
+        "0",
+    ]
+    environment = {**os.environ, "DATABASE_URL": f"postgresql://tweetmill:{PASSWORD}@127.0.0.1:1/x"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode != 0
+    assert hits(ended.stdout + ended.stderr) == []
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

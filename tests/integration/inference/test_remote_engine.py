@@ -147,7 +147,15 @@ def test_a_bound_on_words_is_left_out_since_no_server_knows_it() -> None:
     with serving(always(Answer())) as server:
         bounded = Sampling(max_new_tokens=20, num_beams=3, num_return_sequences=3, max_words=15)
         engine(server).generate([prompt("hello")], bounded)
-    assert {field for request in server.requests for field in request} == {"model", "messages", "max_tokens", "temperature", "n", "path"}
+    assert {field for request in server.requests for field in request} == {
+        "model",
+        "messages",
+        "max_tokens",
+        "temperature",
+        "n",
+        "logprobs",
+        "path",
+    }
 
 
 def test_without_a_key_none_is_sent() -> None:

@@ -84,6 +84,7 @@ def test_tasks_have_the_names_that_jobs_carry(servers):
         "evaluation.evaluate",
         "evaluation.compare",
         "evaluation.drift",
+        "evaluation.export",
         "summarization.summarize_shard",
         "upkeep.ping",
     }
