@@ -63,7 +63,7 @@ def did(number: int) -> str:
 
 def commit(seq: int, operation: str = "create", key: str | None = None, author: int = 1, record: Any = None, **more: Any) -> Entry:
     """An entry about a post; by default a new one whose text has its number."""
-    body = {"rev": f"rev{seq}", "operation": operation, "collection": POST, "rkey": key or f"key{seq}"}
+    body: dict[str, Any] = {"rev": f"rev{seq}", "operation": operation, "collection": POST, "rkey": key or f"key{seq}"}
     if operation != "delete":
         body["record"] = {"$type": POST, "text": f"post number {seq}", "createdAt": "2025-11-24T16:00:00.000Z"} | (record or {})
     return Entry(seq, "commit", did(author), {**body, **more}, BEGAN + seq * 1_000_000)
