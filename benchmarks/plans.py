@@ -22,7 +22,7 @@ from schemas.payloads import Payload, Queue
 from schemas.states import JobState
 from tasks import enqueue
 from workers.database import get_engine, session_on
-from workers.jobs import fanout, ledger, maintenance, queries, worker_registry
+from workers.jobs import fanout, ledger, maintenance, queries, relay, worker_registry
 
 JOBS, QUICK_JOBS = 1_000_000, 20_000
 LARGE_TABLES = ("job", "job_event")
@@ -220,8 +220,8 @@ def _attempts(engine: Engine, waits: uuid.UUID, whole: uuid.UUID) -> dict[str, S
 def _maintenance() -> dict[str, Step]:
     return {
         "maintenance.reap": maintenance.reap,
-        "maintenance.relay": _relay,
-        "maintenance.find_lost": lambda c: maintenance.find_lost(c, _QUEUE, lambda _: 0, maintenance.Shortfall(patience=0)),
+        "relay.relay": _relay,
+        "relay.find_lost": lambda c: relay.find_lost(c, _QUEUE, lambda _: 0, relay.Shortfall(patience=0)),
         "worker_registry.leave": lambda c: worker_registry.leave(c, "worker-7", 1),
         "worker_registry.live": _live,
     }
@@ -299,7 +299,7 @@ def _live(connection: Connection) -> list[worker_registry.LiveWorker]:
 
 def _relay(connection: Connection) -> int:
     worker_registry.register(connection, "worker@here", [_QUEUE], 1)
-    return maintenance.relay(connection, _QUEUE, lambda _: 0, lambda *_, **__: None)
+    return relay.relay(connection, _QUEUE, lambda _: 0, lambda *_, **__: None)
 
 
 def _one(engine: Engine, condition: str) -> uuid.UUID:

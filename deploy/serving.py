@@ -7,6 +7,7 @@ import os
 from deploy.environment import CODE, python
 from deploy.local.home import Home
 from schemas.serving import ServeOptions
+from workers.serve_token import serve_token
 from workers.settings import ENVIRONMENT, Settings
 
 _GENERATED = "serve_token"
@@ -24,7 +25,7 @@ def become(settings: Settings, options: ServeOptions) -> None:
     if settings.serve_token is None and settings.serve_token_file is None:
         token = {"TWEETMILL_SERVE_TOKEN_FILE": str(home.secret(_GENERATED))}
     else:
-        settings.serving_token()
+        serve_token(settings)
     os.chdir(CODE)
     command = python("-m", "workers.serving", options.model_dump_json())
     os.execve(command[0], command, {**ENVIRONMENT, "PYTHONSAFEPATH": "1", **token})  # noqa: S606 - no shell is wanted

@@ -20,7 +20,7 @@ from workers.app import pending, publish
 from workers.database import transaction
 from workers.errors import Unavailable
 from workers.files import sha256
-from workers.jobs import ledger, maintenance
+from workers.jobs import ledger, relay
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def publish_now(queue: Queue) -> int:
     This is a round of the relay, so that new jobs neither overtake old ones nor pile up in Redis.
     """
     try:
-        return maintenance.publish_queued(queue.value, pending, publish)
+        return relay.publish_queued(queue.value, pending, publish)
     except (OperationalError, RedisError, OSError, Unavailable, DBAPIError) as error:
         logger.warning("not published now (%s): the job waits in Postgres, and the workers' maintenance publishes it", type(error).__name__)
         return 0

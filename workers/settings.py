@@ -43,9 +43,6 @@ ENVIRONMENT: Mapping[str, str] = os.environ
 RENEWED_WITHIN = 0.75
 """The part of a lease in which it must be renewed: what is left then is for ending what runs."""
 
-SHORTEST_TOKEN = 16
-"""Characters of a token that others must not guess."""
-
 _MONTH = 31 * 24 * 3600
 _MOST = 2**31 - 1  # of milliseconds, and of a count, that Postgres takes
 
@@ -97,9 +94,7 @@ class Settings(BaseSettings):
         default=0.0, ge=0, le=3600, allow_inf_nan=False, description="for which the engine echo sleeps at each batch of 64"
     )
     server_start: Seconds = Field(default=900.0, description="in which a server that this worker starts must serve")
-    server_hang: Seconds = Field(
-        default=30.0, description="for which such a server may leave its health unanswered before it is started again"
-    )
+    server_hang: Seconds = Field(default=30.0, description="for which it may leave its health unanswered, or it is started again")
     vllm_program: Path | None = Field(
         default=None, description="the program of the engine vllm; default: beside this Python, or on the PATH"
     )
@@ -239,22 +234,6 @@ class Settings(BaseSettings):
             return None
         server_addresses.parsed("OPENAI_BASE_URL", SecretStr(self.openai_base_url), parse_http)
         return self.openai_base_url
-
-    def serving_token(self) -> str:
-        """Return what clients of `tweetmill serve` must show.
-
-        Raises:
-            SettingsError: there is none, it can't be read, or it is short enough to be guessed.
-        """
-        if self.serve_token is not None:
-            token = self.serve_token.get_secret_value()
-        elif self.serve_token_file is not None:
-            token = read_password("TWEETMILL_SERVE_TOKEN_FILE", self.serve_token_file)
-        else:
-            raise SettingsError("no token: set TWEETMILL_SERVE_TOKEN, or start with `tweetmill serve`, which makes one")
-        if len(token) < SHORTEST_TOKEN or not all("!" <= sign <= "~" for sign in token):
-            raise SettingsError(f"TWEETMILL_SERVE_TOKEN: give at least {SHORTEST_TOKEN} letters, digits and signs of ASCII, without spaces")
-        return token
 
     def check_addresses(self) -> None:
         """Make sure that what is set of servers can be used, before anything is started that needs it.

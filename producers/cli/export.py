@@ -96,12 +96,7 @@ def export(
     from tasks import export as exports
 
     folder = verify or output
-    if verify is not None and (format_, quant, output) != (None, None, None):
-        raise typer.BadParameter("the folder says what it is: leave --format, --quant and -o out", param_hint="--verify")
-    if verify is None and format_ is None:
-        raise typer.BadParameter(f"give one: {', '.join(Format)}", param_hint="--format")
-    if quant is not None and format_ not in _OF_GGUF:
-        raise typer.BadParameter(f"it is for {' and '.join(_OF_GGUF)}: {format_} keeps the weights as they are", param_hint="--quant")
+    _check_together(format_, quant, output, verify)
     spec = ExportSpec(
         model_id=_id_of(model),
         format="merged" if format_ is None else format_.value,
@@ -119,6 +114,15 @@ def export(
         emit(asked(submitted), as_json, job_line)
         return
     emit(ended(submitted).result or {}, as_json, lambda result: _page(result, spec))
+
+
+def _check_together(format_: Format | None, quant: NumberFormat | None, output: Path | None, verify: Path | None) -> None:
+    if verify is not None and (format_, quant, output) != (None, None, None):
+        raise typer.BadParameter("the folder says what it is: leave --format, --quant and -o out", param_hint="--verify")
+    if verify is None and format_ is None:
+        raise typer.BadParameter(f"give one: {', '.join(Format)}", param_hint="--format")
+    if quant is not None and format_ not in _OF_GGUF:
+        raise typer.BadParameter(f"it is for {' and '.join(_OF_GGUF)}: {format_} keeps the weights as they are", param_hint="--quant")
 
 
 def _id_of(reference: str) -> int:

@@ -18,6 +18,7 @@ from schemas.tables.models import Model
 from schemas.tables.service import Promotion
 from workers.canary.comparison import Arm, Block, Comparison, compare
 from workers.catalog import service
+from workers.catalog.shard_models import shards_of
 from workers.database import session
 from workers.jobs.context import JobContext
 from workers.text.checks import SERIOUS
@@ -100,7 +101,7 @@ def compared(opened: Session, row: Promotion) -> Comparison:
     whole = [
         (block.at, stream or "", number, block.sums)
         for (stream, number), block in blocks.items()
-        if block.at is not None and block.shards >= service.shards_of(number, share)
+        if block.at is not None and block.shards >= shards_of(number, share)
     ]
     return compare([sums for *_, sums in sorted(whole, key=lambda each: each[:3])], (failed[True], failed[False]), share)
 

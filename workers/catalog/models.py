@@ -16,6 +16,7 @@ from schemas.tables.models import Evaluation, Metric, Model
 from schemas.tables.streams import Stream
 from workers.catalog import chains, service
 from workers.catalog.removal import taken_back
+from workers.catalog.shard_models import InService
 from workers.errors import NotFound
 from workers.settings import get_settings
 
@@ -64,7 +65,7 @@ def resolve(session: Session, reference: str) -> Model:
     return found
 
 
-def serving(session: Session, stream: str, begun_with: str) -> service.InService:
+def serving(session: Session, stream: str, begun_with: str) -> InService:
     """Return what writes for a stream that was begun with a model, `latest` or `in-service`: the one place that decides it.
 
     Raises:
@@ -72,7 +73,7 @@ def serving(session: Session, stream: str, begun_with: str) -> service.InService
     """
     if service.decides(session, stream, begun_with):
         return service.in_service(session, stream)
-    return service.InService(resolve(session, begun_with).id)
+    return InService(resolve(session, begun_with).id)
 
 
 def of_stream(session: Session, name: str) -> Model:

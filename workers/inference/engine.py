@@ -92,6 +92,23 @@ class ConcurrentEngine(Engine, Protocol):
         ...
 
 
+def each_prompt(
+    engine: ConcurrentEngine, prompts: Sequence[Prompt], sampling: Sampling, adapter: Path | None, on_progress: Callable[[int], None] | None
+) -> list[Generation]:
+    """Answer every prompt by a request of its own, as `Engine.generate` says, in the order of the prompts."""
+    results: list[Generation | None] = [None] * len(prompts)
+
+    def answered(asked: Engine, prompt: Prompt) -> Generation:
+        return asked.generate([prompt], sampling, adapter)[0]
+
+    for done in engine.concurrently(answered, prompts, on_progress, () if adapter is None else (adapter,)):
+        for place, generation in done:
+            results[place] = generation
+            if on_progress:
+                on_progress(1)
+    return [result for result in results if result is not None]
+
+
 class UnusableDevice(UserError):
     """The engine can't run on the device that it was given."""
 

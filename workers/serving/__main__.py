@@ -17,6 +17,7 @@ from workers.errors import SettingsError, TweetmillError, UserError
 from workers.inference.engine import EngineError
 from workers.inference.engine_builders import ServerBuilder, builder_of
 from workers.inference.served import launcher
+from workers.serve_token import serve_token
 from workers.serving.application import Endpoint
 from workers.serving.batching import Batcher
 from workers.serving.metrics import Metrics
@@ -40,7 +41,7 @@ def main(options: ServeOptions) -> None:
     settings = get_settings()
     logs.set_up(settings.log_json)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    token = settings.serving_token()
+    token = serve_token(settings)
     # Taken before the model is loaded, and listened on only after.
     place = _bound(options.host, options.port)
     metrics = Metrics()

@@ -13,7 +13,7 @@ from schemas.payloads import CanaryPart
 from tests.integration.verbs import answer, complaint, printed
 from workers import database
 from workers.catalog import models, service
-from workers.catalog.service import Assigned, InService
+from workers.catalog.shard_models import Assigned, InService
 from workers.errors import NotFound, TweetmillError
 
 Add = Callable[..., int]

@@ -17,7 +17,7 @@ from tests.conftest import Servers
 from tests.support import jobs
 from workers.app import app, pending, publish
 from workers.broker import redis_client
-from workers.jobs import maintenance, worker_registry
+from workers.jobs import relay, worker_registry
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_when_redis_is_down_asking_succeeds_soon_and_the_relay_publishes_later(e
         assert (stored.state, stored.published_at) == ("queued", None)
     with engine.begin() as connection:
         worker_registry.register(connection, "worker@here", ("evaluation",), 1)
-        assert maintenance.relay(connection, "evaluation", pending, publish) == 1
+        assert relay.relay(connection, "evaluation", pending, publish) == 1
     assert pending("evaluation") == 1
 
 
@@ -108,10 +108,10 @@ def test_a_producer_never_piles_up_messages(engine, model):
     add_tweets(engine, 200)
     submitted = summarization.enqueue(SummarizationSpec(model_id=model, shard_size=1))
     assert jobs.row(engine, submitted.job).remaining == 200
-    assert pending("summarization") == maintenance.SHARE
+    assert pending("summarization") == relay.SHARE
     with engine.connect() as connection:
         marked = connection.execute(text("SELECT count(*) FROM job WHERE published_at IS NOT NULL")).scalar_one()
-    assert marked == maintenance.SHARE
+    assert marked == relay.SHARE
 
 
 def test_a_row_that_the_relay_took_first_is_not_published_again(engine):

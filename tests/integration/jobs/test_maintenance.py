@@ -18,8 +18,9 @@ from schemas.states import JobState
 from tests.support import jobs
 from tests.support.jobs import add, alter, claimed, expire, finish, row, state
 from workers.errors import Unavailable, UserError
-from workers.jobs import fanout, ledger, maintenance, worker_registry
-from workers.jobs.maintenance import Maintenance, Shortfall
+from workers.jobs import fanout, ledger, maintenance, relay, worker_registry
+from workers.jobs.maintenance import Maintenance
+from workers.jobs.relay import Shortfall
 
 
 @pytest.fixture
@@ -136,9 +137,9 @@ def test_a_parent_has_no_lease_and_is_never_reaped(engine):
 # The relay
 
 
-def relay(engine: Engine, mailbox: Mailbox) -> int:
+def relay_once(engine: Engine, mailbox: Mailbox) -> int:
     with engine.begin() as connection:
-        return maintenance.relay(connection, "upkeep", mailbox.pending, mailbox.publish)
+        return relay.relay(connection, "upkeep", mailbox.pending, mailbox.publish)
 
 
 def live(engine: Engine, count: int) -> None:
@@ -148,14 +149,14 @@ def live(engine: Engine, count: int) -> None:
 
 
 def supply(engine: Engine, mailbox: Mailbox) -> int:
-    return maintenance.publish_queued("upkeep", mailbox.pending, mailbox.publish, engine)
+    return relay.publish_queued("upkeep", mailbox.pending, mailbox.publish, engine)
 
 
 def test_the_relay_publishes_the_oldest_first_until_redis_holds_its_share(engine, mailbox):
-    queued = [add(engine) for _ in range(maintenance.SHARE + 6)]
+    queued = [add(engine) for _ in range(relay.SHARE + 6)]
     live(engine, 2)
-    assert supply(engine, mailbox) == maintenance.SHARE
-    assert mailbox.messages == queued[: maintenance.SHARE]
+    assert supply(engine, mailbox) == relay.SHARE
+    assert mailbox.messages == queued[: relay.SHARE]
     assert supply(engine, mailbox) == 0
     mailbox.messages.clear()
     assert supply(engine, mailbox) == 6
@@ -204,10 +205,10 @@ def test_a_job_that_comes_again_is_taken_before_all_that_waits_though_redis_hold
     first = add(engine)
     back(engine, first)
     with engine.begin() as connection:
-        new = [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(maintenance.SHARE + 8)]
+        new = [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(relay.SHARE + 8)]
         ledger.insert(connection, new)
     alter(engine, first, "run_after = now() + interval '1 minute'")
-    assert supply(engine, mailbox) == maintenance.SHARE
+    assert supply(engine, mailbox) == relay.SHARE
     alter(engine, first, "run_after = now()")
     assert supply(engine, mailbox) == 1, "there was no room for it"
     assert mailbox.messages[0] == first
@@ -216,7 +217,7 @@ def test_a_job_that_comes_again_is_taken_before_all_that_waits_though_redis_hold
 
 def test_jobs_that_come_again_keep_their_order_and_do_not_fill_redis(engine, mailbox):
     with engine.begin() as connection:
-        ledger.insert(connection, [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(maintenance.SHARE)])
+        ledger.insert(connection, [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(relay.SHARE)])
     supply(engine, mailbox)
     again = [add(engine) for _ in range(80)]
     with engine.begin() as connection:
@@ -224,7 +225,7 @@ def test_jobs_that_come_again_keep_their_order_and_do_not_fill_redis(engine, mai
     taken = []
     while again[-1] not in taken:
         supply(engine, mailbox)
-        assert len(mailbox.messages) <= maintenance.SHARE + 32
+        assert len(mailbox.messages) <= relay.SHARE + 32
         taken.append(mailbox.messages.pop(0))
         jobs.claimed(engine, taken[-1])
     assert [job for job in taken if job in again] == again, "none is passed by one that came later"
@@ -236,7 +237,7 @@ def test_the_relay_passes_over_jobs_that_must_wait_and_other_queues(engine, mail
     later = add(engine)
     alter(engine, later, "run_after = now() + interval '1 minute'")
     add(engine, queue="summarization")
-    assert relay(engine, mailbox) == 0
+    assert relay_once(engine, mailbox) == 0
 
 
 def test_when_redis_is_away_nothing_is_marked_as_published(engine, mailbox):
@@ -244,7 +245,7 @@ def test_when_redis_is_away_nothing_is_marked_as_published(engine, mailbox):
     live(engine, 1)
     mailbox.away = True
     with pytest.raises(ConnectionError):
-        relay(engine, mailbox)
+        relay_once(engine, mailbox)
     assert row(engine, job).published_at is None
 
 
@@ -253,8 +254,8 @@ def test_relays_at_once_publish_no_row_twice(engine, mailbox):
         new = [ledger.NewJob("upkeep.work", "upkeep", jobs.Work(), uuid.uuid4().hex) for _ in range(200)]
         queued = ledger.insert(connection, new)
     with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(lambda _: supply(engine, mailbox), range(4))) == maintenance.SHARE
-    assert len(set(mailbox.messages)) == len(mailbox.messages) == maintenance.SHARE, "together they keep to the share"
+        assert sum(pool.map(lambda _: supply(engine, mailbox), range(4))) == relay.SHARE
+    assert len(set(mailbox.messages)) == len(mailbox.messages) == relay.SHARE, "together they keep to the share"
     assert set(mailbox.messages) <= set(queued)
 
 
@@ -268,7 +269,7 @@ def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_wh
 
     job = add(engine)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(maintenance.publish_queued, "upkeep", mailbox.pending, publish, engine)
+        first = pool.submit(relay.publish_queued, "upkeep", mailbox.pending, publish, engine)
         assert stuck.wait(10)
         begun = time.monotonic()
         while supply(engine, mailbox) == 0:
@@ -310,32 +311,32 @@ def test_what_was_published_again_is_given_its_time(engine):
 def test_messages_that_redis_forgot_are_published_again(engine, mailbox):
     queued = [add(engine) for _ in range(3)]
     live(engine, 2)
-    relay(engine, mailbox)
+    relay_once(engine, mailbox)
     mailbox.messages.clear()
     shortfall = Shortfall(patience=0.0)
     with engine.begin() as connection:
-        assert maintenance.find_lost(connection, "upkeep", mailbox.pending, shortfall) == 3
-    assert relay(engine, mailbox) == 3
+        assert relay.find_lost(connection, "upkeep", mailbox.pending, shortfall) == 3
+    assert relay_once(engine, mailbox) == 3
     assert sorted(mailbox.messages) == sorted(queued)
 
 
 def test_one_lost_message_is_found_while_newer_ones_keep_the_queue_full(engine, mailbox):
     queued = [add(engine) for _ in range(4)]
     live(engine, 2)
-    relay(engine, mailbox)
+    relay_once(engine, mailbox)
     mailbox.messages.remove(queued[0])
     with engine.begin() as connection:
-        assert maintenance.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 1
+        assert relay.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 1
     assert row(engine, queued[0]).published_at is None
 
 
 def test_a_backlog_that_redis_holds_is_never_copied_however_old(engine, mailbox):
     job = add(engine)
     live(engine, 1)
-    relay(engine, mailbox)
+    relay_once(engine, mailbox)
     alter(engine, job, "published_at = now() - interval '5 hours'")
     with engine.begin() as connection:
-        assert maintenance.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 0
+        assert relay.find_lost(connection, "upkeep", mailbox.pending, Shortfall(patience=0.0)) == 0
 
 
 # The thread
@@ -421,7 +422,7 @@ def test_many_messages_taken_at_once_are_one_look(engine, mailbox, make_maintena
 
     def pending(queue: str) -> int:
         looks.append(queue)
-        return maintenance.SHARE
+        return relay.SHARE
 
     add(engine)
     thread = make_maintenance(interval=60, pending=pending)

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from workers.catalog.service import LARGEST_SHARE, Assigned, InService, shards_of
+from workers.catalog.service import LARGEST_SHARE
+from workers.catalog.shard_models import Assigned, InService, shards_of
 
 INCUMBENT, CANDIDATE = 1, 2
 

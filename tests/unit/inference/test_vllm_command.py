@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,20 +37,28 @@ def started(**environment: str) -> list[str]:
         get_settings.cache_clear()
         built = vllm.program(get_settings())
     get_settings.cache_clear()
-    return built.started(Served("/models/{port} base", 2048), Path("/run/1.sock"), 0)
+    return built.started(Served("/models/{port} base", 2048), Path("1.sock"), 0)
 
 
 def test_places_are_filled_in_once_and_nothing_passes_through_a_shell(program: pytest.MonkeyPatch) -> None:
     command = started(TWEETMILL_VLLM_ARGUMENTS="--enforce-eager --compilation-config '{\"level\": 3}'")
     assert command[1:3] == ["serve", "/models/{port} base"]
-    assert command[command.index("--uds") + 1] == "/run/1.sock"
+    assert command[command.index("--uds") + 1] == "1.sock"
     assert command[command.index("--max-model-len") + 1] == "2048"
     assert command[-3:] == ["--enforce-eager", "--compilation-config", '{"level": 3}']
 
 
 @pytest.mark.parametrize(
     "argument",
-    ["--trust-remote-code", "--trust_remote_code", "--trust-rem", "--host=0.0.0.0", "--api-key x", "--enable-log-requests", "--uds /tmp/x"],
+    [
+        "--trust-remote-code",
+        "--trust_remote_code",
+        "--trust-rem",
+        "--host=0.0.0.0",
+        "--api-key x",
+        "--enable-log-requests",
+        "--uds x.sock",
+    ],
 )
 def test_an_argument_that_opens_the_server_or_logs_tweets_is_refused(program: pytest.MonkeyPatch, argument: str) -> None:
     with pytest.raises(SettingsError, match=r"TWEETMILL_VLLM_ARGUMENTS: .* is for tweetmill to set"):
@@ -67,12 +76,12 @@ def test_without_vllm_the_error_says_how_to_get_it(program: pytest.MonkeyPatch, 
         started(TWEETMILL_VLLM_PROGRAM=str(tmp_path / "nothing"))
     program.delenv("TWEETMILL_VLLM_PROGRAM")
     with pytest.raises(SettingsError, match="vLLM is not installed here"):
-        started(PATH="/nonexistent")
+        started(PATH=str(tmp_path / "nothing"))
 
 
 def test_there_is_a_server_for_each_gpu_that_the_worker_sees(program: pytest.MonkeyPatch, tmp_path: Path) -> None:
     driver = write_driver(tmp_path / "driver", 3)
-    program.setenv("PATH", f"{driver}:/usr/bin:/bin")
+    program.setenv("PATH", os.pathsep.join((str(driver), os.defpath)))
     program.setenv("CUDA_VISIBLE_DEVICES", "0,2")
     task = task_of(get_settings(), vllm.program(get_settings()), tmp_path)
     assert task.devices == (uuid_of(0), uuid_of(2))
@@ -84,7 +93,7 @@ def test_there_is_a_server_for_each_gpu_that_the_worker_sees(program: pytest.Mon
 
 def test_a_gpu_that_is_asked_for_must_be_there(program: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program.setenv("TWEETMILL_DEVICE", "cuda")
-    program.setenv("PATH", "/nonexistent")
+    program.setenv("PATH", str(tmp_path / "nothing"))
     get_settings.cache_clear()
     with pytest.raises(SettingsError, match="this worker sees no GPU"):
         task_of(get_settings(), vllm.program(get_settings()), tmp_path)

@@ -14,6 +14,7 @@ from workers.exports import children
 from workers.exports.roundtrip.reports import Tensors
 from workers.exports.weights import portable
 from workers.exports.weights.request import BuildReport, BuildRequest
+from workers.inference.local import whole_weights
 
 
 def work(asked: BuildRequest) -> BuildReport:
@@ -28,10 +29,10 @@ def work(asked: BuildRequest) -> BuildReport:
     tokenizer = loading.load_tokenizer(base)
     chat = chat_format(tokenizer)
     if asked.weights == "whole":
-        model = _merged(base, tokenizer, Path(asked.tuned) if asked.tuned else None)
+        model = whole_weights.merged(base, tokenizer, Path(asked.tuned) if asked.tuned else None)
         config = model.config
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        _save(model, portable.stored_dtype(base), out)
+        whole_weights.save(model, whole_weights.stored_dtype(base), out)
     else:
         config, parameters = portable.config_of(base), 0
     portable.write_generation_config(out, base, _end_ids(chat, tokenizer), tokenizer, chat.end_text, asked.max_new_tokens)
@@ -44,7 +45,7 @@ def work(asked: BuildRequest) -> BuildReport:
     sample = (Message("system", asked.sample[0]), Message("user", asked.sample[1]))
     text = config.get_text_config(decoder=True)
     return BuildReport(
-        dtype=str(portable.stored_dtype(base)).removeprefix("torch."),
+        dtype=str(whole_weights.stored_dtype(base)).removeprefix("torch."),
         parameters=parameters,
         end_of_turn=chat.end_of_turn,
         end_text=chat.end_text,
@@ -76,26 +77,6 @@ def _around(chat: ChatFormat) -> tuple[str, str, str]:
     before, _, rest = written.partition("Qsystem")
     between, _, after = rest.partition("Quser")
     return before, between, after
-
-
-def _merged(base: Path, tokenizer: Any, tuned: Path | None) -> Any:
-    """Return the model whole, merged in float32, whatever type its files have: rounded once, when it is written."""
-    from workers.inference.local.swapping import SwappableModel
-
-    weights = SwappableModel(base, tokenizer, torch.float32, "cpu")
-    if tuned is not None:
-        weights.put_on(tuned)
-    return weights.model
-
-
-def _save(model: Any, dtype: torch.dtype, out: Path) -> None:
-    model = model.to(dtype)
-    model.config.dtype = dtype
-    model.config.use_cache = True
-    model.config.name_or_path = ""
-    model.save_pretrained(out, safe_serialization=True)
-    for file in out.glob("*.safetensors"):
-        file.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def _end_ids(chat: ChatFormat, tokenizer: Any) -> list[int]:

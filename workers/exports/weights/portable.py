@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from workers.files import write_text
 
 
@@ -21,12 +19,6 @@ def config_of(folder: Path) -> Any:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-
-
-def stored_dtype(base: Path) -> torch.dtype:
-    """Return the type in which a base keeps its weights: float32 where its config does not say."""
-    found = config_of(base).dtype
-    return found if isinstance(found, torch.dtype) else torch.float32
 
 
 def write_generation_config(out: Path, base: Path, end_ids: Sequence[int], tokenizer: Any, end_text: str, max_new_tokens: int) -> None:

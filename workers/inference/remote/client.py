@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from workers.inference.engine import EngineError
@@ -16,6 +13,7 @@ from workers.inference.remote.concurrency import ConcurrencyLimiter
 from workers.inference.remote.dialect import Dialect, Request, Talk, dialect_of
 from workers.inference.remote.error_reading import Complaint, complaint
 from workers.inference.remote.errors import AccountEmpty, PromptError, Refusal, refused
+from workers.inference.remote.retry_after import retry_after
 from workers.inference.remote.transport import Hung, LedAway, Reply, Transport, Unreachable, Unreadable
 
 __all__ = ["AccountEmpty", "Backoff", "ChatServer", "Complaint", "Completion", "Meter", "Passing", "PromptError", "Refusal", "Request"]
@@ -194,7 +192,7 @@ class ChatServer:
             if isinstance(answer, Complaint):
                 if talk.adapts(answer) or self._finds_version(answer, version):
                     continue
-                rest = self._pushed_back(answer, _retry_after(reply, answer.rest), request.model, began, tries, limiter)
+                rest = self._pushed_back(answer, retry_after(reply, answer.rest), request.model, began, tries, limiter)
             elif isinstance(answer, Nonsense):
                 limiter.record_success()
                 if answer.paid:
@@ -284,18 +282,3 @@ class ChatServer:
             return PromptError(f"the server's answer {tries.nonsense}, and no chat completion: {advice}")
         message = f"the server at {self.host} {tries.problem} (after {tries.failed} tries)"
         return Passing(message) if limiter.passed != tries.before else EngineError(message)
-
-
-def _retry_after(reply: Reply | None, stated: float | None) -> float | None:
-    """Return the seconds of a Retry-After header, a number or a date; without a good one, those that the answer `stated`."""
-    value = "" if reply is None else reply.headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else stated
-    except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(value)
-        return max(0.0, (date - datetime.now(date.tzinfo or UTC)).total_seconds()) if date.tzinfo else stated
-    except (ValueError, TypeError, OverflowError):
-        return stated

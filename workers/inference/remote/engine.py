@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.chat import Prompt
-from workers.inference.engine import Engine, Generation, Sampling
+from workers.inference.engine import Engine, Generation, Sampling, each_prompt
 from workers.inference.remote.adapters import Adapters
 from workers.inference.remote.client import Backoff, ChatServer, Meter, PromptError, Refusal, Request
 from workers.inference.remote.completions import Completion, Problem, problem_sentence
@@ -88,17 +88,7 @@ class OpenAIEngine:
         Raises:
             EngineError: the server cannot be reached, refuses the key or the model, or stays overloaded.
         """
-        results: list[Generation | None] = [None] * len(prompts)
-
-        def answered(asked: Engine, prompt: Prompt) -> Generation:
-            return asked.generate([prompt], sampling, adapter)[0]
-
-        for done in self.concurrently(answered, prompts, on_progress):
-            for place, generation in done:
-                results[place] = generation
-                if on_progress:
-                    on_progress(1)
-        return [result for result in results if result is not None]
+        return each_prompt(self, prompts, sampling, adapter, on_progress)
 
     def concurrently(
         self,

@@ -14,7 +14,7 @@ from typing import TypeVar
 from schemas.chat import Prompt
 from workers.base_models.files import check
 from workers.errors import UserError
-from workers.inference.engine import Engine, EngineError, Generation, Sampling
+from workers.inference.engine import Engine, EngineError, Generation, Sampling, each_prompt
 from workers.inference.remote.client import Backoff
 from workers.inference.remote.engine import OpenAIEngine
 from workers.inference.served import merging
@@ -91,17 +91,7 @@ class ServedEngine:
             Unavailable: it never served.
             UserError: it can't serve this model.
         """
-        results: list[Generation | None] = [None] * len(prompts)
-
-        def answered(asked: Engine, prompt: Prompt) -> Generation:
-            return asked.generate([prompt], sampling, adapter)[0]
-
-        for done in self.concurrently(answered, prompts, on_progress, () if adapter is None else (adapter,)):
-            for place, generation in done:
-                results[place] = generation
-                if on_progress:
-                    on_progress(1)
-        return [result for result in results if result is not None]
+        return each_prompt(self, prompts, sampling, adapter, on_progress)
 
     def concurrently(
         self,

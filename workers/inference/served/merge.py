@@ -24,18 +24,13 @@ def merge(base: Path, tuned: Path, folder: Path) -> None:
     Raises:
         UserError: the models don't fit together.
     """
-    import torch
-    from transformers import AutoConfig
-
     from workers.base_models.loading import load_tokenizer
-    from workers.inference.local.swapping import SwappableModel
+    from workers.inference.local import whole_weights
 
-    dtype = getattr(AutoConfig.from_pretrained(base, trust_remote_code=False), "dtype", None) or torch.float32
-    swappable = SwappableModel(base, load_tokenizer(base), dtype, "cpu")
-    swappable.put_on(tuned)
+    model = whole_weights.merged(base, load_tokenizer(base), tuned)
     with files.atomic_folder(folder, folder.with_name(f".{folder.name}.partial"), replace=True) as aside:
         aside.mkdir()
-        swappable.model.save_pretrained(aside)
+        whole_weights.save(model, whole_weights.stored_dtype(base), aside)
         for path in base.iterdir():
             if path.suffix in _TAKEN and path.name not in _WRITTEN and path.is_file():
                 shutil.copyfile(path, aside / path.name)
