@@ -58,7 +58,7 @@ _TAKE_AGAIN = _TAKE.format(waiting=f"{_WAITING} {_COMES_AGAIN}")
 _PUBLISHED = f"SELECT count(*) {_PUBLISHED_ONES}"
 _UNPUBLISH = f"""
 UPDATE job SET published_at = NULL WHERE id IN (
-  SELECT id {_PUBLISHED_ONES} ORDER BY published_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+  SELECT id {_PUBLISHED_ONES} ORDER BY published_at, created_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
 """  # noqa: S608
 
 

@@ -260,7 +260,7 @@ def test_relays_at_once_publish_no_row_twice(engine, mailbox):
 
 
 def test_a_relay_that_is_stopped_in_the_middle_holds_up_the_others_only_for_a_while(engine, mailbox, monkeypatch):
-    monkeypatch.setattr(maintenance, "_STUCK_AFTER", "1s")
+    monkeypatch.setattr(relay, "_STUCK_AFTER", "1s")
     stuck, wakes = threading.Event(), threading.Event()
 
     def publish(kind: str, queue: str, job: uuid.UUID, *, ahead: bool = False) -> None:
@@ -485,11 +485,11 @@ def test_no_statement_of_every_round_reads_the_whole_table(engine):
         connection.execute(text("ANALYZE job"))
     statements = {
         "reap": (maintenance._REAP, {"limit": 100}),
-        "relay": (maintenance._TAKE_ANY, {"queue": "upkeep", "limit": 4}),
-        "relay again": (maintenance._TAKE_AGAIN, {"queue": "upkeep", "limit": 4}),
-        "unpublish": (maintenance._UNPUBLISH, {"queue": "upkeep", "limit": 4}),
-        "count": (maintenance._PUBLISHED, {"queue": "upkeep"}),
-        "waits": (maintenance._WAITS, {"queue": "upkeep"}),
+        "relay": (relay._TAKE_ANY, {"queue": "upkeep", "limit": 4}),
+        "relay again": (relay._TAKE_AGAIN, {"queue": "upkeep", "limit": 4}),
+        "unpublish": (relay._UNPUBLISH, {"queue": "upkeep", "limit": 4}),
+        "count": (relay._PUBLISHED, {"queue": "upkeep"}),
+        "waits": (relay._WAITS, {"queue": "upkeep"}),
         "claim": (ledger._CLAIM, {"job": uuid.uuid4(), "owner": "w", "lease": 60.0, "kind": "upkeep.work", "sources": ["queued"]}),
         "give back": (worker_registry._GIVE_BACK, {"name": "worker@here"}),
     }

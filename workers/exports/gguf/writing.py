@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workers.base_models import files
+from workers.base_models import files, loading
 from workers.base_models.chat_template import chat_format
 from workers.exports.gguf.architectures import add_hyperparameters, architecture_of, context_length, rope_factors
 from workers.exports.gguf.quantization import Quant, check_available, encode, file_type, ggml_type, row_bytes, type_of
@@ -73,14 +73,13 @@ def write_gguf(merged: Path, destination: Path, quant: Quant, *, name: str = "",
         OSError: the file can't be written.
     """
     from gguf import GGUFWriter
-    from transformers import AutoTokenizer
 
     check_available(quant)
     files.check(merged)
     config: dict[str, Any] = json.loads((merged / files.CONFIG).read_bytes())
     architecture = architecture_of(config)
     weights = MergedWeights(merged, config, architecture)
-    tokenizer = AutoTokenizer.from_pretrained(merged, trust_remote_code=False, local_files_only=True)
+    tokenizer = loading.load_tokenizer(merged)
     form = chat_format(tokenizer)
     vocabulary = vocabulary_of(tokenizer, weights.weights[0].rows)
     aside = destination.with_name(f".tweetmill.{secrets.token_hex(6)}.part")
