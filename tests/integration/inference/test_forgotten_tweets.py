@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,21 +58,31 @@ def test_a_shard_that_had_read_it_stores_no_summary_of_it_and_is_done(
     assert jobs.row(clean_database, job).state == "done"
 
 
+def storing(engine: Engine, model: int, job: uuid.UUID) -> Future[object]:
+    """Begin to store the summaries of both tweets beside a transaction that is open on one of them, for which it waits."""
+    pool = ThreadPoolExecutor(1)
+    stored = pool.submit(_store, engine, model, job)
+    pool.shutdown(wait=False)
+    with pytest.raises(TimeoutError):
+        stored.result(0.5)
+    return stored
+
+
+def has_stored_but_its_own(engine: Engine, stored: Future[object]) -> None:
+    """Once that transaction has ended, the summary of the other tweet is there alone."""
+    assert stored.result(30) == 1
+    with engine.connect() as connection:
+        assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
+
+
 def test_what_is_stored_while_it_is_being_forgotten_is_all_but_its_own(clean_database: Engine, model: int) -> None:
     """The statement sees the tweet, and its foreign key does not: without a second try the flush would fail."""
     with clean_database.begin() as connection:
         job = add_job(connection)
-    stored: list[object] = []
     with clean_database.begin() as forgetting:
         forget(forgetting, [TWEET])
-        storing = threading.Thread(target=lambda: stored.append(_store(clean_database, model, job)))
-        storing.start()
-        storing.join(0.5)
-        assert storing.is_alive(), "it waits for the one that forgets"
-    storing.join(30)
-    assert stored == [1]
-    with clean_database.connect() as connection:
-        assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
+        stored = storing(clean_database, model, job)
+    has_stored_but_its_own(clean_database, stored)
 
 
 def test_what_is_stored_while_its_tweet_gets_a_later_text_is_all_but_its_own(clean_database: Engine, model: int) -> None:
@@ -80,18 +90,11 @@ def test_what_is_stored_while_its_tweet_gets_a_later_text_is_all_but_its_own(cle
     with clean_database.begin() as connection:
         job = add_job(connection)
         stream = holding.take(connection, NewStream("club", "scripted", "m", {}))
-    stored: list[object] = []
     later = Event("1", tweet=TweetRecord(id=TWEET, text="The ferry is on time after all.", source="club"), revised=True)
     with clean_database.begin() as revising:
         arrivals.store(revising, stream, [later])
-        storing = threading.Thread(target=lambda: stored.append(_store(clean_database, model, job)))
-        storing.start()
-        storing.join(0.5)
-        assert storing.is_alive(), "it waits for the one that revises"
-    storing.join(30)
-    assert stored == [1]
-    with clean_database.connect() as connection:
-        assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
+        stored = storing(clean_database, model, job)
+    has_stored_but_its_own(clean_database, stored)
 
 
 class Revising(Forgetful):
