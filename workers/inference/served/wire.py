@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,11 +61,9 @@ class Line:
         self.is_over = False
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message. That the other end is gone shows when something is received."""
-        try:
+        """Send a message. That the other end is gone shows when all that it had said is received."""
+        with suppress(OSError):
             self._connection.sendall(json.dumps(message).encode() + b"\n")
-        except OSError:
-            self.is_over = True
 
     def receive(self, within: float) -> dict[str, Any] | None:
         """Return the next message; None where none comes within so many seconds, or none will, as `is_over` then says."""
