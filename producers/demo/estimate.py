@@ -32,7 +32,9 @@ def seconds(machine: dict[str, Any]) -> float:
     return SECONDS * RATE / float(machine["float32"])
 
 
-def estimate_sentence(machine: dict[str, Any]) -> str:
+def estimate_sentence(machine: dict[str, Any], gpus: int = 0) -> str:
     """Return the estimate in one sentence. Bfloat16 is only used where it is faster, or nearly as fast."""
+    if gpus:
+        return f"A few minutes from here: this machine has {gpus} GPU{'s' if gpus > 1 else ''}"
     about = "About" if machine["dtype"] == "float32" else "At most about"
     return f"{about} {seconds(machine) / 60:.0f} minutes from here: this machine multiplies at {machine['float32']:.0f} GFLOP/s in float32"

@@ -25,12 +25,15 @@ from workers import database, destinations
 from workers.catalog import models, summaries
 from workers.catalog import tweets as ingested_tweets
 from workers.errors import TweetmillError
+from workers.gpus.driver import usable_gpus
 from workers.ingest.tweets import copy_tweets
-from workers.settings import Settings, get_settings
+from workers.settings import ENVIRONMENT, Settings, get_settings
 
 SOURCE = "vader"
 SUMMARIES = 300
 WORKERS = 2
+RANKS, BATCH = 2, 8
+"""Of recipes/demo-train.yaml: ranks, and examples a rank a step."""
 TABLE_ROWS = 10
 
 
@@ -74,7 +77,8 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
         tweets = fetching.tweets_file(downloads, settings.home / "demo" / "tweets.jsonl")
         base = fetching.base_model(downloads, settings.models_folder / "smollm2-135m-instruct")
     report.figures["machine"] = machine = estimate.measure_machine()
-    output.say(f"   {estimate.estimate_sentence(machine)}")
+    gpus = len(usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES")))
+    output.say(f"   {estimate.estimate_sentence(machine, gpus)}")
     with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
         stack.up(settings, stack.StackSize(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
         get_settings.cache_clear()
@@ -82,8 +86,9 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
         report.figures["tweets"] = _ingest(tweets)
     with report.phase("synthesis", "Build the dataset: curated pairs and noise fitted to the tweets"):
         dataset = _synthesize(report, recipes_folder)
-    with report.phase("training", "Fine-tune on two DeepSpeed ranks"):
-        _train(report, recipes_folder, base, dataset)
+    ranks = ranks_on(gpus)
+    with report.phase("training", f"Fine-tune on {ranks} DeepSpeed rank{'s' if ranks > 1 else ''}"):
+        _train(report, recipes_folder, base, dataset, ranks)
     model = _model_of(report.figures["training"]["job"])
     with report.phase("evaluation", "Evaluate on held-back pairs, beside the baselines"):
         _evaluate(report, model)
@@ -116,8 +121,19 @@ def _synthesize(report: Report, folder: Path) -> str:
     return spec.dataset
 
 
-def _train(report: Report, folder: Path, base: Path, dataset: str) -> None:
-    spec = recipes.read_training(folder / "demo-train.yaml", [f"base={base}", f"dataset={dataset}"])
+def ranks_on(gpus: int) -> int:
+    """Return how many ranks the demo trains on: two, on CPUs or a GPU each; on a machine with one GPU, one."""
+    return 1 if gpus == 1 else RANKS
+
+
+def training_overrides(ranks: int) -> list[str]:
+    """Return what of the demo's recipe must change for so many ranks: a step sees as many examples on one as on two."""
+    return [] if ranks == RANKS else [f"world_size={ranks}", f"per_device_train_batch_size={RANKS * BATCH // ranks}"]
+
+
+def _train(report: Report, folder: Path, base: Path, dataset: str, ranks: int) -> None:
+    overrides = [f"base={base}", f"dataset={dataset}", *training_overrides(ranks)]
+    spec = recipes.read_training(folder / "demo-train.yaml", overrides)
     fingerprint = report.figures["synthesis"]["fingerprint"]
     report.figures["training"] = _finish(report, "the tuned model", training.enqueue(spec, dataset_fingerprint=fingerprint))
 

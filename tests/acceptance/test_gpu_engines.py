@@ -65,6 +65,7 @@ def machine(stack_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-m", "tests.support.gpus", "words"))
     monkeypatch.setattr(gpu_engine, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(gpu_engine, "PATIENCE", 0.5)
+    monkeypatch.setattr(gpu_engine, "YIELD_AFTER", 0.3)
     monkeypatch.setattr(engines, "PATIENCE", 0.5)
     monkeypatch.setattr(engines, "_unusable", [])
     monkeypatch.setenv("PYTHONPATH", CODE)
@@ -216,6 +217,22 @@ def test_an_idle_engine_leaves_its_gpu(machine: Any, monkeypatch: pytest.MonkeyP
     assert wait_for(lambda: is_free(0), 10)
     assert engines.engine_for("base") is engine
     assert ask(engine, "hello") == [f"{uuid_of(0)} hello"]
+
+
+def test_an_engine_with_nothing_to_do_leaves_its_gpu_to_another_that_waits_for_it(engine_on: Any) -> None:
+    idle = engine_on(1)
+    ask(idle, "the bus was late")
+    waiting = engine_on(1)
+    assert waiting.device == uuid_of(0)
+    assert idle.device is None
+
+
+def test_an_engine_that_was_at_work_a_moment_ago_keeps_its_gpu(engine_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_engine, "YIELD_AFTER", 30.0)
+    working = engine_on(1)
+    with pytest.raises(Busy, match="is held by the warm engine"):
+        GpuEngine(get_settings(), "base", patience=1.0)
+    assert working.device == uuid_of(0)
 
 
 def test_a_worker_leaves_its_gpu_before_it_trains(machine: Any) -> None:

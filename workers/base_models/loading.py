@@ -132,10 +132,14 @@ def _load(
     folder: Path, kind: Head | Literal["AutoModelForCausalLM"], dtype: torch.dtype, spare: tuple[str, ...] = (), **options: Any
 ) -> Any:
     """Load a model by a class of transformers; tensors that begin with one of `spare` may be missing, since nobody reads them."""
+    import torch
     import transformers
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    # cuDNN's attention makes a plan for each new shape, and here nearly every call has one: a batch's width, a token more to look back on.
+    # On an H100 that is 50 to 340 ms a shape, where the other kernels take less than 1: docs/gpus.md
+    torch.backends.cuda.enable_cudnn_sdp(False)
     # On CPUs with bfloat16 it asks for compiled code of a hub, which is never run here; PEFT imports it for every adapter.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     with _explained(folder, "its weights"):

@@ -6,7 +6,8 @@ on it; then the lock becomes a shared one. Each rank takes a shared lock of its 
 inherit, and a rank that is still giving its memory back must keep the device from the next training even when its parents are gone.
 
 Who wants several devices takes all of them or none, and one process chooses at a time, so that two never wait for each other.
-A training that lacks devices asks warm engines for theirs (`is_wanted`), as many as it lacks and only where that is enough.
+A training that lacks devices asks warm engines for theirs (`is_wanted`), as many as it lacks and only where that is enough. An engine
+that lacks one asks as well (`is_awaited`); then engines leave that have nothing to do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,9 @@ ENGINE_LEAVES_WITHIN = 60.0
 
 WANTED_FOR = 30.0
 """Seconds after its last request that a device is kept for a training: longer than the pause before a job is tried again."""
+
+AWAITED_FOR = 5.0
+"""Seconds after its last request that another engine counts as waiting: it asks ten times a second for as long as it does."""
 
 _POLL_SECONDS = 0.1
 _ASK_DRIVER_EVERY = 1.0
@@ -144,19 +148,26 @@ class _Choice:
                 kept.push(opened.pop_all())
                 return True
         lacking = self.count - len(self.locks)
-        if self.use == "training" and len(engines) >= lacking:
-            self.has_asked = True
-            # Those that are free as well, or an engine would take them meanwhile.
-            for device in (*self.locks, *engines[:lacking]):
-                _wanted_file(self.folder, device).touch()
+        if len(engines) >= lacking:
+            self._ask(engines[:lacking])
         return False
+
+    def _ask(self, engines: Sequence[str]) -> None:
+        if self.use == "engine":
+            for device in engines:
+                _awaited_file(self.folder, device).touch()
+            return
+        self.has_asked = True
+        # Those that are free as well, or an engine would take them meanwhile.
+        for device in (*self.locks, *engines):
+            _wanted_file(self.folder, device).touch()
 
     def _sign(self) -> None:
         for device, lock in self.locks.items():
             os.ftruncate(lock, 0)
             os.pwrite(lock, self.signature.encode(), 0)
-            with suppress(FileNotFoundError):
-                _wanted_file(self.folder, device).unlink()
+            for asked in (_wanted_file(self.folder, device), _awaited_file(self.folder, device)):
+                asked.unlink(missing_ok=True)
 
     def _try(self, device: str, opened: ExitStack) -> bool:
         """Lock a device if it is free; return whether an engine has it."""
@@ -219,14 +230,27 @@ def _holder(lock: int) -> tuple[str, bool]:
 
 def is_wanted(folder: Path, device: str) -> bool:
     """Return whether a training asked for this device within the last `WANTED_FOR` seconds: an engine leaves it then."""
+    return _asked_within(_wanted_file(folder, device), WANTED_FOR)
+
+
+def is_awaited(folder: Path, device: str) -> bool:
+    """Return whether another engine waits for this device: one that has nothing to do leaves it then."""
+    return _asked_within(_awaited_file(folder, device), AWAITED_FOR)
+
+
+def _asked_within(file: Path, seconds: float) -> bool:
     try:
-        return time.time() - _wanted_file(folder, device).stat().st_mtime < WANTED_FOR
+        return time.time() - file.stat().st_mtime < seconds
     except OSError:
         return False
 
 
 def _wanted_file(folder: Path, device: str) -> Path:
     return lock_file(folder, device).with_suffix(".wanted")
+
+
+def _awaited_file(folder: Path, device: str) -> Path:
+    return lock_file(folder, device).with_suffix(".awaited")
 
 
 def join(files: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Generates on a GPU that is held as a training holds it, and leaves it when it idles or a training waits."""
+"""Generates on a GPU that is held as a training holds it, and leaves it when it idles or others wait for it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds that a job waits for a free GPU before it goes back to the queue."""
+
+YIELD_AFTER = 3.0
+"""Seconds with nothing to do after which an engine leaves its GPU to another that waits for it: longer than from shard to shard."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks of an idle engine whether it must leave."""
@@ -134,9 +137,12 @@ class GpuEngine:
             try:
                 if self._process is None:
                     continue
+                idle = time.monotonic() - self._used
                 if self._is_wanted(self._process):
                     self._leave("a training waits for it")
-                elif time.monotonic() - self._used > self._settings.engine_idle:
+                elif idle > YIELD_AFTER and gpu_locks.is_awaited(self._folder, self._process.device):
+                    self._leave("another worker waits for it, and there is nothing to do here")
+                elif idle > self._settings.engine_idle:
                     self._leave(f"nothing to do for {self._settings.engine_idle:.0f} s")
             finally:
                 self._using.release()

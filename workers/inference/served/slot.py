@@ -24,6 +24,8 @@ GPU_PATIENCE = 30.0
 
 _OTHER_CPU = "; it was built for a CPU with other instructions than this one: /proc/cpuinfo has their flags"
 
+_YIELD_AFTER = 10.0  # seconds without a user after which another worker that waits for the GPU has it; a server starts slowly
+
 _LONGEST_ANSWER = 5.0  # seconds, to one request for its health
 
 
@@ -219,11 +221,18 @@ class Slot(threading.Thread):
                 return False
             if self.users or self._device is None:
                 return True
-            wanted = gpu_locks.is_wanted(gpu_locks.lock_folder(Path(self._task.locks)), self._device)
-            if wanted or time.monotonic() - self._used > self._task.patience.idle:
-                logger.info("%s: leaves its GPU: %s", self._where, "a training waits for it" if wanted else "nothing to do")
-                return False
-            return True
+            why = self._why_leave(self._device, time.monotonic() - self._used)
+            if why:
+                logger.info("%s: leaves its GPU: %s", self._where, why)
+            return not why
+
+    def _why_leave(self, device: str, idle: float) -> str:
+        locks = gpu_locks.lock_folder(Path(self._task.locks))
+        if gpu_locks.is_wanted(locks, device):
+            return "a training waits for it"
+        if idle > _YIELD_AFTER and gpu_locks.is_awaited(locks, device):
+            return "another worker waits for it, and there is nothing to do here"
+        return "nothing to do" if idle > self._task.patience.idle else ""
 
     def _suspicion(self, number: int) -> str | None:
         with self._changed:
