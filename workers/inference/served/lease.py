@@ -36,6 +36,7 @@ class Lease:
 
     def __init__(self, home: Path, served: Served) -> None:
         self._line = Line(_connected(home))
+        self._next: Address | None = None  # told of while another was used
         self._line.send({"serve": asdict(served)})
 
     def server(self, on_wait: Callable[[str], None]) -> Address:
@@ -48,6 +49,9 @@ class Lease:
             EngineError: it died again and again, at work.
         """
         waiting = ""
+        if self._next is not None:
+            address, self._next = self._next, None
+            return address
         while True:
             message = self._line.receive(_LOOK_EVERY) or {}
             if "server" in message:
@@ -64,7 +68,9 @@ class Lease:
             Unavailable, EngineError: nor will there be another.
         """
         while (message := self._line.receive(0)) is not None:
-            if "gone" in message:
+            if "server" in message:  # so quickly that nobody was told that the one before is gone
+                self._next = Address(**message["server"])
+            if "gone" in message or "server" in message:
                 raise ServerGone
             self._raise_for(message)
         self._raise_for({})

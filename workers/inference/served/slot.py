@@ -84,6 +84,8 @@ class Slot(threading.Thread):
         with self._changed:
             if self.users == 0:
                 self._standing = replace(self._standing, failure=None)
+            if self.served not in (None, served):  # whoever asks now must not hear of the server that still runs
+                self._standing = Standing(waiting=f"{self._where} is being started with another base")
             self.served = served
             self.users += 1
             self._changed.notify_all()
@@ -196,7 +198,7 @@ class Slot(threading.Thread):
                 if serving is None:
                     serving = now
                     logger.info("%s: serves after %.0f s", self._where, now - began)
-                self._publish(server.address)
+                self._publish(server.address, served)
             lasted = 0.0 if serving is None else now - serving
             if how is not None:
                 return _End(f"it ended with {how}", serving is not None, lasted)
@@ -255,9 +257,9 @@ class Slot(threading.Thread):
         shown = {} if self._device is None else {"CUDA_VISIBLE_DEVICES": driver.cuda_names([self._device])}
         return {**self._task.environment, **shown, MARK: str(self._worker)}
 
-    def _publish(self, address: Address) -> None:
+    def _publish(self, address: Address, served: Served) -> None:
         with self._changed:
-            if not self._is_ending:
+            if not self._is_ending and self.served == served:
                 self._standing = Standing(address)
 
     def _wait_for(self, what: str) -> None:
