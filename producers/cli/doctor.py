@@ -125,9 +125,11 @@ def _judged(spec: Any, usd_per_hour: float | None, gpu_memory: float | None) -> 
             raise SettingsError(f"{error}. --gpu-memory GIB judges by a GPU of that memory") from None
     if device is None:
         raise SettingsError("the recipe says device: cuda, and there is no GPU here: --gpu-memory GIB judges by a GPU of that memory")
-    verdict = judge(read_architecture(config_folder(spec.base)), spec, device)
+    architecture = read_architecture(config_folder(spec.base))
+    verdict = judge(architecture, spec, device)
     parameters, memory = verdict.estimate.parameters, verdict.estimate.memory
-    tokens, rate, source = _pace(spec, device, parameters.total, parameters.trainable, assumed=gpu_memory is not None)
+    sizes = (parameters.total, parameters.trainable, len(architecture.layers))
+    tokens, rate, source = _pace(spec, device, sizes, assumed=gpu_memory is not None)
     seconds = None if tokens is None or rate is None else tokens / rate
     return {
         "recipe": {
@@ -160,23 +162,27 @@ def _judged(spec: Any, usd_per_hour: float | None, gpu_memory: float | None) -> 
     }
 
 
-def _pace(spec: Any, device: Any, total: int, trainable: int, *, assumed: bool) -> tuple[int | None, float | None, str]:
-    """Return the tokens of the run, tokens a second, and where that number is from; None for what is not known."""
+def _pace(spec: Any, device: Any, sizes: tuple[int, int, int], *, assumed: bool) -> tuple[int | None, float | None, str]:
+    """Return the tokens of the run, tokens a second, and where that number is from; None for what is not known.
+
+    `sizes` are the model's parameters, those that are trained, and its layers.
+    """
     from workers.database import session
     from workers.estimates import history
     from workers.estimates.machine import tokens_per_second
 
-    tokens, own = None, None
+    tokens, own, each = None, None, None
     try:
         with session() as opened:
             size = history.size_of(opened, spec)
-            tokens = None if size is None else history.tokens_of_run(spec, size)
+            if size is not None:
+                tokens, each = history.tokens_of_run(spec, size), size.tokens / size.lines
             own = None if assumed else history.last_rate(opened, spec)
     except Exception:  # noqa: S110 - doctor works without servers, and says above that they do not answer
         pass
     if own is not None:
         return tokens, own, "the last training like it here"
-    return tokens, tokens_per_second(device, spec, total, trainable), "a table of cards and cores"
+    return tokens, tokens_per_second(device, spec, *sizes, each), "a table of cards and cores"
 
 
 def _table(reading: dict[str, Any]) -> RenderableType:

@@ -104,6 +104,10 @@ def progress_of(job: Job, shards: ShardCounts) -> JobProgress:
         return _of_teacher(job)
     if {"done", "total"} <= job.progress.keys():
         return JobProgress(job.progress["done"], job.progress["total"], "rows", "")
+    if "gpu_utilization" in job.progress:  # of a training that makes no steps yet
+        from producers.render.training import job_facts
+
+        return JobProgress(0, None, "", " · ".join(["loading", *(fact for _, fact in job_facts(job.progress, has_ended=job.final))]))
     plain = {name: value for name, value in job.progress.items() if not isinstance(value, dict)}
     words_first = sorted(plain.items(), key=lambda item: not isinstance(item[1], str))
     return JobProgress(0, None, "", " · ".join(f"{name} {value}" for name, value in words_first))

@@ -138,7 +138,7 @@ def _load(
 
     disable_progress_bar()
     # cuDNN's attention makes a plan for each new shape, and here nearly every call has one: a batch's width, a token more to look back on.
-    # On an H100 that is 50 to 340 ms a shape, where the other kernels take less than 1: docs/gpus.md
+    # On an H100 that is 50 to 340 ms a shape, where the other kernels take less than 1: docs/training.md
     torch.backends.cuda.enable_cudnn_sdp(False)
     # On CPUs with bfloat16 it asks for compiled code of a hub, which is never run here; PEFT imports it for every adapter.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

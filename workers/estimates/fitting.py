@@ -74,7 +74,7 @@ def config_folder(base: str) -> Path:
     except Exception as error:
         raise NotFound(
             f"the base {base} is not on this machine, and its config.json can't be fetched from the hub ({type(error).__name__}):"
-            " give a folder that has it, with base=FOLDER"
+            " give a folder that has it, with base=FOLDER; `tweetmill fetch` brings the demo's"
         ) from None
 
 

@@ -35,6 +35,10 @@ USED_OF_PEAK = 0.3
 """What a training of short sequences makes of a GPU's peak: the lower end of the 30 to 46 % that PaLM's table 3 lists for language models
 (Chowdhery et al., 2022, https://arxiv.org/abs/2204.02311)."""
 
+LAUNCH_SECONDS, ADAPTED_LAUNCH_SECONDS = 0.005, 0.012
+"""Seconds in which Python launches the kernels of one layer, forwards and backwards, without and with a LoRA adapter beside each linear
+layer. Measured on two machines with one GPU, of whose time small micro-batches used 7 to 40 %: docs/training.md, "On one H100"."""
+
 CORE_GFLOPS = 30
 """What a core of a server CPU with AVX-512 makes of a training in float32: of 38 to 54 GFLOP/s in products of matrices alone."""
 
@@ -104,18 +108,32 @@ def _group_room() -> list[int]:
     return rooms
 
 
-def tokens_per_second(device: Device, spec: TrainingSpec, parameters: int, trainable: int) -> float | None:
+def tokens_per_second(
+    device: Device, spec: TrainingSpec, parameters: int, trainable: int, layers: int, example_tokens: float | None = None
+) -> float | None:
     """Return what a table of cards and cores gives for all ranks together; None where the card is not in it.
 
     A token takes 2 operations a parameter forwards, 2 for the gradients that pass through, 2 for those of trained weights, and 2 more where
-    activations are computed again.
+    activations are computed again. On a GPU a micro-batch takes at least what Python needs to launch its kernels: `LAUNCH_SECONDS` a layer.
+
+    Args:
+        device: that each rank has.
+        spec: of the training.
+        parameters: of the model with what is trained.
+        trainable: those that are trained.
+        layers: of the model.
+        example_tokens: of an example on average; None: half of the recipe's longest.
     """
     operations = 4 * parameters + 2 * trainable + (2 * parameters if spec.gradient_checkpointing else 0)
     if not device.on_gpu:
         cores = len(os.sched_getaffinity(0))
         return cores * CORE_GFLOPS * 1e9 / operations
     peak = next((tflops for name, tflops in PEAK_TFLOPS.items() if name in device.name), None)
-    return None if peak is None else spec.world_size * peak * 1e12 * USED_OF_PEAK / operations
+    if peak is None:
+        return None
+    tokens = spec.per_device_train_batch_size * (example_tokens or spec.max_length / 2)
+    launching = layers * (ADAPTED_LAUNCH_SECONDS if spec.method in ("lora", "qlora") else LAUNCH_SECONDS)
+    return spec.world_size * tokens / max(launching, tokens * operations / (peak * 1e12 * USED_OF_PEAK))
 
 
 def visible(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:

@@ -328,6 +328,12 @@ def test_a_training_is_seen_by_its_steps_loss_and_time_left(engine):
     assert seen(engine, held.job) == "50/200 · loss 1.23 · 1,234 tok/s · 3 m 20 s"
 
 
+def test_a_training_that_loads_is_seen_by_what_its_gpus_do(engine):
+    held = claimed(engine, add(engine, kind="training.train"))
+    show(engine, held, gpu_utilization=0.0, gpu_memory_bytes=552_599_552, gpu_watts=118.18)
+    assert seen(engine, held.job) == "loading · 0 % in use, 527 MiB, 118 W"
+
+
 def test_shards_are_seen_by_their_rows_and_busy_workers(engine):
     parent = add(engine, state=JobState.RUNNING, remaining=3)
     shards = [add(engine, parent=parent, payload=ShardSpec(model_id=1, first=first, last=first + 100)) for first in (0, 100, 200)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from producers.demo import estimate
+from producers import recipes
+from producers.demo import estimate, story
 
 
 def a_machine(rate: float, dtype: str = "float32") -> dict[str, object]:
@@ -27,3 +30,20 @@ def test_where_bfloat16_is_faster_the_time_is_a_bound() -> None:
 
 def test_this_machine_can_be_measured_without_loading_torch_here() -> None:
     assert 0 < estimate.seconds(estimate.measure_machine()) < 24 * 3600
+
+
+def test_a_machine_with_a_gpu_is_not_judged_by_its_cpu() -> None:
+    assert estimate.estimate_sentence(a_machine(estimate.RATE), gpus=2) == "A few minutes from here: this machine has 2 GPUs"
+
+
+@pytest.mark.parametrize(("gpus", "ranks"), [(0, 2), (1, 1), (2, 2), (8, 2)])
+def test_the_demo_trains_on_as_many_ranks_as_the_machine_has_room_for(gpus: int, ranks: int) -> None:
+    assert story.ranks_on(gpus) == ranks
+
+
+def test_a_step_of_the_demo_sees_as_many_examples_on_one_rank_as_on_two() -> None:
+    recipe = Path(__file__).parents[3] / "recipes" / "demo-train.yaml"
+    two, one = (recipes.read_training(recipe, story.training_overrides(ranks)) for ranks in (2, 1))
+    assert (two.world_size, two.per_device_train_batch_size) == (story.RANKS, story.BATCH)
+    assert one.world_size == 1
+    assert one.global_batch == two.global_batch
