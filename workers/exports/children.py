@@ -66,12 +66,13 @@ def run(context: Context, module: str, request: BaseModel, report: type[R]) -> R
         ChildFailed: it ended otherwise.
         Stopped: the job must stop; the child is gone.
     """
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(
-            (sys.executable, "-m", module), env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
-        )
+    # A file: `communicate` forgets what it had not yet written to a pipe when its time is up.
+    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
+        asked.write(request.model_dump_json().encode())
+        asked.seek(0)
+        child = subprocess.Popen((sys.executable, "-m", module), env=_environment(), stdin=asked, stdout=subprocess.PIPE, stderr=said)
         try:
-            out = _communicate(context, child, request.model_dump_json().encode())
+            out = _communicate(context, child)
         finally:
             child.kill()
             child.wait()
@@ -88,13 +89,11 @@ def run(context: Context, module: str, request: BaseModel, report: type[R]) -> R
     raise UserError(failure.failed) if failure.user else ChildFailed(failure.failed)
 
 
-def _communicate(context: Context, child: subprocess.Popen[bytes], request: bytes) -> bytes:
-    given: bytes | None = request
+def _communicate(context: Context, child: subprocess.Popen[bytes]) -> bytes:
     while True:
         try:
-            return child.communicate(given, timeout=_LOOK_EVERY)[0]
+            return child.communicate(timeout=_LOOK_EVERY)[0]
         except subprocess.TimeoutExpired:
-            given = None
             context.check()
 
 
