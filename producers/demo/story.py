@@ -31,7 +31,6 @@ from workers.settings import ENVIRONMENT, Settings, get_settings
 
 SOURCE = "vader"
 SUMMARIES = 300
-WORKERS = 2
 RANKS, BATCH = 2, 8
 """Of recipes/demo-train.yaml: ranks, and examples a rank a step."""
 TABLE_ROWS = 10
@@ -79,20 +78,20 @@ def run(settings: Settings, recipes_folder: Path) -> Report:
     report.figures["machine"] = machine = estimate.measure_machine()
     gpus = len(usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES")))
     output.say(f"   {estimate.estimate_sentence(machine, gpus)}")
-    with report.phase("stack", f"Start the stack: Valkey, Postgres, {WORKERS} workers, Flower"):
-        stack.up(settings, stack.StackSize(workers=WORKERS), detach=True, report=lambda message: output.say(f"   {message}"))
+    ranks = workers = at_once(gpus)
+    with report.phase("stack", f"Start the stack: Valkey, Postgres, {_counted(workers, 'worker')}, Flower"):
+        stack.up(settings, stack.StackSize(workers=workers), detach=True, report=lambda message: output.say(f"   {message}"))
         get_settings.cache_clear()
     with report.phase("ingest", "Ingest the tweets"):
         report.figures["tweets"] = _ingest(tweets)
     with report.phase("synthesis", "Build the dataset: curated pairs and noise fitted to the tweets"):
         dataset = _synthesize(report, recipes_folder)
-    ranks = ranks_on(gpus)
-    with report.phase("training", f"Fine-tune on {ranks} DeepSpeed rank{'s' if ranks > 1 else ''}"):
+    with report.phase("training", f"Fine-tune on {_counted(ranks, 'DeepSpeed rank')}"):
         _train(report, recipes_folder, base, dataset, ranks)
     model = _model_of(report.figures["training"]["job"])
     with report.phase("evaluation", "Evaluate on held-back pairs, beside the baselines"):
         _evaluate(report, model)
-    with report.phase("summaries", f"Summarise {SUMMARIES} other tweets on {WORKERS} workers"):
+    with report.phase("summaries", f"Summarise {SUMMARIES} other tweets on {_counted(workers, 'worker')}"):
         _summarize(report, model, dataset)
     report.figures["flower"] = stack.status(settings).get("flower")
     return report
@@ -121,9 +120,13 @@ def _synthesize(report: Report, folder: Path) -> str:
     return spec.dataset
 
 
-def ranks_on(gpus: int) -> int:
-    """Return how many ranks the demo trains on: two, on CPUs or a GPU each; on a machine with one GPU, one."""
+def at_once(gpus: int) -> int:
+    """Return how many ranks and how many workers the demo has: two, on CPUs or a GPU each; on a machine with one GPU, one."""
     return 1 if gpus == 1 else RANKS
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
 def training_overrides(ranks: int) -> list[str]:

@@ -36,9 +36,9 @@ def test_a_machine_with_a_gpu_is_not_judged_by_its_cpu() -> None:
     assert estimate.estimate_sentence(a_machine(estimate.RATE), gpus=2) == "A few minutes from here: this machine has 2 GPUs"
 
 
-@pytest.mark.parametrize(("gpus", "ranks"), [(0, 2), (1, 1), (2, 2), (8, 2)])
-def test_the_demo_trains_on_as_many_ranks_as_the_machine_has_room_for(gpus: int, ranks: int) -> None:
-    assert story.ranks_on(gpus) == ranks
+@pytest.mark.parametrize(("gpus", "there"), [(0, 2), (1, 1), (2, 2), (8, 2)])
+def test_the_demo_has_as_many_ranks_and_workers_as_the_machine_has_room_for(gpus: int, there: int) -> None:
+    assert story.at_once(gpus) == there
 
 
 def test_a_step_of_the_demo_sees_as_many_examples_on_one_rank_as_on_two() -> None:
