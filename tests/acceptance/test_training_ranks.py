@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from schemas.chat import Message
+from tests.support.rank_series import result as series_result
+from tests.support.rank_series import train_all
 from tests.support.ranks import Run, a_spec, alive, train, wait_for, write_train_file
 from tests.support.tiny_model import build_tiny_model
 from workers.base_models.files import BaseRecord, digest
@@ -36,7 +38,7 @@ def train_file(tmp_path: Path) -> Path:
     return write_train_file(tmp_path / "train.jsonl")
 
 
-def test_two_ranks_learn_and_leave_an_adapter_that_loads(base: Path, train_file: Path, tmp_path: Path) -> None:
+def test_two_ranks_learn_leave_an_adapter_that_loads_and_learn_the_same_again(base: Path, train_file: Path, tmp_path: Path) -> None:
     result, run = train(a_spec(base), train_file, tmp_path / "run")
 
     events = run.events
@@ -59,29 +61,36 @@ def test_two_ranks_learn_and_leave_an_adapter_that_loads(base: Path, train_file:
     assert len(learnt) == 2 * 7
     assert all(learnt)
 
-
-def test_equal_seeds_train_equal_models(base: Path, train_file: Path, tmp_path: Path) -> None:
-    first, _ = train(a_spec(base, max_steps=4), train_file, tmp_path / "first")
-    again, _ = train(a_spec(base, max_steps=4), train_file, tmp_path / "again")
-
-    assert first.final_loss == pytest.approx(again.final_loss, abs=1e-4)
-    assert first.sha256 == again.sha256
+    again, _ = train(a_spec(base), train_file, tmp_path / "again")
+    assert result.final_loss == pytest.approx(again.final_loss, abs=1e-4)
+    assert result.sha256 == again.sha256, "equal seeds train equal models"
 
 
 def test_the_sharding_and_the_number_of_ranks_do_not_change_what_is_learnt(base: Path, train_file: Path, tmp_path: Path) -> None:
     same = {"bf16": False, "max_steps": 4}
-    sharded, _ = train(a_spec(base, **same), train_file, tmp_path / "zero2")
-    whole, _ = train(a_spec(base, zero_stage=0, **same), train_file, tmp_path / "zero0")
-    one, _ = train(a_spec(base, world_size=1, gradient_accumulation_steps=2, **same), train_file, tmp_path / "one")
+    specs = {
+        "zero2": a_spec(base, **same),
+        "zero0": a_spec(base, zero_stage=0, **same),
+        "one": a_spec(base, world_size=1, gradient_accumulation_steps=2, **same),
+    }
+    runs = {name: RunPayload(spec=spec, train_file=train_file, run_folder=tmp_path / name) for name, spec in specs.items()}
+    for ranks in (1, 2):
+        (tmp_path / str(ranks)).mkdir()
+        train_all([run for run in runs.values() if run.spec.world_size == ranks], tmp_path / str(ranks), ranks)
+    sharded, whole, one = (series_result(runs[name]) for name in ("zero2", "zero0", "one"))
 
     assert whole.final_loss == pytest.approx(sharded.final_loss, rel=1e-3)
     assert one.final_loss == pytest.approx(sharded.final_loss, rel=1e-3)
     assert one.tokens == sharded.tokens
 
 
-def test_a_cancelled_run_leaves_no_process(base: Path, train_file: Path, tmp_path: Path) -> None:
+def test_only_loopback_listens_and_a_cancelled_run_leaves_no_process(base: Path, train_file: Path, tmp_path: Path) -> None:
     run = Run(a_spec(base, max_steps=100_000), train_file, tmp_path / "run")
     pids = run.until_it_steps()
+
+    addresses = {address for pid in pids for address in listening(pid)}
+    assert addresses, "gloo listens for its peers"
+    assert all(address == "0100007F" for address in addresses), addresses
 
     run.order = "cancel"
     began = time.monotonic()
@@ -146,18 +155,6 @@ def test_a_hanging_rank_is_noticed(base: Path, train_file: Path, tmp_path: Path,
     measured(stall_timeout=patience, killed_after_seconds=round(took, 2))
     assert took < patience + 10
     assert alive(pids) == []
-
-
-def test_only_loopback_listens(base: Path, train_file: Path, tmp_path: Path) -> None:
-    run = Run(a_spec(base, max_steps=100_000), train_file, tmp_path / "run")
-    pids = run.until_it_steps()
-
-    addresses = {address for pid in pids for address in listening(pid)}
-    run.order = "cancel"
-    run.end()
-
-    assert addresses, "gloo listens for its peers"
-    assert all(address == "0100007F" for address in addresses), addresses
 
 
 def listening(pid: int) -> set[str]:
