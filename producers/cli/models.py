@@ -40,6 +40,7 @@ def rm(
     """Remove a model and its files. One that a job or a chain needs stays, and one with summaries or evaluations unless you say so."""
     from workers import database
     from workers.catalog import model_changes, models
+    from workers.catalog.removal import merged_models
 
     with database.session() as session:
         model = models.resolve(session, reference)
@@ -53,5 +54,9 @@ def rm(
     there = model_changes.remove_files(folder) if folder is not None else False
     if folder is not None and not there:
         say(f"Its files are not in this machine's models folder: {folder} stays where it is.")
+    merged = merged_models.remove(merged_models.of_model(folder) if folder is not None else ())
+    if merged.busy:
+        say("It is being merged for a server at this moment: `tweetmill prune` removes what becomes of it.")
     answer = {"id": number, "name": name, "summaries": hangs.summaries, "evaluations": hangs.evaluations, "files": there}
+    answer["merged"] = merged.models
     emit(answer, as_json, lambda _: f"Model {name} is removed{more}.")

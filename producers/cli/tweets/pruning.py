@@ -15,6 +15,7 @@ from producers.render.output import DATA, AsJson, emit, example, line, say
 if TYPE_CHECKING:
     from collections import Counter
 
+    from workers.catalog.removal.merged_models import Removed
     from workers.catalog.removal.pruning import Pruned
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -45,17 +46,22 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove old tweets with their summaries, ended jobs, and their events.
+    """Remove old tweets with their summaries, ended jobs, their events, and merged models of no use.
 
     What an unfinished job needs stays, and so do jobs whose result is a model, a dataset or a score.
     """
     from tasks import maintenance
-    from workers.catalog.removal import pruning
+    from workers import database
+    from workers.catalog.removal import merged_models, pruning
 
     done = pruning.prune(age_of(older_than), keep_training=keep_training, dry_run=dry_run, on_progress=_Progress(quiet=as_json))
     if not dry_run:
         maintenance.remove_run_folders(done.trainings)
-    emit({**asdict(done), "dry_run": dry_run}, as_json, lambda _: _sentence(done, dry_run=dry_run))
+    with database.session() as session:
+        useless = merged_models.of_no_model(session)
+    merged = merged_models.remove(useless, dry_run=dry_run)
+    told = {**asdict(done), "merged": asdict(merged), "dry_run": dry_run}
+    emit(told, as_json, lambda _: _sentence(done, merged, dry_run=dry_run))
 
 
 def age_of(given: str) -> timedelta:
@@ -87,11 +93,15 @@ def _list(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]:,} {words}" for name, words in _COUNTED.items() if counts[name]) or "nothing"
 
 
-def _sentence(done: Pruned, *, dry_run: bool) -> str:
+def _sentence(done: Pruned, merged: Removed, *, dry_run: bool) -> str:
     text = f"{'Would go' if dry_run else 'Removed'}, older than {done.cutoff:%Y-%m-%d %H:%M}: {_list(done.counts)}."
     for loss in done.losses:
         text += f"\nDataset {line(loss.dataset)} loses {loss.examples:,} examples; its fingerprint stays."
         text += f" {line(', '.join(loss.models))}: trained on it." if loss.models else ""
+    if merged.models:
+        text += f"\nMerged models whose model is gone: {merged.models:,}, {merged.bytes / 2**20:,.0f} MiB."
+    if merged.busy:
+        text += f"\nBeing merged at this moment, though the model is gone: {len(merged.busy):,}. Prune again later."
     if dry_run or not any(done.counts.values()):
         return text
     text += f"\nTables and indexes: {done.bytes_before / 2**20:,.0f} MiB before, {done.bytes_after / 2**20:,.0f} MiB now."

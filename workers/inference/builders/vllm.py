@@ -10,6 +10,7 @@ from pathlib import Path
 
 from workers.base_models.loading import fetch_base
 from workers.catalog.models import locate_base
+from workers.catalog.removal import merged_models
 from workers.errors import SettingsError
 from workers.gpus import driver
 from workers.inference.served.engine import ServedEngine
@@ -80,7 +81,7 @@ def build(settings: Settings, base: str) -> ServedEngine:
     concurrency = settings.server_concurrency
     if "server_concurrency" not in settings.model_fields_set and settings.device != "cpu" and driver.present_gpus():
         concurrency = ON_GPU_CONCURRENCY
-    merged = settings.models_folder / "merged"
+    merged = settings.models_folder / merged_models.FOLDER
     return ServedEngine(program(settings), settings.home, fetch_base(locate_base(base)), merged, concurrency)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workers import files
+from workers.catalog.removal import merged_models
 from workers.errors import UserError
 from workers.inference.served.merging import UNUSABLE
 from workers.out_of_memory import is_out_of_memory
@@ -28,7 +29,7 @@ def merge(base: Path, tuned: Path, folder: Path) -> None:
     from workers.inference.local import whole_weights
 
     model = whole_weights.merged(base, load_tokenizer(base), tuned)
-    with files.atomic_folder(folder, folder.with_name(f".{folder.name}.partial"), replace=True) as aside:
+    with files.atomic_folder(folder, merged_models.aside(folder), replace=True) as aside:
         aside.mkdir()
         whole_weights.save(model, whole_weights.stored_dtype(base), aside)
         for path in base.iterdir():

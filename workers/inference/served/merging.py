@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workers.base_models import changed_weights
+from workers.catalog.removal import merged_models
 from workers.errors import UserError
 from workers.file_permissions import make_private
 from workers.files import sha256
@@ -53,22 +53,23 @@ def merged(base: Path, tuned: Path, folder: Path, on_wait: Callable[[], None]) -
         UserError: the models don't fit together.
         EngineError: it can't be made, as for want of memory or disk.
     """
-    made = folder / f"{tuned.name}-{sha256(json.dumps([str(base), _state(base), _state(tuned)]))[:12]}"
+    made = merged_models.place(folder, tuned, sha256(json.dumps([str(base), _state(base), _state(tuned)])))
     if (made / "config.json").is_file():
         return made
     make_private(folder)
-    with _alone(folder / f".{made.name}.lock", on_wait):
+    with _alone(made, on_wait) as held:
         if not (made / "config.json").is_file():
-            _make(base, tuned, made, on_wait)
+            _make(base, tuned, made, held, on_wait)
     return made
 
 
-def _make(base: Path, tuned: Path, made: Path, on_wait: Callable[[], None]) -> None:
+def _make(base: Path, tuned: Path, made: Path, held: int, on_wait: Callable[[], None]) -> None:
     child = subprocess.Popen(
         [*COMMAND, str(base), str(tuned), str(made)],
         env={**for_computing(), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        pass_fds=(held,),  # where this process is killed, nobody else writes or removes the model before the child has ended
     )
     try:
         while child.poll() is None:
@@ -90,16 +91,11 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
 
 
 @contextmanager
-def _alone(lock: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    opened = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _alone(made: Path, on_wait: Callable[[], None]) -> Iterator[int]:
+    while (held := merged_models.lock(made)) is None:
+        on_wait()
+        time.sleep(_LOOK_EVERY)
     try:
-        while True:
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                on_wait()
-                time.sleep(_LOOK_EVERY)
-        yield
+        yield held
     finally:
-        os.close(opened)
+        os.close(held)
