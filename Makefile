@@ -30,6 +30,8 @@ demo: setup ## The whole way on this machine: tweets in, a tuned model, summarie
 	@$(BIN)/tweetmill demo --report demo-report.json
 
 test: setup ## Every test but the browser's: unit, integration (real Valkey and Postgres), acceptance (real workers and ranks)
+	@# Tests start thousands of processes: none of them shall compile the code anew, as PYTHONDONTWRITEBYTECODE would have it.
+	@$(BIN)/python -m compileall -q deploy producers schemas tasks tests workers
 	@$(BIN)/python -m pytest $(T) --ignore=tests/browser --numprocesses $(AT_ONCE) --dist loadgroup --no-loadscope-reorder
 
 test-unit: setup ## The quick tests: no sockets, under a minute
