@@ -6,14 +6,19 @@ import json
 import shutil
 from pathlib import Path
 
+import libgguf
+import numpy as np
 import pytest
+from gguf import GGUFReader
+from safetensors.torch import load_file, save_file
 
 from tests.support.gguf_models import GGUF_FAMILIES, build_for_gguf, change_config, change_tensor
 from tests.support.model_families import build_family
 from workers.base_models.chat_template import UnusableTemplate
-from workers.exports.gguf.architectures import NotExportable
+from workers.exports.gguf.architectures import NotExportable, architecture_of
 from workers.exports.gguf.comparison import NotTheSame, compare_with_source
-from workers.exports.gguf.quantization import QUANTS, Quant
+from workers.exports.gguf.quantization import QUANTS, Quant, decode
+from workers.exports.gguf.weights import MergedWeights
 from workers.exports.gguf.writing import write_gguf
 
 
@@ -45,6 +50,51 @@ def test_each_quant_keeps_every_value_within_its_step(llama: Path, tmp_path: Pat
     written = write_gguf(llama, tmp_path / "model.gguf", quant)
     assert set(written.types) == kinds | {"F32"}, "vectors stay as they are"
     assert 0.0 <= compare_with_source(written.path, llama).nearest <= 1
+
+
+@pytest.mark.parametrize("quant", QUANTS)
+def test_each_tensor_has_the_bytes_that_libgguf_writes_for_the_same_rows_and_both_read_them_alike(
+    llama: Path, tmp_path: Path, quant: Quant
+) -> None:
+    # Given weights as training leaves them: with rows of zeros, of one value, of hardly any, and with one value far larger than the rest
+    folder = Path(shutil.copytree(llama, tmp_path / "model"))
+    shape_rows(folder, "model.layers.0.mlp.down_proj.weight")
+    shape_rows(folder, "model.layers.1.mlp.up_proj.weight")
+    written = write_gguf(folder, tmp_path / "model.gguf", quant)
+    compared = same_as_libgguf(written.path, folder)
+    assert compared == set(written.types) - {"F32"}
+
+
+def test_small_blocks_have_the_bytes_that_libgguf_writes_for_the_same_rows(merged: Path, tmp_path: Path) -> None:
+    assert same_as_libgguf(write_gguf(merged, tmp_path / "model.gguf", "q4_k_m").path, merged) == {"Q5_0", "Q8_0"}
+
+
+def shape_rows(folder: Path, name: str) -> None:
+    """Give the first rows of a tensor the shapes at which ways of quantising differ."""
+    weights = load_file(folder / "model.safetensors")
+    rows = weights[name]
+    rows[0], rows[1], rows[2] = 0.0, 0.5, rows[2] * 1e-5
+    rows[3, 7], rows[4] = 50.0, -rows[4].abs()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def same_as_libgguf(path: Path, folder: Path) -> set[str]:
+    """Hold each matrix of a file against what libgguf writes for the float32 rows of its source; return the types that were held."""
+    config = json.loads((folder / "config.json").read_text())
+    weights = MergedWeights(folder, config, architecture_of(config))
+    tensors = {str(tensor.name): tensor for tensor in GGUFReader(path).tensors}
+    held = set()
+    for weight in weights.weights:
+        tensor = tensors[weight.name]
+        kind = tensor.tensor_type.name
+        if kind != "F32":
+            rows = np.ascontiguousarray(np.concatenate(list(weights.chunks(weight))))
+            expected = libgguf.quantize_rows(rows, libgguf.GGMLQuantizationType[kind])
+            assert tensor.data.tobytes() == expected.tobytes(), f"{weight.name} as {kind}"
+            read = libgguf.dequantize_rows(expected, libgguf.GGMLQuantizationType[kind])
+            assert np.array_equal(decode(tensor.data.view(np.uint8), kind), read.reshape(rows.shape)), f"{weight.name} as {kind}, read"
+            held.add(kind)
+    return held
 
 
 def test_smaller_quants_make_smaller_files(llama: Path, tmp_path: Path) -> None:
