@@ -91,8 +91,9 @@ def same_as_libgguf(path: Path, folder: Path) -> set[str]:
             rows = np.ascontiguousarray(np.concatenate(list(weights.chunks(weight))))
             expected = libgguf.quantize_rows(rows, libgguf.GGMLQuantizationType[kind])
             assert tensor.data.tobytes() == expected.tobytes(), f"{weight.name} as {kind}"
-            read = libgguf.dequantize_rows(expected, libgguf.GGMLQuantizationType[kind])
-            assert np.array_equal(decode(tensor.data.view(np.uint8), kind), read.reshape(rows.shape)), f"{weight.name} as {kind}, read"
+            if kind != "F16":  # which is read as any float16 is
+                read = libgguf.dequantize_rows(expected, libgguf.GGMLQuantizationType[kind])
+                assert np.array_equal(decode(tensor.data, kind), read.reshape(rows.shape)), f"{weight.name} as {kind}, read"
             held.add(kind)
     return held
 
