@@ -17,9 +17,11 @@ _SERVERS: Mapping[ExportFormat, tuple[str, int]] = {
     "adapter": ("vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}=.", 8000),
     "merged": ("vllm serve . --served-model-name {name}", 8000),
     "gguf": ("llama-server -m {file} --jinja --port 8080", 8080),
-    "ollama": ("ollama create {name} -f Modelfile && ollama serve", 11434),
+    "ollama": ("ollama serve", 11434),
     "mlx-ready": ("mlx_lm.server --model . --port 8080", 8080),
 }
+_FIRST: Mapping[ExportFormat, str] = {"ollama": "ollama create {name} -f Modelfile\n"}
+"""What has to be done once the server runs, before it is asked."""
 _PYTHON: Mapping[ExportFormat, str] = {
     "adapter": (
         "from peft import PeftModel\n"
@@ -124,7 +126,11 @@ def _curl(told: Described) -> str:
     if told.format == "mlx-ready":
         body.pop("model")
     sent = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
-    return f"```sh\n{serve}\ncurl -s http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' -d '{sent}'\n```\n"
+    first = _FIRST.get(told.format, "").format(name=told.name)
+    # Apart, since the server keeps its terminal: pasted together, the second part would never run.
+    asked = f"curl -s http://127.0.0.1:{port}/v1/chat/completions -H 'Content-Type: application/json' -d '{sent}'"
+    serving = f"Start a server in this folder:\n\n```sh\n{serve}\n```\n\n"
+    return f"{serving}and once it listens, from another terminal:\n\n```sh\n{first}{asked}\n```\n"
 
 
 def _python(told: Described) -> str:

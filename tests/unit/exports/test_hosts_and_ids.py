@@ -92,6 +92,9 @@ def test_a_readme_has_the_prompt_a_curl_line_and_python_that_parses(format_: Any
     code = text.split("```python\n")[1].split("```")[0]
     ast.parse(code)
     assert readme.SAMPLE in code
-    assert "curl -s http://127.0.0.1:" in text
+    server, asking = (block.split("```")[0].splitlines() for block in text.split("```sh\n")[1:])
+    assert len(server) == 1, "it keeps its terminal, so that nothing pasted after it would run"
+    assert asking[-1].startswith("curl -s http://127.0.0.1:")
+    assert ("ollama create short -f Modelfile" in asking) == (format_ == "ollama"), "which needs the server"
     assert "| summaries | 19 of 20 the same |" in text
     assert "-0.50 (-1.00 to +0.10)" in text
