@@ -199,8 +199,12 @@ def test_a_verdict_on_a_row_that_went_to_another_is_refused_politely(clean_datab
     dataset = add_dataset(clean_database, plain_rows(1))
 
     async def story(page: ReviewPage, pilot: Pilot[Any]) -> None:
-        with clean_database.begin() as connection:
-            connection.execute(text("UPDATE review SET claimed_until = now() - interval '1 s'"))
+        def claim_ends() -> bool:
+            with clean_database.begin() as connection:
+                ended = connection.execute(text("UPDATE review SET claimed_until = now() - interval '1 s' WHERE claimed_until IS NOT NULL"))
+                return ended.rowcount == 1
+
+        await until(pilot, claim_ends)  # on a busy machine the page may not have its row yet
         with database.session(clean_database) as session:
             assert claims.claim_row(session, dataset, "ben", RowFilter()) is not None
         await pilot.press("r")
