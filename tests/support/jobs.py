@@ -9,7 +9,7 @@ from sqlalchemy import Engine, Row, text
 
 from schemas.payloads import Payload
 from schemas.states import JobState
-from workers.jobs import ledger
+from workers.jobs import ledger, worker_registry
 
 LEASE = 60.0
 
@@ -78,3 +78,10 @@ def alter(engine: Engine, job: uuid.UUID, change: str) -> None:
     """Change a row behind the ledger's back."""
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE job SET {change} WHERE id = :job"), {"job": job})  # noqa: S608
+
+
+def live(engine: Engine, count: int) -> None:
+    """Register so many workers that live now: worker0@here, worker1@here …"""
+    for number in range(count):
+        with engine.begin() as connection:
+            worker_registry.register(connection, f"worker{number}@here", ("upkeep", "training"), 1)

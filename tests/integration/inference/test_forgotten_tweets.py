@@ -68,11 +68,10 @@ def storing(engine: Engine, model: int, job: uuid.UUID) -> Future[object]:
     return stored
 
 
-def has_stored_but_its_own(engine: Engine, stored: Future[object]) -> None:
-    """Once that transaction has ended, the summary of the other tweet is there alone."""
-    assert stored.result(30) == 1
+def summarised(engine: Engine) -> list[str]:
+    """The tweets that have a summary."""
     with engine.connect() as connection:
-        assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
+        return list(connection.execute(text("SELECT tweet FROM summary")).scalars())
 
 
 def test_what_is_stored_while_it_is_being_forgotten_is_all_but_its_own(clean_database: Engine, model: int) -> None:
@@ -82,7 +81,8 @@ def test_what_is_stored_while_it_is_being_forgotten_is_all_but_its_own(clean_dat
     with clean_database.begin() as forgetting:
         forget(forgetting, [TWEET])
         stored = storing(clean_database, model, job)
-    has_stored_but_its_own(clean_database, stored)
+    assert stored.result(30) == 1
+    assert summarised(clean_database) == ["other"]
 
 
 def test_what_is_stored_while_its_tweet_gets_a_later_text_is_all_but_its_own(clean_database: Engine, model: int) -> None:
@@ -94,7 +94,8 @@ def test_what_is_stored_while_its_tweet_gets_a_later_text_is_all_but_its_own(cle
     with clean_database.begin() as revising:
         arrivals.store(revising, stream, [later])
         stored = storing(clean_database, model, job)
-    has_stored_but_its_own(clean_database, stored)
+    assert stored.result(30) == 1
+    assert summarised(clean_database) == ["other"]
 
 
 class Revising(Forgetful):
@@ -117,14 +118,13 @@ def test_a_shard_that_had_read_an_earlier_text_stores_no_summary_of_it(
     monkeypatch.setattr("workers.inference.writer.engine_for", lambda *_, **__: Revising())
     job = summarization.enqueue(SummarizationSpec(model_id=model, guard=False)).job
     work_off(clean_database)
-    with clean_database.connect() as connection:
-        assert list(connection.execute(text("SELECT tweet FROM summary")).scalars()) == ["other"]
+    assert summarised(clean_database) == ["other"]
     assert jobs.row(clean_database, job).state == "done"
 
 
 def _store(engine: Engine, model: int, job: uuid.UUID) -> object:
     with engine.connect() as connection:
-        hashes = dict(connection.execute(text("SELECT id, text_hash FROM tweet")).tuples().all())
+        hashes = {row.id: row.text_hash for row in connection.execute(text("SELECT id, text_hash FROM tweet"))}
     written = [SummaryRow(tweet, hashes[tweet], "1", "c", "s") for tweet in (TWEET, "other")]
     try:
         with engine.begin() as connection:

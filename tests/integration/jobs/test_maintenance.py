@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from schemas.states import JobState
 from tests.support import jobs
-from tests.support.jobs import add, alter, claimed, expire, finish, row, state
-from workers.errors import Unavailable, UserError
+from tests.support.jobs import add, alter, claimed, expire, finish, live, row, state
+from workers.errors import Unavailable
 from workers.jobs import fanout, ledger, maintenance, relay, worker_registry
 from workers.jobs.maintenance import Maintenance
 from workers.jobs.relay import Shortfall
@@ -140,12 +140,6 @@ def test_a_parent_has_no_lease_and_is_never_reaped(engine):
 def relay_once(engine: Engine, mailbox: Mailbox) -> int:
     with engine.begin() as connection:
         return relay.relay(connection, "upkeep", mailbox.pending, mailbox.publish)
-
-
-def live(engine: Engine, count: int) -> None:
-    for number in range(count):
-        with engine.begin() as connection:
-            worker_registry.register(connection, f"worker{number}@here", ("upkeep", "training"), 1)
 
 
 def supply(engine: Engine, mailbox: Mailbox) -> int:
@@ -364,35 +358,6 @@ def test_the_thread_does_all_of_it_and_a_leaving_worker_gives_its_jobs_back(engi
 def standing(engine: Engine) -> list[tuple[str, str | None, bool]]:
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text("SELECT name, orders, left_at IS NOT NULL FROM worker ORDER BY name"))]
-
-
-def test_workers_that_were_not_seen_for_a_day_can_be_forgotten(engine):
-    live(engine, 2)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE worker SET seen_at = now() - interval '25 hours' WHERE name = 'worker1@here'"))
-        assert worker_registry.forget(connection) == 1
-        assert [worker.name for worker in worker_registry.live(connection)] == ["worker0@here"]
-
-
-def test_a_name_that_two_workers_share_must_be_given_in_full(engine):
-    with engine.begin() as connection:
-        for host in ("north", "south"):
-            worker_registry.register(connection, f"gpu0@{host}", ["upkeep"], 1)
-        with pytest.raises(UserError, match="gpu0@north, gpu0@south have this name"):
-            worker_registry.drain(connection, ["gpu0"])
-        assert [asked.name for asked in worker_registry.drain(connection, ["gpu0@south"])] == ["gpu0@south"]
-        assert [worker.draining for worker in worker_registry.live(connection)] == [False, True]
-
-
-def test_a_worker_that_begins_again_is_no_longer_asked_to_leave(engine):
-    live(engine, 1)
-    with engine.begin() as connection:
-        worker_registry.drain(connection, None)
-        worker_registry.has_left(connection, "worker0@here", 1)
-        assert worker_registry.live(connection) == []
-    live(engine, 1)
-    with engine.begin() as connection:
-        assert [worker.draining for worker in worker_registry.live(connection)] == [False]
 
 
 def test_a_worker_that_is_asked_to_leave_ends_itself(engine, mailbox, make_maintenance):
