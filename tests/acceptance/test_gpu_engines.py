@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -225,6 +226,25 @@ def test_an_engine_with_nothing_to_do_leaves_its_gpu_to_another_that_waits_for_i
     waiting = engine_on(1)
     assert waiting.device == uuid_of(0)
     assert idle.device is None
+
+
+def test_of_several_engines_the_one_with_nothing_to_do_leaves(engine_on: Any) -> None:
+    working, idle = engine_on(2), engine_on(2)
+    assert (working.device, idle.device) == (uuid_of(0), uuid_of(1))
+    waited = threading.Event()
+
+    def work() -> None:
+        while not waited.is_set():
+            ask(working, "the bus was late")
+
+    with ThreadPoolExecutor(1) as pool:
+        at_work = pool.submit(work)
+        try:
+            waiting = engine_on(2)
+        finally:
+            waited.set()
+        at_work.result(30)
+    assert (working.device, idle.device, waiting.device) == (uuid_of(0), None, uuid_of(1))
 
 
 def test_an_engine_that_was_at_work_a_moment_ago_keeps_its_gpu(engine_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:

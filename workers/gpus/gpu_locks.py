@@ -149,17 +149,17 @@ class _Choice:
                 return True
         lacking = self.count - len(self.locks)
         if len(engines) >= lacking:
-            self._ask(engines[:lacking])
+            self._ask(engines, lacking)
         return False
 
-    def _ask(self, engines: Sequence[str]) -> None:
+    def _ask(self, engines: Sequence[str], lacking: int) -> None:
         if self.use == "engine":
-            for device in engines:
+            for device in engines:  # all: nobody knows here which of them have nothing to do
                 _awaited_file(self.folder, device).touch()
             return
         self.has_asked = True
         # Those that are free as well, or an engine would take them meanwhile.
-        for device in (*self.locks, *engines):
+        for device in (*self.locks, *engines[:lacking]):
             _wanted_file(self.folder, device).touch()
 
     def _sign(self) -> None:
