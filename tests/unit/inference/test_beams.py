@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers.cache_utils import DynamicLayer
 
 from schemas.chat import Message
 from tests.support.model_families import FAMILIES, build_family
 from workers.base_models.chat_template import chat_format
 from workers.inference.engine import Sampling
-from workers.inference.local.beams import BeamLayer
+from workers.inference.local.columns import ColumnsLayer
 from workers.inference.local.engine import TransformersEngine
 
 TEXTS = ("The bus was late again", "Is the library open?", "My sister won 3 medals in Oslo and then we all had soup because it rained.")
@@ -62,33 +61,6 @@ def test_a_prompt_is_read_once_and_not_by_each_of_its_beams(engine: Transformers
     assert set(read[1:]) == {(BEAMS * len(PROMPTS), 1)}
 
 
-def test_a_layer_of_beams_holds_what_a_plain_one_holds_whichever_beams_go_on() -> None:
-    prompts, heads, width, size, room = 2, 2, 5, 4, 3
-    chance = torch.Generator().manual_seed(0)
-
-    def states(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.randn(rows, heads, columns, size, generator=chance), torch.randn(rows, heads, columns, size, generator=chance)
-
-    read, plain = DynamicLayer(), DynamicLayer()
-    keys, values = states(prompts, width)
-    read.update(keys, values)
-    plain.update(keys, values)
-    plain.batch_repeat_interleave(BEAMS)
-    beams = BeamLayer(read, BEAMS, room)
-    buffer = beams.keys.data_ptr()
-    for step in range(room):
-        written = states(prompts * BEAMS, 1)
-        for one, other in zip(beams.update(*written), plain.update(*written), strict=True):
-            assert torch.equal(one, other)
-        going_on = torch.randint(BEAMS, (prompts, BEAMS), generator=chance) + torch.arange(prompts).unsqueeze(1) * BEAMS
-        for layer in (beams, plain):
-            layer.reorder_cache(going_on.flatten())  # type: ignore[arg-type]
-        assert torch.equal(beams.keys, plain.keys)
-        assert torch.equal(beams.values, plain.values)
-        assert beams.get_seq_length() == plain.get_seq_length() == width + step + 1
-    assert beams.keys.data_ptr() == buffer, "it never grows by a copy"
-
-
 def test_beams_of_models_without_a_window_are_written_in_place(tmp_path: Path) -> None:
     engine = TransformersEngine(str(build_family("llama", tmp_path)), device="cpu", dtype="float32")
     caches: list[object] = []
@@ -97,4 +69,4 @@ def test_beams_of_models_without_a_window_are_written_in_place(tmp_path: Path) -
         engine.generate(PROMPTS, SAMPLING)
     finally:
         hook.remove()
-    assert {type(layer) for layer in caches[-1].layers} == {BeamLayer}  # type: ignore[attr-defined]
+    assert {type(layer) for layer in caches[-1].layers} == {ColumnsLayer}  # type: ignore[attr-defined]

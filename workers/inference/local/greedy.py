@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from workers.inference.local.columns import closing_ranks, in_place, keep_rows
+
 PADDED_TOKENS = 16_384
 """Rows times padded length of one batch on a CPU: long posts make smaller batches, so memory has a bound."""
 
@@ -61,7 +63,7 @@ class LeanLoop:
         mask = torch.cat([torch.ones_like(inputs[:, :1]).expand(-1, shared), (column >= padding).long()], dim=1)
         position = shared + (column - padding).clamp(min=0)
 
-        cache = self._expanded(prefix, len(own))
+        cache = self._expanded(prefix, len(own), width + max_new_tokens)
         alive = list(range(len(own)))
         written: list[list[int]] = [[] for _ in own]
         for _ in range(max_new_tokens):
@@ -85,16 +87,23 @@ class LeanLoop:
             position = position[:, -1:] + 1
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
             if len(keep) < len(alive):
-                rows = self._tensor(keep)
-                cache.batch_select_indices(rows)
+                order = closing_ranks(keep)
+                keep_rows(cache, order)
+                rows = self._tensor(order)
                 mask, position, chosen = mask[rows], position[rows], chosen[rows]
-                alive = [alive[slot] for slot in keep]
+                alive = [alive[slot] for slot in order]
             inputs = chosen.unsqueeze(1)
         return written
 
-    def _expanded(self, prefix: DynamicCache | None, rows: int) -> DynamicCache:
+    def _expanded(self, prefix: DynamicCache | None, rows: int, room: int) -> DynamicCache:
         cache = DynamicCache(config=self.model.config)
-        for index, layer in enumerate(prefix.layers if prefix else ()):
+        if prefix is None:
+            return cache
+        cache.layers = list(prefix.layers)
+        if in_place(cache, rows, room):
+            return cache
+        cache = DynamicCache(config=self.model.config)
+        for index, layer in enumerate(prefix.layers):
             cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), index)
         return cache
 
