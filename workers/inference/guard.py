@@ -20,7 +20,7 @@ from workers.text.constraints import MAX_NEW_TOKENS, MAX_WORDS
 from workers.text.prompts import tuned
 from workers.text.tokens import count_words
 
-__all__ = ["MAX_NEW_TOKENS", "CheckResult", "Guarded", "check", "fallback", "guarded", "unguarded"]
+__all__ = ["MAX_NEW_TOKENS", "CheckResult", "Guarded", "check", "doubtful", "fallback", "guarded", "unguarded"]
 
 RETRY_ABOVE = 1.0
 """A greedy output that costs more is written again: one small word added to a tweet of four is no reason."""
@@ -70,17 +70,22 @@ def guarded(
     """
     read = texts if read is None else read
     first = first or unguarded(engine, texts, adapter, stage, prompt=prompt, read=read)
-    verdicts = [check(tweet, row.greedy, stage) for tweet, row in zip(texts, first, strict=True)]
-    doubtful = [place for place, verdict in enumerate(verdicts) if verdict.cost > RETRY_ABOVE and "wordless" not in first[place].flags]
+    again = doubtful(texts, first, stage)
     if on_progress:
-        on_progress(len(texts) - len(doubtful))
+        on_progress(len(texts) - len(again))
     max_words = MAX_WORDS if stage is Stage.SUMMARY else None
     beams = Sampling(MAX_NEW_TOKENS[stage], num_beams=BEAMS, num_return_sequences=BEAMS, max_words=max_words)
-    alternatives = engine.generate([prompt(read[place], stage) for place in doubtful], beams, adapter, on_progress)
+    alternatives = engine.generate([prompt(read[place], stage) for place in again], beams, adapter, on_progress)
     results = list(first)
-    for place, generation in zip(doubtful, alternatives, strict=True):
+    for place, generation in zip(again, alternatives, strict=True):
         results[place] = _cheapest(texts[place], first[place], generation, stage)
     return results
+
+
+def doubtful(texts: Sequence[str], first: Sequence[Guarded], stage: Stage) -> list[int]:
+    """Return the places of the tweets whose first answer is written again."""
+    pairs = enumerate(zip(texts, first, strict=True))
+    return [place for place, (tweet, row) in pairs if "wordless" not in row.flags and check(tweet, row.greedy, stage).cost > RETRY_ABOVE]
 
 
 def unguarded(

@@ -19,15 +19,18 @@ from workers.catalog import additions, chains
 from workers.catalog.additions import ServedAt
 from workers.inference.engine import ConcurrentEngine, Engine, Sampling
 from workers.inference.engines import engine_elsewhere, engine_for
-from workers.inference.guard import FALLBACK_FROM, Guarded, check, fallback, guarded, unguarded
+from workers.inference.guard import FALLBACK_FROM, Guarded, check, doubtful, fallback, guarded, unguarded
 from workers.text.prompts import tuned
 
-FEWEST_ROWS = 32
-"""Tweets that are given to an engine together at first, and at least: below that a batch is not worth its start."""
+FEWEST_ROWS = 64
+"""Tweets that are given to an engine together at first, and at least: what a local engine decodes together on a CPU."""
+
+SECOND_TRIES = 20
+"""Tweets that wait until they are written again together: what a local engine decodes with six beams each at once on a CPU."""
 
 MOST_ROWS = 4096
 SECONDS_A_CALL = 4.0
-"""What one call of a local engine is meant to take: a worker that is killed loses no more than that."""
+"""What one call for first answers is meant to take. A worker that is killed loses that call, and the tweets that wait for a second try."""
 
 _GROWTH = 4  # times as many rows in the next call, at most: the first calls of an engine are its slowest
 
@@ -54,6 +57,14 @@ class Drafts:
 
     read: Sequence[str]
     answers: Sequence[Guarded]
+
+    def at(self, places: Sequence[int]) -> Drafts:
+        """Return those at some places."""
+        return Drafts([self.read[place] for place in places], [self.answers[place] for place in places])
+
+    def __add__(self, other: Drafts) -> Drafts:
+        """Return these and others behind them."""
+        return Drafts([*self.read, *other.read], [*self.answers, *other.answers])
 
 
 @dataclass(frozen=True)
@@ -124,10 +135,10 @@ class Writer:
         return self._write(self.engine, tweets, guard, on_progress)
 
     def stream(self, tweets: Sequence[str], *, guard: bool = True, on_progress: Callable[[int], None] | None = None) -> Iterator[Written]:
-        """Write for many tweets, and yield what is written every few seconds: in their order, or from a server as it comes.
+        """Write for many tweets, and yield what is written every few seconds, as it comes.
 
-        A local engine gets as many tweets a call as it does in `SECONDS_A_CALL`. A server always has as many requests as it may have
-        at once: nobody waits for the slowest of a batch.
+        A local engine gets as many tweets a call as it does in `SECONDS_A_CALL`; those that are to be written again wait until there
+        are enough of them. A server always has as many requests as it may have at once: nobody waits for the slowest of a batch.
 
         Raises:
             EngineError: nothing can be generated.
@@ -142,14 +153,28 @@ class Writer:
             ):
                 yield [place for place, _ in done], [result for _, result in done]
             return
+        yield from self._in_calls(engine, tweets, guard, on_progress)
+
+    def _in_calls(self, engine: Engine, tweets: Sequence[str], guard: bool, on_progress: Callable[[int], None] | None) -> Iterator[Written]:
         start, rows = 0, FEWEST_ROWS
+        waiting, drafted = list[int](), Drafts((), ())
         while start < len(tweets):
             part = tweets[start : start + rows]
             began = clock.now()
-            results = self._write(engine, part, guard, on_progress)
+            drafts = self._draft(engine, part, _ticking(on_progress) if guard else on_progress)
             rows = _paced(rows, clock.now() - began)
-            yield range(start, start + len(part)), results
+            again = doubtful(part, drafts.answers, self.stage) if guard else []
+            sure = sorted(set(range(len(part))) - set(again))
+            if guard and on_progress:
+                on_progress(len(sure))
+            if sure:
+                yield [start + place for place in sure], drafts.at(sure).answers
+            waiting += [start + place for place in again]
+            drafted += drafts.at(again)
             start += len(part)
+            if waiting and (len(waiting) >= SECOND_TRIES or start == len(tweets)):
+                yield waiting, self._finish(engine, [tweets[place] for place in waiting], drafted, on_progress)
+                waiting, drafted = [], Drafts((), ())
 
     def _write(self, engine: Engine, tweets: Sequence[str], guard: bool, on_progress: Callable[[int], None] | None) -> list[Guarded]:
         if not guard:

@@ -77,6 +77,7 @@ def results(engine: Engine, job: uuid.UUID) -> dict[str, int]:
 def flush_every_three_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FEWEST_ROWS", "MOST_ROWS"):
         monkeypatch.setattr(f"workers.inference.writer.{name}", 3)
+    monkeypatch.setattr("workers.inference.writer.SECOND_TRIES", 1)
     monkeypatch.setattr("workers.inference.job.FLUSH_SECONDS", 0.0)
 
 

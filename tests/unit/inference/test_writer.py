@@ -95,6 +95,29 @@ def test_a_stream_hands_back_every_row_once_in_calls_of_a_few_seconds(monkeypatc
     assert calls[:3] == [FEWEST_ROWS, 4 * FEWEST_ROWS, 512], "four seconds at 128 rows a second"
 
 
-@pytest.mark.parametrize(("rows", "seconds", "following"), [(32, 60.0, FEWEST_ROWS), (3000, 0.0, MOST_ROWS), (400, 4.0, 400)])
+def test_tweets_that_are_written_again_wait_for_enough_of_them_while_the_others_are_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    tweets = [f"the bus number {number} is late again" for number in range(3 * FEWEST_ROWS)]
+    made_up = "In 1999 Anna and Bob paid 80 dollars to Chicago and Denver."
+    poor = set(range(0, len(tweets), 8))  # eight of each call
+    good = [f"The bus number {number} is late again." for number in range(len(tweets))]
+    says = {tweet: (made_up, good[place]) if place in poor else (good[place],) for place, tweet in enumerate(tweets)}
+    calls: list[int] = []
+    engine = ScriptedEngine(says, on_call=calls.append)
+    monkeypatch.setattr(module, "engine_for", lambda base, all_cores: engine)
+    monkeypatch.setattr(module, "MOST_ROWS", FEWEST_ROWS)
+    monkeypatch.setattr(module, "SECOND_TRIES", 12)
+    done: list[int] = []
+    told: list[int] = []
+    written: dict[int, str] = {}
+    for part, results in Writer("base", (Part(None, Stage.SUMMARY),)).stream(tweets, on_progress=told.append):
+        done.append(len(part))
+        written |= {place: result.text for place, result in zip(part, results, strict=True)}
+    assert calls == [FEWEST_ROWS, FEWEST_ROWS, 16, FEWEST_ROWS, 8], "the second tries of two calls go together, and those at the end"
+    assert done == [FEWEST_ROWS - 8, FEWEST_ROWS - 8, 16, FEWEST_ROWS - 8, 8]
+    assert sum(told) == len(tweets)
+    assert written == dict(enumerate(good)), "each once, and none of them made up"
+
+
+@pytest.mark.parametrize(("rows", "seconds", "following"), [(64, 60.0, FEWEST_ROWS), (3000, 0.0, MOST_ROWS), (400, 4.0, 400)])
 def test_a_call_grows_and_shrinks_with_the_engine(rows: int, seconds: float, following: int) -> None:
     assert module._paced(rows, seconds) == following
