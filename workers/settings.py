@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.addresses.parsing import Address, parse_http
 from schemas.addresses.postgres import sqlalchemy_url
+from schemas.payloads import Quant
 from workers import server_addresses
 from workers.errors import SettingsError
 from workers.redaction import remember
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     vllm_arguments: str | None = Field(
         default=None, description="what is added to the command line of the engine vllm, quoted as for a shell"
     )
+    llamacpp_quant: Quant = Field(default="f16", description="number format of the weights in the engine llamacpp")
     server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
     serve_token: SecretStr | None = Field(default=None, description="what clients of `tweetmill serve` must show")

@@ -45,7 +45,9 @@ def job(clean_database: Engine, tmp_path: Path) -> Callable[[], Any]:
 
 
 def served(start_worker: Start, program: Path, **environment: str) -> WorkerProcess:
-    return start_worker("serving", "summarization", TWEETMILL_ENGINE="vllm", TWEETMILL_VLLM_PROGRAM=str(program), **environment)
+    # Without a limit a lone adapter would be merged on a CPU, and there are no weights to merge.
+    vllm = {"TWEETMILL_VLLM_PROGRAM": str(program), "TWEETMILL_VLLM_ARGUMENTS": "--max-lora-rank 16"}
+    return start_worker("serving", "summarization", TWEETMILL_ENGINE="vllm", **vllm, **environment)
 
 
 def left(folder: Path) -> list[int]:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from schemas.chat import Message, Prompt
 from tests.support.fake_vllm import done, installed
 from tests.support.gpus import uuid_of, write_driver
-from tests.support.tiny_model import build_tiny_model
+from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from tests.support.worker_process import wait_for
 from workers import processes
 from workers.base_models import changed_weights
@@ -28,7 +28,7 @@ from workers.base_models.files import BaseRecord
 from workers.errors import Unavailable, UserError
 from workers.gpus import gpu_locks
 from workers.inference.builders import vllm
-from workers.inference.engine import EngineError, Sampling
+from workers.inference.engine import Engine, EngineError, Sampling
 from workers.inference.remote.engine import Backoff
 from workers.inference.served import launcher, sockets
 from workers.inference.served.engine import ServedEngine
@@ -38,6 +38,8 @@ from workers.settings import get_settings
 GREEDY = Sampling(max_new_tokens=20)
 QUICK = Patience(start=20, hang=1.0, look=0.1, first=0.1, longest=0.2, stop=2, report=0.2)
 SECRET = "sk-of-another-server"
+ADAPTERS = "--max-lora-rank 16"
+"""Who sets the limit wants adapters to be loaded, on a CPU as well."""
 
 
 def prompts(count: int) -> list[Prompt]:
@@ -97,8 +99,9 @@ def start(tmp_path: Path, stack_home: Path, base: Path, monkeypatch: pytest.Monk
     """Starts a supervisor whose servers do what the plan says, start by start."""
     running: list[Served] = []
 
-    def begin(*plan: dict[str, Any], timeout: float = 10.0, concurrency: int = 4, **patience: float) -> Served:
+    def begin(*plan: dict[str, Any], timeout: float = 10.0, concurrency: int = 4, arguments: str = ADAPTERS, **patience: float) -> Served:
         folder = tmp_path / "program"
+        monkeypatch.setenv("TWEETMILL_VLLM_ARGUMENTS", arguments)
         monkeypatch.setenv("TWEETMILL_VLLM_PROGRAM", str(installed(folder, *plan)))
         monkeypatch.setenv("OPENAI_API_KEY", SECRET)
         get_settings.cache_clear()
@@ -279,6 +282,25 @@ def test_a_model_that_is_no_adapter_is_merged_once_and_served_as_a_base_of_its_o
     assert all(torch.equal(each, before[name]) for name, each in merged.items())
     with pytest.raises(UserError, match="need a server each"):
         next(asking.concurrently(lambda _, item: item, [1], None, [tuned, adapter_in(tmp_path / "other-0123456789ab", r=8)]))
+
+
+def test_on_a_cpu_an_adapter_that_is_asked_for_alone_is_merged_and_two_are_loaded(start: Start, tmp_path: Path) -> None:
+    whole = build_tiny_model(tmp_path / "whole")
+    tuned = build_tiny_adapter(whole, tmp_path / "demo-0123456789ab")
+    other = build_tiny_adapter(whole, tmp_path / "other-0123456789ab", seed=1)
+    served = start({}, arguments="")
+    asking = ServedEngine(vllm.program(get_settings()), served.home, whole, tmp_path / "merged")
+    assert [answer.texts for answer in asking.generate(prompts(2), GREEDY, tuned)] == texts(2)
+    (folder,) = {Path(chat["base"]) for chat in done(served.folder, "chat")}
+    assert folder.parent == tmp_path / "merged"
+    assert not done(served.folder, "load")
+
+    def both(engine: Engine, item: int) -> None:
+        for adapter in (tuned, other):
+            engine.generate(prompts(1), GREEDY, adapter)
+
+    assert list(asking.concurrently(both, [1], None, [tuned, other])) == [[(0, None)]]
+    assert [Path(load["folder"]) for load in done(served.folder, "load")] == [tuned, other]
 
 
 def test_who_stops_while_it_loads_is_let_go_at_once(start: Start) -> None:

@@ -91,6 +91,24 @@ def test_there_is_a_server_for_each_gpu_that_the_worker_sees(program: pytest.Mon
     assert task_of(get_settings(), vllm.program(get_settings()), tmp_path).devices == ()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "merges", "rank"), [("", True, 16), ("--max-lora-rank 32", False, 32), ("--max_lora_rank=8", False, 8)]
+)
+def test_on_a_cpu_adapters_are_merged_unless_the_arguments_have_a_limit_for_them(
+    program: pytest.MonkeyPatch, arguments: str, merges: bool, rank: int
+) -> None:
+    program.setenv("TWEETMILL_DEVICE", "cpu")
+    program.setenv("TWEETMILL_VLLM_ARGUMENTS", arguments)
+    get_settings.cache_clear()
+    built = vllm.program(get_settings())
+    assert (built.merges, built.rank) == (merges, rank)
+
+
+def test_on_a_gpu_adapters_are_loaded(program: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program.setenv("PATH", os.pathsep.join((str(write_driver(tmp_path / "driver", 1)), os.defpath)))
+    assert not vllm.program(get_settings()).merges
+
+
 def test_a_gpu_that_is_asked_for_must_be_there(program: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program.setenv("TWEETMILL_DEVICE", "cuda")
     program.setenv("PATH", str(tmp_path / "nothing"))

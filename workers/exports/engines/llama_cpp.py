@@ -79,29 +79,53 @@ def load(folder: Path, options: Options) -> LlamaCpp:
     Raises:
         CannotLoad: llama.cpp is not installed, refuses the file, or there is none.
     """
-    try:
-        import xllamacpp
-    except ImportError:
-        raise CannotLoad("llama.cpp is not installed: `pip install 'tweetmill[llamacpp]'` where the worker runs") from None
-    name = f"llama.cpp by xllamacpp {version('xllamacpp')}"
     found = sorted(folder.glob("*.gguf"))
     if len(found) != 1:
         raise CannotLoad(f"{folder} holds {len(found)} GGUF files: give the folder of one export")
     scratch = tempfile.TemporaryDirectory(prefix="tweetmill-")
-    socket = Path(scratch.name) / "llama.sock"  # by the ending it knows a Unix socket
+    socket = Path(scratch.name) / "llama.sock"
+    try:
+        server = serve(found[0], socket, slots=1, context=_CONTEXT, threads=options.threads)
+    except CannotLoad:
+        scratch.cleanup()
+        raise
+    return LlamaCpp(_name(), server, socket, scratch)
+
+
+def serve(file: Path, socket: Path, *, slots: int, context: int, threads: int, key: str | None = None) -> object:
+    """Start llama.cpp's server in this process; it ends with the object that is returned.
+
+    Args:
+        file: a GGUF file, which may be removed as soon as this returns.
+        socket: a Unix socket to listen on; its name must end in `.sock`, by which llama.cpp tells it from a host.
+        slots: requests that are decoded together.
+        context: tokens of a prompt and its answer.
+        threads: of the CPU.
+        key: that requests must bring; None: they need none.
+
+    Raises:
+        CannotLoad: llama.cpp is not installed, or refuses the file.
+    """
+    try:
+        import xllamacpp
+    except ImportError:
+        raise CannotLoad("llama.cpp is not installed: `pip install 'tweetmill[llamacpp]'` where the worker runs") from None
     settings = xllamacpp.CommonParams()
-    settings.model.path = str(found[0])
+    settings.model.path = str(file)
     settings.hostnames = [str(socket)]
-    settings.n_ctx, settings.n_parallel, settings.n_gpu_layers = _CONTEXT, 1, 0
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = options.threads
-    settings.warmup = settings.ui = settings.fit_params = False
+    settings.api_keys = [key] if key else []
+    settings.n_ctx, settings.n_parallel, settings.n_gpu_layers = context * slots, slots, 0
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
+    settings.warmup = settings.ui = settings.fit_params = settings.endpoint_slots = False
     settings.cache_ram_mib = settings.verbosity = 0
     try:
-        server = xllamacpp.Server(settings)
+        return xllamacpp.Server(settings)
     except RuntimeError as error:
-        scratch.cleanup()
-        raise CannotLoad(f"{name} does not load {found[0].name}: it is damaged, or its chat template can't be read ({error})") from error
-    return LlamaCpp(name, server, socket, scratch)
+        raise CannotLoad(f"{_name()} does not load {file.name}: it is damaged, or its chat template can't be read ({error})") from error
+
+
+def _name() -> str:
+    return f"llama.cpp by xllamacpp {version('xllamacpp')}"
 
 
 def _reason(answered: httpx.Response) -> str:

@@ -20,8 +20,8 @@ from workers.settings import ENVIRONMENT, Settings
 RANK = 16
 """Of the adapters that it loads, at most, as in the recipes: each reserves memory for as much."""
 
-ON_GPU_CONCURRENCY = 128
-"""Requests open at once to a server on a GPU, where the setting says nothing."""
+ON_GPU_CONCURRENCY, ON_CPU_CONCURRENCY = 128, 64
+"""Requests open at once to a server on a GPU and to one on the CPU, where the setting says nothing."""
 
 _OURS = (
     *("--host", "--port", "--uds", "--api-key", "--served-model-name", "--ssl-keyfile", "--root-path", "--config"),
@@ -67,7 +67,8 @@ def program(settings: Settings) -> Program:
             **threads,
         },
         refusals=_REFUSALS,
-        rank=_rank(arguments),
+        rank=_rank(arguments) or RANK,
+        merges=on_cpu and not _rank(arguments),
     )
 
 
@@ -79,8 +80,8 @@ def build(settings: Settings, base: str) -> ServedEngine:
         UserError: the base can't be used.
     """
     concurrency = settings.server_concurrency
-    if "server_concurrency" not in settings.model_fields_set and settings.device != "cpu" and driver.present_gpus():
-        concurrency = ON_GPU_CONCURRENCY
+    if "server_concurrency" not in settings.model_fields_set:
+        concurrency = ON_GPU_CONCURRENCY if settings.device != "cpu" and driver.present_gpus() else ON_CPU_CONCURRENCY
     merged = settings.models_folder / merged_models.FOLDER
     return ServedEngine(program(settings), settings.home, fetch_base(locate_base(base)), merged, concurrency)
 
@@ -110,10 +111,10 @@ def _arguments(text: str) -> list[str]:
 
 
 def _rank(arguments: list[str]) -> int:
-    """Return the rank that the arguments raise the limit to."""
+    """Return the rank that the arguments set the limit to; 0 where they say nothing."""
     words = [word for argument in arguments for word in argument.replace("_", "-").split("=", 1)]
     if "--max-lora-rank" not in words[:-1]:
-        return RANK
+        return 0
     value = words[len(words) - 1 - words[::-1].index("--max-lora-rank") + 1]
     if not value.isdecimal():
         raise SettingsError(f"TWEETMILL_VLLM_ARGUMENTS: --max-lora-rank is {value!r}: give a number")

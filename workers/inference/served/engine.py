@@ -24,9 +24,6 @@ from workers.inference.served.program import BASE_NAME, Program, Served
 
 logger = logging.getLogger(__name__)
 
-LONGEST = 4096
-"""Tokens of a prompt and its answer, at most: a model's whole context would take memory that many short prompts need."""
-
 TIMEOUT = 120.0
 """Seconds for one request, of which some hundred may be under way."""
 
@@ -160,15 +157,23 @@ class ServedEngine:
         """
         wanted = list(dict.fromkeys(adapters))
         unservable = [tuned for tuned in wanted if not merging.is_served_as_adapter(tuned, self._program.rank)]
+        if self._program.merges and len(wanted) == 1:
+            unservable = wanted
         if not unservable:
-            return Served(str(self._base), _length(self._base)), False
+            return self._served(self._base), False
         if len(wanted) > 1:
             raise UserError(
                 f"the models {', '.join(sorted(tuned.name for tuned in wanted))} need a server each, since {unservable[0].name} is no"
                 f" adapter that {self._program.name} loads: use TWEETMILL_ENGINE=transformers for this chain"
             )
         folder = merging.merged(self._base, unservable[0], self._merged, on_wait)
-        return Served(str(folder), _length(folder)), True
+        return self._served(folder), True
+
+    def _served(self, folder: Path) -> Served:
+        """Return a base with the tokens that its server allows for, which no model may exceed."""
+        config = json.loads((folder / "config.json").read_bytes())
+        own = config.get("max_position_embeddings")
+        return Served(str(folder), min(self._program.longest, own) if isinstance(own, int) and own > 0 else self._program.longest)
 
 
 @dataclass(frozen=True)
@@ -187,10 +192,3 @@ class _Asked:
     ) -> list[Generation]:
         """See `Engine.generate`."""
         return self.engine.generate(prompts, sampling, None if self.is_merged else adapter, on_progress)
-
-
-def _length(folder: Path) -> int:
-    """Return how many tokens the server allows for, which no model may exceed."""
-    config = json.loads((folder / "config.json").read_bytes())
-    own = config.get("max_position_embeddings", LONGEST)
-    return min(LONGEST, own) if isinstance(own, int) and own > 0 else LONGEST

@@ -30,7 +30,7 @@ def task_of(settings: Settings, program: Program, folder: Path) -> Task:
         SettingsError: the settings ask for a GPU, and there is none.
         Unavailable: the driver does not answer.
     """
-    devices = () if settings.device == "cpu" else driver.usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))
+    devices = () if settings.device == "cpu" or not program.on_gpu else driver.usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))
     if settings.device == "cuda" and not devices:
         raise SettingsError("TWEETMILL_DEVICE=cuda, and this worker sees no GPU: `nvidia-smi -L` and CUDA_VISIBLE_DEVICES tell which")
     patience = Patience(start=settings.server_start, hang=settings.server_hang, idle=settings.engine_idle)

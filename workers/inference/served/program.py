@@ -26,6 +26,9 @@ class Program:
         health: the path of the URL that answers 200 once it serves.
         refusals: what its log says of a base that it never serves, as a pattern, to the reason. Others may pass.
         rank: of the adapters that it loads at run time, at most; what it does not load is merged into its base. 0: it loads none.
+        merges: an adapter that is asked for alone is merged, too, since it would cost much at every token. Several are loaded.
+        longest: tokens of a prompt and its answer, at most: a model's whole context would take memory that many short prompts need.
+        on_gpu: it has a server on each GPU; otherwise one on the CPU.
     """
 
     name: str
@@ -36,6 +39,9 @@ class Program:
     health: str = "/health"
     refusals: Mapping[str, str] = field(default_factory=dict)
     rank: int = 0
+    merges: bool = False
+    longest: int = 4096
+    on_gpu: bool = True
 
     @property
     def on_socket(self) -> bool:

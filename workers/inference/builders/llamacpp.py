@@ -1,0 +1,66 @@
+"""Builds the engine that asks llama.cpp's server, which this worker starts and supervises: on the CPU, with the weights in a GGUF file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+
+from workers.base_models.loading import fetch_base
+from workers.catalog.models import locate_base
+from workers.catalog.removal import merged_models
+from workers.errors import SettingsError
+from workers.inference.served.engine import ServedEngine
+from workers.inference.served.program import Program
+from workers.settings import Settings
+
+SLOTS = 32
+"""Requests that are decoded together, where the setting says nothing."""
+
+CONTEXT = 1024
+"""Tokens of a prompt and its answer, at most: memory for so many is taken for each slot."""
+
+# A program to the supervisor, as vLLM's is: nothing here imports it.
+_SERVER = "workers.exports.engines.llama_server"
+
+_REFUSALS = {r"NotExportable|UnusableBase|UnusableTemplate": "llama.cpp can't run it as transformers does, as logs/llamacpp-cpu.log says"}
+
+
+def program(settings: Settings) -> Program:
+    """Return how llama.cpp's server is started.
+
+    Raises:
+        SettingsError: it is not installed, or the settings ask for a GPU.
+    """
+    if settings.device == "cuda":
+        raise SettingsError("TWEETMILL_ENGINE=llamacpp computes on the CPU: leave TWEETMILL_DEVICE out, or take another engine")
+    if not (find_spec("xllamacpp") and find_spec("gguf")):
+        raise SettingsError("llama.cpp is not installed here: `pip install 'tweetmill[gpu,llamacpp]'` where the worker runs")
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    return Program(
+        name="llamacpp",
+        command=(
+            *(sys.executable, "-P", "-m", _SERVER, "{model}", "{socket}"),
+            *("--quant", settings.llamacpp_quant, "--context", "{length}", "--slots", str(_slots(settings)), "--threads", str(threads)),
+        ),
+        key_variable="LLAMA_API_KEY",
+        fixed={"HF_HUB_OFFLINE": "1"},
+        refusals=_REFUSALS,
+        longest=CONTEXT,
+        on_gpu=False,
+    )
+
+
+def build(settings: Settings, base: str) -> ServedEngine:
+    """Return what asks this worker's server with `base`, a folder or a hub id. It starts when something is first asked.
+
+    Raises:
+        SettingsError: llama.cpp is not installed, or the settings ask for a GPU.
+        UserError: the base can't be used.
+    """
+    merged = settings.models_folder / merged_models.FOLDER
+    return ServedEngine(program(settings), settings.home, fetch_base(locate_base(base)), merged, _slots(settings))
+
+
+def _slots(settings: Settings) -> int:
+    return settings.server_concurrency if "server_concurrency" in settings.model_fields_set else SLOTS
