@@ -22,6 +22,7 @@ NEEDS_SERVERS = {
     "ledger": True,
     "plans": True,
     "retention": True,
+    "end_to_end": True,
     "synthesis": True,
     "kills": True,
     "scale": True,

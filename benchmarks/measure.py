@@ -80,8 +80,10 @@ def spread(ratios: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in figures.items()}
 
 
-def compare(subject: Way, others: Sequence[Way], unit: str, rounds: int = ROUNDS) -> Comparison:
+def compare(subject: Way, others: Sequence[Way], unit: str, rounds: int = ROUNDS, *, warm: bool = False) -> Comparison:
     """Measure `subject` and `others` in turn: one round that does not count, then `rounds` that do, each in another order.
+
+    Without the first one where the ways are `warm` already.
 
     Raises:
         ValueError: fewer than three rounds, or the ways did not do the same number of units.
@@ -89,16 +91,25 @@ def compare(subject: Way, others: Sequence[Way], unit: str, rounds: int = ROUNDS
     if rounds < ROUNDS:
         raise ValueError(f"at least {ROUNDS} rounds, not {rounds}")
     ways = [subject, *others]
-    units = {way.name: _timed(way)[1] for way in ways}
-    if len(set(units.values())) != 1:
-        raise ValueError(f"the ways did not do the same: {units}")
+    if not warm:
+        _round(ways)
     ratios: dict[str, list[float]] = {way.name: [] for way in others}
+    units = 0
     for number in range(rounds):
         turn = number % len(ways)
-        seconds = {way.name: _timed(way)[0] for way in ways[turn:] + ways[:turn]}
+        seconds, units = _round(ways[turn:] + ways[:turn])
         for way in others:
             ratios[way.name].append(seconds[way.name] / seconds[subject.name])
-    return Comparison(subject.name, unit, units[subject.name], ratios)
+    return Comparison(subject.name, unit, units, ratios)
+
+
+def _round(ways: Sequence[Way]) -> tuple[dict[str, float], int]:
+    """Return the seconds of each way, and how many units each of them did."""
+    timed = {way.name: _timed(way) for way in ways}
+    units = {name: did for name, (_, did) in timed.items()}
+    if len(set(units.values())) != 1:
+        raise ValueError(f"the ways did not do the same: {units}")
+    return {name: seconds for name, (seconds, _) in timed.items()}, next(iter(units.values()))
 
 
 def _timed(way: Way) -> tuple[float, int]:
