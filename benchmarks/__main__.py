@@ -14,6 +14,7 @@ from benchmarks.measure import CannotRun, Report, machine
 
 NEEDS_SERVERS = {
     "inference": False,
+    "ablation": False,
     "training": False,
     "imports": False,
     "readers": False,

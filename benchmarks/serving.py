@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from benchmarks.inference import BASE
+from benchmarks.inference import subject_of
 from benchmarks.measure import ROUNDS, CannotRun
 from benchmarks.servers import ROOT
 from tests.support.endpoint import TOKEN, EndpointProcess, serving
@@ -82,7 +82,7 @@ class Report:
 
 
 def run(*, quick: bool) -> Report:
-    """Serve the engine that only echoes, a tiny random model, and the demo's base with and without the guard.
+    """Serve the engine that only echoes, a tiny random model, and the demo's model, or its base, with and without the guard.
 
     Raises:
         CannotRun: an endpoint does not start.
@@ -90,8 +90,10 @@ def run(*, quick: bool) -> Report:
     home = get_settings().home
     tiny = build_tiny_model(home / "tiny")
     models = {"echo": "tiny", "tiny": str(tiny)}
-    if not quick and (base := default_home(ENVIRONMENT).expanduser() / "models" / BASE).is_dir():
-        models |= {"135M": str(base), "135M, no guard": str(base)}
+    if not quick:
+        with contextlib.suppress(CannotRun):
+            real = str(subject_of(default_home(ENVIRONMENT).expanduser(), quick=quick).model)
+            models |= {"135M": real, "135M, no guard": real}
     with transaction() as connection:
         for name, base_name in models.items():
             connection.execute(

@@ -81,7 +81,7 @@ def test_every_benchmark_can_be_run_by_its_name(name: str) -> None:
 def test_an_unknown_name_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["speed"])
-    assert "no such benchmark: speed. There are inference, training" in capsys.readouterr().err
+    assert "no such benchmark: speed. There are inference, ablation, training" in capsys.readouterr().err
 
 
 def test_a_benchmark_without_its_model_says_how_to_get_it(stack_home: object, capsys: pytest.CaptureFixture[str]) -> None:

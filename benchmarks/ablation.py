@@ -1,0 +1,77 @@
+"""What each part of the engine's loop is worth: the loop as it is against the loop without one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.inference import subject_of
+from benchmarks.measure import Comparison, Way, compare
+from schemas.chat import Prompt
+from schemas.payloads import Stage
+from workers.inference.engine import Sampling
+from workers.inference.guard import MAX_NEW_TOKENS
+from workers.settings import get_settings
+
+TWEETS = 64
+_WARMING = 4  # tweets that each way writes before the first round
+_LOOP = "workers.inference.local.greedy"
+_WITHOUT: dict[str, dict[str, Callable[..., Any]]] = {
+    "without the prefix computed once, and so with caches that grow by copies": {"common_prefix": lambda _: 0},
+    "with caches that grow by copies": {"in_place": lambda *_: False},
+    "with each finished row closing up all rows behind it": {"closing_ranks": lambda keep: list(keep)},
+    "with prompts in the order of the tweets": {"batches": lambda lengths, size, _: _in_order(len(lengths), size)},
+}
+"""What takes the place of functions of the loop."""
+
+
+def run(*, quick: bool) -> Comparison:
+    """Write 64 tweets greedily, each part of the loop taken away in turn, and in batches of other sizes.
+
+    Raises:
+        CannotRun: there is no model, or there are no tweets.
+    """
+    subject = subject_of(get_settings().home, quick=quick)
+    prompts = subject.prompts[:TWEETS]
+    from workers.inference.local.engine import TransformersEngine
+
+    engine = TransformersEngine(str(subject.model))
+    write = partial(_written, engine, prompts)
+    ways = [Way("the loop as it is", write), *(Way(name, partial(_changed, changes, write)) for name, changes in _WITHOUT.items())]
+    others = {rows: TransformersEngine(str(subject.model), batch_size=rows) for rows in (32, 128)}
+    ways += [Way(f"with batches of {rows} rows", partial(_written, other, prompts)) for rows, other in others.items()]
+    _written(engine, prompts[:_WARMING])
+    comparison = compare(ways[0], ways[1:], unit="tweets", warm=True)
+    comparison.notes.append(f"model {subject.model.name}, weights in {engine.precision}")
+    comparison.notes.append(f"matrix products take {_share_of_products(engine, prompts):.0%} of the loop's time")
+    return comparison
+
+
+def _written(engine: Any, prompts: Sequence[Prompt]) -> int:
+    return len(engine.generate(prompts, Sampling(MAX_NEW_TOKENS[Stage.SUMMARY])))
+
+
+def _changed(changes: dict[str, Callable[..., Any]], write: Callable[[], int]) -> int:
+    with ExitStack() as stack:
+        for name, change in changes.items():
+            stack.enter_context(patch(f"{_LOOP}.{name}", change))
+        return write()
+
+
+def _in_order(count: int, size: int) -> Iterator[list[int]]:
+    for start in range(0, count, size):
+        yield list(range(start, min(start + size, count)))
+
+
+def _share_of_products(engine: Any, prompts: Sequence[Prompt]) -> float:
+    """The part of the time in which matrices are multiplied: what no loop around the model makes shorter."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        _written(engine, prompts)
+    events = profiled.key_averages()
+    products = sum(event.self_cpu_time_total for event in events if event.key in {"aten::mm", "aten::addmm", "aten::bmm"})
+    return float(products / sum(event.self_cpu_time_total for event in events))
