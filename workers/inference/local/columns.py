@@ -28,6 +28,7 @@ class ColumnsLayer(DynamicLayer):  # type: ignore[misc]
         self._read = self._length = read.get_seq_length()
         self._keys, self._values = _buffer(read.keys, times, room), _buffer(read.values, times, room)
         self._rows = self._keys.shape[0]
+        self._common = self._read if read.keys.shape[0] == 1 else 0  # columns that all rows have alike
         self._show()
         self.is_initialized = True
 
@@ -43,15 +44,15 @@ class ColumnsLayer(DynamicLayer):  # type: ignore[misc]
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Give each row what row `beam_idx` of the same prompt wrote; shape (rows,)."""
         for buffer in (self._keys, self._values):
-            written = buffer[:, :, self._read : self._length]
+            written = buffer[: self._rows, :, self._read : self._length]
             written.copy_(written.index_select(0, beam_idx))
 
     def keep(self, rows: int, places: torch.Tensor, sources: torch.Tensor) -> None:
-        """Go on with the first `rows` rows alone, of which those at `places` get what those at `sources` have written."""
+        """Go on with the first `rows` rows alone, of which those at `places` become those at `sources`."""
         if len(places):
             for buffer in (self._keys, self._values):
-                written = buffer[:, :, self._read : self._length]
-                written[places] = written[sources]
+                own = buffer[:, :, self._common : self._length]
+                own[places] = own[sources]
         self._rows = rows
         self._show()
 

@@ -175,31 +175,23 @@ class TransformersEngine:
 
     def _beams(self, prompts: list[Ids], sampling: Sampling) -> Iterator[Decoded]:
         import torch
+        from transformers import StopStringCriteria
 
-        from workers.inference.local.beams import read_once
+        from workers.inference.local.beams import BeamLoop
 
         width = max(map(len, prompts))
         pad = min(self._end_ids, default=0)
-        by_text = {"stop_strings": [self._chat.end_text], "tokenizer": self._tokenizer} if self._chat.end_text else {}
+        text = self._chat.end_text
+        by_text = StopStringCriteria(self._tokenizer, text) if text else None
         inputs = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompts], device=self._device)
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=self._device)
+        loop = BeamLoop(
+            self._model, self._end_ids, (lambda ids: by_text(ids, None)) if by_text else None, self._word_budget(width, sampling.max_words)
+        )
         with torch.inference_mode():
-            output = self._model.generate(
-                input_ids=inputs,
-                attention_mask=mask,
-                past_key_values=read_once(self._model, inputs, mask, sampling.num_beams, sampling.max_new_tokens),
-                do_sample=False,
-                max_new_tokens=sampling.max_new_tokens,
-                num_beams=sampling.num_beams,
-                num_return_sequences=sampling.num_return_sequences,
-                logits_processor=self._word_budget(width, sampling.max_words),
-                eos_token_id=sorted(self._end_ids) or None,
-                pad_token_id=pad,
-                **by_text,
-            )
-        written = [self._until_end(row) for row in output[:, width:].tolist()]
-        for start in range(0, len(written), sampling.num_return_sequences):
-            yield tuple(written[start : start + sampling.num_return_sequences])
+            written = loop.decode(inputs, mask, sampling.num_beams, sampling.max_new_tokens)
+        for texts in written:
+            yield tuple(self._until_end(ids) for ids in texts[: sampling.num_return_sequences])
 
     def _word_budget(self, prompt_width: int, max_words: int | None) -> list[WordBudget]:
         if max_words is None:
