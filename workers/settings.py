@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"))
-    server_concurrency: int = Field(default=8, ge=1, le=4096, description="requests that the engine openai has open at once, at most")
+    server_concurrency: int = Field(default=8, ge=1, le=4096, description="requests that an engine has open at a server at once, at most")
     echo_seconds: float = Field(
         default=0.0, ge=0, le=3600, allow_inf_nan=False, description="for which the engine echo sleeps at each batch of 64"
     )

@@ -93,20 +93,47 @@ class ConcurrentEngine(Engine, Protocol):
 
 
 def each_prompt(
-    engine: ConcurrentEngine, prompts: Sequence[Prompt], sampling: Sampling, adapter: Path | None, on_progress: Callable[[int], None] | None
+    engine: ConcurrentEngine,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    adapter: Path | None,
+    on_progress: Callable[[int], None] | None,
+    beside: Sequence[Path] = (),
 ) -> list[Generation]:
-    """Answer every prompt by a request of its own, as `Engine.generate` says, in the order of the prompts."""
+    """Answer every prompt by a request of its own, as `Engine.generate` says, in the order of the prompts.
+
+    `beside` are adapters that the same caller asks for in turn: the server is started with all of them.
+    """
+    adapters = beside or (() if adapter is None else (adapter,))
     results: list[Generation | None] = [None] * len(prompts)
 
     def answered(asked: Engine, prompt: Prompt) -> Generation:
         return asked.generate([prompt], sampling, adapter)[0]
 
-    for done in engine.concurrently(answered, prompts, on_progress, () if adapter is None else (adapter,)):
+    for done in engine.concurrently(answered, prompts, on_progress, adapters):
         for place, generation in done:
             results[place] = generation
             if on_progress:
                 on_progress(1)
     return [result for result in results if result is not None]
+
+
+@dataclass(frozen=True)
+class OneServer:
+    """A server as whoever asks it for several adapters in turn sees it: it has all of them, and no other takes its place meanwhile."""
+
+    engine: ConcurrentEngine
+    adapters: tuple[Path, ...]
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        adapter: Path | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """See `Engine.generate`."""
+        return each_prompt(self.engine, prompts, sampling, adapter, on_progress, self.adapters)
 
 
 class UnusableDevice(UserError):

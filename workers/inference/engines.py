@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from workers.errors import Busy, SettingsError
 from workers.gpus import driver
 from workers.inference.engine import Engine, UnusableDevice
-from workers.inference.engine_builders import builder_of
+from workers.inference.engine_builders import ServerBuilder, builder_of
 from workers.inference.gpu.engine import PATIENCE, GpuEngine
 from workers.inference.served.engine import ServedEngine
 from workers.settings import ENVIRONMENT, Settings, get_settings
@@ -57,7 +57,7 @@ def engine_for(base: str, *, all_cores: bool = False, local: bool = False) -> En
         engine = _on_gpu(settings, base) or engine  # one that came free meanwhile
     if engine is None:
         release()
-        engine = _on_gpu(settings, base) or builder_of(settings.engine).build(_on_cpu(settings), base)
+        engine = _on_gpu(settings, base) or _built(settings, base)
     elif isinstance(engine, _OnCpu):
         engine.set_threads(settings.threads)
     _warm[key] = engine
@@ -110,6 +110,12 @@ def _on_gpu(settings: Settings, base: str) -> GpuEngine | None:
         logger.warning("engine: on the CPU, though there is a GPU: %s", error)
         _unusable.append(str(error))
     return None
+
+
+def _built(settings: Settings, base: str) -> Engine:
+    """Return an engine in this process, on the CPU where GPUs are to be held, or what asks a server, which holds its own GPU."""
+    builder = builder_of(settings.engine)
+    return builder.build(settings if isinstance(builder, ServerBuilder) else _on_cpu(settings), base)
 
 
 def _gpus() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from schemas.tables.models import Model
 from workers import clock
 from workers.catalog import additions, chains
 from workers.catalog.additions import ServedAt
-from workers.inference.engine import ConcurrentEngine, Engine, Sampling
+from workers.inference.engine import ConcurrentEngine, Engine, OneServer, Sampling
 from workers.inference.engines import engine_elsewhere, engine_for
 from workers.inference.guard import FALLBACK_FROM, Guarded, check, doubtful, fallback, guarded, unguarded
 from workers.text.prompts import tuned
@@ -105,10 +105,20 @@ class Writer:
             return engine_elsewhere(self.base, self.server.url, self.server.key_variable)
         return engine_for(self.base, all_cores=self.all_cores)
 
+    @property
+    def _adapters(self) -> tuple[Path, ...]:
+        return tuple(part.adapter for part in self.parts if part.adapter is not None)
+
+    def _at_once(self) -> Engine:
+        """Return the engine for calls with one part after the other: a server is started with all of them."""
+        engine = self.engine
+        return OneServer(engine, self._adapters) if isinstance(engine, ConcurrentEngine) and len(self._adapters) > 1 else engine
+
     def warm_up(self, tweet: str) -> None:
         """Load what is loaded at the first call, such as the adapter, so that it does not count as the time of a tweet."""
+        engine = self._at_once()
         for part in self.parts:
-            self.engine.generate([tuned(tweet, part.stage)], Sampling(max_new_tokens=2), part.adapter)
+            engine.generate([tuned(tweet, part.stage)], Sampling(max_new_tokens=2), part.adapter)
 
     def draft(self, tweets: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Drafts:
         """Return the first answer to every tweet, unguarded.
@@ -116,7 +126,7 @@ class Writer:
         Raises:
             EngineError: nothing can be generated.
         """
-        return self._draft(self.engine, tweets, on_progress)
+        return self._draft(self._at_once(), tweets, on_progress)
 
     def finish(self, tweets: Sequence[str], drafts: Drafts, on_progress: Callable[[int], None] | None = None) -> list[Guarded]:
         """Return the answers under guard, of which the first ones are known.
@@ -124,7 +134,7 @@ class Writer:
         Raises:
             EngineError: nothing can be generated.
         """
-        return self._finish(self.engine, tweets, drafts, on_progress)
+        return self._finish(self._at_once(), tweets, drafts, on_progress)
 
     def write(self, tweets: Sequence[str], *, guard: bool = True, on_progress: Callable[[int], None] | None = None) -> list[Guarded]:
         """Write one text for every tweet, in order; `on_progress` is called now and then, and may raise to stop.
@@ -132,7 +142,7 @@ class Writer:
         Raises:
             EngineError: nothing can be generated.
         """
-        return self._write(self.engine, tweets, guard, on_progress)
+        return self._write(self._at_once(), tweets, guard, on_progress)
 
     def stream(self, tweets: Sequence[str], *, guard: bool = True, on_progress: Callable[[int], None] | None = None) -> Iterator[Written]:
         """Write for many tweets, and yield what is written every few seconds, as it comes.
@@ -147,9 +157,8 @@ class Writer:
             return
         engine = self.engine
         if isinstance(engine, ConcurrentEngine):
-            adapters = [part.adapter for part in self.parts if part.adapter is not None]
             for done in engine.concurrently(
-                lambda asked, tweet: self._write(asked, [tweet], guard, None)[0], tweets, on_progress, adapters
+                lambda asked, tweet: self._write(asked, [tweet], guard, None)[0], tweets, on_progress, self._adapters
             ):
                 yield [place for place, _ in done], [result for _, result in done]
             return

@@ -223,7 +223,7 @@ class Batcher:
 
     def _answer(self, served: Served, tickets: Sequence[Ticket]) -> None:
         def look(_: int) -> None:
-            if all(ticket.left for ticket in tickets):
+            if all(ticket.left or ticket.future.done() for ticket in tickets):
                 raise _AllLeft
 
         for places, results in served.writer.stream([ticket.tweet for ticket in tickets], guard=self._guard, on_progress=look):

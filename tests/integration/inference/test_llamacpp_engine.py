@@ -90,7 +90,7 @@ def test_it_writes_what_transformers_writes_with_a_base_and_with_a_tuned_model(w
         same = [letters(theirs) == letters(str(ours)) for theirs, ours in pairs if theirs is not None]
         assert len(same) > 5
         assert sum(same) >= 0.9 * len(same), "random weights decide by little, and f16 rounds"
-    assert not list(worker.sockets().glob("*.gguf")), "the file is gone once it is mapped"
+    assert not list((worker.home / "models" / llamacpp.FOLDER).iterdir()), "the file is gone once it is mapped"
     asking.close()
 
 

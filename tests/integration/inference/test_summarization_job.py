@@ -16,7 +16,9 @@ from tests.integration.in_process import work_off
 from tests.integration.ingest.test_ingest import Line
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.inference import engines
+from workers.inference.guard import Guarded
 from workers.inference.job import summarize
+from workers.inference.writer import Writer
 from workers.ingest.tweets import copy_tweets
 from workers.jobs import attempt, maintenance
 from workers.jobs.context import JobContext, Outcome
@@ -176,6 +178,38 @@ def test_a_shard_that_was_killed_goes_on_where_its_rows_end(clean_database: Engi
     assert {row.worker for tweet, row in after.items() if tweet not in kept} == {"second"}
     assert all(after[tweet] == row for tweet, row in kept.items())
     assert (results(clean_database, job)["rows"], state_of(clean_database, job)) == (4, "done")
+
+
+def test_a_shard_that_is_killed_while_tweets_wait_for_their_second_try_writes_each_once(
+    clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush_every_three_rows(monkeypatch)
+    monkeypatch.setattr("workers.inference.writer.SECOND_TRIES", 100)  # those of all calls wait for the end
+    job = ask(model)
+    shard = rows(clean_database, "SELECT id FROM job WHERE parent = :job", job=job)[0].id
+    finish = Writer._finish
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> list[Guarded]:
+        raise Killed
+
+    monkeypatch.setattr(Writer, "_finish", killed)
+    with pytest.raises(Killed):
+        attempt.run(str(shard), "first", ShardSpec, summarize)
+    sure = {row.tweet for row in summaries(clean_database)}
+    assert len(sure) < 10, "random weights are seldom sure"
+    monkeypatch.setattr(Writer, "_finish", finish)
+    with clean_database.begin() as connection:
+        connection.execute(text("UPDATE job SET lease_until = now() - interval '1 second' WHERE id = :shard"), {"shard": shard})
+        assert maintenance.reap(connection) == [shard]
+    attempt.run(str(shard), "second", ShardSpec, summarize)
+
+    after = {row.tweet: row.worker for row in summaries(clean_database)}
+    assert len(after) == 10
+    assert {tweet for tweet, worker in after.items() if worker == "second"} == after.keys() - sure
+    assert state_of(clean_database, job) == "done"
 
 
 def test_a_worker_that_lost_its_lease_writes_nothing_more(clean_database: Engine, model: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.fake_vllm import installed
+from tests.support.gpus import write_driver
 from tests.support.tiny_model import build_tiny_model
 from workers import settings_sources
 from workers.errors import SettingsError
 from workers.inference import builders, engines
+from workers.inference.builders import vllm
 from workers.inference.engine import UnusableDevice
 from workers.inference.local.engine import TransformersEngine
 from workers.inference.remote.engine import OpenAIEngine
+from workers.inference.served.engine import ServedEngine
 from workers.settings import get_settings
 
 
@@ -73,6 +77,20 @@ def test_a_server_needs_its_address_and_nothing_else(cold: pytest.MonkeyPatch) -
     cold.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     get_settings.cache_clear()
     assert isinstance(engines.engine_for("base"), OpenAIEngine)
+
+
+def test_what_asks_a_server_on_a_gpu_is_built_with_the_settings_that_the_server_has(
+    cold: pytest.MonkeyPatch, base: Path, tmp_path: Path
+) -> None:
+    cold.setenv("PATH", os.pathsep.join((str(write_driver(tmp_path / "driver", 1)), os.defpath)))
+    cold.setenv("TWEETMILL_ENGINE", "vllm")
+    cold.setenv("TWEETMILL_VLLM_PROGRAM", str(installed(tmp_path / "bin")))
+    get_settings.cache_clear()
+    engine = engines.engine_for(str(base))
+    assert isinstance(engine, ServedEngine)
+    assert engine._program == vllm.program(get_settings())
+    assert not engine._program.merges, "a GPU's server loads adapters"
+    assert engine._concurrency == vllm.ON_GPU_CONCURRENCY
 
 
 def test_a_module_among_the_builders_is_an_engine(cold: pytest.MonkeyPatch, tmp_path: Path) -> None:

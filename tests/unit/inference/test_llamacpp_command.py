@@ -40,12 +40,24 @@ def test_the_engine_has_a_server_of_the_workers() -> None:
 
 def test_the_settings_say_how_many_threads_slots_and_bits(settings: pytest.MonkeyPatch) -> None:
     default = command()
-    assert default[-8:-6] == ["--quant", "f16"]
-    assert [after(default, option) for option in ("--context", "--slots")] == ["512", str(llamacpp.SLOTS)]
+    assert [after(default, option) for option in ("--quant", "--context", "--slots")] == ["f16", "512", str(llamacpp.SLOTS)]
     assert after(default, "--threads") == str(len(os.sched_getaffinity(0)))
     for name, value in (("LLAMACPP_QUANT", "q8_0"), ("SERVER_CONCURRENCY", "5"), ("THREADS", "3")):
         settings.setenv(f"TWEETMILL_{name}", value)
     assert [after(command(), option) for option in ("--quant", "--slots", "--threads")] == ["q8_0", "5", "3"]
+
+
+def test_more_requests_at_once_than_it_can_answer_are_refused(settings: pytest.MonkeyPatch) -> None:
+    settings.setenv("TWEETMILL_SERVER_CONCURRENCY", "512")
+    with pytest.raises(SettingsError, match="at most 256"):
+        command()
+
+
+@pytest.mark.parametrize("said", ["NotExportable: x", "warning\nCannotLoad: y", "NoRoom: z"])
+def test_what_it_says_of_a_base_that_it_never_serves_is_understood(said: str) -> None:
+    program = llamacpp.program(get_settings())
+    assert program.refusal(said)
+    assert program.refusal(f"it says {said.split()[-2]}") is None
 
 
 def test_it_computes_on_the_cpu_where_there_are_gpus_too(settings: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,29 @@ def test_each_tweet_is_told_as_done_once_however_often_it_is_written(monkeypatch
     steps: list[int] = []
     chain(engine, monkeypatch).write([TWEET, "my train left at 5pm"], guard=guard, on_progress=steps.append)
     assert sum(steps) == 2
+
+
+def test_a_server_is_started_with_both_models_of_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Server(ScriptedEngine):
+        def __init__(self) -> None:
+            super().__init__(defaultdict(lambda: (CLEAN,)))
+            self.started: list[tuple[Path, ...]] = []
+
+        def concurrently(
+            self, work: Any, items: Iterable[Any], on_progress: Callable[[int], None] | None = None, adapters: Sequence[Path] = ()
+        ) -> Iterator[list[tuple[int, Any]]]:
+            self.started.append(tuple(adapters))
+            yield [(place, work(self, item)) for place, item in enumerate(items)]
+
+    engine = Server()
+    writer = chain(engine, monkeypatch)
+    writer.warm_up(TWEET)
+    drafts = writer.draft([TWEET])
+    writer.finish([TWEET], drafts)
+    writer.write([TWEET])
+    list(writer.stream([TWEET]))
+    assert set(engine.started) == {(CLEANER, SUMMARIZER)}, "no server makes way for another between the two"
+    assert len(engine.started) > 4
 
 
 def test_a_tweet_without_words_asks_neither_model(monkeypatch: pytest.MonkeyPatch) -> None:

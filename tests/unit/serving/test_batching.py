@@ -11,6 +11,7 @@ import pytest
 
 from schemas.payloads import Stage
 from schemas.serving import ServeOptions
+from tests.support.worker_process import wait_for
 from workers.errors import Unavailable, UserError
 from workers.inference.engine import EngineError
 from workers.inference.guard import Guarded
@@ -25,10 +26,14 @@ SECONDS = 10.0
 
 @dataclass
 class Scribe:
-    """Writes the tweet's last word; `held` keeps a batch until it is set, and a tweet that is a key of `fails` raises."""
+    """Writes the tweet's last word; `held` keeps a batch until it is set, and a tweet that is a key of `fails` raises.
+
+    The first `sure` tweets of a batch are not held.
+    """
 
     held: threading.Event = field(default_factory=threading.Event)
     fails: dict[str, Exception] = field(default_factory=dict)
+    sure: int = 0
     batches: list[list[str]] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
 
@@ -37,13 +42,15 @@ class Scribe:
 
     def stream(self, tweets: Sequence[str], *, guard: bool, on_progress: Callable[[int], None]) -> Iterator[tuple[range, list[Guarded]]]:
         self.batches.append(list(tweets))
+        rows = [Guarded(tweet.split()[-1], (), 1, 2, 1, tweet) for tweet in tweets]
+        yield range(self.sure), rows[: self.sure]
         self.begun.set()
         while not self.held.wait(0.01):
             on_progress(0)
         for tweet in tweets:
             if tweet in self.fails:
                 raise self.fails[tweet]
-        yield range(len(tweets)), [Guarded(tweet.split()[-1], (), 1, 2, 1, tweet) for tweet in tweets]
+        yield range(self.sure, len(tweets)), rows[self.sure :]
 
 
 def begun(scribe: Scribe, batch: int = 8, queue: int = 8, on_batch: Callable[[Batch], None] = lambda _: None) -> Batcher:
@@ -117,6 +124,20 @@ def test_a_batch_that_nobody_waits_for_any_more_is_stopped(scribe: Scribe) -> No
     batcher.stop()  # would wait for ever: nothing lets the scribe go
 
     assert not first.future.done()
+
+
+def test_a_batch_is_stopped_too_where_those_who_left_had_some_answers_already(scribe: Scribe) -> None:
+    scribe.sure = 1
+    batcher = begun(scribe)
+    tickets = batcher.submit(["bus 1", "bus 2", "bus 3"])
+    assert scribe.begun.wait(SECONDS)
+    assert text_of(tickets[0]) == "1"
+    scribe.sure = 0
+    batcher.leave(tickets)
+    (other,) = batcher.submit(["train 9"])
+    assert wait_for(lambda: ["train 9"] in scribe.batches, SECONDS), "the engine is free for others while the batch before is held"
+    scribe.held.set()
+    assert text_of(other) == "9"
 
 
 def test_a_tweet_at_which_the_engine_fails_costs_the_others_of_its_batch_nothing(scribe: Scribe) -> None:

@@ -14,34 +14,44 @@ from workers.inference.served.engine import ServedEngine
 from workers.inference.served.program import Program
 from workers.settings import Settings
 
-SLOTS = 32
-"""Requests that are decoded together, where the setting says nothing."""
+SLOTS, MOST_SLOTS = 16, 256
+"""Requests that are decoded together, where the setting says nothing, and at most."""
 
-CONTEXT = 1024
+CONTEXT = 2048
 """Tokens of a prompt and its answer, at most: memory for so many is taken for each slot."""
+
+FOLDER = "gguf"
+"""In the folder of models: files that a server is starting with."""
 
 # A program to the supervisor, as vLLM's is: nothing here imports it.
 _SERVER = "workers.exports.engines.llama_server"
 
-_REFUSALS = {r"NotExportable|UnusableBase|UnusableTemplate": "llama.cpp can't run it as transformers does, as logs/llamacpp-cpu.log says"}
+_REFUSALS = {
+    r"^(?:NotExportable|UnusableBase|UnusableTemplate): ": "llama.cpp can't run it as transformers does, as logs/llamacpp-cpu.log says",
+    r"^CannotLoad: ": "llama.cpp does not load it, or there is not memory enough, as logs/llamacpp-cpu.log says",
+    r"^NoRoom: ": "there is not enough room on the disk for its weights as GGUF, as logs/llamacpp-cpu.log says",
+}
 
 
 def program(settings: Settings) -> Program:
     """Return how llama.cpp's server is started.
 
     Raises:
-        SettingsError: it is not installed, or the settings ask for a GPU.
+        SettingsError: it is not installed, or the settings ask for a GPU or for more requests at once than it can answer.
     """
     if settings.device == "cuda":
         raise SettingsError("TWEETMILL_ENGINE=llamacpp computes on the CPU: leave TWEETMILL_DEVICE out, or take another engine")
     if not (find_spec("xllamacpp") and find_spec("gguf")):
         raise SettingsError("llama.cpp is not installed here: `pip install 'tweetmill[gpu,llamacpp]'` where the worker runs")
+    if slots(settings) > MOST_SLOTS:
+        raise SettingsError(f"TWEETMILL_SERVER_CONCURRENCY: llama.cpp answers at most {MOST_SLOTS} requests at once")
     threads = settings.threads or len(os.sched_getaffinity(0))
     return Program(
         name="llamacpp",
         command=(
             *(sys.executable, "-P", "-m", _SERVER, "{model}", "{socket}"),
-            *("--quant", settings.llamacpp_quant, "--context", "{length}", "--slots", str(_slots(settings)), "--threads", str(threads)),
+            *("--quant", settings.llamacpp_quant, "--context", "{length}", "--slots", str(slots(settings)), "--threads", str(threads)),
+            *("--scratch", str(settings.models_folder / FOLDER)),
         ),
         key_variable="LLAMA_API_KEY",
         fixed={"HF_HUB_OFFLINE": "1"},
@@ -59,8 +69,9 @@ def build(settings: Settings, base: str) -> ServedEngine:
         UserError: the base can't be used.
     """
     merged = settings.models_folder / merged_models.FOLDER
-    return ServedEngine(program(settings), settings.home, fetch_base(locate_base(base)), merged, _slots(settings))
+    return ServedEngine(program(settings), settings.home, fetch_base(locate_base(base)), merged, slots(settings))
 
 
-def _slots(settings: Settings) -> int:
+def slots(settings: Settings) -> int:
+    """Return how many requests are decoded together."""
     return settings.server_concurrency if "server_concurrency" in settings.model_fields_set else SLOTS

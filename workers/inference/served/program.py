@@ -55,7 +55,7 @@ class Program:
 
     def refusal(self, log: str) -> str | None:
         """Return why a base is never served, if its log says so."""
-        return next((reason for pattern, reason in self.refusals.items() if re.search(pattern, log)), None)
+        return next((reason for pattern, reason in self.refusals.items() if re.search(pattern, log, re.MULTILINE)), None)
 
 
 @dataclass(frozen=True)
