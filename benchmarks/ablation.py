@@ -16,7 +16,7 @@ from workers.inference.engine import Sampling
 from workers.inference.guard import MAX_NEW_TOKENS
 from workers.settings import get_settings
 
-TWEETS = 64
+TWEETS = 128
 _WARMING = 4  # tweets that each way writes before the first round
 _LOOP = "workers.inference.local.greedy"
 _WITHOUT: dict[str, dict[str, Callable[..., Any]]] = {
@@ -29,7 +29,7 @@ _WITHOUT: dict[str, dict[str, Callable[..., Any]]] = {
 
 
 def run(*, quick: bool) -> Comparison:
-    """Write 64 tweets greedily, each part of the loop taken away in turn, and in batches of other sizes.
+    """Write 128 tweets greedily, each part of the loop taken away in turn, and in batches of other sizes.
 
     Raises:
         CannotRun: there is no model, or there are no tweets.

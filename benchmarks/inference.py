@@ -89,7 +89,7 @@ def subject_of(home: Path, *, quick: bool) -> Subject:
     with tweets.open(encoding="utf-8") as lines:
         found = [text for text in dict.fromkeys(json.loads(line)["text"] for line in lines) if rules(text)]
     count = QUICK_TWEETS if quick else TWEETS
-    return Subject(model, found[:: len(found) // count][:count])
+    return Subject(model, found[:: max(1, len(found) // count)][:count])
 
 
 def _by_transformers(model: Path, dtype: str) -> dict[str, Write]:

@@ -83,7 +83,7 @@ def spread(ratios: Sequence[float]) -> dict[str, float]:
 def compare(subject: Way, others: Sequence[Way], unit: str, rounds: int = ROUNDS, *, warm: bool = False) -> Comparison:
     """Measure `subject` and `others` in turn: one round that does not count, then `rounds` that do, each in another order.
 
-    Without the first one where the ways are `warm` already.
+    The round that does not count is left out where the ways are `warm` already.
 
     Raises:
         ValueError: fewer than three rounds, or the ways did not do the same number of units.

@@ -1,4 +1,4 @@
-"""Servers of other engines, started by the commands that a worker starts them with: llama.cpp, and vLLM where it is named."""
+"""Servers of other engines, started as a worker starts them, with room for shorter prompts: llama.cpp, and vLLM where it is named."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workers.inference.remote.engine import OpenAIEngine
 from workers.inference.served.program import BASE_NAME, Program, Served
 from workers.settings import get_settings
 
-_QUANTS: tuple[Quant, ...] = ("f16", "q8_0")
+_QUANT: Quant = "q8_0"
 _CONTEXT = 512  # tokens of a prompt and its answer
 _START, _REQUEST = 900.0, 600.0  # seconds
 _KEY = "bench"
@@ -67,10 +67,11 @@ def servers_of(model: Path) -> Iterator[list[Server]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tweetmill-")))
         found = []
         try:
-            for quant in _QUANTS if find_spec("xllamacpp") and find_spec("gguf") else ():
-                program = llamacpp.program(settings.model_copy(update={"llamacpp_quant": quant}))
-                name = f"llama.cpp by xllamacpp, {quant}, {llamacpp.SLOTS} slots"
-                found.append(stack.enter_context(_served(name, program, model, folder / f"{quant}.sock", llamacpp.SLOTS)))
+            if find_spec("xllamacpp") and find_spec("gguf"):
+                program = llamacpp.program(settings.model_copy(update={"llamacpp_quant": _QUANT}))
+                slots = llamacpp.slots(settings)
+                name = f"llama.cpp by xllamacpp, {_QUANT}, {slots} slots"
+                found.append(stack.enter_context(_served(name, program, model, folder / "llama.sock", slots)))
             if settings.vllm_program:
                 program = vllm.program(settings)
                 name = f"vLLM, {program.command[program.command.index('--dtype') + 1]}, {vllm.ON_CPU_CONCURRENCY} requests open"
@@ -83,7 +84,7 @@ def servers_of(model: Path) -> Iterator[list[Server]]:
 @contextmanager
 def _served(name: str, program: Program, model: Path, socket: Path, concurrency: int) -> Iterator[Server]:
     log = socket.with_suffix(".log")
-    environment = {**os.environ, **program.environment, **program.fixed, program.key_variable: _KEY}
+    environment = {**program.environment, **os.environ, **program.fixed, program.key_variable: _KEY}
     with log.open("wb") as out:
         command = program.started(Served(str(model), _CONTEXT), socket, 0)
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment)
