@@ -175,7 +175,7 @@ class BeamLoop:
 
     def _ends(self, candidates: torch.Tensor) -> torch.Tensor:
         """Return which candidates end with their last token; shape (prompts, candidates)."""
-        ends = torch.isin(candidates[:, :, -1], torch.tensor(sorted(self.end_ids), device=candidates.device))
+        ends = torch.isin(candidates[:, :, -1], torch.tensor(sorted(self.end_ids), dtype=torch.long, device=candidates.device))
         if self.ends_by_text is not None:
             ends |= self.ends_by_text(candidates.flatten(0, 1)).view(ends.shape)
         return ends
