@@ -44,10 +44,10 @@ def job(clean_database: Engine, tmp_path: Path) -> Callable[[], Any]:
     return lambda: enqueue(SummarizationSpec(model_id=made, shard_size=SHARD)).job
 
 
-def served(start_worker: Start, program: Path, **environment: str) -> WorkerProcess:
+def served(start_worker: Start, program: Path, name: str = "serving", **environment: str) -> WorkerProcess:
     # Without a limit a lone adapter would be merged on a CPU, and there are no weights to merge.
     vllm = {"TWEETMILL_VLLM_PROGRAM": str(program), "TWEETMILL_VLLM_ARGUMENTS": "--max-lora-rank 16"}
-    return start_worker("serving", "summarization", TWEETMILL_ENGINE="vllm", **vllm, **environment)
+    return start_worker(name, "summarization", TWEETMILL_ENGINE="vllm", **vllm, **environment)
 
 
 def left(folder: Path) -> list[int]:
@@ -91,7 +91,7 @@ def test_a_killed_worker_takes_its_server_with_it_and_another_finishes(
     assert wait_for(lambda: not left(folder), 30), "no server outlives its worker"
     worker.kill_all()
     (folder / "plan.jsonl").write_text("{}")
-    again = start_worker("again", "summarization", TWEETMILL_ENGINE="vllm", TWEETMILL_VLLM_PROGRAM=str(program))
+    again = served(start_worker, program, "again")
     assert wait_for(lambda: jobs.state(clean_database, asked) == "done", 150), again.log
     assert stored(clean_database) == sorted(f"t{n}" for n in range(TWEETS))
 
