@@ -69,7 +69,7 @@ def servers_of(model: Path) -> Iterator[list[Server]]:
         try:
             if find_spec("xllamacpp") and find_spec("gguf"):
                 program = llamacpp.program(settings.model_copy(update={"llamacpp_quant": _QUANT}))
-                slots = llamacpp.slots(settings)
+                slots = settings.requests_at_once(llamacpp.SLOTS)
                 name = f"llama.cpp by xllamacpp, {_QUANT}, {slots} slots"
                 found.append(stack.enter_context(_served(name, program, model, folder / "llama.sock", slots)))
             if settings.vllm_program:

@@ -11,15 +11,15 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.addresses.parsing import Address, parse_http
 from schemas.addresses.postgres import sqlalchemy_url
-from schemas.payloads import Quant
 from workers import server_addresses
+from workers.engine_settings import MONTH, EngineSettings, Seconds
 from workers.errors import SettingsError
 from workers.redaction import remember
 from workers.settings_sources import (
@@ -28,7 +28,6 @@ from workers.settings_sources import (
     StackFile,
     absolute,
     default_home,
-    engine_names,
     is_empty,
     is_set,
     read_password,
@@ -44,13 +43,10 @@ ENVIRONMENT: Mapping[str, str] = os.environ
 RENEWED_WITHIN = 0.75
 """The part of a lease in which it must be renewed: what is left then is for ending what runs."""
 
-_MONTH = 31 * 24 * 3600
 _MOST = 2**31 - 1  # of milliseconds, and of a count, that Postgres takes
 
-Seconds = Annotated[float, Field(ge=0.001, le=_MONTH, allow_inf_nan=False)]
 
-
-class Settings(BaseSettings):
+class Settings(EngineSettings):
     """The settings of a process. Times are in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="TWEETMILL_", extra="ignore", populate_by_name=True, hide_input_in_errors=True)
@@ -75,35 +71,15 @@ class Settings(BaseSettings):
     )
     republish_after: Seconds = Field(default=30.0, description="time that Redis may hold too few messages before rows are published again")
     max_failures: int = Field(default=3, ge=1, le=_MOST, description="a job that failed this often is quarantined")
-    visibility_timeout: int = Field(default=600, ge=10, le=_MONTH, description="Redis redelivery; every app on the same Redis must agree")
+    visibility_timeout: int = Field(default=600, ge=10, le=MONTH, description="Redis redelivery; every app on the same Redis must agree")
     statement_timeout: float = Field(
         default=60.0, ge=0.001, le=_MOST // 1000, allow_inf_nan=False, description="the longest that one SQL statement may take"
     )
 
-    engine: str = Field(default="transformers", description="the module of workers/inference/builders that builds the engine")
-    device: Literal["auto", "cuda", "cpu"] = Field(default="auto", description="where an engine of this process's own model runs")
-    busy_gpu: Literal["wait", "cpu"] = Field(default="wait", description="what an engine does while every GPU is held")
-    engine_idle: Seconds = Field(default=300.0, description="an engine that did nothing for so long leaves its GPU")
     locks: Path | None = Field(default=None, description="folder of the GPUs' locks, one for all workers of a machine")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of an engine's weights")
     check_memory: bool = Field(default=True, description="refuse a training that by the estimate does not fit into this machine's memory")
-    threads: int | None = Field(default=None, ge=1, le=4096, description="CPU threads of one engine; default: all cores")
     openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"))
     openai_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"))
-    server_concurrency: int = Field(default=8, ge=1, le=4096, description="requests that an engine has open at a server at once, at most")
-    echo_seconds: float = Field(
-        default=0.0, ge=0, le=3600, allow_inf_nan=False, description="for which the engine echo sleeps at each batch of 64"
-    )
-    server_start: Seconds = Field(default=900.0, description="in which a server that this worker starts must serve")
-    server_hang: Seconds = Field(default=30.0, description="for which it may leave its health unanswered, or it is started again")
-    vllm_program: Path | None = Field(
-        default=None, description="the program of the engine vllm; default: beside this Python, or on the PATH"
-    )
-    vllm_arguments: str | None = Field(
-        default=None, description="what is added to the command line of the engine vllm, quoted as for a shell"
-    )
-    llamacpp_quant: Quant = Field(default="f16", description="number format of the weights in the engine llamacpp")
-    server_adapters: Path | None = Field(default=None, description="where the server of the engine openai finds the folders of adapters")
 
     serve_token: SecretStr | None = Field(default=None, description="what clients of `tweetmill serve` must show")
     serve_token_file: Path | None = Field(default=None, description="a file whose text is serve_token")
@@ -147,13 +123,6 @@ class Settings(BaseSettings):
         if not all("!" <= sign <= "~" for sign in secret):
             raise ValueError("a key is made of letters, digits and signs of ASCII, without spaces or line breaks")
         return key
-
-    @field_validator("engine")
-    @classmethod
-    def _has_a_builder(cls, engine: str) -> str:
-        if engine not in (known := engine_names()):
-            raise ValueError(f"Input should be {' or '.join(map(repr, known))}")
-        return engine
 
     @field_validator("flower_user")
     @classmethod

@@ -181,9 +181,13 @@ class Writer:
             waiting += [start + place for place in again]
             drafted += drafts.at(again)
             start += len(part)
-            if waiting and (len(waiting) >= SECOND_TRIES or start == len(tweets)):
-                yield waiting, self._finish(engine, [tweets[place] for place in waiting], drafted, on_progress)
-                waiting, drafted = [], Drafts((), ())
+            # Whole batches: a few rows more would be a batch of their own, which takes almost as long.
+            full = len(waiting) if start == len(tweets) else len(waiting) // SECOND_TRIES * SECOND_TRIES
+            if full:
+                texts = [tweets[place] for place in waiting[:full]]
+                yield waiting[:full], self._finish(engine, texts, drafted.at(range(full)), on_progress)
+                drafted = drafted.at(range(full, len(waiting)))
+                waiting = waiting[full:]
 
     def _write(self, engine: Engine, tweets: Sequence[str], guard: bool, on_progress: Callable[[int], None] | None) -> list[Guarded]:
         if not guard:

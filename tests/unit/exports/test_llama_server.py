@@ -15,6 +15,8 @@ import pytest
 from tests.support.tiny_model import build_tiny_model
 from workers.exports.engines import llama_server
 
+OPTIONS = ("--quant", "f16", "--context", "256", "--slots", "1", "--threads", "1")
+
 
 def test_what_killed_starts_left_behind_is_removed_and_that_of_others_is_not(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
@@ -36,7 +38,7 @@ def test_a_disk_that_is_full_is_told_with_what_is_free(
 
     monkeypatch.setattr(llama_server, "write_gguf", full)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    assert llama_server.main(["base", str(tmp_path / "1.sock"), "--scratch", str(tmp_path / "gguf")]) == llama_server.UNUSABLE
+    assert llama_server.main(["base", str(tmp_path / "1.sock"), "--scratch", str(tmp_path / "gguf"), *OPTIONS]) == llama_server.UNUSABLE
     said = capsys.readouterr().err
     assert said.startswith("NoRoom: the file can't be written (No space left on device): ")
     assert "MiB are free" in said
@@ -46,15 +48,8 @@ def test_a_disk_that_is_full_is_told_with_what_is_free(
 def test_a_file_that_llama_cpp_does_not_load_is_told(tmp_path: Path) -> None:
     base = build_tiny_model(tmp_path / "base")
     (base / "chat_template.jinja").write_text("{{ messages[0]['content'] | unheard_of }}{% for m in messages %}{{ m.content }}{% endfor %}")
-    command = [
-        sys.executable,
-        "-m",
-        "workers.exports.engines.llama_server",
-        str(base),
-        str(tmp_path / "1.sock"),
-        "--scratch",
-        str(tmp_path / "s"),
-    ]
+    served = [str(base), str(tmp_path / "1.sock"), "--scratch", str(tmp_path / "s"), *OPTIONS]
+    command = [sys.executable, "-m", "workers.exports.engines.llama_server", *served]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == llama_server.UNUSABLE
     assert ended.stderr.splitlines()[-1].partition(":")[0] in {"CannotLoad", "UnusableTemplate", "NotExportable"}

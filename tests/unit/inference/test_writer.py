@@ -137,8 +137,8 @@ def test_tweets_that_are_written_again_wait_for_enough_of_them_while_the_others_
     for part, results in Writer("base", (Part(None, Stage.SUMMARY),)).stream(tweets, on_progress=told.append):
         done.append(len(part))
         written |= {place: result.text for place, result in zip(part, results, strict=True)}
-    assert calls == [FEWEST_ROWS, FEWEST_ROWS, 16, FEWEST_ROWS, 8], "the second tries of two calls go together, and those at the end"
-    assert done == [FEWEST_ROWS - 8, FEWEST_ROWS - 8, 16, FEWEST_ROWS - 8, 8]
+    assert calls == [FEWEST_ROWS, FEWEST_ROWS, 12, FEWEST_ROWS, 12], "second tries of several calls go together, as many as fill a batch"
+    assert done == [FEWEST_ROWS - 8, FEWEST_ROWS - 8, 12, FEWEST_ROWS - 8, 12]
     assert sum(told) == len(tweets)
     assert written == dict(enumerate(good)), "each once, and none of them made up"
 

@@ -1,4 +1,4 @@
-"""llama.cpp's server on the folder of a model: `python -m workers.exports.engines.llama_server MODEL SOCKET --scratch FOLDER …`.
+"""llama.cpp's server on the folder of a model: `python -m workers.exports.engines.llama_server MODEL SOCKET …`.
 
 The weights are written as a GGUF file, which is gone once llama.cpp has mapped it. Requests need the key that is in `LLAMA_API_KEY`. Why a
 model can't be served stands in the last line that is written.
@@ -22,6 +22,7 @@ from workers.exports.engines.llama_cpp import serve
 from workers.exports.gguf.writing import write_gguf
 from workers.file_permissions import make_private
 from workers.processes import is_running
+from workers.settings import ENVIRONMENT
 
 UNUSABLE = 2
 """Exit code: llama.cpp can't run this model, or there is no room for its file."""
@@ -38,9 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scratch = _own_folder(Path(asked.scratch))
     try:
         file = _written(Path(asked.model), scratch / "model.gguf", asked.quant)
-        server = serve(
-            file, Path(asked.socket), slots=asked.slots, context=asked.context, threads=asked.threads, key=os.environ.get("LLAMA_API_KEY")
-        )
+        key = ENVIRONMENT.get("LLAMA_API_KEY")
+        server = serve(file, Path(asked.socket), slots=asked.slots, context=asked.context, threads=asked.threads, key=key)
     except (UserError, CannotLoad) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return UNUSABLE
@@ -69,15 +69,14 @@ def _own_folder(scratch: Path) -> Path:
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
-    cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(prog="python -m workers.exports.engines.llama_server")
     parser.add_argument("model", help="folder of a model in safetensors, with tokenizer and chat template")
     parser.add_argument("socket", help="Unix socket to listen on, ending in .sock")
     parser.add_argument("--scratch", required=True, help="folder for the GGUF file, until it is mapped")
-    parser.add_argument("--quant", choices=get_args(Quant), default="f16", help="of the weights")
-    parser.add_argument("--context", type=int, default=2048, help="tokens of a prompt and its answer")
-    parser.add_argument("--slots", type=int, default=16, help="requests that are decoded together")
-    parser.add_argument("--threads", type=int, default=cores, help="CPU threads")
+    parser.add_argument("--quant", choices=get_args(Quant), required=True, help="of the weights")
+    parser.add_argument("--context", type=int, required=True, help="tokens of a prompt and its answer")
+    parser.add_argument("--slots", type=int, required=True, help="requests that are decoded together")
+    parser.add_argument("--threads", type=int, required=True, help="CPU threads")
     return parser.parse_args(arguments)
 
 

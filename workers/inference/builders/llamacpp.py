@@ -6,9 +6,6 @@ import os
 import sys
 from importlib.util import find_spec
 
-from workers.base_models.loading import fetch_base
-from workers.catalog.models import locate_base
-from workers.catalog.removal import merged_models
 from workers.errors import SettingsError
 from workers.inference.served.engine import ServedEngine
 from workers.inference.served.program import Program
@@ -43,14 +40,15 @@ def program(settings: Settings) -> Program:
         raise SettingsError("TWEETMILL_ENGINE=llamacpp computes on the CPU: leave TWEETMILL_DEVICE out, or take another engine")
     if not (find_spec("xllamacpp") and find_spec("gguf")):
         raise SettingsError("llama.cpp is not installed here: `pip install 'tweetmill[gpu,llamacpp]'` where the worker runs")
-    if slots(settings) > MOST_SLOTS:
+    slots = settings.requests_at_once(SLOTS)
+    if slots > MOST_SLOTS:
         raise SettingsError(f"TWEETMILL_SERVER_CONCURRENCY: llama.cpp answers at most {MOST_SLOTS} requests at once")
     threads = settings.threads or len(os.sched_getaffinity(0))
     return Program(
         name="llamacpp",
         command=(
             *(sys.executable, "-P", "-m", _SERVER, "{model}", "{socket}"),
-            *("--quant", settings.llamacpp_quant, "--context", "{length}", "--slots", str(slots(settings)), "--threads", str(threads)),
+            *("--quant", settings.llamacpp_quant, "--context", "{length}", "--slots", str(slots), "--threads", str(threads)),
             *("--scratch", str(settings.models_folder / FOLDER)),
         ),
         key_variable="LLAMA_API_KEY",
@@ -65,13 +63,7 @@ def build(settings: Settings, base: str) -> ServedEngine:
     """Return what asks this worker's server with `base`, a folder or a hub id. It starts when something is first asked.
 
     Raises:
-        SettingsError: llama.cpp is not installed, or the settings ask for a GPU.
+        SettingsError: as `program` does.
         UserError: the base can't be used.
     """
-    merged = settings.models_folder / merged_models.FOLDER
-    return ServedEngine(program(settings), settings.home, fetch_base(locate_base(base)), merged, slots(settings))
-
-
-def slots(settings: Settings) -> int:
-    """Return how many requests are decoded together."""
-    return settings.server_concurrency if "server_concurrency" in settings.model_fields_set else SLOTS
+    return ServedEngine.of(program(settings), settings, base, SLOTS)

@@ -8,9 +8,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from workers.base_models.loading import fetch_base
-from workers.catalog.models import locate_base
-from workers.catalog.removal import merged_models
 from workers.errors import SettingsError
 from workers.gpus import driver
 from workers.inference.served.engine import ServedEngine
@@ -45,7 +42,7 @@ def program(settings: Settings) -> Program:
         SettingsError: it is not installed, or its arguments can't be used.
     """
     arguments = _arguments(settings.vllm_arguments or "")
-    on_cpu = settings.device == "cpu" or not driver.usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))
+    on_cpu = _is_on_cpu(settings)
     threads = {"OMP_NUM_THREADS": str(settings.threads)} if on_cpu and settings.threads else {}
     return Program(
         name="vllm",
@@ -79,11 +76,11 @@ def build(settings: Settings, base: str) -> ServedEngine:
         SettingsError: vLLM is not installed, or its arguments can't be used.
         UserError: the base can't be used.
     """
-    concurrency = settings.server_concurrency
-    if "server_concurrency" not in settings.model_fields_set:
-        concurrency = ON_GPU_CONCURRENCY if settings.device != "cpu" and driver.present_gpus() else ON_CPU_CONCURRENCY
-    merged = settings.models_folder / merged_models.FOLDER
-    return ServedEngine(program(settings), settings.home, fetch_base(locate_base(base)), merged, concurrency)
+    return ServedEngine.of(program(settings), settings, base, ON_CPU_CONCURRENCY if _is_on_cpu(settings) else ON_GPU_CONCURRENCY)
+
+
+def _is_on_cpu(settings: Settings) -> bool:
+    return settings.device == "cpu" or not driver.usable_gpus(ENVIRONMENT.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _installed(named: Path | None) -> Path:

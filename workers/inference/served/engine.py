@@ -13,6 +13,9 @@ from typing import TypeVar
 
 from schemas.chat import Prompt
 from workers.base_models.files import check
+from workers.base_models.loading import fetch_base
+from workers.catalog.models import locate_base
+from workers.catalog.removal import merged_models
 from workers.errors import UserError
 from workers.inference.engine import Engine, EngineError, Generation, Sampling, each_prompt
 from workers.inference.remote.client import Backoff
@@ -21,6 +24,7 @@ from workers.inference.served import merging
 from workers.inference.served.lease import Lease, ServerGone
 from workers.inference.served.process import Address
 from workers.inference.served.program import BASE_NAME, Program, Served
+from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +69,16 @@ class ServedEngine:
         self._asking: tuple[Address, OpenAIEngine] | None = None
         self._said = ""
         self._choosing = threading.Lock()
+
+    @classmethod
+    def of(cls, program: Program, settings: Settings, base: str, concurrency: int) -> ServedEngine:
+        """Return what asks the servers of a worker with these settings; `base` is a folder or a hub id.
+
+        Raises:
+            UserError: the base can't be used.
+        """
+        merged = settings.models_folder / merged_models.FOLDER
+        return cls(program, settings.home, fetch_base(locate_base(base)), merged, settings.requests_at_once(concurrency))
 
     def close(self) -> None:
         """Close the connections; the server goes on until it idles for long."""
