@@ -176,6 +176,14 @@ FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL
 _SMALL = 4 * 2**20  # bytes with indexes
 
 
+@pytest.fixture(scope="module")
+def new_servers(servers: Servers) -> Servers:
+    """The servers without what the modules before left there, for rows that a whole module shares."""
+    with get_engine().begin() as connection:
+        empty(connection)
+    return servers
+
+
 @pytest.fixture
 def clean_database(servers: Servers) -> Engine:
     """Empty tables and empty queues; the engine to look into them."""

@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def model(servers: Servers, folders: tuple[Path, Path]) -> str:
+def model(new_servers: Servers, folders: tuple[Path, Path]) -> str:
     """A tuned model of the catalog."""
     base, adapter = folders
     with get_engine().begin() as connection:

@@ -23,7 +23,7 @@ from workers.database import get_engine
 
 
 @pytest.fixture(scope="module")
-def models(servers: Servers) -> tuple[str, str]:
+def models(new_servers: Servers) -> tuple[str, str]:
     """Two models of the catalog."""
     with get_engine().begin() as connection:
         for name in ("slow", "other"):

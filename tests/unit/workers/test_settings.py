@@ -81,8 +81,9 @@ def test_settings_that_contradict_each_other_are_both_named(
 def test_every_wrong_setting_is_told_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TWEETMILL_LEASE", "soon")
     monkeypatch.setenv("TWEETMILL_THREADS", "all")
-    with pytest.raises(SettingsError, match=r"TWEETMILL_LEASE: .*; TWEETMILL_THREADS: "):
+    with pytest.raises(SettingsError, match="TWEETMILL_LEASE: ") as told:
         get_settings()
+    assert "TWEETMILL_THREADS: " in str(told.value)
 
 
 @pytest.mark.parametrize("value", ['"{}"', "'{}'", " {} ", "{}\n", '"{}\r\n"', " ' {}' "])
