@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -227,6 +229,32 @@ def test_nothing_is_left_when_the_supervisor_is_killed(start: Start) -> None:
     assert wait_for(lambda: not served.left(), 10)
     with pytest.raises(Unavailable, match="no supervisor of servers"):
         served.engine.generate(prompts(1), GREEDY)
+
+
+def test_a_supervisor_ends_with_its_worker_though_no_signal_tells_it(start: Start, tmp_path: Path) -> None:
+    folder = start({}).home / "another"  # short enough for a socket
+    folder.mkdir()
+    settings = get_settings()
+    task = tmp_path / "task.json"
+    task.write_text(launcher.task_of(settings, vllm.program(settings), folder).encoded())
+    worker = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "command = [sys.executable, '-m', 'workers.inference.served.main', str(os.getpid())]\n"
+        "print(subprocess.Popen(command, stdin=open(sys.argv[1])).pid, flush=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", worker, str(task)], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        supervisor = processes.identify(int(running.stdout.readline()))
+        assert supervisor is not None
+        assert wait_for((folder / sockets.CONTROL).exists, 20)
+        running.kill()
+    try:
+        assert wait_for(lambda: not processes.is_alive(supervisor), 10), "it is there for its worker alone"
+    finally:
+        if processes.is_alive(supervisor):
+            processes.kill([supervisor.pid])
 
 
 def test_another_base_takes_the_servers_place_once_nobody_uses_it(start: Start, base: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Supervisor:
 
     def __init__(self, task: Task, worker: int) -> None:
         self._task = task
+        self._worker = worker
         self._ended = threading.Event()
         self._choosing = threading.Lock()
         self.given_up: str | None = None
@@ -56,7 +57,10 @@ class Supervisor:
             for slot in self.slots:
                 slot.start()
             threading.Thread(target=self._accept, args=(listening,), name="accept", daemon=True).start()
-            self._ended.wait()
+            # A signal that another thread takes does not wake this one, and nothing else would tell it that the worker is gone.
+            while not self._ended.wait(_LOOK_EVERY) and os.getppid() == self._worker:
+                pass
+            self._ended.set()
             if self.given_up is not None:
                 time.sleep(_LAST_CALL)
             for slot in self.slots:
