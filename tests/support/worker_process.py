@@ -30,7 +30,7 @@ class WorkerProcess:
         self.name = f"{name}@test"
         self.log_file = folder / f"{name}.log"
         quick = {"TWEETMILL_LEASE": "4", "TWEETMILL_HEARTBEAT": "0.5", "TWEETMILL_UPKEEP_INTERVAL": "0.3", "TWEETMILL_REPUBLISH_AFTER": "2"}
-        own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TWEETMILL_THREADS": "1"}
+        own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TWEETMILL_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", self.name, "-Q", queues]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -69,5 +69,13 @@ class WorkerProcess:
         self.process.wait(timeout=10)
 
     def exit_code(self, seconds: float) -> int:
-        """Its exit code, when it ends within `seconds`."""
-        return self.process.wait(timeout=seconds)
+        """Its exit code, when it ends within `seconds`; otherwise the failure tells what it wrote, and where each of its threads stood."""
+        try:
+            return self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            whole = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
+            for process in whole:
+                process.send_signal(signal.SIGABRT)
+            psutil.wait_procs(whole[1:], timeout=5)
+            self.kill_all()
+            raise AssertionError(f"{self.name} still ran after {seconds} s:\n{self.log}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -160,6 +160,40 @@ class TestWhatWouldGo:
 
     def test_is_nothing_where_nothing_is(self, connection):
         assert would_forget(connection, ["never"], ["nobody"]) == Forgotten()
+
+
+class TestManyAtOnce:
+    """As soon as they came: what the planner knows of the tables is from when they held a row."""
+
+    MANY = 3_000
+    COLUMNS: ClassVar = {
+        "tweet": ("id, source, text, text_hash", "'t' || n, 's', 'says ' || n, md5('says ' || n)"),
+        "example": (
+            "dataset, key, stage, prompt_text, target_text, origin, split, cluster",
+            "(SELECT max(id) FROM dataset), 'k' || n, 'summary', 'says ' || n, 't', 'human', 'train', n",
+        ),
+        "curated": ("collection, position, key, text", "'c', n, 'k' || n, 'says ' || n"),
+    }
+
+    def fill(self, engine: Engine, first: int, last: int) -> None:
+        with engine.begin() as connection:
+            for table, (columns, values) in self.COLUMNS.items():
+                connection.execute(text(f"INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series({first}, {last}) AS n"))  # noqa: S608
+
+    @pytest.mark.parametrize("removes", [would_forget, forget])
+    def test_each_row_is_read_a_few_times(self, clean_database: Engine, removes: Any):
+        with clean_database.begin() as connection:
+            insert(connection, "dataset", name="d", fingerprint="f")
+        self.fill(clean_database, 1, 1)
+        with clean_database.begin() as connection:
+            connection.execute(text("ANALYZE"))
+        self.fill(clean_database, 2, self.MANY)
+        read = text("SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables WHERE relname = ANY(:tables)")
+        with clean_database.begin() as connection:
+            gone = removes(connection, [f"t{number}" for number in range(1, self.MANY + 1)])
+            rows = connection.execute(read, {"tables": list(self.COLUMNS)}).scalar_one()
+        assert (gone.tweets, gone.examples, gone.curated) == (self.MANY,) * 3
+        assert rows < 30 * self.MANY
 
 
 class TestWhatLearnt:

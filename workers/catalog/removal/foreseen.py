@@ -12,7 +12,7 @@ from itertools import islice
 from sqlalchemy import Connection, text
 
 from workers.catalog.removal import taken_back
-from workers.catalog.removal.forgetting import Forgotten
+from workers.catalog.removal.forgetting import BY_INDEX, Forgotten
 
 _AT_ONCE = 5_000
 
@@ -23,37 +23,50 @@ _NAME = "INSERT INTO going SELECT DISTINCT id FROM unnest(cast(:ids AS text[])) 
 _NAME_AUTHORS = "INSERT INTO going SELECT id FROM tweet WHERE author = ANY(cast(:authors AS text[])) ON CONFLICT DO NOTHING"
 _ADD_COPIES = """
 INSERT INTO going
-SELECT copy.id FROM going JOIN tweet AS named ON named.id = going.id
-JOIN tweet AS copy ON copy.id = 'sha256-' || left(named.text_hash, 32) AND (copy.author IS NULL OR copy.author = named.author)
+SELECT copy.id FROM going JOIN tweet AS named ON named.id = going.id CROSS JOIN LATERAL (
+    SELECT id FROM tweet
+    WHERE id = 'sha256-' || left(named.text_hash, 32) AND (author IS NULL OR author = named.author) LIMIT 1) AS copy
 ON CONFLICT DO NOTHING
 """
 _ANALYZE = "ANALYZE going"
-_COUNTS = """
-WITH gone AS MATERIALIZED (SELECT tweet.id, tweet.text, tweet.text_hash FROM going JOIN tweet ON tweet.id = going.id),
+_AS_LONG_AS_IT_TAKES = "SET LOCAL statement_timeout = 0"
+_NAMED = """
+SELECT going.id, named.text, named.text_hash
+FROM going CROSS JOIN LATERAL (SELECT text, text_hash FROM tweet WHERE tweet.id = going.id OFFSET 0) AS named
+"""
+# What belongs to a tweet is looked up tweet by tweet, whatever the planner believes of the tables' sizes: minutes after many rows came,
+# its statistics may be of the few before, and a join by them compares every row with every other.
+_COUNTS = f"""
+WITH gone AS MATERIALIZED ({_NAMED}),
 hashes AS (SELECT DISTINCT text_hash FROM gone)
 SELECT (SELECT count(*) FROM gone) AS tweets,
-       (SELECT count(*) FROM gone JOIN summary ON summary.tweet = gone.id) AS summaries,
-       (SELECT count(*) FROM gone JOIN selection ON selection.tweet = gone.id) AS selections,
-       (SELECT count(*) FROM gone JOIN teaching ON teaching.tweet = gone.id) AS teachings,
-       (SELECT count(*) FROM gone JOIN dropped ON dropped.tweet = gone.id)
-       + (SELECT count(DISTINCT (dropped.job, dropped.key)) FROM gone
-          JOIN dropped ON dropped.tweet IS NULL AND md5(dropped.prompt_text) = md5(gone.text) AND dropped.prompt_text = gone.text)
-       AS dropped,
-       (SELECT count(*) FROM going JOIN curated ON curated.key = going.id AND curated.text IS NULL)
-       + (SELECT count(DISTINCT (curated.collection, curated.position)) FROM gone
-          JOIN curated ON curated.text IS NOT NULL AND md5(curated.text) = md5(gone.text) AND curated.text = gone.text) AS curated,
-       (SELECT count(*) FROM hashes JOIN tweet ON tweet.text_hash = hashes.text_hash) - (SELECT count(*) FROM gone) AS copies
-"""
-_EXAMPLES = """
-WITH gone AS MATERIALIZED (SELECT tweet.id, tweet.text FROM going JOIN tweet ON tweet.id = going.id),
+       (SELECT coalesce(sum((SELECT count(*) FROM summary WHERE tweet = gone.id)), 0)::int FROM gone) AS summaries,
+       (SELECT coalesce(sum((SELECT count(*) FROM selection WHERE tweet = gone.id)), 0)::int FROM gone) AS selections,
+       (SELECT coalesce(sum((SELECT count(*) FROM teaching WHERE tweet = gone.id)), 0)::int FROM gone) AS teachings,
+       (SELECT coalesce(sum((SELECT count(*) FROM dropped WHERE tweet = gone.id)), 0)::int FROM gone)
+       + (SELECT count(DISTINCT (lost.job, lost.key)) FROM gone CROSS JOIN LATERAL (
+            SELECT job, key FROM dropped
+            WHERE tweet IS NULL AND md5(prompt_text) = md5(gone.text) AND prompt_text = gone.text OFFSET 0) AS lost) AS dropped,
+       (SELECT coalesce(sum((SELECT count(*) FROM curated WHERE key = going.id AND text IS NULL)), 0)::int FROM going)
+       + (SELECT count(DISTINCT (lost.collection, lost.position)) FROM gone CROSS JOIN LATERAL (
+            SELECT collection, position FROM curated
+            WHERE text IS NOT NULL AND md5(text) = md5(gone.text) AND text = gone.text OFFSET 0) AS lost) AS curated,
+       (SELECT coalesce(sum((SELECT count(*) FROM tweet WHERE tweet.text_hash = hashes.text_hash)), 0)::int FROM hashes)
+       - (SELECT count(*) FROM gone) AS copies
+"""  # noqa: S608
+_EXAMPLES = f"""
+WITH gone AS MATERIALIZED ({_NAMED}),
 lost AS (
-  SELECT example.dataset, example.key FROM gone JOIN example ON example.tweet = gone.id
+  SELECT mine.dataset, mine.key FROM gone
+  CROSS JOIN LATERAL (SELECT dataset, key FROM example WHERE tweet = gone.id OFFSET 0) AS mine
   UNION
-  SELECT example.dataset, example.key FROM gone
-  JOIN example ON example.tweet IS NULL AND md5(example.prompt_text) = md5(gone.text) AND example.prompt_text = gone.text)
-SELECT lost.dataset, count(*) AS examples, count(review.key) AS reviews
-FROM lost LEFT JOIN review ON review.dataset = lost.dataset AND review.key = lost.key GROUP BY lost.dataset
-"""
+  SELECT mine.dataset, mine.key FROM gone CROSS JOIN LATERAL (
+    SELECT dataset, key FROM example
+    WHERE tweet IS NULL AND md5(prompt_text) = md5(gone.text) AND prompt_text = gone.text OFFSET 0) AS mine)
+SELECT dataset, count(*) AS examples,
+       coalesce(sum((SELECT count(*) FROM review WHERE review.dataset = lost.dataset AND review.key = lost.key)), 0)::int AS reviews
+FROM lost GROUP BY dataset
+"""  # noqa: S608
 
 
 def would_forget(connection: Connection, tweets: Iterable[str] = (), authors: Iterable[str] = ()) -> Forgotten:
@@ -64,6 +77,8 @@ def would_forget(connection: Connection, tweets: Iterable[str] = (), authors: It
         tweets: ids.
         authors: whose tweets would all be removed.
     """
+    connection.execute(text(_AS_LONG_AS_IT_TAKES))
+    connection.execute(text(BY_INDEX))
     connection.execute(text(_MAKE))
     for part in _parts(tweets):
         connection.execute(text(_NAME), {"ids": part})

@@ -22,6 +22,10 @@ from workers.database import transaction
 
 _AT_ONCE = 5_000
 
+# Minutes after many rows came, the planner's statistics may be of the few before: by those, reading a whole table for each row that is
+# looked up is cheapest. Every look-up here has its index.
+BY_INDEX = "SET LOCAL enable_seqscan = off"
+_AS_BEFORE = "SET LOCAL enable_seqscan TO DEFAULT"
 # Whoever inserts what belongs to one of these tweets holds a lock on it or waits for ours: nothing appears between two statements. They
 # are locked in the order of their ids, so that two forgetting the same ones wait for each other instead of dying of a deadlock.
 _LOCK = """
@@ -185,6 +189,13 @@ def reinstate(connection: Connection, accounts: Iterable[str]) -> int:
 
 
 def _forget(connection: Connection, named: Sequence[str], lost: Counter[int], account: str | None = None) -> Forgotten:
+    connection.execute(text(BY_INDEX))
+    done = _forget_by_index(connection, named, lost, account)
+    connection.execute(text(_AS_BEFORE))
+    return done
+
+
+def _forget_by_index(connection: Connection, named: Sequence[str], lost: Counter[int], account: str | None) -> Forgotten:
     ids = connection.execute(text(_LOCK), {"ids": list(named)}).scalars().all()
     pairs = connection.execute(text(_PAIRS), {"ids": list({*named, *ids})}).rowcount
     if not ids:
