@@ -63,8 +63,9 @@ def _machine() -> dict[str, Any]:
     from deploy.health import status
     from deploy.local.home import Home
     from workers.errors import Unavailable
-    from workers.estimates.machine import half_type, host_memory
+    from workers.estimates.machine import half_type
     from workers.gpus.inventory import inventory
+    from workers.memory import host_memory
     from workers.settings import get_settings
 
     versions: dict[str, str | None] = {}

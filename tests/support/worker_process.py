@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether `condition` comes true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -68,7 +68,7 @@ class WorkerProcess:
                 continue
         self.process.wait(timeout=10)
 
-    def exit_code(self, seconds: float) -> int:
+    def exit_code(self, seconds: float = 120) -> int:
         """Its exit code, when it ends within `seconds`; otherwise the failure tells what it wrote, and where each of its threads stood."""
         try:
             return self.process.wait(timeout=seconds)

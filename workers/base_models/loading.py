@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workers.base_models.files import UnusableBase, check
 from workers.errors import NotFound, TweetmillError
-from workers.out_of_memory import is_out_of_memory
+from workers.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch

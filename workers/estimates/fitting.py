@@ -8,9 +8,10 @@ from pathlib import Path
 from schemas.training import TrainingSpec
 from workers.errors import NotFound, UserError
 from workers.estimates.architecture import Architecture, read_architecture
-from workers.estimates.machine import Device, host_memory
+from workers.estimates.machine import Device
 from workers.estimates.memory import GIB, Estimate, estimate, usable
 from workers.estimates.suggestions import smallest, suggest
+from workers.memory import host_memory
 
 
 @dataclass(frozen=True)

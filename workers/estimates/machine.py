@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from schemas.training import TrainingSpec
 from workers.gpus.inventory import Gpu
+from workers.memory import host_memory
 from workers.settings import ENVIRONMENT
 
 _FIRST_WITH_BFLOAT16 = 8
@@ -76,36 +75,6 @@ def device_for(spec: TrainingSpec, gpus: Sequence[Gpu]) -> Device | None:
 def half_type(gpu: Gpu) -> str:
     """Return the type that `dtype: auto` takes on a GPU."""
     return "bfloat16" if gpu.capability is None or gpu.capability[0] >= _FIRST_WITH_BFLOAT16 else "float16"
-
-
-def host_memory() -> int:
-    """Return the bytes of memory that new processes may take: what the kernel calls available, within the control group's limit."""
-    return min([_available(), *_group_room()])
-
-
-def _available() -> int:
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _group_room() -> list[int]:
-    """The room below the memory limit of this process's control group, of version 2 or 1, where it has one."""
-    places = [("/sys/fs/cgroup", "memory.max", "memory.current")]
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if not controllers:
-                places.append((f"/sys/fs/cgroup/{group.lstrip('/')}", "memory.max", "memory.current"))
-            elif "memory" in controllers.split(","):
-                places.append((f"/sys/fs/cgroup/memory/{group.lstrip('/')}", "memory.limit_in_bytes", "memory.usage_in_bytes"))
-    rooms = []
-    for folder, limit, usage in places:
-        with suppress(OSError, ValueError):
-            rooms.append(max(0, int((Path(folder) / limit).read_text()) - int((Path(folder) / usage).read_text())))
-    return rooms
 
 
 def tokens_per_second(

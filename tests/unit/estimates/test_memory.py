@@ -14,9 +14,10 @@ from workers.errors import UserError
 from workers.estimates import fitting
 from workers.estimates.architecture import read_architecture
 from workers.estimates.fitting import check_fits, judge
-from workers.estimates.machine import Device, device_for, host_memory
+from workers.estimates.machine import Device, device_for
 from workers.estimates.memory import GIB, Estimate, estimate
 from workers.gpus.inventory import Gpu
+from workers.memory import host_memory
 
 CONFIGS = Path(__file__).parents[2] / "support" / "configs"
 SMALL, LARGE = read_architecture(CONFIGS / "llama-3.2-1b"), read_architecture(CONFIGS / "llama-3.1-8b")

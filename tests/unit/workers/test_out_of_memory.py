@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from workers.out_of_memory import is_out_of_memory, tells_of_memory
+from workers.memory import is_out_of_memory, tells_of_memory
 
 
 class SafetensorError(Exception):

@@ -19,7 +19,7 @@ from workers.errors import UserError
 from workers.inference.engine import Engine, EngineError
 from workers.inference.engine_builders import builder_of
 from workers.inference.gpu import wire
-from workers.out_of_memory import is_out_of_memory
+from workers.memory import is_out_of_memory
 from workers.redaction import redact
 from workers.settings import get_settings
 

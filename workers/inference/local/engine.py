@@ -17,7 +17,7 @@ from workers.base_models import files, loading, precision
 from workers.base_models.chat_template import ChatFormat, chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
 from workers.inference.engine import EngineError, Generation, Sampling, UnusableDevice
-from workers.out_of_memory import is_out_of_memory
+from workers.memory import is_out_of_memory
 from workers.text.thoughts import split_thoughts
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class TransformersEngine:
     ) -> list[Generation]:
         """See `Engine.generate`. Identical prompts are computed once."""
         self._use(adapter)
+        self._weights_in_use.pack()
         done: list[Generation] = []
         for start in range(0, len(prompts), WINDOW):
             done += self._generate_window(prompts[start : start + WINDOW], sampling, on_progress or (lambda _: None))
@@ -236,9 +237,13 @@ class TransformersEngine:
         self._end_ids = self._chat.end_ids.union(end for end in [*listed, self._tokenizer.eos_token_id] if end is not None)
 
     @property
-    def _model(self) -> Any:
+    def _weights_in_use(self) -> SwappableModel:
         assert self._weights is not None
-        return self._weights.model
+        return self._weights
+
+    @property
+    def _model(self) -> Any:
+        return self._weights_in_use.model
 
     def _use(self, tuned: Path | None) -> None:
         """Bring the weights to those of the base, or of `tuned` on it, which stays until another is asked for."""

@@ -17,6 +17,7 @@ from workers.base_models import changed_weights, files, loading
 from workers.base_models.decoder import insert_layers, remove_layers
 from workers.base_models.files import UnusableAdapter
 from workers.base_models.tensor_reader import TensorFiles
+from workers.inference.local.packing import PackedLayers
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,12 @@ class SwappableModel:
         self._folder, self._tokenizer, self._dtype, self._device = folder, tokenizer, dtype, device
         self.model: Any = None
         self.is_base = True
+        self._packed: PackedLayers | None = None
         self.load()
 
     def load(self) -> None:
         """Load the base from its files; what was in memory is freed first."""
-        self.model = None
+        self.model = self._packed = None
         gc.collect()  # models hold references in circles
         self._stored = TensorFiles(files.weight_files(self._folder))
         self._overwritten: set[str] = set()
@@ -56,12 +58,23 @@ class SwappableModel:
         self._is_restorable = self.is_base = True
         self.model = loading.load_model(self._folder, self._tokenizer, self._dtype).to(self._device).eval()
 
+    def pack(self) -> None:
+        """Let what answers now compute as fast as this CPU can, until it becomes another model."""
+        if self._packed is None:
+            self._packed = PackedLayers(self.model)
+
+    def _unpack(self) -> None:
+        if self._packed is not None:
+            self._packed.undo()
+        self._packed = None
+
     def put_on(self, tuned: Path) -> None:
         """Turn the base into a tuned model.
 
         Raises:
             Exception: it does not fit. The model then is neither: `load` it again.
         """
+        self._unpack()
         self.is_base = False
         if changed_weights.is_in(tuned):
             self._overwrite(changed_weights.read(tuned))
@@ -109,6 +122,7 @@ class SwappableModel:
             logger.info("engine: the base's files hold other tensors than the model in memory: loading it again")
             self.load()
             return
+        self._unpack()
         remove_layers(self.model, self._new_layers)
         self._new_layers = ()
         with torch.no_grad():

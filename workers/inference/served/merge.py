@@ -11,7 +11,7 @@ from workers import files
 from workers.catalog.removal import merged_models
 from workers.errors import UserError
 from workers.inference.served.merging import UNUSABLE
-from workers.out_of_memory import is_out_of_memory
+from workers.memory import is_out_of_memory
 
 _TAKEN = {".json", ".jinja", ".model", ".txt", ".tiktoken"}
 _WRITTEN = {"config.json", "model.safetensors.index.json"}

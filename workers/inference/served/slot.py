@@ -15,7 +15,7 @@ from workers.gpus import driver, gpu_locks
 from workers.inference.served.process import MARK, Address, ServerProcess
 from workers.inference.served.program import Served, Task
 from workers.inference.served.wire import BUSY, ENDING, NEVER_SERVED, REFUSED, SERVER_DIED, Failure
-from workers.out_of_memory import tells_of_memory
+from workers.memory import tells_of_memory
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from workers.out_of_memory import tells_of_memory
+from workers.memory import tells_of_memory
 from workers.processes import adopt_orphans, die_with_parent, end_descendants
 from workers.settings import ENVIRONMENT
 from workers.training.protocol import deadline

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from workers.errors import Unavailable, UserError
 from workers.gpus import gpu_locks
-from workers.out_of_memory import is_out_of_memory
+from workers.memory import is_out_of_memory
 from workers.processes import die_with_parent, parent_of
 from workers.settings import ENVIRONMENT
 from workers.training.protocol.outcome import EXIT_CODES, SUPERVISOR_PID, Failure, FailureKind, Preempted, record_failure

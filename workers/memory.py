@@ -1,4 +1,4 @@
-"""Recognises that memory ran out, in whatever words a library says it: torch, CUDA, cuBLAS, cuDNN, NCCL, Triton, the kernel.
+"""Tells how much memory this machine has left, and recognises that it ran out: in the words of torch, CUDA, cuBLAS, NCCL, the kernel.
 
 Only torch's own allocators raise an exception of a type of its own. All other libraries put it into the text of a `RuntimeError` or an
 `OSError`, and a process that a native thread ends has nothing but its log.
@@ -7,7 +7,10 @@ Only torch's own allocators raise an exception of a type of its own. All other l
 from __future__ import annotations
 
 import errno
+import os
 import re
+from contextlib import suppress
+from pathlib import Path
 
 # By name, so that torch need not be loaded: `torch.OutOfMemoryError`, numpy's and Python's own.
 _TYPES = {"OutOfMemoryError", "MemoryError", "_ArrayMemoryError"}
@@ -58,3 +61,33 @@ def _says_so(error: BaseException) -> bool:
 def tells_of_memory(text: str) -> bool:
     """Return whether a library's message, or the log of a process that died, says that memory ran out."""
     return _WORDS.search(text) is not None
+
+
+def host_memory() -> int:
+    """Return the bytes of memory that new processes may take: what the kernel calls available, within the control group's limit."""
+    return min([_available(), *_group_room()])
+
+
+def _available() -> int:
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _group_room() -> list[int]:
+    """The room below the memory limit of this process's control group, of version 2 or 1, where it has one."""
+    places = [("/sys/fs/cgroup", "memory.max", "memory.current")]
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if not controllers:
+                places.append((f"/sys/fs/cgroup/{group.lstrip('/')}", "memory.max", "memory.current"))
+            elif "memory" in controllers.split(","):
+                places.append((f"/sys/fs/cgroup/memory/{group.lstrip('/')}", "memory.limit_in_bytes", "memory.usage_in_bytes"))
+    rooms = []
+    for folder, limit, usage in places:
+        with suppress(OSError, ValueError):
+            rooms.append(max(0, int((Path(folder) / limit).read_text()) - int((Path(folder) / usage).read_text())))
+    return rooms
