@@ -14,11 +14,11 @@ from producers.sources.lines import Line
 from schemas.payloads import SummarizationSpec
 from schemas.records import TweetRecord
 from tasks import summarization
+from workers.configuration.settings_sources import default_home
 from workers.database import transaction
 from workers.inference.guard import guarded
 from workers.ingest.tweets import copy_tweets
 from workers.settings import ENVIRONMENT, get_settings
-from workers.settings_sources import default_home
 
 _WARMING = 4  # tweets that both write before the first round
 _WRITTEN = "SELECT count(*) FROM summary"

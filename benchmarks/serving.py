@@ -21,9 +21,9 @@ from benchmarks.measure import ROUNDS, CannotRun
 from benchmarks.servers import ROOT
 from tests.support.endpoint import TOKEN, EndpointProcess, serving
 from tests.support.tiny_model import build_tiny_model
+from workers.configuration.settings_sources import default_home
 from workers.database import transaction
 from workers.settings import ENVIRONMENT, get_settings
-from workers.settings_sources import default_home
 
 CLIENTS, QUICK_CLIENTS = 64, 4
 EACH = 2

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from deploy.environment import CODE, python
 from deploy.local.home import Home
+from workers.configuration.settings_sources import read_password
 from workers.errors import SettingsError, TweetmillError
 from workers.file_permissions import discard, write_private
 from workers.settings import Settings, get_settings
-from workers.settings_sources import read_password
 
 _GENERATED = "flower_password"
 

@@ -111,7 +111,7 @@ def _lengths(client: Redis) -> dict[str, int]:
 
 
 def _misplaced(client: Redis) -> list[str]:
-    from workers.broker_keys import misplaced
+    from workers.connections.broker_keys import misplaced
 
     return [f"{key} in Redis holds something else than it is for: a worker that runs removes it" for key in misplaced(client, set(Queue))]
 

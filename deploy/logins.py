@@ -17,9 +17,9 @@ from sqlalchemy import Connection, text
 
 from deploy.migrate import grant, migrate, owner
 from schemas import roles
+from workers.configuration.settings_sources import read_password
 from workers.errors import NotReady, SettingsError, TweetmillError
 from workers.settings import Settings, get_settings
-from workers.settings_sources import read_password
 
 KINDS = {"producer": roles.PRODUCER, "worker": roles.WORKER, "reader": roles.READER}
 

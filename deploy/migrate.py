@@ -52,8 +52,8 @@ def owner(settings: Settings) -> Iterator[Engine]:
     """Yield an engine for statements that change tables or roles, whose refusals are sentences."""
     from sqlalchemy.exc import DBAPIError, OperationalError
 
+    from workers.connections.server_errors import of_postgres
     from workers.database import connect
-    from workers.server_errors import of_postgres
 
     engine = connect(settings.database(), statement_timeout=600, pool_size=1)
     try:

@@ -15,9 +15,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from workers import clock
-from workers.database_sessions import keep_settings, parse_options
+from workers.connections.database_sessions import keep_settings, parse_options
+from workers.connections.server_errors import of_postgres
 from workers.errors import Unavailable
-from workers.server_errors import of_postgres
 from workers.settings import Settings, get_settings
 
 # The server is up, and cancelled a statement that took too long: it would the next time as well.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from workers.configuration.settings_sources import read_password
 from workers.errors import SettingsError
 from workers.settings import Settings
-from workers.settings_sources import read_password
 
 SHORTEST = 16
 """Characters of a token that others must not guess."""

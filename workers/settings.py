@@ -18,11 +18,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.addresses.parsing import Address, parse_http
 from schemas.addresses.postgres import sqlalchemy_url
-from workers import server_addresses
-from workers.engine_settings import MONTH, EngineSettings, Seconds
-from workers.errors import SettingsError
-from workers.redaction import remember
-from workers.settings_sources import (
+from workers.configuration import server_addresses
+from workers.configuration.engine_settings import MONTH, EngineSettings, Seconds
+from workers.configuration.settings_sources import (
     STACK_FILE,
     Environment,
     StackFile,
@@ -33,11 +31,13 @@ from workers.settings_sources import (
     read_password,
     remember_secrets,
 )
+from workers.errors import SettingsError
+from workers.redaction import remember
 
 __all__ = ["ENVIRONMENT", "STACK_FILE", "Settings", "get_settings", "read_password"]
 
 ENVIRONMENT: Mapping[str, str] = os.environ
-"""What this process was started with, for whoever asks `workers.settings_sources` about a variable."""
+"""What this process was started with, for whoever asks `workers.configuration.settings_sources` about a variable."""
 
 
 RENEWED_WITHIN = 0.75

@@ -72,8 +72,8 @@ def status(as_json: AsJson = False) -> None:
     """Show servers, tables, workers, queues, Flower and free disk. Exit code 0 when jobs can run, else 1."""
     from deploy.health import status as read
     from deploy.local.home import Home
+    from workers.configuration.settings_sources import is_set
     from workers.settings import ENVIRONMENT, get_settings
-    from workers.settings_sources import is_set
 
     settings = get_settings()
     reading = read(settings, Home(settings.home))
@@ -101,8 +101,8 @@ def worker(
 
     from deploy import worker as node
     from schemas.payloads import Queue
+    from workers.configuration.settings_sources import engine_names
     from workers.settings import get_settings
-    from workers.settings_sources import engine_names
 
     if engine is not None and engine not in engine_names():
         raise typer.BadParameter(f"there are the engines {', '.join(engine_names())}", param_hint="--engine")

@@ -82,7 +82,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return FAILED, f"{error.filename}: {error.strerror}"
     server = _server_of(type(error).__module__.partition(".")[0])
     if server is not None:
-        from workers import server_errors
+        from workers.connections import server_errors
 
         reason = server_errors.of_redis(error) if server == "Redis" else server_errors.of_postgres(error)
         if reason.is_known or type(error).__name__ in _NO_ANSWER:

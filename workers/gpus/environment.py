@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from workers.configuration.settings_sources import is_secret
 from workers.settings import ENVIRONMENT
-from workers.settings_sources import is_secret
 
 _OF_SERVERS = ("OPENAI_", "DATABASE_URL", "CELERY_BROKER_URL", "PGPASS", "TWEETMILL_DATABASE_", "TWEETMILL_BROKER_", "TRACKIO_")
 

@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import DataError, ResponseError
 
 from schemas.payloads import Queue
-from workers.broker_keys import misplaced, remove_misplaced
+from workers.connections.broker_keys import misplaced, remove_misplaced
 from workers.jobs import messages
 from workers.jobs.messages import InvalidMessage
 

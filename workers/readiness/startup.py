@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workers.broker import broker_client
+from workers.connections.server_errors import Reason, of_postgres, of_redis
 from workers.errors import NotReady, SettingsError, TweetmillError, Unavailable
 from workers.readiness.checks import database_findings, machine_findings, redis_findings, redis_warnings
 from workers.readiness.clock_skew import Clock
 from workers.readiness.postgres import DatabaseReading, read_database
 from workers.readiness.redis import AGREED_FOR, AGREEMENT, RedisReading, read_redis
 from workers.redaction import first_line
-from workers.server_errors import Reason, of_postgres, of_redis
 from workers.settings import Settings
 
 if TYPE_CHECKING:

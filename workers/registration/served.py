@@ -11,8 +11,9 @@ from schemas.addresses.loopback import is_loopback
 from schemas.addresses.parsing import parse_http
 from schemas.payloads import Stage
 from schemas.tables.models import Model
-from workers import database, server_addresses
+from workers import database
 from workers.catalog import additions, datasets
+from workers.configuration import server_addresses
 from workers.errors import UserError
 from workers.inference.remote.access import KEY_VARIABLE
 

@@ -22,11 +22,11 @@ from tests.conftest import Servers
 from tests.support.pooler import REFUSES, REFUSES_ALL, SWALLOWS, pooler
 from tests.support.tls import Authority, tls_listener
 from tests.support.valkey import free_port, valkey
+from workers.connections.database_sessions import parse_options
+from workers.connections.server_errors import of_postgres
 from workers.database import connect, transaction
-from workers.database_sessions import parse_options
 from workers.errors import NotReady, SettingsError, TweetmillError, Unavailable
 from workers.readiness import startup
-from workers.server_errors import of_postgres
 from workers.settings import Settings, get_settings
 
 SECRET = "xyzzy7plugh"

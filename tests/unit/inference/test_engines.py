@@ -14,7 +14,7 @@ import torch
 from tests.support.fake_vllm import installed
 from tests.support.gpus import write_driver
 from tests.support.tiny_model import build_tiny_model
-from workers import settings_sources
+from workers.configuration import settings_sources
 from workers.errors import SettingsError
 from workers.inference import builders, engines
 from workers.inference.builders import vllm
@@ -116,7 +116,7 @@ def test_only_the_engine_in_this_process_loads_torch() -> None:
     program = (
         "import sys\n"
         "from workers.inference import engines\n"
-        "from workers.settings_sources import engine_names\n"
+        "from workers.configuration.settings_sources import engine_names\n"
         "for name in engine_names():\n    engines.builder_of(name)\n"
         "assert {'transformers', 'openai'} <= set(engine_names())\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"

@@ -10,10 +10,10 @@ import pytest
 
 from producers.cli import main
 from schemas.synthesis import TeacherSource
+from workers.configuration.settings_sources import check_proxies, read_password
 from workers.errors import SettingsError
 from workers.inference import engines
 from workers.settings import Settings, get_settings
-from workers.settings_sources import check_proxies, read_password
 from workers.synthesis.teacher.factory import teacher_of
 
 SECRET = "xyzzy7plugh"

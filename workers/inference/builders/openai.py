@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from workers.configuration.settings_sources import check_proxies
 from workers.errors import SettingsError
 from workers.inference.remote.engine import OpenAIEngine
 from workers.settings import ENVIRONMENT, Settings
-from workers.settings_sources import check_proxies
 
 
 def build(settings: Settings, base: str) -> OpenAIEngine:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from workers.configuration.settings_sources import check_proxies
 from workers.errors import SettingsError
 from workers.redaction import remember
 from workers.settings import ENVIRONMENT, get_settings
-from workers.settings_sources import check_proxies
 
 
 def key_for(base_url: str) -> str:

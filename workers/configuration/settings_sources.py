@@ -21,7 +21,7 @@ from workers.errors import SettingsError
 from workers.redaction import remember
 
 STACK_FILE = "stack.json"
-ENGINE_BUILDERS = Path(__file__).parent / "inference" / "builders"
+ENGINE_BUILDERS = Path(__file__).parent.parent / "inference" / "builders"
 
 _KEY_LIKE = ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET", "PGPASSWORD")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from schemas.addresses.parsing import Address, AddressError
 from schemas.addresses.postgres import parse_database
 from schemas.addresses.redis import parse_broker
+from workers.configuration.settings_sources import read_password
 from workers.errors import SettingsError
 from workers.redaction import remember
-from workers.settings_sources import read_password
 
 
 def parsed(setting: str, value: SecretStr, parse: Callable[[str], Address]) -> Address:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
 from schemas.payloads import Quant
-from workers.settings_sources import engine_names
+from workers.configuration.settings_sources import engine_names
 
 MONTH = 31 * 24 * 3600
 """In seconds: no time that is set may be longer."""
