@@ -56,7 +56,8 @@ def _can_be_packed(layer: torch.nn.Module) -> bool:
     """Whether it is a large matrix on the CPU in float32. Subclasses are left out: their `forward` may do more."""
     if type(layer) is not torch.nn.Linear or layer.weight.numel() < _SMALLEST:
         return False
-    return layer.weight.device.type == "cpu" and layer.weight.dtype == torch.float32
+    weight: torch.Tensor = layer.weight
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def _packed(layer: torch.nn.Linear) -> Any:
