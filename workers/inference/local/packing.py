@@ -57,7 +57,7 @@ def _can_be_packed(layer: torch.nn.Module) -> bool:
     if type(layer) is not torch.nn.Linear or layer.weight.numel() < _SMALLEST:
         return False
     weight: torch.Tensor = layer.weight
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+    return weight.is_cpu and weight.dtype is torch.float32
 
 
 def _packed(layer: torch.nn.Linear) -> Any:
