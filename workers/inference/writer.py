@@ -162,7 +162,10 @@ class Writer:
             ):
                 yield [place for place, _ in done], [result for _, result in done]
             return
-        yield from self._in_calls(engine, tweets, guard, on_progress)
+        # Tweets of one length together: a row of a batch is padded to the longest, whichever call it comes in.
+        order = sorted(range(len(tweets)), key=lambda place: len(tweets[place]))
+        for places, results in self._in_calls(engine, [tweets[place] for place in order], guard, on_progress):
+            yield [order[place] for place in places], results
 
     def _in_calls(self, engine: Engine, tweets: Sequence[str], guard: bool, on_progress: Callable[[int], None] | None) -> Iterator[Written]:
         start, rows = 0, FEWEST_ROWS

@@ -120,6 +120,20 @@ def test_a_stream_hands_back_every_row_once_in_calls_of_a_few_seconds(monkeypatc
     assert calls[:3] == [FEWEST_ROWS, 4 * FEWEST_ROWS, 512], "four seconds at 128 rows a second"
 
 
+def test_tweets_of_one_length_are_written_together_and_come_back_to_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    tweets = [f"the bus is late{' again' * (place % 7)}" for place in range(3 * FEWEST_ROWS)]
+    engine = ScriptedEngine({tweet: (f"{len(tweet)}",) for tweet in tweets})
+    monkeypatch.setattr(module, "engine_for", lambda base, all_cores: engine)
+    monkeypatch.setattr(module, "MOST_ROWS", FEWEST_ROWS)
+    written: dict[int, str] = {}
+    for part, results in Writer("base", (Part(None, Stage.SUMMARY),)).stream(tweets, guard=False):
+        written |= {place: result.text for place, result in zip(part, results, strict=True)}
+    lengths = [len(text) for _, _, text, _ in engine.asked]
+    assert [count for count, _ in engine.calls] == [FEWEST_ROWS] * 3
+    assert lengths == sorted(lengths)
+    assert written == {place: str(len(tweet)) for place, tweet in enumerate(tweets)}
+
+
 def test_tweets_that_are_written_again_wait_for_enough_of_them_while_the_others_are_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
     tweets = [f"the bus number {number} is late again" for number in range(3 * FEWEST_ROWS)]
     made_up = "In 1999 Anna and Bob paid 80 dollars to Chicago and Denver."
