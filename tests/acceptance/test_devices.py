@@ -139,7 +139,7 @@ def test_who_waits_in_vain_is_told_who_has_it(holder: Any, tmp_path: Path) -> No
     wanted = gpu_locks.held(["GPU-8932f937"], tmp_path / "locks", patience=0.5)
     with pytest.raises(Unavailable, match=f"GPU-8932f937 is held by process {process.pid}, job a-job"), wanted:
         pytest.fail("it was held twice")
-    assert time.monotonic() - began > 0.4
+    assert 0.4 < time.monotonic() - began < 5
 
 
 @pytest.mark.fault(38)
@@ -154,7 +154,7 @@ def test_a_killed_worker_frees_its_gpu_only_when_its_last_rank_is_gone(holder: A
     looks = [is_free(tmp_path, "0") for _ in range(20)]
     os.kill(rank, signal.SIGKILL)
     killed = time.monotonic()
-    freed = wait_for(lambda: is_free(tmp_path, "0"), 45)
+    freed = wait_for(lambda: is_free(tmp_path, "0"), 10)
 
     measured(overlaps=sum(looks), freed_seconds=round(time.monotonic() - killed, 2))
     assert not any(looks), "a rank was still there"
@@ -275,7 +275,7 @@ def test_a_driver_gives_indices_and_beginnings_their_full_name() -> None:
 
 def test_a_gpu_on_which_somebody_else_computes_is_not_had(driver_says: Callable[[str], None], tmp_path: Path) -> None:
     ended = subprocess.Popen(["true"])
-    assert wait_for(lambda: not is_running(ended.pid), 45)
+    assert wait_for(lambda: not is_running(ended.pid), 10)
     driver_says(f"{os.getppid()}, {SECOND}\\n4194303, {FIRST}\\n{ended.pid}, {FIRST}\\n")
     assert driver.computing([FIRST, SECOND]) == {SECOND: os.getppid()}, "the others have ended, though one was not waited for"
     ended.wait()

@@ -46,6 +46,7 @@ def test_a_busy_worker_that_is_drained_gives_its_job_back_and_the_job_goes_on_el
     assert mill.attempts_of_rows(job) == [1] * stored + [2] * (40 - stored), "what was stored was done again"
     assert 5 <= stored < 40
     assert mill.row(job).owner != leaving.name
+    assert seconds < 15, "it waited for more than a heartbeat and a step"
     measured(exit_code=code, seconds=seconds, failures=tally.failures, preemptions=tally.preemptions, rows_done_again=tally.rows - 40)
 
 
@@ -56,6 +57,7 @@ def test_an_idle_worker_that_is_drained_leaves_and_the_rest_stay(mill: Mill, mea
     drain(leaving)
     code, seconds = exit_code_and_seconds(leaving)
     assert code == 0, leaving.log
+    assert seconds < 10
     assert main(["drain", leaving.name]) == 1, "it has left the list"
     assert staying.process.poll() is None
     measured(exit_code=code, seconds=seconds)

@@ -55,7 +55,7 @@ def test_a_job_delivered_six_times_runs_once(mill: Mill, measured):
         for job in jobs:
             publish(KIND, QUEUE.value, job)
     tally = mill.wait_done(jobs)
-    assert wait_for(lambda: _skipped(workers) - before >= 80, 90), mill.log()
+    assert wait_for(lambda: _skipped(workers) - before >= 80, 30), mill.log()
     measured(lost=tally.lost, starts=tally.starts, rows=tally.rows, skipped=_skipped(workers) - before)
     assert (tally.lost, tally.extra, tally.rows, tally.failures) == (0, 0, 100, 0), mill.log()
 
@@ -73,7 +73,7 @@ def test_workers_killed_under_load_lose_no_job(mill: Mill, measured, thorough: b
         for number in range(kills):
             assert wait_for(lambda number=number: mill.tally(jobs).starts > count * number / (kills + 1), 60), mill.log()
             _someone_busy(mill).process.kill()
-            assert wait_for(lambda number=number: len(deaths) > number, 45)
+            assert wait_for(lambda number=number: len(deaths) > number, 10)
         tally = mill.wait_done(jobs, 240)
     measured(kills=kills, jobs=count, lost=tally.lost, rows=tally.rows, extra_starts=tally.extra)
     assert (tally.lost, tally.rows) == (0, 2 * count), mill.log()
@@ -187,7 +187,7 @@ def test_flower_is_killed_and_started_again_and_no_job_notices(mill: Mill, measu
     for _ in range(2):
         flower = _flower(mill, port)
         try:
-            figures["flower_back_seconds"] = seconds_until(lambda: _answers(port), 90)
+            figures["flower_back_seconds"] = seconds_until(lambda: _answers(port), 60)
         finally:
             flower.kill()
             flower.wait(timeout=10)

@@ -76,7 +76,7 @@ def test_a_worker_cut_off_from_postgres_stops_before_another_begins(mill: Mill, 
         broken = time.monotonic()
         refused.refuse()
         mute.hold()
-        taken_over = seconds_until(lambda: all(worked(diary, 2) for diary in diaries), 90)
+        taken_over = seconds_until(lambda: all(worked(diary, 2) for diary in diaries), 60)
         if thorough:
             time.sleep(max(0.0, broken + 30 - time.monotonic()))
         refused.forward()

@@ -32,7 +32,7 @@ def test_redis_killed_in_the_middle_of_a_job_does_not_touch_the_job(mill: Mill, 
     with mill.without(mill.valkey):
         time.sleep(away)
     [later] = enqueue([Work()])
-    started = seconds_until(lambda: mill.row(later).attempt == 1, 90)
+    started = seconds_until(lambda: mill.row(later).attempt == 1, 60)
 
     tally = mill.wait_done([job, later])
     measured(lost=tally.lost, extra_starts=tally.extra, next_start_seconds=started, away_seconds=away)
@@ -116,7 +116,7 @@ def test_a_frozen_redis_delays_and_loses_nothing(mill: Mill, measured, thorough:
     finally:
         server.send_signal(signal.SIGCONT)
     [job] = enqueue([Work()])
-    started = seconds_until(lambda: mill.row(job).attempt == 1, 90)
+    started = seconds_until(lambda: mill.row(job).attempt == 1, 60)
     tally = mill.wait_done([job])
     measured(lost=tally.lost, next_start_seconds=started, frozen_seconds=frozen)
     assert (tally.lost, tally.extra) == (0, 0), mill.log()
@@ -152,7 +152,7 @@ def test_queues_that_redis_evicted_are_published_again(mill: Mill, measured):
     with mill.redis() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("maxmemory", "1kb")
-        evicted = wait_for(lambda: length(mill) == 0, 45)
+        evicted = wait_for(lambda: length(mill) == 0, 10)
         client.config_set("maxmemory", "0")
         client.config_set("maxmemory-policy", "noeviction")
     assert evicted

@@ -24,7 +24,7 @@ def test_a_job_whose_worker_is_killed_goes_on_elsewhere(mill: Mill, measured):
     assert wait_for(lambda: started(mill, job, rows=3)), mill.log()
     pool = process_tree(mill.owner(job))[1:]
     mill.owner(job).signal(signal.SIGKILL)
-    recovered = seconds_until(lambda: mill.row(job).attempt == 2, 90)
+    recovered = seconds_until(lambda: mill.row(job).attempt == 2, 30)
 
     tally = mill.wait_done([job])
     assert (tally.lost, tally.rows, tally.failures) == (0, 8, 1), mill.log()
@@ -87,7 +87,7 @@ def test_a_worker_that_wakes_up_after_its_lease_writes_nothing_more(mill: Mill, 
     send(frozen, signal.SIGSTOP)
     try:
         before = mill.attempts_of_rows(job)
-        recovered = seconds_until(lambda: mill.row(job).attempt == 2, 90)
+        recovered = seconds_until(lambda: mill.row(job).attempt == 2, 30)
         # It wakes up in the middle of the other's work, so both would write if both might.
         assert wait_for(lambda: len(mill.attempts_of_rows(job)) > len(before))
     finally:
@@ -107,7 +107,7 @@ def test_an_idle_worker_leaves_when_asked(mill: Mill, measured):
     worker = mill.only()
     asked = time.monotonic()
     worker.signal(signal.SIGTERM)
-    code = worker.exit_code()
+    code = worker.exit_code(seconds=30)
     took = round(time.monotonic() - asked, 2)
     measured(exit_code=code, seconds=took)
     assert (code, took < 20) == (0, True), worker.log  # a lease is longer, and so is a job's drain
@@ -121,9 +121,9 @@ def test_a_worker_killed_while_it_leaves_costs_a_lease_and_no_failure(mill: Mill
     assert wait_for(lambda: mill.row(job).state == "running"), mill.log()
     stubborn = mill.owner(job)
     stubborn.signal(signal.SIGTERM)
-    assert wait_for(lambda: mill.row(job).orders == "drain", 45), stubborn.log
+    assert wait_for(lambda: mill.row(job).orders == "drain", 10), stubborn.log
     stubborn.kill_all()
-    recovered = seconds_until(lambda: mill.row(job).attempt == 2, 90)
+    recovered = seconds_until(lambda: mill.row(job).attempt == 2, 30)
 
     tally = mill.wait_done([job])
     measured(recovered_seconds=recovered, lost=tally.lost, failures=tally.failures, preemptions=tally.preemptions)
@@ -155,7 +155,7 @@ def test_relays_of_two_workers_publish_each_job_once_and_one_of_them_may_die(mil
 
     doomed.kill_all()
     second = enqueue([Work(rows=2, pause=0.05)] * 10, publish=False)
-    age = seconds_until(lambda: any(mill.row(job).published_at or mill.row(job).attempt for job in second), 90)
+    age = seconds_until(lambda: any(mill.row(job).published_at or mill.row(job).attempt for job in second), 30)
     after = mill.wait_done(second)
     measured(lost=tally.lost + after.lost, extra_starts=tally.extra + after.extra, backlog_age_seconds=age)
     assert (after.lost, after.extra, after.rows) == (0, 0, 20), heir.log
@@ -170,7 +170,7 @@ def test_all_workers_are_restarted_one_by_one_under_load(mill: Mill, measured, t
     for leaving in list(serving):
         assert wait_for(lambda: mill.tally(jobs).starts > len(jobs) * len(codes) / 6), mill.log()
         leaving.signal(signal.SIGTERM)
-        codes.append(leaving.exit_code())
+        codes.append(leaving.exit_code(seconds=30))
         mill.start()
 
     tally = mill.wait_done(jobs, 120)

@@ -215,7 +215,7 @@ def test_an_idle_engine_leaves_its_gpu(machine: Any, monkeypatch: pytest.MonkeyP
     get_settings.cache_clear()
     engine = engines.engine_for("base")
     assert not is_free(0)
-    assert wait_for(lambda: is_free(0), 45)
+    assert wait_for(lambda: is_free(0), 10)
     assert engines.engine_for("base") is engine
     assert ask(engine, "hello") == [f"{uuid_of(0)} hello"]
 
@@ -272,8 +272,8 @@ def test_a_killed_worker_leaves_no_engine_on_its_gpu(machine: Any) -> None:
     assert not is_free(0)
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    assert wait_for(lambda: not is_running(pid), 45)
-    assert wait_for(lambda: is_free(0), 45)
+    assert wait_for(lambda: not is_running(pid), 10)
+    assert wait_for(lambda: is_free(0), 10)
 
 
 def test_a_request_that_is_given_up_leaves_the_next_its_own_answers(engine_on: Any) -> None:

@@ -74,8 +74,8 @@ def test_a_server_that_dies_at_work_costs_no_tweet_and_no_failure_and_goes_with_
         assert set(connection.execute(text("SELECT failures FROM job WHERE parent IS NOT NULL")).scalars()) == {0}
     assert left(folder)
     worker.signal(signal.SIGTERM)
-    worker.exit_code()
-    assert wait_for(lambda: not left(folder), 45), "it is stopped with its worker"
+    worker.exit_code(60)
+    assert wait_for(lambda: not left(folder), 10), "it is stopped with its worker"
 
 
 def test_a_killed_worker_takes_its_server_with_it_and_another_finishes(
@@ -88,7 +88,7 @@ def test_a_killed_worker_takes_its_server_with_it_and_another_finishes(
     asked = job()
     assert wait_for(lambda: len(done(folder, "chat")) > 2), worker.log
     os.kill(worker.process.pid, signal.SIGKILL)
-    assert wait_for(lambda: not left(folder), 90), "no server outlives its worker"
+    assert wait_for(lambda: not left(folder), 30), "no server outlives its worker"
     worker.kill_all()
     (folder / "plan.jsonl").write_text("{}")
     again = served(start_worker, program, "again")

@@ -110,7 +110,7 @@ def test_a_training_that_is_killed_again_and_again_loses_no_more_than_an_interva
         pids = run.until_written(min(last + chance.randint(21, 45), 235))
         run.kill(chance.choice(ROLES))
         assert not isinstance(run.end(), TrainingResult)
-        wait_for(lambda pids=pids: alive(pids) == [], 45)
+        wait_for(lambda pids=pids: alive(pids) == [], 10)
         where["resume_from"] = newest(run)
         last = checkpoints.verify(where["resume_from"]).manifest.step
         most_lost = max(most_lost, max(run.steps) - last)
@@ -168,7 +168,7 @@ def test_ranks_of_a_lost_job_are_gone_at_once(base: Path, train_file: Path, tmp_
     os.kill(run.group()["supervisor"][0], signal.SIGSTOP)
 
     run.order = "lost"
-    took = wait_for(lambda: not any(pid in alive(pids) for pid in run.group()["rank"]), 45)
+    took = wait_for(lambda: not any(pid in alive(pids) for pid in run.group()["rank"]), 10)
 
     os.kill(run.group()["supervisor"][0], signal.SIGCONT)
     outcome = run.end()
@@ -200,7 +200,7 @@ def test_ranks_do_not_run_on_when_their_launcher_freezes(
         assert len(pids) >= 4
         launcher.send_signal(signal.SIGSTOP)
 
-        took = wait_for(lambda: alive(pids) == [], 45)
+        took = wait_for(lambda: alive(pids) == [], 15)
 
         launcher.kill()
     failure = read_failure(tmp_path / "run")

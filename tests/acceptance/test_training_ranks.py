@@ -117,7 +117,7 @@ def test_the_group_falls_with_any_one_of_it(role: str, which: int, base: Path, t
 
     run.kill(role, which)
 
-    took = wait_for(lambda: alive(pids) == [], 45)
+    took = wait_for(lambda: alive(pids) == [], 10)
     failure = run.end_badly()
     assert failure.kind == "crash"
     assert failure.log_tail
@@ -138,7 +138,7 @@ def test_nothing_outlives_a_worker_that_is_killed(base: Path, train_file: Path, 
         worker.kill()
 
         assert len(pids) >= 4
-        wait_for(lambda: alive(pids) == [], 45)
+        wait_for(lambda: alive(pids) == [], 10)
 
 
 @pytest.mark.fault(9)

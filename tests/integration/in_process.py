@@ -27,7 +27,7 @@ def working(engine: Engine) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(120)
+        thread.join(60)
 
 
 def work_off(engine: Engine) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether `condition` comes true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:

@@ -1,1 +1,1 @@
-"""What `workers.database` and `workers.broker` know of servers: their sessions, their keys and their words for what went wrong."""
+"""What is known of servers: sessions of Postgres, keys in Redis, and their words for what went wrong."""

@@ -314,6 +314,6 @@ class TestThatItStaysAway:
             forgetting.start()
             forgetting.join(0.5)
             assert forgetting.is_alive(), "it waits for what began before"
-        forgetting.join(120)
+        forgetting.join(30)
         with clean_database.connect() as connection:
             assert ids(connection) == []

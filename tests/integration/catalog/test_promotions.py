@@ -186,7 +186,7 @@ class TestPromote:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(30)
 
         kept = states()
         assert sorted(name for _, name, _ in kept) == names

@@ -208,7 +208,7 @@ def test_a_worker_lives_through_what_is_no_message_at_all_and_does_not_quote_it(
         app.send_task("upkeep.ping", queue="upkeep")
         assert wait_for(lambda: _succeeded(worker, "upkeep.ping") and pending("upkeep") == 0), worker.log
         assert worker.process.poll() is None
-        assert wait_for(lambda: client.hlen("unacked") == 0, 45), "something will be delivered again, to the next worker"
+        assert wait_for(lambda: client.hlen("unacked") == 0, 10), "something will be delivered again, to the next worker"
     assert worker.log.count("dropped an invalid message") > 20
     assert [line for line in worker.log.splitlines() if CANARY in line or "Traceback" in line] == []
 
@@ -250,7 +250,7 @@ def test_whatever_lies_among_the_unacknowledged_a_worker_puts_back_what_is_ours(
     with redis_client(servers.broker_url) as client:
         client.hset("unacked", mapping=kept)
         client.zadd("unacked_index", {**dict.fromkeys(kept, 1), b"\xff no such": 1})
-        assert wait_for(lambda: client.zcard("unacked_index") == 0 and client.hlen("unacked") == 0, 90), worker.log
+        assert wait_for(lambda: client.zcard("unacked_index") == 0 and client.hlen("unacked") == 0, 30), worker.log
         assert wait_for(lambda: _succeeded(worker, "upkeep.ping")), worker.log
         assert client.llen("upkeep") == 0
     assert worker.log.count("dropped an invalid message") == len(rubbish)
@@ -272,7 +272,7 @@ def test_what_lies_in_a_queues_place_is_removed_and_status_says_so_until_then(en
                 client.delete(key)
                 client.set(key, CANARY)
                 app.send_task("upkeep.ping", queue="upkeep")
-                assert wait_for(lambda number=number: worker.log.count("Task upkeep.ping") >= 2 * number, 90), worker.log
+                assert wait_for(lambda number=number: worker.log.count("Task upkeep.ping") >= 2 * number, 30), worker.log
                 assert client.type(key) != b"string"
             assert worker.process.poll() is None
             assert CANARY not in worker.log
@@ -312,7 +312,7 @@ def test_status_names_a_worker_that_takes_nothing(worker: WorkerProcess, engine:
     try:
         app.send_task("upkeep.ping", queue="upkeep")
         app.send_task("upkeep.ping", queue="upkeep")
-        assert wait_for(lambda: any("steady@test takes nothing" in problem for problem in problems()), 45)
+        assert wait_for(lambda: any("steady@test takes nothing" in problem for problem in problems()), 20)
     finally:
         worker.signal(signal.SIGCONT)
 
@@ -348,11 +348,11 @@ def test_a_worker_says_that_it_lives_and_takes_its_leave(worker: WorkerProcess, 
 
     assert listed() == ["steady@test"], "it is registered before it says that it is ready"
     worker.signal(signal.SIGTERM)
-    assert worker.exit_code() == 0
+    assert worker.exit_code(seconds=15) == 0
     assert listed() == []
 
 
 def test_a_message_lost_by_redis_is_published_again(worker: WorkerProcess, engine: Engine):
     job = jobs.add(engine, kind="upkeep.ping")
     jobs.alter(engine, job, "published_at = now()")
-    assert wait_for(lambda: str(job) in worker.log or "publishing them again" in worker.log, 45), worker.log
+    assert wait_for(lambda: str(job) in worker.log or "publishing them again" in worker.log, 20), worker.log

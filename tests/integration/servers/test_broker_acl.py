@@ -82,7 +82,7 @@ def test_a_worker_does_what_a_producer_asks_and_neither_is_denied_anything(broke
     assert status.returncode == 0, status.stdout + status.stderr
     assert '"problems": []' in status.stdout
     worker.process.terminate()
-    assert worker.exit_code() == 0, worker.log
+    assert worker.exit_code(20) == 0, worker.log
     assert broker.denied() == []
 
 
@@ -179,7 +179,7 @@ def test_who_names_no_user_is_nobody(broker: Broker):
 def test_a_worker_of_the_wrong_user_ends_with_a_sentence(broker: Broker, clean_database: Any, tmp_path: Path):
     wrong = WorkerProcess("wrong", "upkeep", tmp_path, **broker.settings_of("producer"))
     try:
-        assert wrong.exit_code() == 1
+        assert wrong.exit_code(30) == 1
     finally:
         wrong.kill_all()
     assert "tweetmill: the Redis user may do too little" in wrong.log

@@ -325,7 +325,7 @@ def test_a_worker_does_all_its_work_without_the_right_to_delete(
         assert counted(engine, "SELECT count(*) FROM dataset") == 2
         assert wait_for(lambda: "lease expired" in jobs.events(engine, abandoned)), worker.log
         worker.process.terminate()
-        worker.exit_code()
+        worker.exit_code(20)
     finally:
         worker.kill_all()
     assert "InsufficientPrivilege" not in worker.log

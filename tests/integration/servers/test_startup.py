@@ -244,7 +244,7 @@ def test_a_worker_that_waits_can_be_told_to_end(engine: Engine, tmp_path: Path, 
     worker = start(CELERY_BROKER_URL="redis://127.0.0.1:1/0")
     assert wait_for(lambda: "Trying again" in worker.log), worker.log
     worker.signal(signal.SIGTERM)
-    worker.exit_code()
+    worker.exit_code(10)
 
 
 def test_a_full_redis_is_waited_for_and_breaks_no_worker(engine: Engine, tmp_path: Path, start: Start):

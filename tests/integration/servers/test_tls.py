@@ -110,7 +110,7 @@ def test_a_certificate_of_another_authority_is_refused_and_the_worker_ends_with_
     name = "TWEETMILL_BROKER_CA_FILE" if wrong == WRONG_ENDS[0] else "TWEETMILL_DATABASE_CA_FILE"
     worker = WorkerProcess("deceived", "upkeep", tmp_path, **{**listeners.environment(), name: str(listeners.other_authority)})
     try:
-        assert worker.exit_code() == 1
+        assert worker.exit_code(30) == 1
     finally:
         worker.kill_all()
     assert "certificate verify failed" in worker.log.lower().replace("_", " ")

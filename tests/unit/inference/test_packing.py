@@ -52,11 +52,15 @@ def test_products_are_the_same_until_and_after_it_is_undone(layers: torch.nn.Seq
 def test_weights_that_changed_count_once_it_is_undone(layers: torch.nn.Sequential) -> None:
     inputs = torch.randn(5, 96)
     with torch.inference_mode():
-        PackedLayers(layers).undo()
+        packed = PackedLayers(layers)
+        before = layers(inputs)
         layers[0].weight.zero_()
+        assert torch.equal(layers(inputs), before), "what is packed is a copy"
+        packed.undo()
         changed = layers(inputs)
-        PackedLayers(layers)
-        torch.testing.assert_close(layers(inputs), changed)
+        assert not torch.allclose(changed, before)
+        assert len(PackedLayers(layers)) == 2
+        assert torch.allclose(layers(inputs), changed, atol=1e-6)
 
 
 def test_copies_that_memory_has_no_room_for_are_not_made(layers: torch.nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
