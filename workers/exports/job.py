@@ -77,10 +77,11 @@ def _written(context: JobContext, spec: ExportSpec, model: Model, parts: Sequenc
     with files.atomic_folder(folder, aside, replace=True):
         aside.mkdir()
         if len(parts) == 1:
-            told = [_export_part(context, spec, parts[0], aside, run)]
+            told = [_export_part(context, spec, parts[0], aside, run)[0]]
         else:
-            told = [_export_part(context, spec, part, place, run) for part, place in _parts_of_chain(parts, aside)]
-            _write_chain(spec, model, parts, aside)
+            exported = [_export_part(context, spec, part, place, run) for part, place in _parts_of_chain(parts, aside)]
+            told = [found for found, _ in exported]
+            _write_chain(spec, model, parts, [described for _, described in exported], aside)
         listed = layout.listed(aside)
     return _result(folder, spec, told, parts) | {"files": listed}
 
@@ -90,11 +91,11 @@ def _parts_of_chain(parts: Sequence[Part], folder: Path) -> list[tuple[Part, Pat
     return [(part, folder / f"{number}-{part.model.name}") for number, part in enumerate(parts, 1)]
 
 
-def _write_chain(spec: ExportSpec, model: Model, parts: Sequence[Part], out: Path) -> None:
+def _write_chain(spec: ExportSpec, model: Model, parts: Sequence[Part], described: Sequence[readme.Described], out: Path) -> None:
     """Write beside the parts of a chain the script that runs them in turn, and what the whole is."""
     named = [(place.name, part.model.stage) for part, place in _parts_of_chain(parts, out)]
     last = parts[-1]
-    chain_script.write(out, named, kind=formats.kind_of(spec.format), base_id=last.base_id)
+    chain_script.write(out, [(name, told) for (name, _), told in zip(named, described, strict=True)], kind=formats.kind_of(spec.format))
     record = formats.record_of(spec, last)
     record.model_copy(update={"model": model.name, "method": chains.CHAIN, "adapter_sha256": None}).write(out)
     listed = "\n".join(f"{number}. [{name}]({name}/README.md) writes: {stage}" for number, (name, stage) in enumerate(named, 1))
@@ -105,8 +106,10 @@ def _write_chain(spec: ExportSpec, model: Model, parts: Sequence[Part], out: Pat
     files.write_text(out / layout.README, text)
 
 
-def _export_part(context: JobContext, spec: ExportSpec, part: Part, out: Path, run: children.Run) -> dict[str, Any]:
-    """Write one model to `out`, check it there, and describe it in its README."""
+def _export_part(
+    context: JobContext, spec: ExportSpec, part: Part, out: Path, run: children.Run
+) -> tuple[dict[str, Any], readme.Described]:
+    """Write one model to `out`, check it there, and describe it in its README; return what is told of it, and what its README says."""
     context.progress(step="writing", model=part.model.name)
     out.mkdir(exist_ok=True)
     described = formats.write(context, spec, part, out, run)
@@ -116,7 +119,7 @@ def _export_part(context: JobContext, spec: ExportSpec, part: Part, out: Path, r
     context.log(f"{part.model.name}: {found['same_summaries']} of {found['n']} summaries are the same in {found['engine']}")
     files.write_text(out / layout.README, readme.render(part.card, described, found))
     _let_read(out)
-    return {"check": found, "hosts": [each.as_dict() for each in described.hosts]}
+    return {"check": found, "hosts": [each.as_dict() for each in described.hosts]}, described
 
 
 def _verified(

@@ -40,10 +40,12 @@ _PYTHON: Mapping[ExportFormat, str] = {
         "{show}"
     ),
     "gguf": (
-        "from llama_cpp import Llama\n\n"
-        'model = Llama("{file}")\n'
+        "from xllamacpp import CommonParams, Server  # pip install xllamacpp\n\n"
+        "settings = CommonParams()\n"
+        'settings.model.path, settings.n_ctx, settings.verbosity = "{file}", 2048, 0\n'
         "messages = {messages}\n"
-        'print(model.create_chat_completion(messages, max_tokens={tokens}, temperature=0)["choices"][0]["message"]["content"])\n'
+        'asked = {"messages": messages, "max_tokens": {tokens}, "temperature": 0{sent_stop}}\n'
+        'print(Server(settings).handle_chat_completions(asked)["choices"][0]["message"]["content"])\n'
     ),
     "ollama": ('import ollama\n\nmessages = {messages}\nprint(ollama.chat(model="{name}", messages=messages)["message"]["content"])\n'),
     "mlx-ready": (
@@ -58,7 +60,7 @@ _ASK = (
     "messages = {messages}\n"
     'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")\n'
 )
-_SHOW = 'print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))\n'
+_SHOW = 'print(tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True){cut})\n'
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,16 @@ def _python(told: Described) -> str:
     form = _PYTHON[told.format]
     messages = json.dumps(list(told.messages), ensure_ascii=False)
     code = form.replace("{ask}", _ASK).replace("{show}", _SHOW)
+    end = told.end_of_turn.strip() if told.by_text else ""
     values = {
         "{messages}": messages,
         "{base}": told.base,
         "{name}": told.name,
         "{file}": told.file,
         "{tokens}": str(told.max_new_tokens),
-        "{stop}": ", tokenizer=tokenizer" if told.by_text else "",
+        "{stop}": ", tokenizer=tokenizer" if end else "",
+        "{cut}": f".split({end!r})[0]" if end else "",
+        "{sent_stop}": f', "stop": [{json.dumps(end)}]' if end else "",
     }
     for name, value in values.items():
         code = code.replace(name, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.exported import AGREEMENT
 from workers.errors import UserError
 from workers.exports import adapter, chain_script, hosts, hub_ids, layout, readme
 
@@ -57,14 +58,23 @@ def test_what_has_no_adapter_is_refused_with_another_format() -> None:
         adapter.check("small", "lora", None)
 
 
+def described(format_: Any, system: str = "Summarize the tweet.") -> readme.Described:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": readme.SAMPLE}]
+    return readme.Described(
+        "short", format_, None, "owner/name", messages, "<s>…", "</s>\n", by_text=False, max_new_tokens=40, file="short-f16.gguf"
+    )
+
+
 @pytest.mark.parametrize("kind", ["adapter", "whole", "gguf"])
 def test_a_chains_script_is_python_that_runs_both_parts_in_turn(tmp_path: Path, kind: str) -> None:
-    chain_script.write(tmp_path, [("1-tidy", "clean"), ("2-short", "summary")], kind=kind, base_id="owner/name")
+    tidy = described("merged", "Rewrite the tweet in standard English.")
+    chain_script.write(tmp_path, [("1-tidy", tidy), ("2-short", described("merged"))], kind=kind)
     text = (tmp_path / chain_script.NAME).read_text()
     parts = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PARTS")
-    assert [part[:2] for part in ast.literal_eval(parts.value)] == [
-        ("1-tidy", "Rewrite the tweet in standard English."),
-        ("2-short", "Summarize the tweet."),
+    tweet = {"role": "user", "content": "{tweet}"}
+    assert ast.literal_eval(parts.value) == [
+        ("1-tidy", [{"role": "system", "content": "Rewrite the tweet in standard English."}, tweet], 40, None),
+        ("2-short", [{"role": "system", "content": "Summarize the tweet."}, tweet], 40, None),
     ]
     assert ("owner/name" in text) == (kind == "adapter")
 
@@ -81,14 +91,7 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format_", ["adapter", "merged", "gguf", "ollama", "mlx-ready"])
 def test_a_readme_has_the_prompt_a_curl_line_and_python_that_parses(format_: Any) -> None:
-    figure = {"original": 60.0, "export": 59.5, "difference": -0.5, "low": -1.0, "high": 0.1}
-    check = {"n": 20, "same_prompts": 20, "same_tokens": 20, "same_summaries": 19, "sari": figure, "promise": figure, "faithful": figure}
-    check |= {"divergence": None, "cost": {"export": {"tokens_per_second": 31.5, "peak_bytes": 2**30}}, "engine": "somebody's 1.0"}
-    messages = [{"role": "system", "content": "Summarize the tweet."}, {"role": "user", "content": readme.SAMPLE}]
-    told = readme.Described(
-        "short", format_, None, "owner/name", messages, "<s>…", "</s>\n", by_text=False, max_new_tokens=40, file="short-f16.gguf"
-    )
-    text = readme.render("# short\n", told, check)
+    text = readme.render("# short\n", described(format_), AGREEMENT)
     code = text.split("```python\n")[1].split("```")[0]
     ast.parse(code)
     assert readme.SAMPLE in code
