@@ -19,13 +19,15 @@ class Sampling:
     """How to decode: greedy with one beam, otherwise the `num_return_sequences` best of `num_beams` beams.
 
     `max_words` bounds the words of every beam: past them only the end of a word or of the text may follow, so that beams which
-    plan a short sentence win over those that are cut. An engine that cannot look into its decoding leaves it out.
+    plan a short sentence win over those that are cut. An engine that cannot look into its decoding leaves it out. One without beams
+    draws `samples` beside the greedy answer; None: as many as make up `num_return_sequences`.
     """
 
     max_new_tokens: int = 40
     num_beams: int = 1
     num_return_sequences: int = 1
     max_words: int | None = None
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

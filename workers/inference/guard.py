@@ -1,6 +1,6 @@
 """Generates under guard: every output is checked against its tweet before it is stored.
 
-Greedy first, since most rows need no second look. A row that fails the checks is generated again with six beams, of which the
+Greedy first, since most rows need no second look. A row that fails the checks is generated again with four beams, of which the
 cheapest is taken; where even that one is poor, the opening of the tweet itself stands in. Nothing is corrected silently: flags say what
 the checks found on the text that was taken.
 """
@@ -28,7 +28,9 @@ RETRY_ABOVE = 1.0
 FALLBACK_FROM = 5.0
 """Where the cheapest output costs this much, the tweet's opening takes its place."""
 
-BEAMS = 6
+BEAMS = 4
+SAMPLES = 5
+"""Of an engine without beams, which answers them together."""
 
 PromptOf = Callable[[str, Stage], Prompt]
 
@@ -74,7 +76,7 @@ def guarded(
     if on_progress:
         on_progress(len(texts) - len(again))
     max_words = MAX_WORDS if stage is Stage.SUMMARY else None
-    beams = Sampling(MAX_NEW_TOKENS[stage], num_beams=BEAMS, num_return_sequences=BEAMS, max_words=max_words)
+    beams = Sampling(MAX_NEW_TOKENS[stage], num_beams=BEAMS, num_return_sequences=BEAMS, max_words=max_words, samples=SAMPLES)
     alternatives = engine.generate([prompt(read[place], stage) for place in again], beams, adapter, on_progress)
     results = list(first)
     for place, generation in zip(again, alternatives, strict=True):

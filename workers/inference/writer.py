@@ -25,8 +25,8 @@ from workers.text.prompts import tuned
 FEWEST_ROWS = 64
 """Tweets that are given to an engine together at first, and at least: what a local engine decodes together on a CPU."""
 
-SECOND_TRIES = 20
-"""Tweets that wait until they are written again together: what a local engine decodes with six beams each at once on a CPU."""
+SECOND_TRIES = 30
+"""Tweets that wait until they are written again together: what a local engine decodes with four beams each at once on a CPU."""
 
 MOST_ROWS = 4096
 SECONDS_A_CALL = 4.0

@@ -143,6 +143,12 @@ def test_alternatives_are_the_greedy_answer_and_then_sampled_ones() -> None:
     assert generation.tokens_out == 8
 
 
+def test_as_many_samples_are_drawn_as_are_asked_for_in_the_place_of_beams() -> None:
+    with serving(always(Answer())) as server:
+        engine(server).generate([prompt("hello")], Sampling(num_beams=2, num_return_sequences=2, samples=5))
+    assert server.requests[1]["n"] == 5
+
+
 def test_a_bound_on_words_is_left_out_since_no_server_knows_it() -> None:
     with serving(always(Answer())) as server:
         bounded = Sampling(max_new_tokens=20, num_beams=3, num_return_sequences=3, max_words=15)

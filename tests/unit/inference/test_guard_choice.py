@@ -91,4 +91,4 @@ def test_answers_that_are_known_already_are_not_asked_for_again() -> None:
     first = unguarded(ScriptedEngine(script), tweets)
     engine = ScriptedEngine(script)
     assert guarded(engine, tweets, first=first) == guarded(ScriptedEngine(script), tweets)
-    assert [(count, sampling.num_beams) for count, sampling in engine.calls] == [(1, 6)]
+    assert [(count, sampling.num_beams) for count, sampling in engine.calls] == [(1, 4)]

@@ -10,7 +10,7 @@ from workers.inference.local import greedy
 
 MOST_ROWS = 1024
 BEAM_ROWS = 120
-"""Beams that are alive together where nobody says how much memory is free: twenty prompts with six beams each."""
+"""Beams that are alive together where nobody says how much memory is free: thirty prompts with four beams each."""
 
 _SHARE = 0.5  # of what is free, for the cache; the rest is for activations, and for what else needs memory meanwhile
 _LOGIT_BYTES = 8  # of each token of the vocabulary and row: as the model gives them, and in float32 beside it

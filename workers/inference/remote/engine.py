@@ -141,7 +141,7 @@ class OpenAIEngine:
         greedy = Request(model, served(prompt), sampling.max_new_tokens)
         try:
             completions = [self._server.complete(greedy, limiter, meter)]
-            more = sampling.num_return_sequences - 1
+            more = sampling.num_return_sequences - 1 if sampling.samples is None else sampling.samples
             if more:
                 sampled = replace(greedy, temperature=ALTERNATIVES_TEMPERATURE, logprobs=True)
                 completions += _likeliest_first(self._more(sampled, more, limiter, meter))
