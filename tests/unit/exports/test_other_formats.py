@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGUFReader
+from safetensors.torch import load_file, save_file
 
 from schemas.payloads import ExportSpec
 from tests.support.exported import ROWS, checked, part_of, written
@@ -47,6 +49,24 @@ def test_changed_tensors_are_exported_whole_and_not_as_an_adapter(base: Path, tm
     assert checked(part, tmp_path / "out")["same_summaries"] == ROWS
     with pytest.raises(UserError, match=f"is of the method {method}, which changes the base's own weights"):
         formats.check(part, ExportSpec(model_id=1, format="adapter"))
+
+
+def test_a_gguf_file_rounds_what_was_tuned_in_float32_once_and_not_to_the_type_of_its_base(tmp_path: Path) -> None:
+    # Given a base in bfloat16, whose last layer was tuned in float32
+    base = build_tiny_model(tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    save_file({name: weight.bfloat16() for name, weight in weights.items()}, base / "model.safetensors", metadata={"format": "pt"})
+    (base / "config.json").write_text((base / "config.json").read_text().replace('"float32"', '"bfloat16"'))
+    part = changed(base, tmp_path / "tuned", "freeze")
+    written(part, tmp_path / "merged")
+    assert load_file(tmp_path / "merged" / "model.safetensors")["model.norm.weight"].dtype is torch.bfloat16
+    # When it is written in half precision
+    written(part, tmp_path / "out", "gguf", quant="f16")
+    # Then its weights are those that were tuned, but for the last bit of eleven
+    (file,) = (tmp_path / "out").glob("*.gguf")
+    held = next(tensor for tensor in GGUFReader(file).tensors if tensor.name == "blk.1.ffn_down.weight")
+    tuned = load_file(next((tmp_path / "tuned").glob("*.safetensors")))["model.layers.1.mlp.down_proj.weight"]
+    assert torch.allclose(torch.tensor(held.data.astype("float32")), tuned, rtol=2**-11, atol=2**-24)
 
 
 @pytest.mark.parametrize(("options", "takers"), [({"use_dora": True}, set()), ({"use_rslora": True}, {"vLLM", "Together"})])
