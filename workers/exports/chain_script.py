@@ -25,7 +25,7 @@ from pathlib import Path
 <imports>
 
 HERE = Path(__file__).parent
-TWEET = "{tweet}"
+TWEET = "<tweet>"
 PARTS = <parts>
 """Folder, messages, tokens of an answer, and what is said where no token ends it."""
 
@@ -76,7 +76,8 @@ def write(folder: Path, parts: Sequence[tuple[str, Described]], *, kind: str) ->
         parts: folder below it and what its README says, in the order in which they write.
         kind: `adapter`, `whole` or `gguf`: what the parts are.
     """
-    values = {"<name>": NAME, "<parts>": pprint.pformat([_asked(name, told) for name, told in parts], width=120, sort_dicts=False)}
+    asked = pprint.pformat([_asked(name, told) for name, told in parts], width=120, sort_dicts=False)
+    values = {"<name>": NAME, "<tweet>": _TWEET, "<parts>": asked}
     if kind == "gguf":
         values |= {"<needs>": "xllamacpp", "<imports>": "from xllamacpp import CommonParams, Server", "<functions>": _LLAMA_CPP}
     elif kind == "adapter":

@@ -36,6 +36,8 @@ class Sampling:
             raise ValueError(f"max_words is {self.max_words}: give at least 1")
         if not 1 <= self.num_return_sequences <= self.num_beams:
             raise ValueError(f"num_return_sequences is {self.num_return_sequences}: give 1 to num_beams ({self.num_beams})")
+        if self.samples is not None and self.samples < 0:
+            raise ValueError(f"samples is {self.samples}: give at least 0")
 
 
 @dataclass(frozen=True)

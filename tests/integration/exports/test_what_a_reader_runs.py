@@ -29,18 +29,18 @@ TWEETS = "omg the bus was late again\nthe library {tweet} opens on monday\n"
 
 @dataclass(frozen=True)
 class Exported:
-    """A chain's folder, and the code in the README of its second model."""
+    """A chain's folder, that of its second model, and the code in that one's README."""
 
-    folder: Path
+    chain: Path
+    summarizer: Path
     code: str
 
-    def run(self, *arguments: str, given: str = "") -> list[str]:
-        """The lines that Python prints there."""
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=self.folder, input=given, capture_output=True, text=True, timeout=200, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines()
+
+def printed(folder: Path, *arguments: str, given: str = "") -> list[str]:
+    """The lines that Python prints there."""
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, input=given, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def write_letters_alone(base: Path) -> None:
@@ -68,17 +68,17 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     told = [written(part, out / part.model.stage, request.param) for part in parts]
     chain_script.write(out, [(part.model.stage, each) for part, each in zip(parts, told, strict=True)], kind=formats.kind_of(request.param))
     code = readme.render("# short\n", told[1], AGREEMENT).split("```python\n")[1].split("```")[0]
-    return Exported(out, code)
+    return Exported(out, out / "summary", code)
 
 
 def test_the_code_of_a_readme_prints_an_answer_without_its_end(exported: Exported) -> None:
-    answer = "\n".join(Exported(exported.folder / "summary", exported.code).run("-c", exported.code))
+    answer = "\n".join(printed(exported.summarizer, "-c", exported.code))
     assert answer.strip()
     assert END not in answer
 
 
 def test_a_chains_script_prints_a_line_for_each_tweet(exported: Exported) -> None:
-    lines = exported.run(chain_script.NAME, given=TWEETS)
+    lines = printed(exported.chain, chain_script.NAME, given=TWEETS)
     assert len(lines) == 2
     assert lines[0] != lines[1]
     assert END not in "".join(lines)

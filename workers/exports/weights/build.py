@@ -28,12 +28,12 @@ def work(asked: BuildRequest) -> BuildReport:
     files.check(base)
     tokenizer = loading.load_tokenizer(base)
     chat = chat_format(tokenizer)
-    # llama.cpp's types are made of what was merged: bfloat16 in between would round it first, and coarser than its f16.
-    dtype = torch.float32 if asked.gguf or asked.compare else whole_weights.stored_dtype(base)
     if asked.weights == "whole":
         model = whole_weights.merged(base, tokenizer, Path(asked.tuned) if asked.tuned else None)
         config = model.config
         parameters = sum(parameter.numel() for parameter in model.parameters())
+        # llama.cpp's types are made of what was merged: bfloat16 in between would round it first, and coarser than its f16.
+        dtype = torch.float32 if asked.gguf or asked.compare else whole_weights.stored_dtype(base)
         whole_weights.save(model, dtype, out)
     else:
         config, parameters = portable.config_of(base), 0
@@ -47,7 +47,6 @@ def work(asked: BuildRequest) -> BuildReport:
     sample = (Message("system", asked.sample[0]), Message("user", asked.sample[1]))
     text = config.get_text_config(decoder=True)
     return BuildReport(
-        dtype=str(dtype).removeprefix("torch."),
         parameters=parameters,
         end_of_turn=chat.end_of_turn,
         end_text=chat.end_text,

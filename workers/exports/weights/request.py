@@ -53,7 +53,6 @@ class BuildReport(BaseModel):
     """What was written.
 
     Attributes:
-        dtype: of the merged weights: as in the base's files, float32 where a GGUF file is made of them.
         parameters: how many; 0 where no weights were written.
         end_of_turn: what closes an answer.
         end_text: the same where no token does it, so that engines must be told.
@@ -68,7 +67,6 @@ class BuildReport(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    dtype: str
     parameters: int
     end_of_turn: str
     end_text: str
