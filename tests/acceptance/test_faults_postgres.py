@@ -17,16 +17,17 @@ from workers.jobs import ledger
 
 
 @pytest.mark.fault(21)
-def test_postgres_dies_in_the_middle_of_jobs_which_go_on_when_it_is_back(mill: Mill, measured):
+def test_postgres_dies_in_the_middle_of_jobs_which_go_on_when_it_is_back(mill: Mill, measured, tmp_path: Path):
     mill.workers(0)
     mill.start(2, TWEETMILL_LEASE="20")
-    # One works on while Postgres is away, the other has rows to write just then and is given back.
-    unaware, writing = enqueue([Work(pause=8), Work(rows=30, pause=0.1)])
-    assert wait_for(lambda: len(mill.attempts_of_rows(writing)) > 2), mill.log()
-    assert wait_for(lambda: mill.row(unaware).attempt == 1), mill.log()
+    # One works on until Postgres is back, the other has rows to write while it is away and is given back.
+    diary = tmp_path / "unaware"
+    unaware, writing = enqueue([Work(watch=120, diary=diary), Work(rows=60, pause=0.1)])
+    assert wait_for(lambda: worked(diary, 1) and len(mill.attempts_of_rows(writing)) > 2), mill.log()
     with mill.without(mill.postgres, signal.SIGQUIT):
         time.sleep(2)
     back = time.monotonic()
+    diary.with_suffix(".enough").touch()
     tally = mill.wait_done([unaware, writing])
 
     measured(
@@ -37,7 +38,7 @@ def test_postgres_dies_in_the_middle_of_jobs_which_go_on_when_it_is_back(mill: M
         attempts_of_the_writing=mill.row(writing).attempt,
         all_done_seconds=round(time.monotonic() - back, 1),
     )
-    assert (tally.lost, tally.rows, tally.failures) == (0, 31, 0), mill.log()
+    assert (tally.lost, tally.rows, tally.failures) == (0, 61, 0), mill.log()
     assert mill.row(unaware).attempt == 1
     assert mill.row(writing).attempt <= 2
 

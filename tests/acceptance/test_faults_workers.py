@@ -117,7 +117,7 @@ def test_an_idle_worker_leaves_when_asked(mill: Mill, measured):
 def test_a_worker_killed_while_it_leaves_costs_a_lease_and_no_failure(mill: Mill, measured):
     mill.workers(0)
     mill.start(2)
-    [job] = enqueue([Work(pause=4)])
+    [job] = enqueue([Work(pause=6)])
     assert wait_for(lambda: mill.row(job).state == "running"), mill.log()
     stubborn = mill.owner(job)
     stubborn.signal(signal.SIGTERM)
