@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 
 from benchmarks.measure import CannotRun, Report, machine
 
@@ -62,11 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measured(name: str, *, quick: bool) -> Report | str:
     """What it found, or why it can't be run."""
-    run: Callable[..., Report] = importlib.import_module(f"benchmarks.{name}").run
-    try:
-        return run(quick=quick)
-    except CannotRun as reason:
-        return str(reason)
+    with redirect_stdout(sys.stderr):  # what libraries print there is not the JSON that was asked for
+        run: Callable[..., Report] = importlib.import_module(f"benchmarks.{name}").run
+        try:
+            return run(quick=quick)
+        except CannotRun as reason:
+            return str(reason)
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:

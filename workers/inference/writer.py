@@ -171,7 +171,7 @@ class Writer:
         start, rows = 0, FEWEST_ROWS
         waiting, drafted = list[int](), Drafts((), ())
         while start < len(tweets):
-            part = tweets[start : start + rows]
+            part = tweets[start : start + _whole(rows, len(tweets) - start)]
             began = clock.now()
             drafts = self._draft(engine, part, _ticking(on_progress) if guard else on_progress)
             rows = _paced(rows, clock.now() - began)
@@ -184,7 +184,7 @@ class Writer:
             waiting += [start + place for place in again]
             drafted += drafts.at(again)
             start += len(part)
-            # Whole batches: a few rows more would be a batch of their own, which takes almost as long.
+            # Whole batches: a few rows more would be one of their own, which takes almost as long.
             full = len(waiting) if start == len(tweets) else len(waiting) // SECOND_TRIES * SECOND_TRIES
             if full:
                 texts = [tweets[place] for place in waiting[:full]]
@@ -233,3 +233,9 @@ def _paced(rows: int, seconds: float) -> int:
     """Return how many rows the next call gets, where `rows` took `seconds`."""
     fitting = int(rows * SECONDS_A_CALL / max(seconds, 1e-6))
     return max(FEWEST_ROWS, min(fitting, rows * _GROWTH, MOST_ROWS))
+
+
+def _whole(rows: int, left: int) -> int:
+    """Return how many of the rows that are left a call gets: whole batches, and at the end what is too little for one of its own."""
+    whole = rows // FEWEST_ROWS * FEWEST_ROWS
+    return left if left <= whole + FEWEST_ROWS // 4 else whole

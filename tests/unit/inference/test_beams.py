@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from schemas.chat import Message
 from tests.support.model_families import FAMILIES, build_family
 from workers.base_models.chat_template import chat_format
 from workers.inference.engine import Sampling
-from workers.inference.local.columns import ColumnsLayer
+from workers.inference.local.columns import ColumnsLayer, is_of_columns
 from workers.inference.local.engine import TransformersEngine
+from workers.inference.local.reading import KeptPrompts
 
 TEXTS = ("The bus was late again", "Is the library open?", "My sister won 3 medals in Oslo and then we all had soup because it rained.")
 PROMPTS = [(Message("system", "Summarize the tweet."), Message("user", text)) for text in TEXTS]
@@ -50,15 +54,82 @@ def test_they_write_what_generate_writes_for_each_prompt_alone(engine: Transform
     assert [generation.texts for generation in engine.generate(PROMPTS, SAMPLING)] == generated_alone(engine)
 
 
-def test_a_prompt_is_read_once_and_not_by_each_of_its_beams(engine: TransformersEngine) -> None:
-    read: list[tuple[int, ...]] = []
-    hook = engine._model.register_forward_pre_hook(lambda _, __, given: read.append(tuple(given["input_ids"].shape)), with_kwargs=True)
+@contextmanager
+def shapes_of_calls(engine: TransformersEngine) -> Iterator[list[tuple[int, ...]]]:
+    """What the model is given meanwhile: rows and columns of each call."""
+    shapes: list[tuple[int, ...]] = []
+    hook = engine._model.register_forward_pre_hook(lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True)
     try:
-        engine.generate(PROMPTS, SAMPLING)
+        yield shapes
     finally:
         hook.remove()
-    assert read[0][0] == len(PROMPTS)
-    assert set(read[1:]) == {(BEAMS * len(PROMPTS), 1)}
+
+
+def keeps(engine: TransformersEngine) -> bool:
+    """Whether this family's layers hold all columns: those of a window that slides are not kept."""
+    return is_of_columns(DynamicCache(config=engine._model.config))
+
+
+def lengths(engine: TransformersEngine) -> list[int]:
+    return [len(chat_format(engine._tokenizer).prompt_ids(prompt)) for prompt in PROMPTS]
+
+
+def forget(engine: TransformersEngine) -> None:
+    """Bring an engine to where it has read nothing yet."""
+    assert engine._kept is not None
+    engine._kept.clear()
+
+
+def test_a_prompt_is_read_once_and_not_by_each_of_its_beams(engine: TransformersEngine) -> None:
+    forget(engine)
+    with shapes_of_calls(engine) as shapes:
+        engine.generate(PROMPTS, SAMPLING)
+    reading = [shape for shape in shapes if shape[1] > 1]
+    assert sum(columns for _, columns in reading) <= max(lengths(engine)), "what they share is read by one row, the rest by three"
+    assert [rows for rows, _ in reading] == ([1, len(PROMPTS)] if keeps(engine) else [len(PROMPTS)])
+    assert set(shapes[len(reading) :]) == {(BEAMS * len(PROMPTS), 1)}
+
+
+def test_a_second_try_reads_no_prompt_again_and_writes_the_same(engine: TransformersEngine) -> None:
+    forget(engine)
+    afresh = engine.generate(PROMPTS, SAMPLING)
+    engine.generate(PROMPTS, Sampling(max_new_tokens=8))
+    with shapes_of_calls(engine) as shapes:
+        again = engine.generate(PROMPTS, SAMPLING)
+    assert [generation.texts for generation in again] == [generation.texts for generation in afresh] == generated_alone(engine)
+    if keeps(engine):
+        assert set(shapes) == {(BEAMS * len(PROMPTS), 1)}
+
+
+def test_prompts_that_were_read_stand_beside_others(engine: TransformersEngine) -> None:
+    forget(engine)
+    expected = generated_alone(engine)
+    engine.generate(PROMPTS[1:2], Sampling(max_new_tokens=8))
+    engine.generate(PROMPTS[2:], Sampling(max_new_tokens=8))
+    assert [generation.texts for generation in engine.generate(PROMPTS, SAMPLING)] == expected
+
+
+def test_what_was_read_is_let_go_when_it_takes_too_much_the_oldest_first(tmp_path: Path) -> None:
+    engine = TransformersEngine(str(build_family("llama", tmp_path)), device="cpu", dtype="float32")
+    ids = [chat_format(engine._tokenizer).prompt_ids(prompt) for prompt in PROMPTS]
+    engine.generate(PROMPTS[:1], Sampling(max_new_tokens=8))
+    assert engine._kept is not None
+    one = engine._kept.bytes
+    engine._kept = KeptPrompts(most_bytes=3 * one)
+    there = []
+    for prompt in PROMPTS:
+        engine.generate([prompt], Sampling(max_new_tokens=8))
+        assert 0 < engine._kept.bytes <= 3 * one
+        there.append([tuple(prompt) in engine._kept for prompt in ids])
+    assert there == [[True, False, False], [True, True, False], [False, False, True]], "the last is longer than the others together"
+
+
+def test_a_batch_that_is_larger_than_all_that_may_be_kept_is_not_kept(tmp_path: Path) -> None:
+    engine = TransformersEngine(str(build_family("llama", tmp_path)), device="cpu", dtype="float32")
+    engine._kept = KeptPrompts(most_bytes=100)
+    engine.generate(PROMPTS, Sampling(max_new_tokens=8))
+    assert engine._kept.bytes == 0
+    assert [generation.texts for generation in engine.generate(PROMPTS, SAMPLING)] == generated_alone(engine)
 
 
 def test_beams_of_models_without_a_window_are_written_in_place(tmp_path: Path) -> None:

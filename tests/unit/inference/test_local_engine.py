@@ -20,7 +20,7 @@ from workers.errors import UserError
 from workers.inference.engine import Sampling
 from workers.inference.local import greedy
 from workers.inference.local.engine import TransformersEngine
-from workers.inference.local.greedy import batches, common_prefix
+from workers.inference.local.reading import batches, common_prefix
 from workers.text.prompts import tuned
 
 TWEETS = [
@@ -186,6 +186,14 @@ def test_an_adapter_of_another_model_is_refused_and_the_base_answers_on(
     assert written(engine, PROMPTS) == reference(base, PROMPTS)
 
 
+def test_a_second_try_by_another_model_reads_its_prompts_itself(base: Path, adapter: Path) -> None:
+    beams = Sampling(max_new_tokens=12, num_beams=3, num_return_sequences=3)
+    expected = TransformersEngine(str(base), device="cpu", dtype="float32").generate(PROMPTS, beams, adapter)
+    engine = TransformersEngine(str(base), device="cpu", dtype="float32")
+    other = engine.generate(PROMPTS, beams)
+    assert engine.generate(PROMPTS, beams, adapter) == expected != other
+
+
 def test_the_common_prefix_leaves_every_prompt_a_token_of_its_own() -> None:
     assert common_prefix([(1, 2, 3, 4), (1, 2, 5), (1, 2, 3)]) == 2
     assert common_prefix([(1, 2), (1, 2, 3)]) == 1
@@ -198,6 +206,13 @@ def test_batches_are_sorted_by_length_and_bounded_in_rows_and_tokens() -> None:
     sizes = [len(batch) for batch in batches([9000, 8000, 10], 64)]
     assert sizes == [2, 1], "two rows of 8000 fit into the token budget, three of 9000 do not"
     assert list(batches([], 4)) == []
+
+
+def test_a_rest_of_a_quarter_of_a_batch_joins_the_last_one() -> None:
+    assert [len(batch) for batch in batches([7] * 68, 32)] == [32, 36]
+    assert [len(batch) for batch in batches([7] * 73, 32)] == [32, 32, 9]
+    assert [len(batch) for batch in batches([500] * 36, 32)] == [32, 4], "only if the tokens allow it"
+    assert [len(batch) for batch in batches([7] * 3, 1)] == [1, 1, 1]
 
 
 def test_prompts_that_share_nothing_are_answered_too(base: Path) -> None:

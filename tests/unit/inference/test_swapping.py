@@ -108,9 +108,11 @@ def bytes_in_memory() -> int:
 def test_a_tuned_model_takes_no_second_copy_of_the_weights(name: str, engine: TransformersEngine, models: dict[str, Path | None]) -> None:
     # Given the base, and its matrices packed
     engine.generate(PROMPTS, SAMPLING)
+    engine._forget()
     before = bytes_in_memory()
     # When a tuned model is put on it, then memory grows by its new layers alone, and their matrices packed
     engine.generate(PROMPTS, SAMPLING, models[name])
+    engine._forget()
     added = engine._model.model.layers[2:]
     new = sum(each.nbytes for layer in added for each in layer.parameters())
     matrices = sum(each.weight.nbytes for layer in added for each in layer.modules() if isinstance(each, torch.nn.Linear))
@@ -118,6 +120,7 @@ def test_a_tuned_model_takes_no_second_copy_of_the_weights(name: str, engine: Tr
     assert bytes_in_memory() <= before + new + matrices
     assert (new > 0) == (name == "expand")
     engine.generate(PROMPTS, SAMPLING)
+    engine._forget()
     assert bytes_in_memory() <= before
 
 

@@ -160,3 +160,17 @@ def test_tweets_that_are_written_again_wait_for_enough_of_them_while_the_others_
 @pytest.mark.parametrize(("rows", "seconds", "following"), [(64, 60.0, FEWEST_ROWS), (3000, 0.0, MOST_ROWS), (400, 4.0, 400)])
 def test_a_call_grows_and_shrinks_with_the_engine(rows: int, seconds: float, following: int) -> None:
     assert module._paced(rows, seconds) == following
+
+
+@pytest.mark.parametrize(
+    ("rows", "left", "call"),
+    [
+        (108, 500, FEWEST_ROWS),
+        (130, 500, 2 * FEWEST_ROWS),
+        (FEWEST_ROWS, FEWEST_ROWS + 16, FEWEST_ROWS + 16),
+        (FEWEST_ROWS, FEWEST_ROWS + 17, FEWEST_ROWS),
+        (400, 100, 100),
+    ],
+)
+def test_a_call_is_of_whole_batches_and_takes_a_small_rest_along(rows: int, left: int, call: int) -> None:
+    assert module._whole(rows, left) == call

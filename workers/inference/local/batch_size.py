@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from workers.inference.local import greedy
+from workers.inference.local import reading
 
 MOST_ROWS = 1024
 BEAM_ROWS = 120
@@ -44,7 +44,7 @@ class BatchSize:
             padded = rows * longest
         else:
             rows = self._rows if beams == 1 else min(self._rows, BEAM_ROWS // beams)
-            padded = greedy.PADDED_TOKENS
+            padded = reading.PADDED_TOKENS
         return max(1, rows // self._divisor), max(1, padded // self._divisor)
 
     def halve(self) -> None:

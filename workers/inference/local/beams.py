@@ -9,14 +9,15 @@ Imports torch: only the in-process engine imports this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from workers.inference.local.columns import closing_ranks, in_place, keep_rows
+from workers.inference.local.columns import closing_ranks, keep_rows
+from workers.inference.local.reading import PADDED_TOKENS, Ids, KeptPrompts, PromptReader, ReadBatch
 
 _NEVER = -1e9
 """A score that no text has."""
@@ -32,11 +33,11 @@ class Processor(Protocol):
 
 @dataclass
 class _Search:
-    """The beams of the prompts that are not done, in a buffer of their ids with the prompts before them.
+    """The beams of the prompts that are not done, in a buffer of their ids behind the last token of each prompt.
 
     Attributes:
         prompts: place of each prompt in the batch.
-        running: ids, shape (prompts, beams, width of the prompts and of the longest text).
+        running: ids, shape (prompts, beams, 1 + tokens of the longest text).
         scores: sums of log-probabilities, shape (prompts, beams).
         ended: the best texts that have ended, shaped as `running`.
         values: their mean log-probabilities; `_NEVER` where there is no text yet.
@@ -51,13 +52,13 @@ class _Search:
     are_texts: torch.Tensor
 
     @classmethod
-    def of(cls, inputs: torch.Tensor, beams: int, room: int) -> _Search:
+    def of(cls, last: torch.Tensor, beams: int, room: int) -> _Search:
         """Return the search before its first step. Only the first beam counts there, or all would write the same."""
-        ids = torch.nn.functional.pad(inputs, (0, room)).unsqueeze(1).repeat(1, beams, 1)
+        ids = torch.nn.functional.pad(last.unsqueeze(1), (0, room)).unsqueeze(1).repeat(1, beams, 1)
         scores = torch.full(ids.shape[:2], _NEVER, device=ids.device)
         scores[:, 0] = 0.0
         are_texts = torch.zeros_like(scores, dtype=torch.bool)
-        return cls(list(range(len(inputs))), ids, scores, ids.clone(), torch.full_like(scores, _NEVER), are_texts)
+        return cls(list(range(len(last))), ids, scores, ids.clone(), torch.full_like(scores, _NEVER), are_texts)
 
     def keep(self, order: Sequence[int]) -> None:
         """Go on with these prompts alone, in this order."""
@@ -66,14 +67,11 @@ class _Search:
         self.running, self.scores, self.ended = self.running[rows], self.scores[rows], self.ended[rows]
         self.values, self.are_texts = self.values[rows], self.are_texts[rows]
 
-    def step(
-        self, log_probabilities: torch.Tensor, width: int, written: int, ends: Callable[[torch.Tensor], torch.Tensor], keep: int
-    ) -> torch.Tensor:
+    def step(self, log_probabilities: torch.Tensor, written: int, ends: Callable[[torch.Tensor], torch.Tensor], keep: int) -> torch.Tensor:
         """Take the best `keep` continuations of each prompt: those that end may be its texts, of the others the best run on.
 
         Args:
             log_probabilities: of the next token, shape (prompts, beams, vocabulary).
-            width: of the prompts.
             written: tokens of each beam before this step.
             ends: whether candidates have ended, shape (prompts, keep); gets their ids.
             keep: how many.
@@ -85,8 +83,8 @@ class _Search:
         sums, places = (log_probabilities + self.scores.unsqueeze(2)).view(prompts, beams * vocabulary).topk(keep)
         sources = places // vocabulary
         candidates = _gathered(self.running, sources)
-        candidates[:, :, width + written] = places % vocabulary
-        have_ended = ends(candidates[:, :, : width + written + 1])
+        candidates[:, :, 1 + written] = places % vocabulary
+        have_ended = ends(candidates[:, :, : written + 2])
 
         onward, best = (sums + have_ended * _NEVER).topk(beams)
         self.running, self.scores = _gathered(candidates, best), onward
@@ -114,37 +112,46 @@ class BeamLoop:
         model: that decodes.
         end_ids: tokens that end a text.
         ends_by_text: whether rows of ids, shape (rows, width), have just ended by what they say; None where a token always says so.
-        processors: what forbids tokens.
+        processors: what forbids tokens; their ids begin with the last token of the prompt.
+        kept: what was read of prompts before.
     """
 
     model: PreTrainedModel
     end_ids: frozenset[int]
     ends_by_text: Callable[[torch.Tensor], torch.Tensor] | None = None
     processors: Sequence[Processor] = ()
+    kept: KeptPrompts | None = None
 
-    def decode(self, inputs: torch.Tensor, mask: torch.Tensor, beams: int, max_new_tokens: int) -> list[list[list[int]]]:
-        """Return the ids that `beams` beams wrote for each prompt, best first, with what ends them and zeros behind it.
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def decode(
+        self, prompts: Sequence[Ids], beams: int, max_new_tokens: int, batch_size: int, padded: int = PADDED_TOKENS
+    ) -> Iterator[tuple[int, list[list[int]]]]:
+        """Yield (position in `prompts`, ids that `beams` beams wrote, best first, with what ends them and zeros behind it) of every prompt.
 
         Args:
-            inputs: token ids padded on the left, shape (prompts, width).
-            mask: 1 where a token stands and 0 where padding does, of the same shape.
-            beams: of each prompt, and texts that are returned.
+            prompts: token ids.
+            beams: of each prompt, and texts that are yielded.
             max_new_tokens: that a text may have.
+            batch_size: prompts that are decoded together.
+            padded: tokens that they may have in all, padding included.
         """
-        width = inputs.shape[1]
+        for batch in PromptReader(self.model, self.kept).read(prompts, beams, max_new_tokens, batch_size, padded):
+            last = torch.tensor([prompts[place][-1] for place in batch.places], device=self.model.device)
+            yield from zip(batch.places, self._search(last, batch, beams, max_new_tokens), strict=True)
+
+    def _search(self, last: torch.Tensor, batch: ReadBatch, beams: int, max_new_tokens: int) -> list[list[list[int]]]:
         keep = max(2, 1 + len(self.end_ids)) * beams
-        cache = read_once(self.model, inputs, mask, beams, max_new_tokens)
-        search = _Search.of(inputs, beams, max_new_tokens)
-        mask = mask.repeat_interleave(beams, dim=0)
-        texts: list[list[list[int]]] = [[] for _ in inputs]
+        cache, mask = batch.cache, batch.mask.repeat_interleave(beams, dim=0)
+        search = _Search.of(last, beams, max_new_tokens)
+        texts: list[list[list[int]]] = [[] for _ in last]
         for written in range(max_new_tokens):
             is_last = written + 1 == max_new_tokens
-            chosen = self._log_probabilities(search.running[:, :, : width + written].flatten(0, 1), mask, cache)
+            chosen = self._log_probabilities(search.running[:, :, : 1 + written].flatten(0, 1), mask, cache)
             ends = _all_end if is_last else self._ends
-            sources = search.step(chosen.view(len(search.prompts), beams, -1), width, written, ends, keep)
+            sources = search.step(chosen.view(len(search.prompts), beams, -1), written, ends, keep)
             staying = [] if is_last else [place for place, better in enumerate(search.can_improve(written + 1)) if better]
             for place in sorted(set(range(len(search.prompts))) - set(staying)):
-                texts[search.prompts[place]] = search.ended[place, :, width:].tolist()
+                texts[search.prompts[place]] = search.ended[place, :, 1:].tolist()
             if not staying:
                 break
             offsets = torch.arange(len(search.prompts), device=sources.device).unsqueeze(1) * beams
@@ -179,33 +186,6 @@ class BeamLoop:
         if self.ends_by_text is not None:
             ends |= self.ends_by_text(candidates.flatten(0, 1)).view(ends.shape)
         return ends
-
-
-def read_once(model: PreTrainedModel, inputs: torch.Tensor, mask: torch.Tensor, beams: int, room: int) -> DynamicCache:
-    """Return the cache of all but the last token of each prompt, repeated for its beams.
-
-    Args:
-        model: that decodes.
-        inputs: token ids padded on the left, shape (prompts, width).
-        mask: 1 where a token stands and 0 where padding does, of the same shape.
-        beams: of each prompt.
-        room: tokens that are decoded at most.
-    """
-    cache = DynamicCache(config=model.config)
-    if inputs.shape[1] > 1:
-        position = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        model(
-            input_ids=inputs[:, :-1],
-            attention_mask=mask[:, :-1],
-            position_ids=position[:, :-1],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        # Beams of one prompt share its columns, and beam search exchanges beams of one prompt alone: only what they wrote is moved.
-        if not in_place(cache, beams, room + 1):
-            cache.batch_repeat_interleave(beams)
-    return cache
 
 
 def _all_end(candidates: torch.Tensor) -> torch.Tensor:

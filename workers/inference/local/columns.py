@@ -65,11 +65,16 @@ def in_place(cache: DynamicCache, times: int, room: int) -> bool:
 
     A window that slides, or a state that is no cache of columns, can't.
     """
-    if not cache.layers or any(type(layer) is not DynamicLayer for layer in cache.layers):
+    if not is_of_columns(cache):
         return False
     for index, layer in enumerate(cache.layers):  # one by one, so that what was read is let go as soon as it is copied
         cache.layers[index] = ColumnsLayer(layer, times, room)
     return True
+
+
+def is_of_columns(cache: DynamicCache) -> bool:
+    """Whether each layer of a cache holds the keys and values of all its columns, and nothing else."""
+    return bool(cache.layers) and all(type(layer) in (DynamicLayer, ColumnsLayer) for layer in cache.layers)
 
 
 def keep_rows(cache: DynamicCache, order: Sequence[int]) -> None:

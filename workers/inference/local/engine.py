@@ -17,7 +17,7 @@ from workers.base_models import files, loading, precision
 from workers.base_models.chat_template import ChatFormat, chat_format
 from workers.base_models.files import UnusableAdapter, UnusableBase
 from workers.inference.engine import EngineError, Generation, Sampling, UnusableDevice
-from workers.memory import is_out_of_memory
+from workers.memory import host_memory, is_out_of_memory
 from workers.text.thoughts import split_thoughts
 
 if TYPE_CHECKING:
@@ -31,13 +31,16 @@ logger = logging.getLogger(__name__)
 WINDOW = 4096
 """Prompts that are encoded, deduplicated and sorted together: large enough to fill batches, small enough to bound memory."""
 
+MOST_KEPT = 512 * 1024**2
+"""Bytes of keys and values of prompts that wait for a second try, at most, and a sixteenth of the memory that is free."""
+
 Ids = tuple[int, ...]
 Decoded = tuple[Ids, ...]
 """The token ids of the alternatives of one prompt, best first."""
 
 
 class TransformersEngine:
-    """Greedy decoding by the lean loop, beams by `model.generate`; a tuned model takes the place of the base's weights while it is in use.
+    """Greedy decoding and beams in loops of its own; a tuned model takes the place of the base's weights while it is in use.
 
     Args:
         base: folder or hub id of an instruction-tuned model in safetensors.
@@ -70,8 +73,11 @@ class TransformersEngine:
         if self._device == "cuda" and not torch.cuda.is_available():
             raise UnusableDevice(f"PyTorch {torch.__version__} sees no GPU here: install a build for CUDA that fits the driver")
         from workers.inference.local.batch_size import BatchSize
+        from workers.inference.local.reading import KeptPrompts
 
         self._batches = BatchSize(batch_size, self._device)
+        # A GPU reads prompts faster than it copies what it read of them before.
+        self._kept = KeptPrompts(min(MOST_KEPT, host_memory() // 16)) if self._device == "cpu" else None
         self.precision = precision.choose_dtype(dtype, self._device)
         self._dtype: torch.dtype = getattr(torch, self.precision.dtype)
         logger.info("engine: weights in %s, on %s", self.precision, self._device)
@@ -161,47 +167,36 @@ class TransformersEngine:
                     raise EngineError("memory ran out with one tweet at a time: use a smaller base, or a machine with more") from failure
                 logger.warning("engine: memory ran out with %d prompts together: from now on half as many", rows)
                 self._batches.halve()
+                self._forget()
             left = [place for row, place in enumerate(left) if row not in done]
 
     def _decode_together(self, prompts: list[Ids], sampling: Sampling, rows: int, padded: int) -> Iterator[tuple[int, Decoded]]:
-        from workers.inference.local.greedy import LeanLoop, batches
-
         if sampling.num_beams == 1:
-            loop = LeanLoop(self._model, self._end_ids, self._has_ended if self._chat.end_text else None)
+            from workers.inference.local.greedy import LeanLoop
+
+            loop = LeanLoop(self._model, self._end_ids, self._has_ended if self._chat.end_text else None, self._kept)
             for row, ids in loop.decode(prompts, sampling.max_new_tokens, rows, padded):
                 yield row, (tuple(ids),)
             return
-        for batch in batches([len(ids) for ids in prompts], rows, padded):
-            yield from zip(batch, self._beams([prompts[row] for row in batch], sampling), strict=True)
-
-    def _beams(self, prompts: list[Ids], sampling: Sampling) -> Iterator[Decoded]:
-        import torch
         from transformers import StopStringCriteria
 
         from workers.inference.local.beams import BeamLoop
 
-        width = max(map(len, prompts))
-        pad = min(self._end_ids, default=0)
         text = self._chat.end_text
         by_text = StopStringCriteria(self._tokenizer, text) if text else None
-        inputs = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompts], device=self._device)
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=self._device)
-        loop = BeamLoop(
-            self._model, self._end_ids, (lambda ids: by_text(ids, None)) if by_text else None, self._word_budget(width, sampling.max_words)
-        )
-        with torch.inference_mode():
-            written = loop.decode(inputs, mask, sampling.num_beams, sampling.max_new_tokens)
-        for texts in written:
-            yield tuple(self._until_end(ids) for ids in texts[: sampling.num_return_sequences])
+        ends_by_text = (lambda ids: by_text(ids, None)) if by_text else None
+        beams = BeamLoop(self._model, self._end_ids, ends_by_text, self._word_budget(sampling.max_words), self._kept)
+        for row, texts in beams.decode(prompts, sampling.num_beams, sampling.max_new_tokens, rows, padded):
+            yield row, tuple(self._until_end(ids) for ids in texts[: sampling.num_return_sequences])
 
-    def _word_budget(self, prompt_width: int, max_words: int | None) -> list[WordBudget]:
+    def _word_budget(self, max_words: int | None) -> list[WordBudget]:
         if max_words is None:
             return []
         from workers.inference.local.word_budget import WordBudget, tokens_that_begin_a_word
 
         if self._begins_word is None:
             self._begins_word = tokens_that_begin_a_word(self._tokenizer, self._model.config.get_text_config().vocab_size, self._device)
-        return [WordBudget(self._begins_word, prompt_width, max_words)]
+        return [WordBudget(self._begins_word, 1, max_words)]
 
     def _until_end(self, ids: list[int]) -> Ids:
         return tuple(ids[: next((place for place, token in enumerate(ids) if token in self._end_ids), len(ids))])
@@ -258,11 +253,17 @@ class TransformersEngine:
             self._read_base()
         assert self._weights is not None
         self._in_use = None
+        self._forget()
         if not self._weights.is_base:
             self._weights.restore()
         if tuned is not None:
             self._put_on(self._weights, tuned)
         self._in_use = wanted
+
+    def _forget(self) -> None:
+        """Let go of what was read of prompts."""
+        if self._kept is not None:
+            self._kept.clear()
 
     def _put_on(self, weights: SwappableModel, tuned: Path) -> None:
         try:
