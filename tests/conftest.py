@@ -107,6 +107,15 @@ class Servers:
 
 
 @pytest.fixture
+def computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have engines compute in float32 where `auto` would take bfloat16, in which the close calls of a random model fall either way."""
+    monkeypatch.setenv("TWEETMILL_DTYPE", "float32")
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture
 def stack_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty state folder that this process takes for its own."""
     # Not tmp_path: pytest closes its folders to others, and as root Postgres runs as somebody else.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socketserver
 import subprocess
@@ -28,8 +29,10 @@ def installed(folder: Path, *plan: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLAN).write_text("\n".join(json.dumps(one) for one in plan or ({},)))
     program = folder / "vllm"
-    # Its own file is run as this one's text: `sys.argv[0]` stays the program, whose folder holds the plan.
-    program.write_text(f"#!{sys.executable}\n{Path(__file__).read_text()}")
+    # A line `#!` can't name an interpreter whose path has a space, so a shell becomes it.
+    itself = folder / "vllm.py"
+    itself.write_text(Path(__file__).read_text())
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(itself))} "$@"\n')
     program.chmod(0o755)
     return program
 

@@ -18,6 +18,8 @@ from workers.database import session
 from workers.errors import UserError
 from workers.exports import job
 
+pytestmark = pytest.mark.usefixtures("computes_in_float32")
+
 
 class Watched:
     """A job's context that keeps what is logged."""

@@ -12,6 +12,8 @@ from tests.integration.verbs import answer, complaint
 from tests.support.exported import ROWS, add_model
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 
+pytestmark = pytest.mark.usefixtures("computes_in_float32")
+
 KEYS = {"folder", "files", "format", "quant", "check", "hosts"}
 
 

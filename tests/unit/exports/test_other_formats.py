@@ -19,6 +19,8 @@ from workers.errors import UserError
 from workers.exports import formats
 from workers.exports.formats import Part
 
+pytestmark = pytest.mark.usefixtures("computes_in_float32")
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,6 +14,12 @@ from tests.support.exported import BASE_ID, ROWS, checked, part_of, written
 from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.errors import UserError
 from workers.exports.formats import Part
+from workers.exports.weights import tensors
+from workers.inference.local.engine import TransformersEngine
+
+pytestmark = pytest.mark.usefixtures("computes_in_float32")
+
+LAYER = "model.layers.0.self_attn.q_proj.weight"
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +105,19 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "another alpha": ("adapter", edit("adapter_config.json", '"lora_alpha": 8', '"lora_alpha": 80'), "its weights are not the model's"),
     "no record": ("adapter", lambda folder: (folder / "export.json").unlink(), "holds no export.json"),
 }
+
+
+def test_float32_weights_are_held_against_a_model_that_computes_in_bfloat16(part: Part, exported: Path, tmp_path: Path) -> None:
+    # Given a machine that computes in bfloat16, a base in float32, and its merged export
+    model = TransformersEngine(str(part.base), device="cpu", dtype="bfloat16").model_of(part.model.adapter)
+    # Then what bfloat16 rounds is no difference
+    found = tensors.compare(model, exported / "merged", part.base)
+    assert (found.wrong, found.compared > 0, found.worst > 1e-4) == ([], True, True)
+    # And a layer that was not merged is one all the same
+    folder = shutil.copytree(exported / "merged", tmp_path / "unmerged")
+    base = load_file(part.base / "model.safetensors")
+    change_tensor(folder, LAYER, base[LAYER])
+    assert tensors.compare(model, folder, part.base).of_base == [LAYER]
 
 
 @pytest.mark.parametrize("damage", BROKEN)

@@ -12,7 +12,10 @@ from workers.base_models.tensor_reader import TensorFiles
 from workers.exports.roundtrip.reports import Tensors
 
 _ALLOWED = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 5e-3}
-"""By the type in which a tensor is stored: how much rounding may change it, relative to its norm. bfloat16 has eight bits."""
+"""By the coarser of the types in which a tensor is stored and computed with: how much rounding may change it, relative to its norm.
+
+bfloat16 has eight bits.
+"""
 
 
 def compare(model: Any, folder: Path, base: Path) -> Tensors:
@@ -33,9 +36,9 @@ def compare(model: Any, folder: Path, base: Path) -> Tensors:
     of_base: list[str] = []
     worst = 0.0
     for name in shared:
-        mine, theirs = parameters[name].detach().float(), exported.read(name)
-        allowed = _ALLOWED.get(theirs.dtype, 0.0)
-        apart = _apart(mine, theirs.float())
+        mine, theirs = parameters[name].detach(), exported.read(name)
+        allowed = max(_ALLOWED.get(kind, 0.0) for kind in (mine.dtype, theirs.dtype))
+        apart = _apart(mine.float(), theirs.float())
         worst = max(worst, apart)
         if apart <= allowed:
             continue
