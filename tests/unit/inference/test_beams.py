@@ -126,9 +126,13 @@ def test_what_was_read_is_let_go_when_it_takes_too_much_the_oldest_first(tmp_pat
 
 def test_a_batch_that_is_larger_than_all_that_may_be_kept_is_not_kept(tmp_path: Path) -> None:
     engine = TransformersEngine(str(build_family("llama", tmp_path)), device="cpu", dtype="float32")
-    engine._kept = KeptPrompts(most_bytes=100)
-    engine.generate(PROMPTS, Sampling(max_new_tokens=8))
-    assert engine._kept.bytes == 0
+    engine.generate(PROMPTS[:1], Sampling(max_new_tokens=8))
+    assert engine._kept is not None
+    one = engine._kept.bytes
+    engine._kept = KeptPrompts(most_bytes=one)
+    for prompts in (PROMPTS[:1], PROMPTS):
+        engine.generate(prompts, Sampling(max_new_tokens=8))
+    assert engine._kept.bytes == one, "nor does it drive out what was there"
     assert [generation.texts for generation in engine.generate(PROMPTS, SAMPLING)] == generated_alone(engine)
 
 

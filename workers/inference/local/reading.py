@@ -197,16 +197,20 @@ class KeptPrompts:
         return prompt in self._places
 
     def add(self, prompts: Sequence[Ids], prefix: Prefix, cache: DynamicCache) -> None:
-        """Keep a batch whose prompts are the rows of a cache, if its layers hold all their columns."""
+        """Keep a batch whose prompts are the rows of a cache, if its layers hold all their columns, and it is no larger than all may be."""
         if not is_of_columns(cache):
             return
-        own = [(layer.keys[:, :, prefix.length :].clone(), layer.values[:, :, prefix.length :].clone()) for layer in cache.layers]
-        batch = _Kept(prefix, own, prompts)
-        self._batches.append(batch)
-        self.bytes += batch.size
-        self._places.update((prompt, (batch, row)) for row, prompt in enumerate(prompts))
-        while self.bytes > self._most_bytes:
+        views = [(layer.keys[:, :, prefix.length :], layer.values[:, :, prefix.length :]) for layer in cache.layers]
+        size = _Kept(prefix, views, prompts).size
+        if size > self._most_bytes:
+            return
+        # Before anything is copied: the bound holds at every moment.
+        while self.bytes + size > self._most_bytes:
             self._let_go(self._batches.popleft())
+        batch = _Kept(prefix, [(keys.clone(), values.clone()) for keys, values in views], prompts)
+        self._batches.append(batch)
+        self.bytes += size
+        self._places.update((prompt, (batch, row)) for row, prompt in enumerate(prompts))
 
     def take(self, prompts: Sequence[Ids], cache: DynamicCache) -> DynamicCache:
         """Put all but the last column of these prompts into a cache, padded on the left."""
