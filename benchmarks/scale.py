@@ -60,6 +60,7 @@ class EndToEnd:
     ingest: float
     ingest_cpu: float
     ask: float
+    ask_cpu: float
     summarize: float
     worker_cpu: float
     postgres_cpu: float
@@ -150,6 +151,7 @@ def end_to_end(tweets: int, workers: int = 1) -> EndToEnd:
         ingest=ingest.seconds * million,
         ingest_cpu=ingest.cpu * million,
         ask=asked.seconds * million,
+        ask_cpu=asked.cpu * million,
         summarize=seconds * million,
         worker_cpu=worker_cpu * million,
         postgres_cpu=(postgres_seconds() - postgres_before) * million,

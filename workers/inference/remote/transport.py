@@ -2,21 +2,27 @@
 
 Requests run on an event loop of their own, so that a deadline ends them wherever they are: in the headers as well as in the body, and
 however steadily they drip. Content encodings are undone here, since a few kilobytes may become gigabytes.
+
+aiohttp sends them: httpx takes five times as much of a core for each. httpx reads addresses, and knows which certificates are trusted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import concurrent.futures
 import json
 import threading
+import urllib.request
 import zlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import aiohttp
 import httpx
+import yarl
 
 LONGEST_BODY = 4 * 1024 * 1024
 """Bytes of an answer, decoded: no completion is that long, and a broken server must not fill the memory."""
@@ -30,6 +36,8 @@ _GZIP = b"\x1f\x8b"
 _MOST_MEMBERS = 16  # of a gzip file
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEPT_HEADERS = ("content-type", "content-encoding", "location", "retry-after")
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ValueError)
+"""Errors before the request reached the server, which so was not at work."""
 
 
 class Hung(Exception):
@@ -83,18 +91,22 @@ class Transport:
     def __init__(self, base_url: str, api_key: str, timeout: float, socket: Path | None = None) -> None:
         self._timeout = timeout
         self.base_url = httpx.URL(base_url.rstrip("/").removesuffix("/chat/completions").rstrip("/"))
-        headers = {"Accept-Encoding": "gzip, deflate", "Content-Type": "application/json"}
-        headers |= {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._clients = _Clients(headers, timeout, socket)
-        self._moved: dict[httpx.URL, httpx.URL] = {}
+        self._headers = {"Accept-Encoding": "gzip, deflate", "Content-Type": "application/json"}
+        if self.base_url.userinfo:  # before the key: whoever writes a name and a password into the address means them
+            self._headers["Authorization"] = _basic(self.base_url)
+        elif api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._socket = socket
+        self._places: dict[str, _Place] = {}
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_tell)
         self._running = threading.Thread(target=self._loop.run_forever, name="chat-requests", daemon=True)
         self._running.start()
 
     @property
     def authorization(self) -> str | None:
         """Return the header that carries the key, if any."""
-        return self._clients.headers.get("Authorization")
+        return self._headers.get("Authorization")
 
     def send(self, path: str, body: Mapping[str, object] | None = None) -> Reply:
         """Post `body` to a path below the base, or get the path without one.
@@ -132,77 +144,89 @@ class Transport:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._clients.close()
+        if "_session" in self.__dict__:
+            await self._session.close()
 
     async def _in_time(self, path: str, body: Mapping[str, object] | None) -> Reply:
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._followed(self.base_url.copy_with(path=f"{self.base_url.path.rstrip('/')}/{path}"), body)
-        except (TimeoutError, httpx.TimeoutException):
+                return await self._followed(path, body)
+        except TimeoutError:
             raise Hung from None
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            sent = isinstance(error, (httpx.ReadError, httpx.RemoteProtocolError))
-            raise Unreachable(type(error).__name__, sent=sent) from None
+        except (aiohttp.ClientError, httpx.InvalidURL, ValueError, OSError) as error:
+            raise Unreachable(type(error).__name__, sent=not isinstance(error, _NOT_SENT)) from None
 
-    async def _followed(self, asked: httpx.URL, body: Mapping[str, object] | None) -> Reply:
+    async def _followed(self, path: str, body: Mapping[str, object] | None) -> Reply:
         """Return the reply where redirects on the same host end; the next request goes there at once."""
-        url = self._moved.get(asked, asked)
+        place = self._places.get(path)
+        if place is None:
+            place = _Place.of(self.base_url.copy_with(path=f"{self.base_url.path.rstrip('/')}/{path}"))
         for _ in range(_MOST_REDIRECTS):
-            reply = await self._once(url, body)
+            reply = await self._once(place, body)
             if reply.status not in _REDIRECTS or "location" not in reply.headers:
-                if url != asked and reply.status < 400:
-                    self._moved[asked] = url
+                if reply.status < 400:
+                    self._places[path] = place
                 return reply
-            url = onward(url, reply.headers["location"])
+            place = _Place.of(onward(place.url, reply.headers["location"]))
         raise LedAway("itself", endless=True)
 
-    async def _once(self, url: httpx.URL, body: Mapping[str, object] | None) -> Reply:
+    async def _once(self, place: _Place, body: Mapping[str, object] | None) -> Reply:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-        async with self._clients.one() as client, client.stream("GET" if body is None else "POST", url, content=content) as response:
-            headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        method = "GET" if body is None else "POST"
+        proxy = None if self._socket else place.proxy
+        async with self._session.request(method, place.plain, data=content, allow_redirects=False, proxy=proxy) as response:
+            headers = {name: ", ".join(response.headers.getall(name)) for name in _KEPT_HEADERS if name in response.headers}
             most = LONGEST_STREAM if is_stream(headers) else LONGEST_BODY
             raw = bytearray()
-            async for part in response.aiter_raw():
+            async for part in response.content.iter_any():
                 raw += part
                 if len(raw) > most:
                     raise Unreadable(f"is longer than {most // 2**20} MiB")
-        return Reply(response.status_code, headers, decoded(bytes(raw), headers.get("content-encoding", ""), most))
+        return Reply(response.status, headers, decoded(bytes(raw), headers.get("content-encoding", ""), most))
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        """Made in the event loop by the first request. It has as many connections as there are requests, which callers bound."""
+        if self._socket is not None:
+            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(str(self._socket), limit=0)
+        else:
+            connector = aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context())
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(),  # none: each request has its own
+        )
 
 
-class _Clients:
-    """Clients with one connection each, which are handed out to one request at a time.
+@dataclass(frozen=True)
+class _Place:
+    """Where requests go: the address as written, the same without a name and a password, and the environment's proxy for it."""
 
-    A pool of httpx looks at all of its connections at each request, several times each: with 64 of them that took 10 ms of a core, so that
-    more requests at once made none the quicker. All methods are for the event loop's thread.
-    """
+    url: httpx.URL
+    plain: yarl.URL
+    proxy: yarl.URL | None
 
-    def __init__(self, headers: Mapping[str, str], timeout: float, socket: Path | None) -> None:
-        self.headers = headers
-        self._socket = socket
-        self._timeout = httpx.Timeout(timeout)
-        self._trusted = httpx.create_ssl_context()  # read once: it takes longer than a request
-        self._idle: list[httpx.AsyncClient] = []
+    @classmethod
+    def of(cls, url: httpx.URL) -> _Place:
+        """Look at the environment, and not by aiohttp's `trust_env`, which would also send the password that ~/.netrc has for a host."""
+        plain = yarl.URL(str(url.copy_with(userinfo=b"")), encoded=True)
+        known = urllib.request.getproxies()
+        proxy = known.get(url.scheme) or known.get("all")
+        if not proxy or urllib.request.proxy_bypass(url.netloc.decode()):
+            return cls(url, plain, None)
+        return cls(url, plain, yarl.URL(proxy if "://" in proxy else f"http://{proxy}"))
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
-        """Yield the client that was used last of those that are free: its connection is the likeliest to be open still."""
-        client = self._idle.pop() if self._idle else self._new()
-        try:
-            yield client
-        finally:
-            self._idle.append(client)
 
-    async def close(self) -> None:
-        """Close the connections of all that are free."""
-        while self._idle:
-            await self._idle.pop().aclose()
+def _tell(loop: asyncio.AbstractEventLoop, what: dict[str, object]) -> None:
+    """Say what went wrong in the loop, but not that a process ends without goodbye to its servers, of which aiohttp would make a report."""
+    if not {"client_session", "connector", "client_connection"} & what.keys():
+        loop.default_exception_handler(what)
 
-    def _new(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=1)
-        if self._socket is not None:  # on this machine: no proxy, and nothing to trust
-            transport = httpx.AsyncHTTPTransport(uds=str(self._socket), limits=limits, verify=self._trusted)
-            return httpx.AsyncClient(headers=self.headers, timeout=self._timeout, transport=transport)
-        return httpx.AsyncClient(headers=self.headers, timeout=self._timeout, limits=limits, verify=self._trusted)
+
+def _basic(url: httpx.URL) -> str:
+    return f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"
 
 
 def is_stream(headers: Mapping[str, str]) -> bool:
