@@ -162,4 +162,6 @@ def _keep_the_rest(connection: Connection, stream: Row[Any], events: Sequence[Ev
 
 def _added(before: dict[str, Any], counts: Counter[str], events: Sequence[Event]) -> dict[str, Any]:
     notices = Counter(before.get("notices", {})) + Counter(event.notice for event in events if event.notice is not None)
-    return {**{name: before.get(name, 0) + number for name, number in counts.items()}, "notices": dict(notices)}
+    # Events of one kind alone must not take the counts of the others away.
+    numbers = {name: number for name, number in before.items() if name != "notices"}
+    return {**numbers, **{name: numbers.get(name, 0) + number for name, number in counts.items()}, "notices": dict(notices)}

@@ -71,6 +71,8 @@ def drift(
     if source is not None and stream is not None:
         raise typer.BadParameter("a stream has its tweets whatever their source: give one of both", param_hint="--source")
     if sample_to is not None:
+        if not wait:
+            raise typer.BadParameter("the sample is there when the job has ended: leave --no-wait out", param_hint="--sample-to")
         destinations.check(sample_to)
     spec = DriftSpec(
         model_id=_compared_with(model, dataset, stream),

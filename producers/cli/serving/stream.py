@@ -81,7 +81,11 @@ def stream(
     from workers.streams.micro_batches import Limits
 
     of_network = frozenset(languages or ()), tuple(rules or ()), max_usd
-    options = LiveOptions(name or default_name(address), _names(columns), encoding, follow, *of_network, from_start)
+    try:
+        called = name or default_name(address)
+    except ValueError as error:
+        raise typer.BadParameter(f"it is no address ({error}): check it", param_hint="SOURCE") from None
+    options = LiveOptions(called, _names(columns), encoding, follow, *of_network, from_start)
     try:
         usable_source(str(options.name))
         source = open_live(address, options)
@@ -128,6 +132,7 @@ def _run(source: LiveSource, name: str, model: str, plan: Plan, *, from_start: b
         except SourceError as error:
             raise UserError(f"{line(source.origin)}: {error}") from None
     _say_end(name)
+    _check_gain(name)
 
 
 def _writes_otherwise(session: Session, name: str, model: str) -> list[str]:
@@ -174,6 +179,16 @@ def _say_end(name: str) -> None:
     if rejected := found.counters.get("rejected", 0) + found.counters.get("collisions", 0):
         what = "row" if rejected == 1 else "rows"
         say(f"{rejected:,} {what} could not be used. `tweetmill rejected --origin {line(found.address)}` says why.", "yellow")
+
+
+def _check_gain(name: str) -> None:
+    """End with exit code 1 where a source came to its end and not one tweet was among what it held, as `ingest` does."""
+    from producers.streaming.progress import status_or_none
+
+    found = status_or_none(name)
+    if found is not None and found.state == "ended" and not found.counters.get("tweets"):
+        say("Not one tweet came: look at what the source holds.", "yellow")
+        raise typer.Exit(1)
 
 
 def _counted(counters: dict[str, Any]) -> str:

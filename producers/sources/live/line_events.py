@@ -38,6 +38,7 @@ class LineEvents:
         self._encoding = encoding or text.UTF8
         self._is_table: bool | None = None
         self._header: list[tuple[int, str | None]] = []
+        self._delimiter: str | None = None
         self._open: list[RawLine] = []
         for line in header:
             self._begin(line)
@@ -46,6 +47,11 @@ class LineEvents:
     def needs_header(self) -> bool:
         """Whether the lines that say what the file is have not come yet."""
         return self._is_table is None or (self._is_table and self._header_is_open())
+
+    @property
+    def held(self) -> RawLine | None:
+        """The first line that is held back, since its row may go on; None where none is."""
+        return self._open[0] if self._open else None
 
     def events(self, lines: Iterable[RawLine], cursor_at: CursorAt, *, last: bool = False) -> Iterator[Event]:
         """Yield what lines hold, each event with the cursor from which the rest can be read.
@@ -59,7 +65,7 @@ class LineEvents:
             SourceError: they are in no form that is known.
         """
         taken = [*self._open, *(line for line in lines if not self._begin(line))]
-        self._open = [] if last or not self._is_table else _open_row(taken)
+        self._open = [] if last or not self._is_table or self.needs_header else self._open_row(taken)
         done = taken[: len(taken) - len(self._open)]
         if not done:
             return
@@ -101,6 +107,26 @@ class LineEvents:
     def _check(self, header: Sequence[str], number: int) -> None:
         check_columns(header, number, self._names)
 
+    def _open_row(self, lines: Sequence[RawLine]) -> list[RawLine]:
+        """Return the lines at the end that may belong to a row whose quote is still open."""
+        row = ""
+        whole = 0
+        for count, line in enumerate(lines, 1):
+            quoted = line.data is not None and b'"' in line.data
+            if row or quoted:
+                row += _decoded(line.data or b"", self._encoding)
+                # A line without a quote closes none.
+                row = row if (row and not quoted) or csv_tables.is_open(row, self._separator()) else ""
+            if not row:
+                whole = count
+        rest = list(lines[whole:])
+        return rest if len(rest) <= _MOST_OPEN_LINES else []
+
+    def _separator(self) -> str:
+        if self._delimiter is None:
+            self._delimiter = csv_tables.delimiter_of(self._header, self._check)
+        return self._delimiter
+
     def _found(self, lines: Sequence[RawLine]) -> Iterator[Line]:
         if self._is_table:
             decoded = ((line.number, None if line.data is None else _decoded(line.data, self._encoding)) for line in lines)
@@ -123,17 +149,6 @@ def _documents(line: RawLine, encoding: str) -> Iterator[Row]:
 
 def _decoded(data: bytes, encoding: str) -> str:
     return "".join(piece for _, piece in text.lines(io.BytesIO(data), encoding))
-
-
-def _open_row(lines: Sequence[RawLine]) -> list[RawLine]:
-    """Return the lines at the end that may belong to a row whose quote is still open."""
-    quotes, whole = 0, 0
-    for count, line in enumerate(lines, 1):
-        quotes += (line.data or b"").count(b'"')
-        if quotes % 2 == 0:
-            whole = count
-    rest = list(lines[whole:])
-    return rest if len(rest) <= _MOST_OPEN_LINES else []
 
 
 def event_of(line: Line, cursor: str) -> Event:

@@ -43,6 +43,18 @@ class LiveOptions:
     max_usd: float | None = None
     from_start: bool = False
 
+    @property
+    def given(self) -> frozenset[str]:
+        """The options of the command line that concern some kinds of sources alone, where they say something."""
+        said = {
+            "--lang": bool(self.languages),
+            "--rule": bool(self.rules),
+            "--max-usd": self.max_usd is not None,
+            "--map": bool(self.names.mapped),
+            "--encoding": self.encoding is not None,
+        }
+        return frozenset(option for option, there in said.items() if there)
+
 
 class Kind(Protocol):
     """A class of live sources."""
@@ -63,6 +75,16 @@ class Kind(Protocol):
 # The first that takes an address has it. Any address may be a path, so what reads paths comes last.
 KINDS: tuple[Kind, ...] = (Jetstream, Mastodon, XStream, Pipe, WatchedFolder, LocalFile)
 
+# An option that says nothing to a source is refused: who gives --lang for a file would take its summaries for those of one language.
+_NETWORKS: tuple[Kind, ...] = (Jetstream, Mastodon, XStream)
+_CONCERNS: tuple[tuple[str, str, tuple[Kind, ...]], ...] = (
+    ("--lang", "networks", _NETWORKS),
+    ("--rule", "X's stream", (XStream,)),
+    ("--max-usd", "X's stream", (XStream,)),
+    ("--map", "files and pipes", (Pipe, WatchedFolder, LocalFile)),
+    ("--encoding", "files and pipes", (Pipe, WatchedFolder, LocalFile)),
+)
+
 
 def default_name(address: str) -> str:
     """Return the name of a stream from an address, where none is given: the file's without endings, a server's host."""
@@ -81,4 +103,8 @@ def open_live(address: str, options: LiveOptions) -> LiveSource:
     kind = next((kind for kind in KINDS if kind.takes(address)), None)
     if kind is None:
         raise SourceError(f"{address} does not exist: check the path, or give - to read standard input")
-    return kind(address, options)
+    source = kind(address, options)
+    for option, whose, kinds in _CONCERNS:
+        if option in options.given and kind not in kinds:
+            raise SourceError(f"{option} is for {whose} and says nothing to this source: leave it out")
+    return source

@@ -49,6 +49,14 @@ def test_a_file_is_summarised_and_the_stream_says_what_became_of_it(engine: Engi
     assert rows(engine, "SELECT source, count(*) FROM tweet GROUP BY source") == [("club", 3)]
 
 
+@pytest.mark.parametrize("held", ["", "\n\n", '{"id": "4"}\n'])
+def test_a_source_that_ends_without_one_tweet_has_gained_nothing(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], held: str
+):
+    (tmp_path / "club.jsonl").write_text(held)
+    assert "Not one tweet came" in complaint(capsys, 1, "stream", tmp_path / "club.jsonl", "--model", "echoed")
+
+
 def test_started_again_it_finds_nothing_new(engine: Engine, path: Path, capsys: pytest.CaptureFixture[str]):
     main(["stream", str(path), "--model", "echoed"])
     assert main(["stream", str(path), "--model", "echoed"]) == 0
@@ -110,6 +118,8 @@ def test_a_running_stream_is_a_job_that_says_that_more_will_come(engine: Engine,
         (["-", "--map", "says=body"], "the fields are text"),
         (["-", "--name", "-x"], "give another with --name"),
         (["-", "--batch", "0"], "should be greater than or equal to 1"),
+        (["-", "--lang", "en"], "--lang is for networks and says nothing to this source: leave it out"),
+        (["wss://[x/subscribe"], "it is no address"),
     ],
 )
 def test_wrong_use_is_told_before_anything_is_read(engine: Engine, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str):
@@ -130,7 +140,9 @@ def test_at_the_cap_what_x_was_paid_for_gets_its_shards_and_the_stream_ends(
             connection.exec_driver_sql("UPDATE stream SET sharded = 1")
         assert main(asked) == 0
         assert shards(engine) == [(1, 3, 3), (2, 3, 2)]
-    assert " ".join(capsys.readouterr().err.split()).count("--max-usd 0.015 is reached: 3 posts were read for $0.015.") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Over its life: 3 tweets, 3 of them new, 2 no tweets (cap reached)." in said
+    assert said.count("--max-usd 0.015 is reached: 3 posts were read for $0.015.") == 2
     assert "X's stream has no start" in complaint(capsys, 2, *asked, "--from-start")
 
 

@@ -77,6 +77,14 @@ def test_a_table_has_its_header_whenever_its_rows_come(pipe: io.FileIO):
     assert texts([next(events), next(events)]) == ["a cell\nof two lines", "three"]
 
 
+@pytest.mark.parametrize("separator", [b",", b"\t"])
+@pytest.mark.parametrize("cell", [b'6" nail', b'he said "no', b'"quoted" twice "', b'"a ""word"" of it"'])
+def test_a_quote_that_opens_no_cell_holds_nothing_back(pipe: io.FileIO, separator: bytes, cell: bytes):
+    events = open_live("-", LiveOptions(name="club")).events(None, idle_seconds=0.01)
+    pipe.write(b"id" + separator + b"text\n1" + separator + cell + b"\n")
+    assert next(events) is not None
+
+
 def test_mapped_names_hold(pipe: io.FileIO):
     pipe.write(b'{"nr": "7", "says": "mapped"}\n')
     pipe.close()

@@ -29,6 +29,7 @@ _NEAR = 25
 # So many lines below a first one that names no columns, some of them may: tools write what was searched for above the header.
 _PREAMBLE = 30
 _SEP_LINE = re.compile(r'"?sep=(?P<delimiter>[^\r\n])"?', re.IGNORECASE)
+_ENDED_WITHIN = "unexpected end of data"  # what the csv module says where lines end within quotes
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 
 
@@ -84,6 +85,25 @@ def is_header(line: str, check: CheckHeader) -> bool:
     except SourceError:
         return False
     return True
+
+
+def delimiter_of(lines: Iterable[tuple[int, str | None]], check: CheckHeader) -> str:
+    """Return what separates the cells of a table with these first lines; a comma where none of them names its columns.
+
+    Raises:
+        SourceError: the first line that is not blank names no columns that `check` accepts.
+    """
+    header = _Header.read(_Pushback(lines), check)
+    return DELIMITERS[0] if header is None else header.delimiter
+
+
+def is_open(lines: str, delimiter: str) -> bool:
+    """Whether a cell in quotes goes on behind these lines, which are the beginning of a row: only a cell's first quote opens it."""
+    try:
+        next(csv.reader(lines.splitlines(keepends=True), delimiter=delimiter, strict=True), None)
+    except csv.Error as error:
+        return _ENDED_WITHIN in str(error)
+    return False
 
 
 class _Pushback:
