@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.http_stream_server import Server, answer, serving
 from tests.support.tls import Authority
-from workers.inference.remote.transport import Transport, Unreachable
+from workers.inference.remote.transport import Transport, Unreachable, _Place
 
 
 @contextmanager
@@ -50,6 +51,14 @@ def test_what_needs_no_proxy_is_asked_itself(server: Server, monkeypatch: pytest
     monkeypatch.setenv("NO_PROXY", spared)
     with asking(f"http://{server.host}/v1") as transport:
         assert transport.send("models").status == 200
+
+
+@pytest.mark.parametrize("spared", ["::1", "[::1]"])
+def test_an_ipv6_address_needs_none_either_where_it_is_named(monkeypatch: pytest.MonkeyPatch, spared: str) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", spared)
+    place = _Place.of(httpx.URL("http://[::1]:8000/v1"))
+    assert place.proxy is None
 
 
 def test_a_proxy_that_is_not_there_has_cost_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,7 @@ class _Place:
         plain = yarl.URL(str(url.copy_with(userinfo=b"")), encoded=True)
         known = urllib.request.getproxies()
         proxy = known.get(url.scheme) or known.get("all")
-        if not proxy or urllib.request.proxy_bypass(url.netloc.decode()):
+        if not proxy or any(map(urllib.request.proxy_bypass, (url.netloc.decode(), url.host))):  # the host of ::1 has no brackets
             return cls(url, plain, None)
         return cls(url, plain, yarl.URL(proxy if "://" in proxy else f"http://{proxy}"))
 
