@@ -335,6 +335,20 @@ def test_a_stream_that_is_never_served_is_given_up():
         assert len(server.requests) == QUICK.first_tries
 
 
+def test_a_stream_that_has_worked_before_is_not_given_up():
+    with serving(Api(deque([holding(post(1))]))) as server:
+        cursor = read(source(server), has(1))[-1].cursor
+    with serving(Api(deque([holding(post(2))]), refusals=deque([503] * 3 * QUICK.first_tries))) as server:
+        assert tweets(read(source(server), has(1), cursor)) == texts(2, 2)
+
+
+def test_nor_is_one_that_was_opened_and_had_nothing_to_say_yet():
+    opened = Reply(parts=[b"\r\n"], end="cut")
+    tries = QUICK.first_tries + 2
+    with serving(Api(deque([opened, *[Reply(503)] * tries, holding(post(1))]))) as server:
+        assert tweets(read(source(server), has(1))) == texts(1, 1)
+
+
 def test_pauses_are_those_that_x_asks_for_and_no_shorter():
     from producers.sources.live.x_api.source import _DOCUMENTED, _Pausing
 

@@ -41,6 +41,7 @@ class Posts:
 
     Attributes:
         ledger: with the posts that came since.
+        was_connected: whether X has served the stream once.
     """
 
     def __init__(self, ledger: Ledger, price: float, source: str, languages: frozenset[str]) -> None:
@@ -48,9 +49,11 @@ class Posts:
         self._price, self._source, self._languages = price, source, languages
         self._broken = False
         self._known = Recent()
+        self.was_connected = False
 
     def connect(self) -> None:
         """Note that a connection is opened: what was written since the last post is lost."""
+        self.was_connected = True
         self._broken = self.ledger.newest is not None
 
     def events(self, line: bytes) -> list[Event]:

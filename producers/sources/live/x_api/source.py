@@ -138,22 +138,21 @@ class XStream:
         """Yield the posts that come; where the cap is reached, a notice of that, the last. See `workers.ingest.live.LiveSource`."""
         ledger = Ledger() if cursor is None else Ledger.read(cursor)
         posts = Posts(ledger, self._price, self._options.name or NAME, self._options.languages)
-        return stepped(self._followed(posts), idle_seconds)
+        return stepped(self._followed(posts, known=cursor is not None), idle_seconds)
 
-    async def _followed(self, posts: Posts) -> AsyncGenerator[Event, None]:
-        """Yield events over all connections."""
+    async def _followed(self, posts: Posts, *, known: bool) -> AsyncGenerator[Event, None]:
+        """Yield events over all connections; of a stream that is `known` to have worked, it tries for as long as it takes."""
         pausing = _Pausing(self._backoff)
-        answered = has_rules = False
+        has_rules = False
         async with http_streams.client(self._base, self._token, self._patience) as client:
             while not posts.ledger.is_spent(self._cap, self._price):
                 status = None
-                lasts = not answered and pausing.tries + 1 >= self._patience.first_tries
+                lasts = not (known or posts.was_connected) and pausing.tries + 1 >= self._patience.first_tries
                 try:
                     if not has_rules:
                         await rules.agree(client, self._options.rules)
                         has_rules = True
                     async for event in self._connection(client, posts, pausing):
-                        answered = True
                         yield event
                 except StatusError as refused:
                     self._check_status(refused, lasts=lasts)
