@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from producers.sources.live.growing_file import GrowingFile, Place
 from producers.sources.live.local_file import whole
@@ -17,7 +18,7 @@ from producers.sources.live.silence import Silence
 from workers import clock
 from workers.ingest.live import Event, Unusable
 from workers.ingest.readers.errors import SourceError
-from workers.ingest.readers.rows import ending, without_packing
+from workers.ingest.readers.rows import KINDS, ending, without_packing
 
 if TYPE_CHECKING:
     from producers.sources.live.registry import LiveOptions
@@ -26,7 +27,9 @@ _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
 """Endings of files that are still being written: they are read once they are renamed."""
 
 _OF_LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tab")
+_WRITTEN = (*KINDS, ".parquet")  # what an empty file with such an ending will be is still to be written
 _SETTLED = 2.0  # seconds without a change after which a file that is not read by lines is whole
+_EMPTY_FOR = 60.0  # seconds without a change after which later files no longer wait for an empty one
 _GIVEN_UP = 60.0  # seconds without a change after which a last line without an end is taken as it is, where later files wait
 _LOOK, _LONGEST_LOOK = 0.1, 1.0  # seconds between two looks into the folder, ever more while nothing comes
 _COST = 20  # a pause is so many times as long as the look before it: a folder may hold a hundred thousand files
@@ -37,8 +40,8 @@ class WatchedFolder:
     """The tweets of the files in a folder.
 
     Files of lines are read on until a later one is there and their last line is whole. Others, such as Parquet or packed ones, are read
-    when they have not changed for two seconds. A file that comes late, with a name that sorts before one that was read, is counted and
-    left out: write names that grow.
+    when they have not changed for two seconds; until then later ones wait, as they do a minute at most for an empty one. A file that comes
+    late, with a name that sorts before one that was read, is counted and left out: write names that grow.
 
     Args:
         address: its path.
@@ -53,6 +56,7 @@ class WatchedFolder:
         self._name = options.name or self._folder.resolve().name
         self._accounted: set[str] = set()
         self._known: list[str] = []
+        self._settling: dict[str, tuple[tuple[int, int], float]] = {}  # size and time of change of what is waited for, and since when
         self._pauses, self._look_at = Pauses(_LOOK, _LONGEST_LOOK, chance=(1.0, 1.0)), 0.0
         self._cursor = _cursor("", None)
 
@@ -120,7 +124,7 @@ class WatchedFolder:
     def _late(self, file: str) -> Iterator[Event]:
         """Yield a notice for each file that came too late, once."""
         for name in self._known:
-            if name <= file and name not in self._accounted and self._is_ready(name):
+            if name <= file and name not in self._accounted and self._readiness(name) == "ready":
                 self._accounted.add(name)
                 yield Event(self._cursor, notice=_LATE)
 
@@ -130,7 +134,7 @@ class WatchedFolder:
         if began < self._look_at:
             return None
         self._known = sorted(self._names())
-        found = next((name for name in self._known if name > file and self._is_ready(name)), None)
+        found = self._first_ready(file)
         if found is not None:
             self._pauses.reset()
             self._look_at = 0.0
@@ -144,12 +148,38 @@ class WatchedFolder:
             names = [each.name for each in entries if each.is_file()]
         return [name for name in names if not name.startswith(".") and not name.endswith(_UNFINISHED)]
 
-    def _is_ready(self, name: str) -> bool:
+    def _first_ready(self, file: str) -> str | None:
+        """Return the first file behind this one, where it can be read: those behind one that is still being written wait for it."""
+        for name in self._known[bisect_right(self._known, file) :]:
+            readiness = self._readiness(name)
+            if readiness != "nothing":
+                return name if readiness == "ready" else None
+        return None
+
+    def _readiness(self, name: str) -> Literal["ready", "settling", "nothing"]:
+        """Say whether a file can be read, will be when it has not changed for a while, or is none or stays empty."""
         try:
             found = (self._folder / name).stat()
         except OSError:
-            return False  # it was taken away again
-        return found.st_size > 0 and (_is_of_lines(name) or time.time() - found.st_mtime >= _SETTLED)
+            return self._settled(name, "nothing")  # it was taken away again
+        if found.st_size == 0 and ending(name) not in _WRITTEN:
+            return "nothing"  # a mark beside a file, such as its .done
+        if found.st_size > 0 and _is_of_lines(name):
+            return self._settled(name, "ready")
+        # By how long it was seen unchanged, too: the time of its change may lie in the future, by another machine's clock.
+        state = found.st_size, found.st_mtime_ns
+        before, since = self._settling.get(name, (None, 0.0))
+        if before != state:
+            since = clock.now()
+            self._settling[name] = state, since
+        unchanged = max(time.time() - found.st_mtime, clock.now() - since)
+        if found.st_size > 0:
+            return self._settled(name, "ready") if unchanged >= _SETTLED else "settling"
+        return self._settled(name, "nothing") if unchanged >= _EMPTY_FOR else "settling"
+
+    def _settled(self, name: str, readiness: Literal["ready", "nothing"]) -> Literal["ready", "nothing"]:
+        self._settling.pop(name, None)
+        return readiness
 
 
 def _is_of_lines(name: str) -> bool:

@@ -88,6 +88,42 @@ def test_packed_files_are_read_when_they_have_settled(folder: Path):
     assert tweets(until(events, "two")) == ["one", "two"]
 
 
+def test_later_files_wait_for_one_that_is_still_being_written(folder: Path):
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines("first").encode()))
+    (folder / "b.jsonl").write_text(lines("second"))
+    assert tweets(until(watched(folder), "second")) == ["first", "second"]
+
+
+def test_later_files_wait_for_an_empty_one_whose_writer_has_just_begun(folder: Path):
+    (folder / "a.jsonl").touch()
+    (folder / "b.jsonl").write_text(lines("second"))
+    events = watched(folder)
+    assert [next(events), next(events)] == [None, None]
+    (folder / "a.jsonl").write_text(lines("first"))
+    assert tweets(until(events, "second")) == ["first", "second"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_but_not_for_ever(folder: Path, name: str):
+    (folder / name).touch()
+    os.utime(folder / name, (time.time() - 61, time.time() - 61))
+    (folder / "b.jsonl").write_text(lines("second"))
+    assert tweets(until(watched(folder), "second")) == ["second"]
+
+
+def test_nor_for_a_mark_that_stays_empty(folder: Path):
+    (folder / "a.done").touch()
+    (folder / "b.jsonl").write_text(lines("second"))
+    assert tweets(until(watched(folder), "second")) == ["second"]
+
+
+def test_nor_for_one_whose_time_lies_in_the_future(folder: Path):
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines("first").encode()))
+    os.utime(folder / "a.jsonl.gz", (time.time() + 3600, time.time() + 3600))
+    (folder / "b.jsonl").write_text(lines("second"))
+    assert tweets(until(watched(folder), "second")) == ["first", "second"]
+
+
 def test_a_cursor_goes_on_in_the_middle_of_a_file(folder: Path):
     (folder / "a.jsonl").write_text(lines("one", "two"))
     (folder / "b.jsonl").write_text(lines("three"))
