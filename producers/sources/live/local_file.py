@@ -16,6 +16,7 @@ from producers.sources.live.line_events import event_of
 from producers.sources.live.silence import Silence
 from workers.ingest.live import Event, Hole
 from workers.ingest.readers.containers import check_readable
+from workers.ingest.readers.rows import without_packing
 
 if TYPE_CHECKING:
     from producers.sources.live.registry import LiveOptions
@@ -179,7 +180,18 @@ def whole(path: Path, name: str, options: LiveOptions, cursor: str | None) -> It
             yield of_generation(event_of(waiting, cursor_at(line.number - 1)), generation)
         waiting = line
     if waiting is not None:
-        yield of_generation(event_of(waiting, cursor_at(waiting.number)), generation)
+        # A line that its writer has not ended may be whole the next time.
+        again = waiting.rejected is not None and _has_half_line(path)
+        yield of_generation(event_of(waiting, cursor_at(waiting.number - again)), generation)
+
+
+def _has_half_line(path: Path) -> bool:
+    """Whether a file of lines ends without a line end."""
+    if without_packing(path) != path.name:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) not in b"\r\n"
 
 
 def _done(cursor: str | None, head: bytes) -> tuple[int, int]:

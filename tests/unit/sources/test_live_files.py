@@ -53,6 +53,20 @@ def test_a_whole_file_goes_on_behind_its_cursor_when_something_was_added(path: P
     ]
 
 
+def test_a_half_line_at_the_end_of_a_whole_file_is_read_again_the_next_time(path: Path):
+    path.write_text(lines("one") + '{"id": "two", "te')
+    found = [event for event in open_live(str(path), LiveOptions()).events(None) if event is not None]
+    assert [event.rejected.key for event in found if event.rejected] == ["2"]
+    append(path, 'xt": "two"}\n' + lines("three"))
+    assert tweets([event for event in open_live(str(path), LiveOptions()).events(found[-1].cursor) if event]) == ["two", "three"]
+
+
+def test_a_bad_line_that_is_whole_is_not_read_again(path: Path):
+    path.write_text(lines("one") + "{}\n")
+    found = [event for event in open_live(str(path), LiveOptions()).events(None) if event is not None]
+    assert [event for event in open_live(str(path), LiveOptions()).events(found[-1].cursor) if event] == []
+
+
 def test_a_file_has_one_name_however_it_is_typed(path: Path, monkeypatch: pytest.MonkeyPatch):
     path.write_text(lines("one"))
     monkeypatch.chdir(path.parent)
