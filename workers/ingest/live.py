@@ -61,7 +61,7 @@ class Event:
         cursor: where reading goes on behind this event, whatever the source makes of it; at most 2,000 characters.
         tweet: a tweet.
         revised: the tweet is a later version of one that may be known: its text takes the place of the known text.
-        deleted: what was taken back.
+        deleted: what was taken back; beside a notice or a rejected row where a later version of a tweet is none that is taken.
         reinstated: an author whose account is in use, and whose tweets may come in again if it had been gone; beside a notice.
         hole: what was missed.
         rejected: why a frame could not be used.

@@ -125,6 +125,18 @@ def test_what_was_written_anew_and_taken_back_is_told():
     assert gone == [Deletion(events[0].tweet.id, did(1)), *(Deletion(author=did(author)) for author in (7, 8)), synced]
 
 
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [({"text": " ", "langs": ["en"]}, "post without text"), ({"text": "anders", "langs": ["de"]}, "other language"), ({"text": 7}, None)],
+)
+def test_what_a_later_version_took_away_is_taken_back(record, why):
+    log = [commit(1), commit(2, "update", "key1", record=record), commit(3)]
+    with serving(log) as server:
+        events = read(source(server, languages=frozenset({"en"})), has(2))
+    assert events[1].deleted == Deletion(events[0].tweet.id, did(1))
+    assert (events[1].notice, events[1].rejected is None) == (why, why is not None)
+
+
 @both_wires
 def test_an_account_that_rests_or_moves_keeps_its_posts(wire):
     states = ("deactivated", "suspended", "throttled", "desynchronized", "strange\n")

@@ -161,6 +161,26 @@ def test_edits_and_deletions_are_followed():
     assert events[3].deleted == Deletion(events[0].tweet.id)
 
 
+@pytest.mark.parametrize(
+    ("edited", "why"),
+    [
+        ({"content": "<p></p>"}, "post without text"),
+        ({"language": "de"}, "other language"),
+        ({"visibility": "private"}, "post that is not public"),
+        ({"content": 7}, None),
+    ],
+)
+def test_what_an_edit_took_away_is_taken_back(edited, why):
+    anew = event("status.update", status(1, edited_at="2025-11-25T00:00:00Z", **edited))
+    never_taken = event("status.update", status(2, account={"acct": "a", "bot": True}))
+    instance = Instance(streams=deque([Reply(parts=[update(1), anew, never_taken], end="hold")]))
+    with serving(instance) as server:
+        events = read(source(server, languages=frozenset({"en"})), lambda events: len(events) == 3)
+    assert events[1].deleted == Deletion(events[0].tweet.id)
+    assert (events[1].notice, events[1].rejected is None) == (why, why is not None)
+    assert (events[2].deleted, events[2].notice) == (None, "post of a bot")
+
+
 def test_a_content_warning_stands_above_its_post():
     instance = Instance(streams=deque([Reply(parts=[update(1, spoiler_text="spiders")], end="hold")]))
     with serving(instance) as server:

@@ -6,6 +6,7 @@ Folding is the reader's work in Jetstream: creates and updates apply; deletes, d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from producers.sources.dumps.bluesky import POST, recognised
 from producers.sources.fields import line_of
@@ -62,7 +63,14 @@ class Folding:
             return Event(cursor, deleted=Deletion(address, frame.did), moment=moment)
         if operation not in ("create", "update"):
             return Event(cursor, notice="commit of an unknown kind", moment=moment)
-        record = commit.get("record")
+        event = self._of_record(frame, key, cursor)
+        if operation == "update" and event.tweet is None:
+            # What stood there before was edited away.
+            return replace(event, deleted=Deletion(address, frame.did))
+        return replace(event, revised=operation == "update")
+
+    def _of_record(self, frame: Frame, key: str, cursor: str) -> Event:
+        record, moment = frame.body.get("record"), frame.moment
         if not isinstance(record, dict):
             return Event(cursor, rejected=_unusable(frame, "record", "the commit holds no record"), moment=moment)
         if isinstance(record.get("text"), str) and not record["text"].strip():
@@ -72,7 +80,7 @@ class Folding:
         line = self._line(frame.did, key, record)
         if line.rejected is not None:
             return Event(cursor, rejected=_unusable(frame, line.rejected.field, line.rejected.reason), moment=moment)
-        return Event(cursor, tweet=line.tweet, revised=operation == "update", notice=line.notice, moment=moment)
+        return Event(cursor, tweet=line.tweet, notice=line.notice, moment=moment)
 
     def _line(self, did: str, key: str, record: dict[str, object]) -> Line:
         # The dump of a stream has each post as a create.

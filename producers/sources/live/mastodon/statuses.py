@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from producers.sources import dates
@@ -30,6 +31,8 @@ _OTHERS = frozenset(
         "encrypted_message",
     }
 )
+_BOOST, _OF_BOT = "boost", "post of a bot"
+_NEVER_TAKEN = frozenset({_BOOST, _OF_BOT})
 _LONGEST_ID = 100
 
 
@@ -104,7 +107,10 @@ class Statuses:
             return [self._refused(None, "id", f"the id has more than {_LONGEST_ID} characters")]
         moment = dates.parse_date(status.get("edited_at") if revised else status.get("created_at"))
         if revised:
-            return [self._of_text(status, local, moment, revised=True)]
+            event = self._of_text(status, local, moment, revised=True)
+            # What stood there before was edited away; of what is never taken nothing stood there.
+            is_gone = event.tweet is None and event.notice not in _NEVER_TAKEN
+            return [replace(event, deleted=Deletion(self._id(local))) if is_gone else event]
         if not self._known.add(local):
             return [Event(self.cursor, notice="repetition", moment=moment)]
         before = self.cursor, self._moment
@@ -147,11 +153,11 @@ class Statuses:
         """Return what a post is that is not wanted; None for one that is."""
         account = status.get("account")
         if isinstance(status.get("reblog"), dict):
-            return "boost"
+            return _BOOST
         if status.get("visibility", "public") not in _PUBLIC:
             return "post that is not public"
         if isinstance(account, dict) and account.get("bot") is True:
-            return "post of a bot"
+            return _OF_BOT
         if not is_wanted(status.get("language"), self._languages):
             return "other language"
         text = _text(status)
