@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,12 +59,14 @@ class NewStream:
         address: where it comes from, without secrets.
         model: as it was asked for.
         options: that are shown with it.
+        goes_on_from: whether the cursor of another address counts for this one too.
     """
 
     name: str
     address: str
     model: str
     options: Mapping[str, Any]
+    goes_on_from: Callable[[str], bool] = lambda _: False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def take(connection: Connection, asked: NewStream, *, from_start: bool = False) 
     row = connection.execute(text(_LOCK), {"name": asked.name}).one()
     if row.held and not _is_gone(row.owner):
         raise UserError(_refusal(asked.name, row))
-    if row.address != asked.address and not is_new and not from_start:
+    if row.address != asked.address and not (is_new or from_start or asked.goes_on_from(row.address)):
         raise UserError(
             f"stream {asked.name} was read from {row.address} so far: give another --name, or --from-start to go on with {asked.address}"
         )

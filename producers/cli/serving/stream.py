@@ -107,7 +107,9 @@ def _names(columns: str | None) -> Names:
 
 def _run(source: LiveSource, name: str, model: str, plan: Plan, *, from_start: bool, as_json: bool) -> None:
     from dataclasses import asdict
+    from functools import partial
 
+    from producers.sources.live.registry import goes_on
     from producers.streaming.loop import StreamLoop
     from producers.streaming.progress import shown
     from producers.streaming.stopping import stop_signals
@@ -121,7 +123,7 @@ def _run(source: LiveSource, name: str, model: str, plan: Plan, *, from_start: b
         # What is wrong is told before anything is read.
         warnings = _writes_otherwise(session, name, model)
     options = {**asdict(plan.limits), "spool": plan.spool, "guard": plan.guard}
-    held = streams.start(NewStream(name, source.origin, model, options), from_start=from_start)
+    held = streams.start(NewStream(name, source.origin, model, options, partial(goes_on, source.origin)), from_start=from_start)
     say(f"Stream {line(name)}, job {str(held.job)[:8]}: " + ("going on where it was left." if held.cursor else "from the beginning."))
     for warning in warnings:
         say(f"{warning}: `tweetmill promotions` shows it.", "yellow")

@@ -94,6 +94,11 @@ def default_name(address: str) -> str:
     return address if is_network else name_of(address.rstrip("/")) or "stream"
 
 
+def goes_on(at: str, before: str) -> bool:
+    """Whether reading at one address goes on where it was left at another: servers of Bluesky's stream have the same posts."""
+    return Jetstream.takes(at) and Jetstream.takes(before)
+
+
 def open_live(address: str, options: LiveOptions) -> LiveSource:
     """Return the live source of an address: a path, `-`, or one that begins with the name of a network.
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine
 
+from producers.sources.live.registry import goes_on
 from tasks import streams
 from tests.support.streams import add_model, arrivals, begin, rows, tweet
 from workers.database import transaction
 from workers.errors import UserError
 from workers.streams import arrivals as store
 from workers.streams import holding
-from workers.streams.holding import StreamLost
+from workers.streams.holding import NewStream, StreamLost
 
 
 @pytest.fixture
@@ -86,3 +88,22 @@ def test_another_address_needs_another_name_or_a_new_start(engine: Engine):
         begin(address="elsewhere")
     assert begin(address="elsewhere", from_start=True).cursor is None
     assert arrivals(engine) == [(1, "a")]
+
+
+def test_but_not_where_the_cursor_of_the_one_counts_for_the_other(engine: Engine):
+    before, now = "wss://one.example/subscribe", "wss://other.example/subscribe"
+    held = begin(address=before)
+    with transaction() as connection:
+        store.store(connection, held, [tweet("a")])
+    streams.end(held, "stopped")
+    asked = NewStream("club", now, "echoed", {}, partial(goes_on, now))
+    assert streams.start(asked).cursor == "a"
+    with pytest.raises(UserError, match="is read by"):
+        begin(address="tweets.jsonl")
+
+
+@pytest.mark.parametrize("other", ["tweets.jsonl", "-", "https://mastodon.example/api/v1/streaming/public"])
+def test_only_servers_of_bluesky_have_the_same_posts(other: str):
+    assert goes_on("bluesky", "wss://one.example/subscribe")
+    assert not goes_on("bluesky", other)
+    assert not goes_on(other, "wss://one.example/subscribe")
