@@ -147,6 +147,7 @@ class GrowingFile:
     Attributes:
         inode: of it.
         generation: as it was given.
+        is_read_out: whether the last look found nothing that was not read.
 
     Raises:
         SourceError: it can't be opened.
@@ -163,6 +164,7 @@ class GrowingFile:
         self.inode = os.fstat(self._descriptor).st_ino
         self.generation = place.generation if place else generation
         self._head = os.pread(self._descriptor, min(HEAD, self._splitter.offset), 0)
+        self.is_read_out = False
         self._events = LineEvents(source, names, encoding, self._header() if place and place.offset else ())
 
     def _header(self) -> list[RawLine]:
@@ -187,6 +189,7 @@ class GrowingFile:
     def read(self) -> Iterator[Event] | None:
         """Return the events of the next bytes; None where there are none for now."""
         data = os.pread(self._descriptor, READ_BYTES, self._splitter.read_up_to)
+        self.is_read_out = not data
         if not data:
             return None
         if len(self._head) < HEAD:
@@ -219,5 +222,7 @@ class GrowingFile:
         return json.dumps(place | {"generation": self.generation})
 
     def place(self) -> Place:
-        """Return up to where it was read, the half line left out; but it is known again by that too."""
-        return Place(self.inode, digest(self._head), len(self._head), self._splitter.offset, self._splitter.number, self.generation)
+        """Return up to where it was read, a half line and a row with an open quote left out; but it is known again by them too."""
+        held = self._events.held
+        offset, line = (self._splitter.offset, self._splitter.number) if held is None else (held.start, held.number - 1)
+        return Place(self.inode, digest(self._head), len(self._head), offset, line, self.generation)

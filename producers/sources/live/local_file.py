@@ -74,6 +74,8 @@ class LocalFile:
                 if copy is None:
                     yield from file.finish()
                     changed = None if emptied else file.changed
+                if emptied and copy is None and not file.is_read_out:
+                    yield self._emptied(file)
             finally:
                 file.close()
             if copy is not None:
@@ -118,6 +120,14 @@ class LocalFile:
             reason = f"{each} was packed before it was read: what it holds is missed; a stream of that file alone reads it"
             yield Event(_beginning(generation), hole=Hole(None, None, reason))
         return generation
+
+    def _emptied(self, file: GrowingFile) -> Event:
+        """Return the hole of a file that was emptied before anybody saw that it was read to its end, and of which no copy is found."""
+        reason = (
+            f"{self._path} was emptied when it had been read up to line {file.place().line}, and no copy that is not packed is found "
+            "beside it: what was written behind that line, if anything, is missed"
+        )
+        return Event(_beginning(file.generation + 1), hole=Hole(None, None, reason))
 
     def _finished(self, file: GrowingFile) -> Generator[Event, None, int]:
         """Yield the rest of a file, and close it; return when it was changed last, in nanoseconds."""

@@ -140,6 +140,44 @@ def test_what_was_written_before_a_file_was_copied_and_emptied_is_read_from_the_
     assert tweets(until(events, "three")) == ["two", "three"]
 
 
+def test_what_was_not_read_of_an_emptied_file_without_a_copy_is_a_hole(path: Path):
+    path.write_text(lines("one", "two"))
+    events = followed(path)
+    assert tweets(until(events, "one")) == ["one"]
+    append(path, lines("never read"))
+    with path.open("r+") as writer:  # as copytruncate does, whose copy was packed at once
+        writer.truncate(0)
+    path.with_name("tweets.jsonl.1.gz").write_bytes(gzip.compress(lines("one", "two", "never read").encode()))
+    append(path, lines("three"))
+    found = until(events, "three")
+    assert tweets(found) == ["two", "three"]
+    [hole] = [event.hole for event in found if event.hole]
+    assert "read up to line 2" in hole.reason
+    assert "if anything, is missed" in hole.reason
+
+
+def test_a_file_that_was_read_to_its_end_has_no_hole_when_it_is_emptied(path: Path):
+    path.write_text(lines("one"))
+    events = followed(path)
+    until(events, "one")
+    assert next(events) is None
+    path.write_text(lines("two"))
+    found = until(events, "two")
+    assert [event.hole for event in found if event.hole] == []
+
+
+def test_a_row_whose_quote_was_open_is_read_whole_from_the_copy(tmp_path: Path):
+    path = tmp_path / "tweets.csv"
+    path.write_text('id,text\n1,one\n2,"of two\n')
+    events = followed(path)
+    assert tweets(until(events, "one")) == ["one"]
+    assert next(events) is None
+    append(path, 'lines"\n')
+    shutil.copy(path, path.with_name("tweets.csv.1"))
+    path.write_text("id,text\n3,three\n")
+    assert tweets(until(events, "three")) == ["of two\nlines", "three"]
+
+
 def rotate_twice(path: Path, packs: bool = False) -> None:
     """The file is rotated, and so is the one behind it before anybody looks."""
     path.rename(path.with_name("tweets.jsonl.2"))
