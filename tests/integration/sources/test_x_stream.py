@@ -14,6 +14,7 @@ from producers.sources.live.x_api.source import Backoff, XStream
 from tests.support.http_stream_server import Reply, Request, answer, serving
 from tests.support.live import IMPATIENT, QUICK, notices, read, tweets
 from workers.errors import SettingsError, UserError
+from workers.ingest.live import Deletion
 from workers.ingest.readers.errors import SourceError
 from workers.settings import get_settings
 
@@ -156,6 +157,16 @@ def test_a_long_text_and_the_text_of_a_retweet_are_whole():
         events = read(source(server), has(2))
     assert tweets(events) == ["the whole long text", "RT @other: all that the other one wrote"]
     assert json.loads(events[-1].cursor)["posts"] == 3
+
+
+@pytest.mark.parametrize(("edited", "why"), [({"lang": "de"}, "other language"), ({"text": 7}, None)])
+def test_what_a_later_version_took_away_is_taken_back(edited, why):
+    first = post(1)
+    history = [json.loads(first)["data"]["id"], json.loads(post(2))["data"]["id"]]
+    with serving(Api(deque([holding(first, post(2, edit_history_tweet_ids=history, **edited))]))) as server:
+        events = read(source(server, languages=frozenset({"en"})), lambda events: len(events) == 2)
+    assert events[1].deleted == Deletion(history[0])
+    assert (events[1].notice, events[1].rejected is None) == (why, why is not None)
 
 
 def test_an_edited_post_is_a_later_version_of_the_first():
@@ -347,6 +358,44 @@ def test_nor_is_one_that_was_opened_and_had_nothing_to_say_yet():
     tries = QUICK.first_tries + 2
     with serving(Api(deque([opened, *[Reply(503)] * tries, holding(post(1))]))) as server:
         assert tweets(read(source(server), has(1))) == texts(1, 1)
+
+
+def breaking(api, times):
+    """An API whose stream breaks off so many times before it answers."""
+    left = iter(range(times))
+
+    def handle(request):
+        if request.path == STREAM and next(left, None) is not None:
+            raise ConnectionResetError
+        return api(request)
+
+    return handle
+
+
+def test_nor_is_one_whose_rules_were_agreed_though_its_stream_breaks_off_again_and_again():
+    with serving(breaking(Api(deque([holding(post(1))])), 2 * QUICK.first_tries)) as server:
+        assert tweets(read(source(server), has(1))) == texts(1, 1)
+
+
+def test_nor_is_a_restarted_one_whose_network_fails_again_and_again():
+    with serving(Api(deque([holding(post(1))]))) as server:
+        cursor = read(source(server), has(1))[-1].cursor
+    with serving(breaking(Api(deque([holding(post(2))])), 2 * QUICK.first_tries)) as server:
+        assert tweets(read(source(server), has(1), cursor)) == texts(2, 2)
+
+
+def test_one_that_is_refused_a_connection_from_the_start_is_given_up_though_its_rules_were_agreed():
+    with serving(Api(deque([Reply(429)] * 3 * QUICK.first_tries))) as server:
+        assert "end other streams of the same app" in until_it_ends(source(server))[1]
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_a_status_that_does_not_pass_ends_also_a_stream_that_has_worked_before(status):
+    with serving(Api(deque([holding(post(1))]))) as server:
+        cursor = read(source(server), has(1))[-1].cursor
+    with serving(Api(refusals=deque([status]))) as server:
+        assert f"(HTTP {status})" in until_it_ends(source(server), cursor)[1]
+        assert len(server.requests) == 1
 
 
 def test_pauses_are_those_that_x_asks_for_and_no_shorter():

@@ -97,8 +97,10 @@ def test_but_not_where_the_cursor_of_the_one_counts_for_the_other(engine: Engine
         store.store(connection, held, [tweet("a")])
     streams.end(held, "stopped")
     asked = NewStream("club", now, "echoed", {}, partial(goes_on, now))
-    assert streams.start(asked).cursor == "a"
-    with pytest.raises(UserError, match="is read by"):
+    held = streams.start(asked)
+    assert held.cursor == "a"
+    streams.end(held, "stopped")
+    with pytest.raises(UserError, match="was read from"):
         begin(address="tweets.jsonl")
 
 

@@ -11,7 +11,7 @@ from producers.sources.live.recent import Recent
 from producers.sources.live.x_api.ledger import Ledger
 from producers.sources.names import Names
 from producers.sources.objects import lines_of
-from workers.ingest.live import Event, Hole, Unusable
+from workers.ingest.live import Deletion, Event, Hole, Unusable
 from workers.ingest.readers.errors import RowError, SourceError
 from workers.ingest.readers.json_decoding import DECODER
 
@@ -93,14 +93,20 @@ class Posts:
             hole = Hole(before.moment, moment, "X sends nothing of the time without a connection")
             events.append(Event(str(before), hole=hole, moment=moment))
             self._broken = False
-        if not is_wanted(data.get("lang"), self._languages):
-            return [*events, Event(str(self.ledger), notice="other language", moment=moment)]
         first, revised = _first_version(data)
+        event = replace(self._of_text(document, data, first), moment=moment)
+        if revised and event.tweet is None:
+            # What stood there before was edited away.
+            return [*events, replace(event, deleted=Deletion(str(first)))]
+        return [*events, replace(event, revised=revised)]
+
+    def _of_text(self, document: Mapping[str, object], data: Mapping[str, object], first: object) -> Event:
+        if not is_wanted(data.get("lang"), self._languages):
+            return Event(str(self.ledger), notice="other language")
         found = next(lines_of({**document, "data": {**data, "id": first}}, 1, self._source, _TABLE))
         if found.rejected is not None:
-            refused = self.refused(found.rejected.field, found.rejected.reason)
-            return [*events, replace(refused, moment=moment)]
-        return [*events, Event(str(self.ledger), tweet=found.tweet, revised=revised, notice=found.notice, moment=moment)]
+            return self.refused(found.rejected.field, found.rejected.reason)
+        return Event(str(self.ledger), tweet=found.tweet, notice=found.notice)
 
     def refused(self, field: str | None, reason: str) -> Event:
         """Return the event of a line that can't be used."""

@@ -147,7 +147,7 @@ class XStream:
         async with http_streams.client(self._base, self._token, self._patience) as client:
             while not posts.ledger.is_spent(self._cap, self._price):
                 status = None
-                lasts = not (known or posts.was_connected) and pausing.tries + 1 >= self._patience.first_tries
+                was_often_tried = pausing.tries + 1 >= self._patience.first_tries
                 try:
                     if not has_rules:
                         await rules.agree(client, self._options.rules)
@@ -155,14 +155,16 @@ class XStream:
                     async for event in self._connection(client, posts, pausing):
                         yield event
                 except StatusError as refused:
-                    self._check_status(refused, lasts=lasts)
+                    # That rules were agreed does not say that the app gets a connection: other streams may hold it.
+                    self._check_status(refused, lasts=was_often_tried and not (known or posts.was_connected))
                     status = refused.status
                 except TooLongError:
                     yield posts.refused(None, f"the line is longer than {self._longest} bytes")
                 except Disconnected:
                     yield Event(str(posts.ledger), notice="disconnect notice")
                 except (httpx.TransportError, OSError) as failure:
-                    check_network(failure, self._base.netloc, lasts=lasts)
+                    # Rules are agreed with X alone: its address is right.
+                    check_network(failure, self._base.netloc, lasts=was_often_tried and not (known or has_rules))
                 if not posts.ledger.is_spent(self._cap, self._price):
                     await asyncio.sleep(pausing.after(status))
         yield Event(str(posts.ledger), notice="cap reached", said=posts.ledger.spent(self._cap))
