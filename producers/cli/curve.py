@@ -167,13 +167,14 @@ def show(
     from producers.curve.costs import known
     from producers.curve.report import drawn
     from producers.curve.run import scored_rows, status
+    from producers.curve.shown import newest
     from producers.render.curve import drawn_page, progress_words
 
     counts, limit = _counts(worth), limit or scored_rows(name)
     found, progress = status(name, limit)
     if wait:
         found, progress = complete(name, None, limit, prompting=prompting)
-    costs = known(minutes_a_pair, found[0].recipe["dataset"], usd_per_hour)
+    costs = known(minutes_a_pair, newest(found).recipe["dataset"], usd_per_hour)
     answer = drawn(name, found, counts, costs)
     answer |= {"points": progress.points, "done": progress.done, "failed": progress.failed, "not_asked": progress.not_asked}
     _draw(answer["series"], answer["metric"], name, plot)
@@ -280,10 +281,12 @@ def _budget(name: str) -> Any:
 
 
 def _sizes(text: str) -> list[float]:
+    from producers.sources.points import LARGEST_SIZE
+
     try:
         sizes = [float(each) for each in text.split(",")]
     except ValueError:
         sizes = []
-    if not sizes or not all(0 < each < float("inf") for each in sizes):
-        raise typer.BadParameter("give sizes above 0, separated by commas: --at 800,1600", param_hint="--at")
+    if not sizes or not all(1 / LARGEST_SIZE <= each <= LARGEST_SIZE for each in sizes):
+        raise typer.BadParameter(f"give sizes above 0, up to {LARGEST_SIZE:g}, separated by commas: --at 800,1600", param_hint="--at")
     return sizes

@@ -8,11 +8,13 @@ long as that takes? With equal steps each point sees as many examples, the small
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
+from producers.render.exit_codes import UsageError
 from schemas.training import MethodName, Origin, TrainingSpec
 from workers.errors import UserError
 
@@ -86,6 +88,43 @@ def steps_of(spec: TrainingSpec, lines: Callable[[TrainingSpec], int]) -> int:
 
 def _planned(spec: TrainingSpec, lines: int) -> int:
     return max(1, math.ceil(lines * spec.num_train_epochs / spec.global_batch))
+
+
+def check_origins(points: Sequence[CurvePoint], dataset: str, examples: Callable[[TrainingSpec], int]) -> None:
+    """Refuse a curve some of whose points would have nothing to learn from, or none of whose mixtures would be one.
+
+    Args:
+        points: as they are laid out.
+        dataset: its name.
+        examples: counts those that a training learns from.
+
+    Raises:
+        UsageError: an origin has no examples.
+    """
+    counted: dict[tuple[Origin, int, int], int] = {}  # whatever the method, and whether alone or in a mixture
+
+    def count(origin: Origin, size: int, seed: int, spec: TrainingSpec) -> int:
+        if (origin, size, seed) not in counted:
+            counted[origin, size, seed] = examples(spec.model_copy(update={"origins": (origin,)}))
+        return counted[origin, size, seed]
+
+    for mixture in dict.fromkeys(point.origin for point in points):
+        drawn = {(point.size, point.seed): point.spec for point in points if point.origin == mixture}
+        for origin in ORIGINS[mixture]:
+            without = [subset for subset, spec in drawn.items() if not count(origin, *subset, spec)]
+            # A small subset of a mixture may have no noise. All of them without any are no mixture.
+            if without and (len(ORIGINS[mixture]) == 1 or len(without) == len(drawn)):
+                raise UsageError(_nothing_of(origin, mixture, dataset, points[0].spec, None if len(without) == len(drawn) else without[0]))
+
+
+def _nothing_of(origin: Origin, mixture: Mixture, dataset: str, recipe: TrainingSpec, subset: tuple[int, int] | None) -> str:
+    """Say which origin has no examples, in the whole dataset or in a `subset` given by its size and seed, and what gives it some."""
+    of = f" of the {subset[0]:,} pairs that seed {subset[1]} draws" if subset is not None else ""
+    lacks = f"--origins {mixture}: dataset {dataset} has no examples of origin {origin}{of}"
+    if origin == "human":
+        return f"{lacks} with a clean text, which learn_from: clean needs"
+    make = f"tweetmill synthesize -r recipes/synthesis-{recipe.stage.value}.yaml dataset={shlex.quote(dataset)} pairs=FILE"
+    return f"{lacks}: `{make}` makes noise of your pairs"
 
 
 def _spec(recipe: TrainingSpec, method: MethodName, origin: Mixture, size: int, seed: int) -> TrainingSpec:

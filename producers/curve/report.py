@@ -9,12 +9,13 @@ from uuid import UUID
 
 from producers.curve.baselines import held_against, sharing_baselines, without_training
 from producers.curve.costs import Costs, price
-from producers.curve.points import CurvePoint, lay_out, steps_of
+from producers.curve.points import CurvePoint, check_origins, lay_out, steps_of
 from producers.curve.run import figures
+from producers.curve.shown import Shown, shown
 from producers.curve.worth import Worth
 from producers.render.quantities import duration
 from schemas.training import TrainingSpec
-from workers.curves.extrapolation import Prediction, extrapolate, next_sizes
+from workers.curves.extrapolation import Extrapolation, Prediction, extrapolate, next_sizes
 from workers.curves.points import Curve, Point, grouped, of_shared_rows
 from workers.curves.verdict import decide
 from workers.errors import UserError
@@ -40,9 +41,9 @@ def drawn(name: str, points: Sequence[PointStatus], worth: Worth, costs: Costs, 
         costs: what is known of the price of pairs.
         jobs: the trainings of the points to show; None: those that can be compared with the one that was scored last.
     """
-    shown = _comparable(points) if jobs is None else [point for point in points if point.training in jobs]
-    baselines = without_training(sharing_baselines(points, {point.training for point in shown}), METRIC)
-    left_out, points = len(points) - len(shown) if jobs is None else 0, shown
+    chosen = shown(points) if jobs is None else Shown([point for point in points if point.training in jobs])
+    baselines = without_training(sharing_baselines(points, {point.training for point in chosen.points}), METRIC)
+    points = chosen.points
     series: dict[str, list[PointStatus]] = {}
     for point in points:
         if point.figures is not None:
@@ -55,17 +56,12 @@ def drawn(name: str, points: Sequence[PointStatus], worth: Worth, costs: Costs, 
         "baselines": baselines,
         "series": {each: _answered(found, baselines, worth, costs) for each, found in series.items()},
         "failed": sum(point.figures is None for point in points),
-        "left_out": left_out,
+        "left_out": chosen.left_out,
+        "other_recipes": chosen.other_recipes,
         "seconds": sum(point.seconds or 0 for point in points),
         "budget_words": budget_words([point.recipe for point in points]),
         "trained": [figures(point) for point in points],
     }
-
-
-def _comparable(points: Sequence[PointStatus]) -> list[PointStatus]:
-    """Return the points without a score, and those whose scores stand on the same base, dataset and prompts as the newest score does."""
-    newest = next((point for point in reversed(points) if point.figures is not None), None)
-    return [point for point in points if point.figures is None or newest is None or point.untuned == newest.untuned]
 
 
 def _answered(scored: Sequence[PointStatus], baselines: Mapping[str, Any], worth: Worth, costs: Costs) -> dict[str, Any]:
@@ -87,6 +83,7 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
     Raises:
         NotFound: there is no such dataset.
         UserError: it has too few pairs, or the recipe can't be that of a curve.
+        UsageError: it has no examples of an origin.
     """
     from workers import database
     from workers.catalog import datasets
@@ -103,6 +100,7 @@ def planned(recipe: TrainingSpec, usd_per_hour: float | None, **asked: Any) -> t
             return training_examples.amount(session, dataset.id, spec).lines
 
         points = lay_out(recipe, lines=lines, **asked)
+        check_origins(points, dataset.name, lambda spec: training_examples.amount(session, dataset.id, spec).examples)
         rate, size = last_rate(session, recipe), size_of(session, recipe)
         steps = [steps_of(point.spec, lines) for point in points]
     examples = sum(each * recipe.global_batch for each in steps)
@@ -177,16 +175,21 @@ def fitted(
     curve = grouped(points)
     largest = float(curve.sizes[-1])
     more = next_sizes(curve)[0] - largest
-    counts = worth.smallest(costs.hours(more))
-    foretold = extrapolate(curve, at or next_sizes(curve), lower_is_better=lower_is_better, worth=counts)
-    verdict = decide(curve, lower_is_better=lower_is_better, worth=counts)
-    # What counts goes by the hours of these pairs, which are not those of twice the pairs.
-    counts_of_another = worth.smallest(costs.hours(ANOTHER))
-    (another,) = extrapolate(curve, [largest + ANOTHER], lower_is_better=lower_is_better, worth=counts_of_another).gains
+
+    def counts(pairs: float) -> float | None:
+        """Return what so many pairs more have to bring: more hours have to bring more where the worth is of an hour."""
+        return worth.smallest(costs.hours(pairs))
+
+    def foretold_at(sizes: Sequence[float]) -> Extrapolation:
+        return extrapolate(curve, sizes, lower_is_better=lower_is_better, worth=counts)
+
+    foretold, (another,) = foretold_at(at or next_sizes(curve)), foretold_at([largest + ANOTHER]).gains
+    verdict = decide(curve, lower_is_better=lower_is_better, worth=counts if worth.an_hour else worth.gain)
     return {
         "verdict": verdict.answer,
         "reason": verdict.reason,
         "label": verdict.label,
+        "sizes": verdict.sizes,
         "family": foretold.family,
         "weights": foretold.weights,
         "worth": verdict.worth,
@@ -194,7 +197,7 @@ def fitted(
         "cost": costs.of(more, _promised(verdict.gain), largest),
         "another": _plain(another) | {"pairs": ANOTHER, "cost": costs.of(ANOTHER, _promised(another), largest)},
         "predictions": [_plain(each) for each in foretold.predictions],
-        "errors_from": _errors_from(curve),
+        "errors_from": curve.errors_from,
         "points": _measured(curve),
     }
 
@@ -202,11 +205,6 @@ def fitted(
 def _promised(gain: Prediction) -> float | None:
     """Return a gain; None where it is refused: what it would be an hour is not to be relied on either."""
     return None if gain.refused else gain.value
-
-
-def _errors_from(curve: Curve) -> str | None:
-    """Say where the points' errors come from: `seeds`, the `points` themselves, or None where nothing tells them."""
-    return "seeds" if curve.freedom else "points" if curve.errors is not None else None
 
 
 def _measured(curve: Curve) -> list[dict[str, Any]]:

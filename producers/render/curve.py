@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from producers.render.output import line, styled
 from producers.render.quantities import duration
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _NOTHING = 1e-9  # gains below it come of rounding in a fit
 _PACE_FROM = {"given": "as you say", "assumed": "a guess"}
-_SAID = {"continue": "Continue: more pairs are worth it.", "stop": "Stop: more pairs are not worth it."}
+_SAID = {"continue": "Continue: more pairs are worth it", "stop": "Stop: more pairs are not worth it"}
 
 _OF_SCORES = (
     "One seed a size: each point is taken to be as uncertain as its own score. Points of the same rows differ less by chance, so these "
@@ -72,16 +73,54 @@ def verdict_words(answer: Mapping[str, Any]) -> Sequence[str]:
     from workers.curves.extrapolation import FEWEST_SIZES
 
     lines = [baseline_words(answer["against"][0])] if answer.get("against") else []
-    lines.append(_SAID.get(answer["verdict"], f"Unsure: {answer['reason']}."))
+    lines.append(_headline(answer))
     if answer["verdict"] == "unsure":
-        more = answer["label"]
-        lines.append(f"Label {more} more to know." if more else "More pairs alone would hardly tell: use more seeds or test rows.")
+        lines.append(_what_tells(answer["label"], answer["sizes"]))
     gain, another = answer["gain"], answer["another"]
     if len(answer["points"]) >= FEWEST_SIZES:  # of fewer nothing is foretold
         lines.append(f"Twice the pairs would bring {_gain(gain)}; {answer['worth']:.3g} counts.")
         lines += _cost_words(answer["cost"])
         lines.append(f"Another {another['pairs']} pairs would bring {_gain(another)}{_not_relied_on(another['refused'], answer)}.")
     return [*lines, *_cost_words(another["cost"]), *_refusals(answer)]
+
+
+def _headline(answer: Mapping[str, Any]) -> str:
+    """Say what to do. What more pairs bring is one question; whether the models are worth using is another, where they are proven worse."""
+    verdict = _SAID.get(answer["verdict"], f"Unsure: {answer['reason']}")
+    better = better_without(answer)
+    if better is None:
+        return f"{verdict}."
+    if answer["verdict"] == "continue":
+        verdict = "More pairs still bring something"
+    but = "and" if answer["verdict"] == "stop" else "but"
+    told = f"{verdict}, {but} at {answer['points'][-1]['size']:,.0f} pairs the model is worse than {line(better['baseline'])}: use that"
+    return f"{told}." if answer["verdict"] == "stop" else f"{told}{_unless(answer, better)}"
+
+
+def _unless(answer: Mapping[str, Any], better: Mapping[str, Any]) -> str:
+    """Return how the advice to use a system without training ends: by whether more pairs are foretold to pass it."""
+    found = outlook(answer, better)
+    if found.by is None:
+        return ". Nothing that can be relied on says whether more pairs would pass it."
+    foretold = f"{found.by['low']:.1f} to {found.by['high']:.1f} foretold at {found.by['size']:,.0f}, where it has {better['score']:.1f}"
+    if found.answer == "passes":
+        return f", unless you go on to the pairs that are foretold to pass it ({foretold})."
+    if found.answer == "below":
+        return f". More pairs are not foretold to reach it ({foretold})."
+    return f", unless more pairs pass it, which is open ({foretold})."
+
+
+def _what_tells(label: int | None, sizes: Sequence[float] | None) -> str:
+    """Say what would end the doubt: other sizes where there are too few, more pairs, or neither."""
+    if sizes:
+        told = f"--sizes {sizes_told(sizes)}"
+        return f"Label {label} more to know, and give {told}." if label else f"Smaller subsets of the same pairs tell: give {told}."
+    return f"Label {label} more to know." if label else "More pairs alone would hardly tell: use more seeds or test rows."
+
+
+def sizes_told(sizes: Sequence[float]) -> str:
+    """Return sizes as `--sizes` reads them."""
+    return ",".join(f"{size:.15g}" for size in sizes)
 
 
 def _refusals(answer: Mapping[str, Any]) -> list[str]:
@@ -98,6 +137,37 @@ def _not_relied_on(why: str | None, answer: Mapping[str, Any]) -> str:
     if why is None:
         return ""
     return ": not to be relied on" + ("" if why == answer["reason"] else f", {why}")
+
+
+def better_without(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the best system without training that the largest size's models are proven worse than, as `against` has it; None: none is."""
+    return next((each for each in answer.get("against") or () if each["answer"] == "worse"), None)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Whether more pairs are foretold to pass a system without training, and by what is foretold of how many.
+
+    Attributes:
+        answer: `passes` where a whole interval lies above it, `below` where that of most pairs lies below it, `open` where neither does,
+            `unknown` where nothing is foretold that can be relied on.
+        by: the prediction that tells, as plain JSON; None where none does.
+    """
+
+    answer: Literal["passes", "below", "open", "unknown"]
+    by: Mapping[str, Any] | None = None
+
+
+def outlook(answer: Mapping[str, Any], better: Mapping[str, Any]) -> Outlook:
+    """Return whether what is foretold of a series passes the system `better`, which `better_without` returned of it."""
+    largest = answer["points"][-1]["size"]
+    ahead = [each for each in answer["predictions"] if each["size"] > largest and not each["refused"]]
+    if not ahead:
+        return Outlook("unknown")
+    above = next((each for each in ahead if each["low"] > better["score"]), None)
+    if above is not None:
+        return Outlook("passes", above)
+    return Outlook("below" if ahead[-1]["high"] < better["score"] else "open", ahead[-1])
 
 
 def baseline_words(held: Mapping[str, Any]) -> str:
@@ -161,10 +231,18 @@ def drawn_page(answer: Mapping[str, Any]) -> RenderableType:
     if answer["left_out"]:
         left_out = f"{answer['left_out']} points of another base, dataset or version of the prompts are left out."
         parts.append(styled(left_out, style="yellow"))
+    if answer["other_recipes"]:
+        parts.append(styled(other_recipes_words(answer["other_recipes"]), style="yellow"))
     parts.append(styled(answer["budget_words"], style="dim"))
     if any(series["errors_from"] == "points" for series in answer["series"].values()):
         parts.append(styled(_OF_SCORES, style="dim"))
     return Group(*parts)
+
+
+def other_recipes_words(count: int) -> str:
+    """Say how many points that bear the curve's name are not shown with it, since their recipe was another one."""
+    told = "1 point of another recipe is" if count == 1 else f"{count} points of other recipes are"
+    return f"{told} left out: only the newest recipe of this name is shown."
 
 
 def _without_training(baselines: Mapping[str, Any], rows: int) -> str:

@@ -109,15 +109,16 @@ def _curve(name: str, worth: Worth, minutes_a_pair: float | None, usd_per_hour: 
     from producers.curve.costs import known
     from producers.curve.report import drawn
     from producers.curve.run import scored_rows, status
+    from producers.curve.shown import newest, shown
 
     limit = scored_rows(name)
     points, progress = status(name, limit)
-    return drawn(name, points, worth, known(minutes_a_pair, points[-1].recipe["dataset"], usd_per_hour)) | {
+    return drawn(name, points, worth, known(minutes_a_pair, newest(points).recipe["dataset"], usd_per_hour)) | {
         "points": progress.points,
         "done": progress.done,
         "failed": progress.failed,
         "not_asked": progress.not_asked,
-        **_made_of(points, limit),
+        **_made_of(shown(points).points, limit),
     }
 
 

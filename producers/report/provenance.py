@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from producers.render.curve import other_recipes_words
 from producers.report import advice
 
 _SHORT = 12  # characters of a fingerprint or a job's id
@@ -37,6 +38,7 @@ def _of_series(curve: Mapping[str, Any], name: str) -> tuple[str, Told]:
         ("base model", str(curve["base"])),
         ("dataset", _dataset(curve["dataset"], curve["dataset_fingerprint"])),
         ("left out", f"{curve['left_out']} points of another base, dataset or version of the prompts" if curve["left_out"] else ""),
+        ("other recipes", other_recipes_words(curve["other_recipes"]) if curve["other_recipes"] else ""),
     ]
 
 

@@ -16,6 +16,10 @@ from workers.ingest.readers.row import Row
 from workers.ingest.readers.rows import Reading
 
 _NEEDED = ("size", "value")
+LARGEST_SIZE = 1e20
+"""Sizes above it, or below its inverse, are those of no training set; a fit raises them to powers, which would not be finite."""
+
+_LARGEST = 1e60  # of other numbers, and their inverses: a fit takes squares, of which the same holds
 
 
 def read(path: Path) -> Iterator[Point | BadLine]:
@@ -45,7 +49,7 @@ def _point(row: Row) -> Point:
         raise RowError(None, f"the {row.unit} is JSON but no object")
     cells = {str(name).strip().casefold(): value for name, value in row.value.items()}
     size, value = (_number(cells, name) for name in _NEEDED)
-    error = None if cells.get("se") in (None, "") else _number(cells, "se")
+    error = None if _is_blank(cells.get("se")) else _number(cells, "se")
     try:
         return Point(size, value, error)
     except ValueError as refused:
@@ -54,13 +58,22 @@ def _point(row: Row) -> Point:
 
 
 def _number(cells: Mapping[str, Any], name: str) -> float:
-    cell = cells.get(name)
-    if cell is None or cell == "":
+    cell: Any = cells.get(name)
+    if _is_blank(cell):
         raise RowError(name, f"{name} is missing")
     try:
         number = float(cell) if not isinstance(cell, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: of a whole number in JSON, which has no bound
         number = math.nan
     if not math.isfinite(number):
         raise RowError(name, f"{name} is no finite number with a decimal point")
+    most = LARGEST_SIZE if name == "size" else _LARGEST
+    if abs(number) > most:
+        raise RowError(name, f"{name} is farther from 0 than {most:g}, which no measurement is")
+    if 0 < abs(number) < 1 / most:
+        raise RowError(name, f"{name} is nearer to 0 than {1 / most:g}, which no measurement tells from it")
     return number
+
+
+def _is_blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +37,9 @@ def figure(value: float, half: float = 2.0, n: int = 300) -> dict[str, float]:
     return {"value": value, "low": value - half, "high": value + half, "n": n}
 
 
-def series(*points: tuple[int, float], verdict: str = "continue", label: int | None = None, refused: str | None = None) -> dict[str, Any]:
+def series(
+    *points: tuple[int, float], verdict: str = "continue", label: int | None = None, refused: str | None = None, sizes: Sequence[int] = ()
+) -> dict[str, Any]:
     """A series as `producers.curve.report.fitted` returns it, with 3 models of each size."""
     size, value = points[-1]
     ahead = [
@@ -48,6 +51,7 @@ def series(*points: tuple[int, float], verdict: str = "continue", label: int | N
         "verdict": verdict,
         "reason": refused or "twice the pairs would bring what counts",
         "label": label,
+        "sizes": list(sizes) if sizes else None,
         "family": "power law",
         "weights": {"power law": 0.6, "rectified law": 0.3, "last value": 0.1},
         "worth": 0.6,
@@ -117,6 +121,7 @@ def curve(name: str = "mine", **changed: Any) -> dict[str, Any]:
         "series": made,
         "failed": 0,
         "left_out": 0,
+        "other_recipes": 0,
         "not_asked": 0,
         "seconds": 1234.0,
         "budget_words": "Each point was trained for 30 steps: smaller sets were seen more often.",
@@ -165,7 +170,11 @@ def evaluation(model: str = "demo", **changed: Any) -> dict[str, Any]:
 
 def much() -> dict[str, Any]:
     """What is gathered of a project with a lot, whose names and texts are hostile."""
-    under_way = curve("freezing", done=3, series={"lora, human": series((25, 54.0), verdict="unsure", label=175, refused="too few sizes")})
+    under_way = curve(
+        "freezing",
+        done=3,
+        series={"lora, human": series((25, 54.0), verdict="unsure", label=55, refused="too few sizes", sizes=(20, 25, 40, 80))},
+    )
     row = {"tweet": HOSTILE, "lead": HOSTILE[:80], "wanted": "A person wrote this.", "wrote": HOSTILE}
     worst = {"worst_of": HOSTILE[:60], "worst": [{**row, "sari": 3.2, "id": "k"}]}
     found = nothing() | {

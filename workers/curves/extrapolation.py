@@ -11,7 +11,7 @@ ones. The interval adds two parts:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,9 +59,20 @@ class Extrapolation:
     gains: tuple[Prediction, ...]
 
 
+Worth = Callable[[float], float | None]
+"""Returns the smallest gain that counts for so many pairs more, where that goes by them; None: the default."""
+
+
 def smallest_gain(curve: Curve) -> float:
     """Return the gain that counts unless the user says another: a hundredth of the figure at the largest size."""
     return 0.01 * abs(float(curve.means[-1]))
+
+
+def counting(curve: Curve, worth: Worth | float | None, size: float) -> float:
+    """Return the smallest change between the largest size and another one that counts; of a smaller one as of twice the largest."""
+    largest = float(curve.sizes[-1])
+    counts = worth(size - largest if size > largest else largest) if callable(worth) else worth
+    return smallest_gain(curve) if counts is None else counts
 
 
 def extrapolate(
@@ -69,7 +80,7 @@ def extrapolate(
     at: Sequence[float],
     *,
     lower_is_better: bool = False,
-    worth: float | None = None,
+    worth: Worth | float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Extrapolation:
@@ -79,7 +90,7 @@ def extrapolate(
         curve: what was measured.
         at: sizes, in pairs.
         lower_is_better: the figure falls with data, as a loss does.
-        worth: the smallest change that counts; default: `smallest_gain`.
+        worth: the smallest change that counts, of any size or by the pairs more that it takes; default: `smallest_gain`.
         draws: of the bootstrap.
         seed: of the bootstrap.
 
@@ -102,7 +113,8 @@ def extrapolate(
     # What noise alone misses is in the bootstrap already. At two ends it is the same noise, so that it would count twice.
     of_laws = np.sqrt(max(fit.missed[0] ** 2 - noise.missed**2, 0.0))
     of_gains = np.hypot(noise.of_gains, factor * np.hypot(share, of_laws))
-    refused = _refusals(curve, places, fit, gains, of_values, of_gains, smallest_gain(curve) if worth is None else worth)
+    counts = [counting(curve, worth, place) for place in places.tolist()]
+    refused = _refusals(curve, places, fit, gains, of_values, of_gains, counts)
     stated = _predictions(places, sign * values, of_values, refused)
     changes = _predictions(places, gains, of_gains, refused)
     shares = {family.name: round(float(share), 4) for family, share in zip(FAMILIES, fit.weights[:, 0], strict=True)}
@@ -163,15 +175,15 @@ def _predictions(places: Array, values: Array, half: Array, refused: Sequence[st
 
 
 def _refusals(
-    curve: Curve, places: Array, fit: _Stacked, gains: Array, of_values: Array, of_gains: Array, worth: float
+    curve: Curve, places: Array, fit: _Stacked, gains: Array, of_values: Array, of_gains: Array, counts: Sequence[float]
 ) -> list[str | None]:
     """Say of each prediction why it is not to be relied on, given the half widths of its value's and its gain's interval."""
     if len(curve) < FEWEST_SIZES:
         return [f"{len(curve)} sizes are too few: at least {FEWEST_SIZES} are needed"] * len(gains)
     power, rectified = (fit.each[FAMILIES.index(family), 0, :-1] for family in (POWER, RECTIFIED))
     whys: list[str | None] = []
-    rows = zip(places, abs(power - rectified), gains, of_values, of_gains, strict=True)
-    for place, apart, gain, value_half, gain_half in rows:
+    rows = zip(places, abs(power - rectified), gains, of_values, of_gains, counts, strict=True)
+    for place, apart, gain, value_half, gain_half, worth in rows:
         if place > FARTHEST * curve.sizes[-1]:
             whys.append(f"it is more than {FARTHEST} times the largest size")
         elif apart > 2 * value_half:

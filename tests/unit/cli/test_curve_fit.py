@@ -90,6 +90,7 @@ def test_a_file_without_points_says_what_it_needs(tmp_path: Path, capsys: pytest
 
 def test_sizes_that_are_none_are_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, a_file(tmp_path, RISING), "--at", "0,-3")[0] == 2
+    assert run(capsys, a_file(tmp_path, RISING), "--at", "1e300")[0] == 2
 
 
 def test_a_gain_is_weighed_against_the_hours_that_the_pairs_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +132,15 @@ def test_another_hundred_pairs_have_to_bring_what_counts_for_their_own_hours(tmp
     assert answer["another"]["refused"] == "it may as well be worse as better by more than what counts"
 
 
+def test_four_times_the_pairs_have_to_bring_what_counts_for_their_own_hours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_file(tmp_path, "size,value,se\n50,50,3\n100,49,3\n200,53,3\n400,48,3\n")
+    answer = answer_of(capsys, path, "--worth", "0.03/hour", "--minutes-a-pair", "6")
+    assert answer["worth"] == pytest.approx(1.2), "forty hours for twice the pairs"
+    twice, four_times = answer["predictions"]
+    assert twice["refused"] == "it may as well be worse as better by more than what counts"
+    assert four_times["refused"] is None, "3.6 count for 120 hours, and neither end of its interval is as far"
+
+
 def test_a_flat_curve_promises_nothing_and_not_a_billionth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(
         capsys, a_file(tmp_path, RISING.replace("40\n", "50\n").replace("45", "50").replace("55", "50").replace("60", "50.00000000001"))
@@ -144,6 +154,53 @@ def test_no_gain_is_told_of_fewer_sizes_than_a_law_needs(tmp_path: Path, capsys:
     assert "Unsure: 3 sizes are too few: at least 4 are needed." in out
     assert "would bring" not in out
     assert "60 and 120 pairs: not to be relied on." in out
+
+
+def test_a_repeated_size_makes_errors_that_are_named_no_less_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = "size,value,se\n25,40,0.5\n50,45,0.5\n100,50,0.5\n200,55,0.5\n400,60,0.5\n"
+    once, twice = (answer_of(capsys, a_file(tmp_path, content)) for content in (known, known + "400,60.2,0.5\n"))
+    assert [once["errors_from"], twice["errors_from"]] == ["points", "points"]
+    assert twice["points"][0]["high"] - twice["points"][0]["low"] == pytest.approx(2 * 1.96 * 0.5)
+    assert (once["verdict"], twice["verdict"]) == ("continue", "continue")
+
+
+def test_a_blank_error_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_file(tmp_path, RISING.replace("value\n", "value,se\n").replace("0\n", "0, \n").replace("5\n", "5,\n"))
+    answer = answer_of(capsys, path)
+    assert (answer["rejected"], answer["errors_from"]) == ([], None)
+
+
+NUMBERS = [
+    ("size", "1e30"),
+    ("size", "1e-30"),
+    ("value", "1e200"),
+    ("value", "-1e200"),
+    ("value", "1" + 400 * "0"),
+    ("se", "1e200"),
+    ("se", "1e-200"),
+]
+
+
+@pytest.mark.parametrize(("field", "number"), NUMBERS)
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_number_whose_square_no_computer_holds_is_refused_by_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, field: str, number: str
+) -> None:
+    rows = [dict(zip(("size", "value"), line.split(","), strict=True)) for line in RISING.splitlines()[1:]]
+    rows.append({"size": "800", "value": "65", field: number})
+    cells = [{name: row.get(name, "1") for name in ("size", "value", "se")} for row in rows]
+    written = {
+        "csv": "size,value,se\n" + "".join(f"{','.join(row.values())}\n" for row in cells),
+        "jsonl": "".join("{" + ", ".join(f'"{name}": {cell}' for name, cell in row.items()) + "}\n" for row in cells),
+    }
+    path = tmp_path / f"points.{form}"
+    path.write_text(written[form])
+    code, out, err = run(capsys, str(path), "--json")
+    answer = json.loads(out, parse_constant=pytest.fail)
+    place = "7" if form == "csv" else "6"
+    assert (code, [(bad["place"], bad["field"]) for bad in answer["rejected"]]) == (0, [(place, field)])
+    assert answer["rejected"][0]["reason"].startswith(f"{field} is ")
+    assert f"points.{form}: {place}: {field} is " in " ".join(err.split())
 
 
 @pytest.mark.parametrize("worth", ["much", "-1", "0.5/week", "0.5chrf", ""])

@@ -8,7 +8,10 @@ from uuid import uuid4
 import pytest
 
 from producers.curve.baselines import held_against, without_training
-from producers.render.curve import baseline_words
+from producers.curve.costs import Costs
+from producers.curve.report import fitted
+from producers.curve.worth import Worth
+from producers.render.curve import baseline_words, verdict_words
 from schemas.states import JobState
 from workers.catalog.curves import PointStatus
 from workers.curves.points import Point, grouped
@@ -78,3 +81,48 @@ def test_a_baseline_that_the_largest_size_was_not_compared_with_is_not_paired() 
     few_shot = next(each for each in found if each["baseline"] == "few_shot")
     assert (few_shot["paired"], few_shot["difference"]) == (False, 4)
     assert few_shot["high"] - few_shot["low"] == pytest.approx(2 * 8**0.5)
+
+
+def told(scores: list[float], lead: float, sizes: tuple[int, ...] = (25, 50, 100, 200, 400), worth: float = 1.0) -> tuple[str, list[str]]:
+    """The verdict and the sentences on a curve whose models are held against `lead`."""
+    points = [point(size, score, half=0.5, lead=lead) for size, score in zip(sizes, scores, strict=True)]
+    answer = fitted([Point(size, score) for size, score in zip(sizes, scores, strict=True)], None, Worth(worth), Costs())
+    answer["against"] = held(*points)
+    return answer["verdict"], list(verdict_words(answer))
+
+
+RISING = [40.0, 45.0, 50.0, 55.0, 60.0]
+
+
+@pytest.mark.parametrize(
+    ("lead", "ends"),
+    [
+        (62.0, "use that, unless you go on to the pairs that are foretold to pass it ("),
+        (70.0, "use that, unless more pairs pass it, which is open ("),
+        (90.0, "use that. More pairs are not foretold to reach it ("),
+    ],
+)
+def test_more_pairs_are_not_advised_without_saying_that_the_models_are_worse_than_what_needs_no_training(lead: float, ends: str) -> None:
+    verdict, (pays, headline, *_) = told(RISING, lead)
+    assert verdict == "continue"
+    assert pays.startswith("Training does not pay: lead")
+    assert headline.startswith("More pairs still bring something, but at 400 pairs the model is worse than lead: ")
+    assert ends in headline
+    assert f"where it has {lead:.1f}" in headline
+    assert "worth it" not in headline
+
+
+def test_a_verdict_of_stop_or_unsure_says_so_too() -> None:
+    verdict, (_, stop, *_) = told([50.0] * 5, lead=60.0)
+    assert (verdict, stop) == ("stop", "Stop: more pairs are not worth it, and at 400 pairs the model is worse than lead: use that.")
+    verdict, (_, unsure, *_) = told([40.0, 45.0], lead=60.0, sizes=(100, 200))
+    assert verdict == "unsure"
+    assert unsure.startswith(
+        "Unsure: 2 sizes are too few: at least 4 are needed, but at 200 pairs the model is worse than lead: use that. "
+    )
+    assert unsure.endswith("Nothing that can be relied on says whether more pairs would pass it.")
+
+
+def test_models_that_are_not_proven_worse_leave_the_verdict_as_it_is() -> None:
+    assert told(RISING, lead=60.2)[1][1] == "Continue: more pairs are worth it."
+    assert told(RISING, lead=50.0)[1][1] == "Continue: more pairs are worth it."

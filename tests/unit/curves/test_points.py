@@ -49,3 +49,28 @@ def test_seeds_tell_more_of_points_on_the_same_rows_than_the_error_of_their_scor
 def test_few_seeds_take_student_s_quantile() -> None:
     assert grouped([Point(25, 1.0), Point(25, 2.0)]).quantile == pytest.approx(12.7, abs=0.1)
     assert grouped([Point(25, 1.0, se=1)]).quantile == 1.96
+
+
+KNOWN = [Point(size, value, se=0.5) for size, value in [(25, 40.0), (50, 42.0), (100, 44.0), (200, 46.0)]]
+
+
+def test_errors_that_all_points_name_are_known_though_a_size_is_repeated() -> None:
+    curve = grouped([*KNOWN, Point(200, 47.0, se=0.5)])
+    assert (curve.quantile, curve.errors_from, curve.freedom) == (1.96, "points", 0)
+    assert curve.errors is not None
+    assert curve.errors.tolist() == [0.5] * 4, "two seeds that differ as much by chance add nothing to what is known"
+    assert grouped(KNOWN).errors_from == "points"
+
+
+def test_seeds_that_differ_by_more_than_the_named_errors_tell_them() -> None:
+    curve = grouped([*KNOWN, Point(200, 56.0, se=0.5)])
+    assert curve.quantile == pytest.approx(12.7, abs=0.1)
+    assert curve.errors_from == "seeds"
+    assert curve.errors is not None
+    assert curve.errors.max() > 5
+
+
+def test_seeds_tell_the_errors_where_no_point_or_not_every_size_names_its_own() -> None:
+    assert grouped([*KNOWN, Point(400, 47.0), Point(400, 48.0)]).errors_from == "seeds"
+    assert grouped([Point(25, 1.0), Point(25, 2.0)]).errors_from == "seeds"
+    assert grouped([Point(25, 1.0), Point(50, 2.0)]).errors_from is None

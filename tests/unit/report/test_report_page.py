@@ -13,7 +13,7 @@ import pytest
 
 from producers.report import advice, charts, provenance, scores
 from producers.report.page import page
-from tests.support.reported import HOSTILE, answered, curve, evaluation, figure, much, nothing, series
+from tests.support.reported import HOSTILE, against, answered, curve, evaluation, figure, much, nothing, series, trained
 from tests.unit.test_docs import complaint
 
 CSS = (Path(charts.__file__).parent / "templates" / "page.css").read_text()
@@ -135,7 +135,9 @@ def test_the_answer_is_the_verdict_of_the_newest_curve_that_is_drawn() -> None:
 
 
 def test_a_curve_with_a_fit_answers_before_one_that_was_given_up_with_fewer_sizes() -> None:
-    few = {"lora, human": series((25, 54.0), (50, 55.0), verdict="unsure", label=175, refused="2 sizes are too few")}
+    few = {
+        "lora, human": series((25, 54.0), (50, 55.0), verdict="unsure", label=30, refused="2 sizes are too few", sizes=(20, 25, 40, 50, 80))
+    }
     given_up, going_on, drawn = curve("given-up", series=few), curve("going-on", done=4), curve("drawn")
     assert advice.answering([given_up, going_on]) is going_on
     assert advice.answering([given_up, going_on, drawn]) is drawn
@@ -145,7 +147,7 @@ def test_a_curve_with_a_fit_answers_before_one_that_was_given_up_with_fewer_size
 
 
 def test_nothing_is_foretold_of_too_few_sizes() -> None:
-    few = series((25, 54.0), verdict="unsure", label=175, refused="1 size is too few")
+    few = series((25, 54.0), verdict="unsure", label=55, refused="1 size is too few", sizes=(20, 25, 40, 80))
     assert advice.foretold(few) == []
     assert advice.words(few)[0] == "Unsure: 1 size is too few."
     assert not any("Twice the pairs" in sentence for sentence in advice.words(few)[1])
@@ -163,6 +165,84 @@ def advised(**changed: Any) -> list[str]:
     """The commands that a curve's verdict leads to."""
     found = answered(nothing() | {"project": much()["project"], "curves": {"shown": [curve(**changed)], "left_out": []}})
     return [command for step in found["next"] for command in step["commands"] if "evaluate" not in command]
+
+
+def worse(verdict: str, lead: float = 59.5, **changed: Any) -> dict[str, Any]:
+    """A project whose curve's models of 400 pairs have 58 and are proven worse than lead."""
+    of = series((50, 55.0), (100, 56.0), (200, 57.0), (400, 58.0), verdict=verdict, **changed)
+    of["against"] = [against("lead", lead, 58 - lead, 57 - lead, 59 - lead - 0.6, "worse"), against("rules", 55.9, 2.1, 0.6, 3.6, "better")]
+    drawn = curve(series={"lora, human": of})
+    return answered(nothing() | {"project": much()["project"], "curves": {"shown": [drawn], "left_out": []}})
+
+
+def next_steps(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for step in found["next"] if not any("evaluate" in command for command in step["commands"])]
+
+
+@pytest.mark.parametrize("verdict", ["continue", "unsure", "stop"])
+def test_models_that_are_proven_worse_than_what_needs_no_training_are_not_advised(verdict: str) -> None:
+    found = worse(verdict, label=400)
+    assert (found["answer"]["verdict"], found["answer"]["better"]) == (verdict, "lead")
+    assert "at 400 pairs the model is worse than lead: use that" in found["answer"]["sentence"]
+    first, *others = next_steps(found)
+    assert first["why"].startswith("Use lead, the first 15 words of a tweet: the models of the largest size are proven worse (")
+    assert first["commands"] == ["tweetmill compare mine-lora-human-400-2 lead"]
+    assert not any("summarize" in command for step in found["next"] for command in step["commands"])
+    assert others[0]["why"].startswith(("Only to find out whether more pairs pass lead: ", "Stop writing pairs; look"))
+    assert "are worth it" not in found["answer"]["sentence"]
+    html = page(found)
+    assert found["answer"]["sentence"] in Parsed(html).text
+    assert '<span class="badge">Continue' not in html
+
+
+def test_pairs_are_to_be_written_only_with_the_reservation_that_the_model_is_worse() -> None:
+    added, seeded = next_steps(worse("unsure", label=5000))[1:]
+    assert added["why"].startswith("Only to find out whether more pairs pass lead: Write about 4,600 more pairs, ")
+    assert seeded["why"].startswith("Or train more subsets of each size, which needs no new pair.")
+    (alone,) = next_steps(worse("unsure"))[1:]
+    assert alone["why"].startswith("More pairs alone would hardly tell: train more subsets")
+
+
+def test_no_pairs_are_to_be_written_where_more_are_not_foretold_to_reach_what_needs_no_training() -> None:
+    found = worse("continue", lead=70.0)
+    assert "More pairs are not foretold to reach it (57.0 to 62.0 foretold at 1,600, where it has 70.0)." in found["answer"]["sentence"]
+    assert [step["commands"] for step in next_steps(found)][1:] == [["tweetmill review mine"]]
+
+
+def test_the_model_that_is_advised_is_of_no_series_that_is_proven_worse() -> None:
+    stopped = series((25, 54.0), (50, 55.0), (100, 56.0), (200, 57.0), (400, 57.0), verdict="stop")
+    high = series((25, 54.0), (50, 55.0), (100, 56.0), (200, 58.0), verdict="stop")
+    high["against"] = [against("lead", 62.0, -4.0, -5.0, -3.0, "worse")]
+    models = [*trained(stopped, "lora", "human"), *trained(high, "lora", "noise")]
+    commands = advised(series={"lora, human": stopped, "lora, noise": high}, trained=models)
+    assert commands[0] == "tweetmill summarize tweets.jsonl --model mine-lora-human-200-2 --wait"
+
+
+def of_few(*sizes: int, pairs: int) -> list[str]:
+    """The commands that a curve of fewer sizes than a fit needs leads to, whose dataset has so many pairs."""
+    few = series(*((size, 50.0) for size in sizes), verdict="unsure", refused=f"{len(sizes)} sizes are too few")
+    return advised(series={"lora, human": few}, pairs=pairs)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "pairs", "wanted"),
+    [
+        ((200,), 200, "25,50,100,200"),
+        ((100, 200), 200, "25,50,100,200"),
+        ((25,), 60, "15,25,30,60"),
+        ((25, 50), 5000, "25,50,200,400"),
+    ],
+)
+def test_too_few_sizes_are_made_up_for_by_subsets_of_the_pairs_that_there_are(sizes: tuple[int, ...], pairs: int, wanted: str) -> None:
+    assert of_few(*sizes, pairs=pairs) == [f"tweetmill curve run -r RECIPE name=mine dataset=mine {DRAWN} --seeds 3 --sizes {wanted}"]
+
+
+def test_pairs_are_to_be_written_only_where_those_that_there_are_make_too_few_sizes() -> None:
+    assert of_few(30, pairs=30)[1:] == [f"tweetmill curve run -r RECIPE name=more dataset=more {DRAWN} --seeds 3 --sizes 20,30,40,80"]
+    few = series((30, 50.0), verdict="unsure", label=50, refused="1 sizes are too few", sizes=(20, 30, 40, 80))
+    assert "Label 50 more to know, and give --sizes 20,30,40,80." in advice.words(few)[1]
+    many = series((200, 50.0), verdict="unsure", refused="1 sizes are too few", sizes=(25, 50, 100, 200))
+    assert "Smaller subsets of the same pairs tell: give --sizes 25,50,100,200." in advice.words(many)[1]
 
 
 DRAWN = "max_steps=30 --origins human,noise,mix --methods freeze,lora --budget steps"
