@@ -15,6 +15,7 @@ from typing import Literal
 from producers.sources.live.line_events import LineEvents
 from producers.sources.live.line_splitting import READ_BYTES, RawLine, Splitter
 from producers.sources.names import Names
+from workers import clock
 from workers.ingest.live import Event
 from workers.ingest.readers.errors import SourceError
 
@@ -22,6 +23,7 @@ HEAD = 1024
 """By so many of its first bytes, or as many as were read, a file is known again under whatever name."""
 
 _HEADER = 256 * 1024  # bytes in which a table has its header
+_READ_OUT_FOR = 2.0  # seconds for which nothing is taken to have come since a look: whoever takes the events may have been held up
 _NUMBERED = re.compile(r"[-._][0-9][-._:TZ0-9]*(?P<packed>\.(?:gz|bz2|xz|zst))?")  # what rotation adds to a name: .1, -20261126, .2.gz
 
 Fate = Literal["here", "moved", "emptied"]
@@ -147,7 +149,7 @@ class GrowingFile:
     Attributes:
         inode: of it.
         generation: as it was given.
-        is_read_out: whether the last look found nothing that was not read.
+        changed_before: when it had been changed last as it was read last, in nanoseconds.
 
     Raises:
         SourceError: it can't be opened.
@@ -164,7 +166,8 @@ class GrowingFile:
         self.inode = os.fstat(self._descriptor).st_ino
         self.generation = place.generation if place else generation
         self._head = os.pread(self._descriptor, min(HEAD, self._splitter.offset), 0)
-        self.is_read_out = False
+        self.changed_before = 0
+        self._read_out_at: float | None = None
         self._events = LineEvents(source, names, encoding, self._header() if place and place.offset else ())
 
     def _header(self) -> list[RawLine]:
@@ -186,12 +189,21 @@ class GrowingFile:
         """Whether the last line has no line end yet."""
         return self._splitter.read_up_to > self._splitter.offset
 
+    @property
+    def is_read_out(self) -> bool:
+        """Whether a look found nothing that was not read, and was just now."""
+        return self._read_out_at is not None and clock.now() - self._read_out_at < _READ_OUT_FOR
+
     def read(self) -> Iterator[Event] | None:
         """Return the events of the next bytes; None where there are none for now."""
         data = os.pread(self._descriptor, READ_BYTES, self._splitter.read_up_to)
-        self.is_read_out = not data
+        status = os.fstat(self._descriptor)
         if not data:
+            # One that was emptied at this moment ends before what was read, and says nothing of what it held.
+            if status.st_size >= self._splitter.read_up_to:
+                self._read_out_at, self.changed_before = clock.now(), status.st_mtime_ns
             return None
+        self._read_out_at, self.changed_before = None, status.st_mtime_ns
         if len(self._head) < HEAD:
             self._head = os.pread(self._descriptor, min(HEAD, self._splitter.read_up_to + len(data)), 0)
         return self._told(self._events.events(self._splitter.feed(data), self.cursor))

@@ -21,6 +21,7 @@ from workers.ingest.readers.rows import without_packing
 if TYPE_CHECKING:
     from producers.sources.live.registry import LiveOptions
 
+_LONGEST_END = 4  # bytes of a line end
 _LINGER = 1.0  # seconds of silence after which nothing more is expected in a file that was renamed
 
 
@@ -123,10 +124,13 @@ class LocalFile:
 
     def _emptied(self, file: GrowingFile) -> Event:
         """Return the hole of a file that was emptied before anybody saw that it was read to its end, and of which no copy is found."""
+        # A copy may have got the very time of the file.
+        packed = rotated_since(self._path, file.changed_before - 1, file.inode).packed
         reason = (
             f"{self._path} was emptied when it had been read up to line {file.place().line}, and no copy that is not packed is found "
             "beside it: what was written behind that line, if anything, is missed"
         )
+        reason += "".join(f"; {each} was packed since, a stream of that file alone reads it" for each in packed)
         return Event(_beginning(file.generation + 1), hole=Hole(None, None, reason))
 
     def _finished(self, file: GrowingFile) -> Generator[Event, None, int]:
@@ -177,6 +181,7 @@ def whole(path: Path, name: str, options: LiveOptions, cursor: str | None) -> It
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
+        size = os.fstat(file.fileno()).st_size
 
     done, generation = _done(cursor, head)
 
@@ -191,17 +196,19 @@ def whole(path: Path, name: str, options: LiveOptions, cursor: str | None) -> It
         waiting = line
     if waiting is not None:
         # A line that its writer has not ended may be whole the next time.
-        again = waiting.rejected is not None and _has_half_line(path)
+        again = waiting.rejected is not None and _is_half(waiting, path, size)
         yield of_generation(event_of(waiting, cursor_at(waiting.number - again)), generation)
 
 
-def _has_half_line(path: Path) -> bool:
-    """Whether a file of lines ends without a line end."""
-    if without_packing(path) != path.name:
+def _is_half(last: Line, path: Path, size: int) -> bool:
+    """Whether the last row of a file may not be whole yet: it has no line end, or the file is not as long as before it was read."""
+    if last.unit == "row" or without_packing(path) != path.name:
         return False
     with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) not in b"\r\n"
+        length = file.seek(0, os.SEEK_END)
+        file.seek(-min(length, _LONGEST_END), os.SEEK_END)
+        end = file.read().replace(b"\0", b"")[-1:]  # of UTF-16 and UTF-32 too
+    return length != size or end not in (b"\r", b"\n", *((b"]", b";") if last.unit == "item" else ()))
 
 
 def _done(cursor: str | None, head: bytes) -> tuple[int, int]:

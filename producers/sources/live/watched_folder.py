@@ -27,9 +27,10 @@ _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
 """Endings of files that are still being written: they are read once they are renamed."""
 
 _OF_LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".tab")
-_WRITTEN = (*KINDS, ".parquet")  # what an empty file with such an ending will be is still to be written
-_SETTLED = 2.0  # seconds without a change after which a file that is not read by lines is whole
+_WRITTEN = (*KINDS, ".parquet")  # what an empty file with such an ending, or a packed one, will be is still to be written
+_SETTLED = 2.0  # seconds without a change after which a file that is not read by lines is whole, and an empty one of no such ending a mark
 _EMPTY_FOR = 60.0  # seconds without a change after which later files no longer wait for an empty one
+_WATCHED = 100  # so many files behind one that is waited for are watched meanwhile, lest each begin to settle when it is its turn
 _GIVEN_UP = 60.0  # seconds without a change after which a last line without an end is taken as it is, where later files wait
 _LOOK, _LONGEST_LOOK = 0.1, 1.0  # seconds between two looks into the folder, ever more while nothing comes
 _COST = 20  # a pause is so many times as long as the look before it: a folder may hold a hundred thousand files
@@ -40,8 +41,9 @@ class WatchedFolder:
     """The tweets of the files in a folder.
 
     Files of lines are read on until a later one is there and their last line is whole. Others, such as Parquet or packed ones, are read
-    when they have not changed for two seconds; until then later ones wait, as they do a minute at most for an empty one. A file that comes
-    late, with a name that sorts before one that was read, is counted and left out: write names that grow.
+    when they have not changed for two seconds; until then later ones wait, as they do a minute at most for an empty one, and two seconds
+    for one whose name does not say that it holds tweets. A file that comes late, with a name that sorts before one that was read, is
+    counted and left out: write names that grow.
 
     Args:
         address: its path.
@@ -56,7 +58,8 @@ class WatchedFolder:
         self._name = options.name or self._folder.resolve().name
         self._accounted: set[str] = set()
         self._known: list[str] = []
-        self._settling: dict[str, tuple[tuple[int, int], float]] = {}  # size and time of change of what is waited for, and since when
+        self._is_new_look = False
+        self._seen: dict[str, tuple[tuple[int, int], float]] = {}  # size and time of change of what is waited for, and since when
         self._pauses, self._look_at = Pauses(_LOOK, _LONGEST_LOOK, chance=(1.0, 1.0)), 0.0
         self._cursor = _cursor("", None)
 
@@ -122,9 +125,12 @@ class WatchedFolder:
             file.close()
 
     def _late(self, file: str) -> Iterator[Event]:
-        """Yield a notice for each file that came too late, once."""
-        for name in self._known:
-            if name <= file and name not in self._accounted and self._readiness(name) == "ready":
+        """Yield a notice for each file that came too late, once. It may still grow, and is late all the same."""
+        if not self._is_new_look:
+            return
+        self._is_new_look = False
+        for name in self._known[: bisect_right(self._known, file)]:
+            if name not in self._accounted and self._holds_something(name):
                 self._accounted.add(name)
                 yield Event(self._cursor, notice=_LATE)
 
@@ -133,7 +139,7 @@ class WatchedFolder:
         began = clock.now()
         if began < self._look_at:
             return None
-        self._known = sorted(self._names())
+        self._known, self._is_new_look = sorted(self._names()), True
         found = self._first_ready(file)
         if found is not None:
             self._pauses.reset()
@@ -150,10 +156,16 @@ class WatchedFolder:
 
     def _first_ready(self, file: str) -> str | None:
         """Return the first file behind this one, where it can be read: those behind one that is still being written wait for it."""
-        for name in self._known[bisect_right(self._known, file) :]:
+        behind = self._known[bisect_right(self._known, file) :]
+        self._seen = {name: self._seen[name] for name in set(self._seen).intersection(behind)}
+        for place, name in enumerate(behind, 1):
             readiness = self._readiness(name)
-            if readiness != "nothing":
-                return name if readiness == "ready" else None
+            if readiness == "settling":
+                for waiting in behind[place : place + _WATCHED]:
+                    self._readiness(waiting)
+                return None
+            if readiness == "ready":
+                return name
         return None
 
     def _readiness(self, name: str) -> Literal["ready", "settling", "nothing"]:
@@ -161,29 +173,37 @@ class WatchedFolder:
         try:
             found = (self._folder / name).stat()
         except OSError:
-            return self._settled(name, "nothing")  # it was taken away again
-        if found.st_size == 0 and ending(name) not in _WRITTEN:
-            return "nothing"  # a mark beside a file, such as its .done
-        if found.st_size > 0 and _is_of_lines(name):
-            return self._settled(name, "ready")
-        # By how long it was seen unchanged, too: the time of its change may lie in the future, by another machine's clock.
+            return "nothing"  # it was taken away again
+        if found.st_size > 0:
+            return "ready" if _is_of_lines(name) or self._is_unchanged(name, found, _SETTLED) else "settling"
+        return "nothing" if self._is_unchanged(name, found, _EMPTY_FOR if _will_hold_tweets(name) else _SETTLED) else "settling"
+
+    def _is_unchanged(self, name: str, found: os.stat_result, seconds: float) -> bool:
+        """Whether a file has not changed for so long, by its time or by how long it was seen so."""
+        if time.time() - found.st_mtime >= seconds:
+            return True
+        # The time of its change may lie in the future, by another machine's clock.
         state = found.st_size, found.st_mtime_ns
-        before, since = self._settling.get(name, (None, 0.0))
+        before, since = self._seen.get(name, (None, 0.0))
         if before != state:
             since = clock.now()
-            self._settling[name] = state, since
-        unchanged = max(time.time() - found.st_mtime, clock.now() - since)
-        if found.st_size > 0:
-            return self._settled(name, "ready") if unchanged >= _SETTLED else "settling"
-        return self._settled(name, "nothing") if unchanged >= _EMPTY_FOR else "settling"
+            self._seen[name] = state, since
+        return clock.now() - since >= seconds
 
-    def _settled(self, name: str, readiness: Literal["ready", "nothing"]) -> Literal["ready", "nothing"]:
-        self._settling.pop(name, None)
-        return readiness
+    def _holds_something(self, name: str) -> bool:
+        try:
+            return (self._folder / name).stat().st_size > 0
+        except OSError:
+            return False  # it was taken away again
 
 
 def _is_of_lines(name: str) -> bool:
     return without_packing(name) == name and ending(name) in _OF_LINES
+
+
+def _will_hold_tweets(name: str) -> bool:
+    """Whether a file that is empty yet is no mark beside another, such as its `.done`."""
+    return ending(name) in _WRITTEN or without_packing(name) != name
 
 
 def _parts(cursor: str | None) -> tuple[str, str | None]:

@@ -7,11 +7,17 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from producers.sources.live import growing_file
 from producers.sources.live.registry import LiveOptions, default_name, open_live
+from producers.sources.names import Names
 from tests.support.live import lines, tweets, until
+from workers import clock
 from workers.ingest.live import Event
 from workers.ingest.readers.errors import SourceError
 
@@ -28,6 +34,18 @@ def path(tmp_path: Path) -> Path:
 def append(path: Path, text: str) -> None:
     with path.open("a") as file:
         file.write(text)
+
+
+def empty(path: Path) -> None:
+    with path.open("r+") as writer:
+        writer.truncate(0)
+
+
+def packed_copy(path: Path, number: str, text: str, changed: int | None = None) -> None:
+    copy = path.with_name(f"{path.name}.{number}")
+    copy.write_bytes(gzip.compress(text.encode()))
+    if changed is not None:
+        os.utime(copy, (changed, changed))
 
 
 def followed(path: Path, cursor: str | None = None) -> Events:
@@ -65,6 +83,44 @@ def test_a_bad_line_that_is_whole_is_not_read_again(path: Path):
     path.write_text(lines("one") + "{}\n")
     found = [event for event in open_live(str(path), LiveOptions()).events(None) if event is not None]
     assert [event for event in open_live(str(path), LiveOptions()).events(found[-1].cursor) if event] == []
+
+
+def read_whole(path: Path, cursor: str | None = None) -> list[Event]:
+    return [event for event in open_live(str(path), LiveOptions()).events(cursor) if event is not None]
+
+
+def test_a_half_line_is_rejected_alike_as_often_as_it_is_read(path: Path):
+    path.write_text(lines("one") + '{"id": "two", "te')
+    found = read_whole(path)
+    assert read_whole(path, found[-1].cursor) == [found[-1]], "a row that is rejected again is not stored again"
+
+
+def test_a_half_line_that_its_writer_ends_while_it_is_read_is_read_again_the_next_time(path: Path):
+    path.write_text(lines("one") + '{"id": "two", "te')
+    events = open_live(str(path), LiveOptions()).events(None)
+    found = until(events, "one")
+    append(path, 'xt": "two"}\n')
+    found += [event for event in events if event is not None]
+    assert tweets(read_whole(path, found[-1].cursor)) == ["two"]
+
+
+def test_the_last_row_of_a_file_that_is_whole_without_a_line_end_is_not_read_again(tmp_path: Path):
+    array = tmp_path / "tweets.json"
+    array.write_text('[{"id": "1", "text": "one"}, {"id": "2"}]')
+    table = tmp_path / "tweets.parquet"
+    pq.write_table(pa.table({"id": ["1", "2"], "text": ["one", ""]}), table)
+    for path in (array, table):
+        found = read_whole(path)
+        assert [event.rejected is not None for event in found] == [False, True]
+        assert read_whole(path, found[-1].cursor) == []
+
+
+def test_half_an_array_is_read_on_the_next_time(tmp_path: Path):
+    path = tmp_path / "tweets.json"
+    path.write_text('[{"id": "1", "text": "one"}, {"id": "2", "te')
+    found = read_whole(path)
+    append(path, 'xt": "two"}]')
+    assert tweets(read_whole(path, found[-1].cursor)) == ["two"]
 
 
 def test_a_file_has_one_name_however_it_is_typed(path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -144,16 +200,40 @@ def test_what_was_not_read_of_an_emptied_file_without_a_copy_is_a_hole(path: Pat
     path.write_text(lines("one", "two"))
     events = followed(path)
     assert tweets(until(events, "one")) == ["one"]
+    packed_copy(path, "2.gz", lines("of the week before"), 1_700_000_000)
     append(path, lines("never read"))
-    with path.open("r+") as writer:  # as copytruncate does, whose copy was packed at once
-        writer.truncate(0)
-    path.with_name("tweets.jsonl.1.gz").write_bytes(gzip.compress(lines("one", "two", "never read").encode()))
+    empty(path)  # as copytruncate does, whose copy was packed at once
+    packed_copy(path, "1.gz", lines("one", "two", "never read"))
     append(path, lines("three"))
     found = until(events, "three")
     assert tweets(found) == ["two", "three"]
     [hole] = [event.hole for event in found if event.hole]
     assert "read up to line 2" in hole.reason
     assert "if anything, is missed" in hole.reason
+    assert "tweets.jsonl.1.gz was packed" in hole.reason
+    assert "tweets.jsonl.2.gz" not in hole.reason
+
+
+def test_what_came_while_the_reader_was_held_up_may_be_missed_where_the_file_is_emptied(path: Path, monkeypatch: pytest.MonkeyPatch):
+    path.write_text(lines("one"))
+    events = followed(path)
+    until(events, "one")
+    assert next(events) is None
+    append(path, lines("never read"))  # while whoever takes the events waits for room
+    monkeypatch.setattr(growing_file, "clock", SimpleNamespace(now=lambda: clock.now() + 60))
+    path.write_text(lines("two"))
+    [hole] = [event.hole for event in until(events, "two") if event.hole]
+    assert "read up to line 1" in hole.reason
+
+
+def test_an_end_that_is_found_while_the_file_is_emptied_is_none(path: Path):
+    path.write_text(lines("one"))
+    file = growing_file.GrowingFile(path, "x", Names(), None)
+    list(file.read() or ())
+    empty(path)
+    assert file.read() is None
+    assert not file.is_read_out
+    file.close()
 
 
 def test_a_file_that_was_read_to_its_end_has_no_hole_when_it_is_emptied(path: Path):

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,12 +95,14 @@ def test_later_files_wait_for_one_that_is_still_being_written(folder: Path):
     assert tweets(until(watched(folder), "second")) == ["first", "second"]
 
 
-def test_later_files_wait_for_an_empty_one_whose_writer_has_just_begun(folder: Path):
-    (folder / "a.jsonl").touch()
+@pytest.mark.parametrize("name", ["a.jsonl", "a.gz", "a.txt"])
+def test_later_files_wait_for_an_empty_one_whose_writer_has_just_begun(folder: Path, name: str):
+    (folder / name).touch()
     (folder / "b.jsonl").write_text(lines("second"))
     events = watched(folder)
     assert [next(events), next(events)] == [None, None]
-    (folder / "a.jsonl").write_text(lines("first"))
+    written = lines("first").encode()
+    (folder / name).write_bytes(gzip.compress(written) if name == "a.gz" else written)
     assert tweets(until(events, "second")) == ["first", "second"]
 
 
@@ -122,6 +125,49 @@ def test_nor_for_one_whose_time_lies_in_the_future(folder: Path):
     os.utime(folder / "a.jsonl.gz", (time.time() + 3600, time.time() + 3600))
     (folder / "b.jsonl").write_text(lines("second"))
     assert tweets(until(watched(folder), "second")) == ["first", "second"]
+
+
+class Looks:
+    """Looks through a folder at the moments that a test names."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.source = watched_folder.WatchedFolder(str(folder), LiveOptions())
+        self.moment = 0.0
+        monkeypatch.setattr(watched_folder, "clock", SimpleNamespace(now=lambda: self.moment))
+
+    def next(self, moment: float, file: str = "") -> str | None:
+        """The file that is read behind another."""
+        self.moment = moment
+        return self.source._next(file)
+
+
+def of_the_future(path: Path, content: bytes = b"") -> None:
+    path.write_bytes(content)
+    os.utime(path, (time.time() + 86_400, time.time() + 86_400))
+
+
+def test_empty_files_whose_times_lie_in_the_future_hold_up_the_others_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    for number in range(5):
+        of_the_future(folder / f"a{number}.jsonl")
+    (folder / "b.jsonl").write_text(lines("second"))
+    looks = Looks(folder, monkeypatch)
+    found = [looks.next(moment) for moment in (0.0, 30.0, 61.0, 63.0)]
+    assert found == [None, None, "b.jsonl", "b.jsonl"]
+    (folder / "a0.jsonl").unlink()
+    looks.next(70.0)
+    assert "a0.jsonl" not in looks.source._seen, "nothing is kept of files that were taken away"
+    looks.next(80.0, "b.jsonl")
+    assert looks.source._seen == {}, "nor of files that are behind"
+
+
+def test_packed_files_whose_times_lie_in_the_future_settle_beside_each_other(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in "abc":
+        of_the_future(folder / f"{name}.jsonl.gz", gzip.compress(b"{}\n"))
+    looks = Looks(folder, monkeypatch)
+    assert looks.next(0.0) is None
+    assert [looks.next(3.0), looks.next(3.0, "a.jsonl.gz"), looks.next(3.0, "b.jsonl.gz")] == ["a.jsonl.gz", "b.jsonl.gz", "c.jsonl.gz"]
+    of_the_future(folder / "c.jsonl.gz", gzip.compress(b"{}\n{}\n"))
+    assert looks.next(4.0, "b.jsonl.gz") is None, "it is still being written"
 
 
 def test_a_cursor_goes_on_in_the_middle_of_a_file(folder: Path):
@@ -149,6 +195,19 @@ def test_a_file_that_comes_too_late_is_counted_once_and_not_read(folder: Path):
     assert late.notice == "file whose name sorts before one that was read"
     (folder / "c.jsonl").write_text(lines("two"))
     assert [event.notice for event in until(events, "two")] == [None]
+
+
+def test_an_empty_file_that_was_passed_over_is_late_when_it_is_filled(folder: Path):
+    (folder / "a.jsonl").touch()
+    os.utime(folder / "a.jsonl", (time.time() - 61, time.time() - 61))
+    (folder / "b.jsonl").write_text(lines("second"))
+    events = watched(folder)
+    until(events, "second")
+    assert next(events) is None
+    (folder / "a.jsonl").write_text(lines("first"))
+    while (late := next(events)) is None:
+        pass
+    assert late.notice == "file whose name sorts before one that was read"
 
 
 def test_a_file_of_an_unknown_form_costs_itself_and_is_named(folder: Path):
