@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from workers.errors import TweetmillError, UserError
+from workers.exports import room
 from workers.gpus.environment import for_computing
 from workers.jobs.context import Context
 from workers.settings import get_settings
@@ -113,7 +114,8 @@ def serve(request: type[Q], work: Callable[[Q], BaseModel]) -> int:
     """Do in a child what its request asks; return its exit code. What libraries print goes to standard error."""
     out, sys.stdout = sys.stdout, sys.stderr
     try:
-        report: BaseModel = work(request.model_validate_json(sys.stdin.buffer.read()))
+        with room.told():
+            report: BaseModel = work(request.model_validate_json(sys.stdin.buffer.read()))
     except UserError as error:
         report = _Failure(failed=str(error), user=True)
     out.write(report.model_dump_json())

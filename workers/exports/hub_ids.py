@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.catalog import model_card
+from workers.catalog import additions, model_card
 from workers.errors import UserError
+from workers.settings import get_settings
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FETCHED = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -25,20 +26,25 @@ class BaseId:
     licence: dict[str, str]
 
 
-def find(named: str, folder: Path, asked: str | None) -> BaseId:
+def find(named: str, folder: Path, asked: str | None, added_from: str = "") -> BaseId:
     """Return what is known of a base.
 
     Args:
         named: as the model's row names it.
         folder: where it lies on this node.
         asked: the id that a user gave, which wins.
+        added_from: of a whole model that was added: a hub id, or the name of the folder that it was copied from.
 
     Raises:
         UserError: what a user gave is no id.
     """
     if asked is not None and not _ID.fullmatch(asked):
         raise UserError(f"--base-id {asked}: an id on the hub is OWNER/NAME, such as HuggingFaceTB/SmolLM2-135M-Instruct")
-    hub = asked or _by_name(named) or _by_cache(folder) or _by_config(folder)
+    if folder.resolve().parent == (get_settings().models_folder / additions.FOLDER).resolve():
+        # Its name there is made up, and its config may name what it was tuned from: other weights.
+        hub = asked or (added_from if _ID.fullmatch(added_from) else None)
+    else:
+        hub = asked or _by_name(named) or _by_cache(folder) or _by_config(folder)
     licence = model_card.licence(folder)
     if not licence and hub in _LICENCES:
         licence = {"license": _LICENCES[hub]}
@@ -46,9 +52,16 @@ def find(named: str, folder: Path, asked: str | None) -> BaseId:
 
 
 def _by_name(named: str) -> str | None:
-    if _ID.fullmatch(named) and not Path(named).is_dir():
-        return named
-    return _FETCHED.get(Path(named).name)
+    return named if _is_hubs(named) else _FETCHED.get(Path(named).name)
+
+
+def _is_hubs(named: str) -> bool:
+    """Whether a name is an id of the hub's, and not that of a folder here which did not come from there."""
+    if not _ID.fullmatch(named) or Path(named).exists():
+        return False
+    own = get_settings().models_folder / named
+    # The hub's own program keeps notes in a folder that it fetches to.
+    return not own.exists() or (own / ".cache" / "huggingface").is_dir()
 
 
 def _by_cache(folder: Path) -> str | None:
@@ -65,4 +78,4 @@ def _by_config(folder: Path) -> str | None:
         named = json.loads((folder / "config.json").read_bytes()).get("_name_or_path", "")
     except (OSError, ValueError, AttributeError):
         return None
-    return str(named) if _ID.fullmatch(str(named)) and not Path(named).exists() else None
+    return str(named) if _is_hubs(str(named)) else None

@@ -69,7 +69,11 @@ def check_free(folder: Path) -> None:
     Raises:
         UserError: something else is there.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+    try:
+        is_others = folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file()
+    except OSError as error:
+        raise UserError(f"{folder} can't be looked into by the worker ({error.strerror}): name another folder with -o") from None
+    if is_others:
         raise UserError(f"{folder} holds files that are no export: name another folder with -o")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name a folder with -o")

@@ -14,7 +14,11 @@ SAMPLE = "Bus 42 was late again, third time this week, and nobody told us why"
 """A tweet that nobody wrote: what a README shows must be no row of anybody's data."""
 
 _SERVERS: Mapping[ExportFormat, tuple[str, int]] = {
-    "adapter": ("vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}=.", 8000),
+    # The base's own template may ask what the adapter's has the answer to: vLLM would take the base's.
+    "adapter": (
+        "vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}=. --chat-template chat_template.jinja",
+        8000,
+    ),
     "merged": ("vllm serve . --served-model-name {name}", 8000),
     "gguf": ("llama-server -m {file} --jinja --port 8080", 8080),
     "ollama": ("ollama serve", 11434),
@@ -176,7 +180,8 @@ def agreement(check: Mapping[str, Any]) -> str:
         rows.append(("divergence of the next word's probabilities, nats", told))
     rows.append(("tokens a second there", f"{cost['tokens_per_second']:g}, {cost['peak_bytes'] / 2**20:,.0f} MiB at most"))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    left_out = f" {check['left_out']} more were too long for its context." if check.get("left_out") else ""
     return (
         f"{n} held-back tweets went through the original and through this export: first answers, without the guard that tweetmill puts"
-        f" behind them.\n\n| | |\n|---|---|\n{table}\n"
+        f" behind them.{left_out}\n\n| | |\n|---|---|\n{table}\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import libgguf
@@ -15,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from tests.support.gguf_models import GGUF_FAMILIES, build_for_gguf, change_config, change_tensor
 from tests.support.model_families import build_family
 from workers.base_models.chat_template import UnusableTemplate
+from workers.exports.gguf import writing
 from workers.exports.gguf.architectures import NotExportable, architecture_of
 from workers.exports.gguf.comparison import NotTheSame, compare_with_source
-from workers.exports.gguf.quantization import QUANTS, Quant, decode
+from workers.exports.gguf.quantization import QUANTS, Quant, decode, encode
 from workers.exports.gguf.weights import MergedWeights
 from workers.exports.gguf.writing import write_gguf
 
@@ -145,6 +147,33 @@ def test_a_file_of_another_model_is_seen(merged: Path, tmp_path: Path) -> None:
     other = build_for_gguf("llama", tmp_path / "other", num_hidden_layers=2)
     with pytest.raises(NotTheSame, match=r"lacks blk\.1\."):
         compare_with_source(written.path, other)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-2000], lambda content: content[:40], lambda _: POINTER, lambda _: b""])
+def test_a_file_that_is_none_or_cut_short_is_refused_by_name(merged: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = write_gguf(merged, tmp_path / "model.gguf", "f16").path
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(NotTheSame, match=r"model\.gguf is no GGUF file, cut short or damaged \(\d+ bytes\): copy it again"):
+        compare_with_source(path, merged)
+
+
+@pytest.mark.parametrize("kind", ["BF16", "Q4_1", "IQ4_NL"])
+def test_a_file_that_another_program_quantised_anew_is_refused_by_its_type(
+    merged: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a file whose matrices are of a type that no export has
+    def written_anew(rows: np.ndarray, name: str) -> np.ndarray:
+        return encode(rows, name) if name == "F32" else libgguf.quantize_rows(rows, libgguf.GGMLQuantizationType[name])
+
+    monkeypatch.setattr(writing, "type_of", lambda _name, shape, *_, **__: "F32" if len(shape) < 2 else kind)
+    monkeypatch.setattr(writing, "encode", written_anew)
+    path = write_gguf(merged, tmp_path / "model.gguf", "f16").path
+    # Then a comparison says which
+    with pytest.raises(NotTheSame, match=rf"of model\.gguf is of the type {kind}, which no export has: .* --quant that you want"):
+        compare_with_source(path, merged)
 
 
 @pytest.mark.parametrize("family", ["phi3", "gpt2"])

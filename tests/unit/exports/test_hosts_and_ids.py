@@ -12,6 +12,7 @@ import pytest
 from tests.support.exported import AGREEMENT
 from workers.errors import UserError
 from workers.exports import adapter, chain_script, hosts, hub_ids, layout, readme
+from workers.settings import get_settings
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -49,6 +50,36 @@ def test_a_base_is_found_by_what_was_asked_its_name_the_hubs_cache_or_its_config
     assert hub_ids.find("/x/base", tmp_path, None).hub == "owner/named"
     with pytest.raises(UserError, match="an id on the hub is OWNER/NAME"):
         hub_ids.find("/x/base", tmp_path, "/x/base")
+
+
+def below_models(name: str, config: str = "{}") -> Path:
+    """A base that lies below the models folder under this name."""
+    folder = get_settings().models_folder / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(config)
+    return folder
+
+
+def test_a_folder_below_the_models_folder_is_no_id_on_the_hub_unless_it_was_fetched_there(stack_home: Path) -> None:
+    # Given a folder of two names, one that a config names, and one that the hub's own program fetched
+    mine, named = below_models("lab/tuned"), below_models("other", '{"_name_or_path": "lab/tuned"}')
+    fetched = below_models("owner/name")
+    (fetched / ".cache" / "huggingface").mkdir(parents=True)
+    # Then the last one's name is an id, and that of a base which lies in no folder of this name
+    assert hub_ids.find("lab/tuned", mine, None).hub is None
+    assert hub_ids.find("other", named, None).hub is None
+    assert hub_ids.find("lab/tuned", mine, "lab/published").hub == "lab/published"
+    assert hub_ids.find("owner/name", fetched, None).hub == "owner/name"
+    assert hub_ids.find("owner/cached", stack_home, None).hub == "owner/cached"
+
+
+def test_a_whole_model_that_was_added_has_the_id_of_where_it_was_added_from_and_not_of_what_it_was_tuned_from(stack_home: Path) -> None:
+    name = "added/theirs-0123456789ab"
+    folder = below_models(name, '{"_name_or_path": "owner/before"}')
+    assert hub_ids.find(name, folder, None, "their-folder").hub is None
+    assert hub_ids.find(str(folder), folder, None).hub is None
+    assert hub_ids.find(name, folder, None, "owner/theirs").hub == "owner/theirs"
+    assert hub_ids.find(name, folder, "mine/this", "owner/theirs").hub == "mine/this"
 
 
 def test_what_has_no_adapter_is_refused_with_another_format() -> None:
@@ -97,6 +128,8 @@ def test_a_readme_has_the_prompt_a_curl_line_and_python_that_parses(format_: Any
     assert readme.SAMPLE in code
     server, asking = (block.split("```")[0].splitlines() for block in text.split("```sh\n")[1:])
     assert len(server) == 1, "it keeps its terminal, so that nothing pasted after it would run"
+    assert server[0].startswith("vllm serve owner/name --enable-lora") == (format_ == "adapter")
+    assert ("--chat-template chat_template.jinja" in server[0]) == (format_ == "adapter"), "vLLM would take the base's"
     assert asking[-1].startswith("curl -s http://127.0.0.1:")
     assert ("ollama create short -f Modelfile" in asking) == (format_ == "ollama"), "which needs the server"
     assert "| summaries | 19 of 20 the same |" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
 from workers.base_models import changed_weights, files, loading
 from workers.base_models.decoder import decoder_layers, insert_layers
 from workers.errors import UserError
+from workers.evaluation.systems import HeldBackRow
 from workers.exports import formats
 from workers.exports.formats import Part
 
@@ -100,6 +102,31 @@ def test_ollama_gets_a_gguf_file_and_a_modelfile_that_writes_the_same_prompt(ada
         with pytest.raises(UserError, match=sentence):
             checked(adapted, out)
         (out / "Modelfile").write_text(text)
+
+
+def with_a_row_of(part: Part, letters: int) -> Part:
+    """The same model, with a tweet of two tokens a letter among those that are held back."""
+    long = HeldBackRow("long", "ж" * letters, ("A letter.",))
+    return replace(part, rows=(part.rows[0], long))
+
+
+def test_a_tweet_that_does_not_fit_into_the_context_of_a_gguf_file_is_left_out_and_counted(adapted: Part, tmp_path: Path) -> None:
+    written(adapted, tmp_path / "out", "gguf")
+    found = checked(with_a_row_of(adapted, 400), tmp_path / "out")
+    assert (found["n"], found["left_out"], found["same_summaries"]) == (1, 1, 1)
+    with pytest.raises(UserError, match="none of 1 tweets fits into its context of 512 tokens"):
+        checked(replace(adapted, rows=with_a_row_of(adapted, 400).rows[1:]), tmp_path / "out")
+
+
+def test_a_tweet_that_is_long_is_checked_where_the_model_takes_it(tmp_path: Path) -> None:
+    # Given a tweet of more tokens than llama.cpp is otherwise given
+    base = build_tiny_model(tmp_path / "base")
+    (base / "config.json").write_text((base / "config.json").read_text().replace('_embeddings": 512', '_embeddings": 4096'))
+    part = with_a_row_of(part_of(base, build_tiny_adapter(base, tmp_path / "tuned")), 1100)
+    written(part, tmp_path / "out", "gguf")
+    # Then it goes through both
+    found = checked(part, tmp_path / "out")
+    assert (found["n"], found["left_out"], found["same_prompts"], found["same_tokens"]) == (2, 0, 2, 2)
 
 
 MODELFILES: dict[str, tuple[Callable[[str], str], str]] = {

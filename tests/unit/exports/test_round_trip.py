@@ -6,12 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Qwen3MoeConfig
 
 from tests.support.exported import BASE_ID, ROWS, checked, part_of, written
-from tests.support.tiny_model import build_tiny_adapter, build_tiny_model
+from tests.support.tiny_model import build_tiny_adapter, build_tiny_model, build_tokenizer, write_random_model
 from workers.errors import UserError
 from workers.exports.formats import Part
 from workers.exports.weights import tensors
@@ -86,6 +90,15 @@ def other_adapter(folder: Path) -> None:
     shutil.copyfile(other / "adapter_model.safetensors", folder / "adapter_model.safetensors")
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def edit_header(path: Path) -> None:
+    """Give a tensor a type that there is none of, in a file that is whole otherwise."""
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"F99"', 1))
+
+
 no_stop = edit("generation_config.json", "    2\n", "    0\n")
 BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "another template": ("merged", both_templates, "chat_template.jinja writes another prompt than the model was trained on, for 3 of 3"),
@@ -103,6 +116,18 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "another adapter": ("adapter", other_adapter, "adapter_model.safetensors is not the adapter of model short"),
     "no stop token beside": ("adapter", no_stop, "lacks the stop token <|im_end|>"),
     "another alpha": ("adapter", edit("adapter_config.json", '"lora_alpha": 8', '"lora_alpha": 80'), "its weights are not the model's"),
+    "no adapter": (
+        "adapter",
+        lambda folder: (folder / "adapter_model.safetensors").unlink(),
+        "adapter_model.safetensors of the export can't be read (No such file or directory): copy the whole folder",
+    ),
+    "template in latin-1": (
+        "merged",
+        lambda folder: (folder / "chat_template.jinja").write_bytes("{# café #}".encode("latin-1")),
+        "chat_template.jinja can't be read as UTF-8",
+    ),
+    "weights cut": ("merged", lambda folder: cut(folder / "model.safetensors"), "model.safetensors is damaged: its tensors take"),
+    "other header": ("merged", lambda folder: edit_header(folder / "model.safetensors"), "model.safetensors is damaged: its header"),
     "no record": ("adapter", lambda folder: (folder / "export.json").unlink(), "holds no export.json"),
 }
 
@@ -118,6 +143,70 @@ def test_float32_weights_are_held_against_a_model_that_computes_in_bfloat16(part
     base = load_file(part.base / "model.safetensors")
     change_tensor(folder, LAYER, base[LAYER])
     assert tensors.compare(model, folder, part.base).of_base == [LAYER]
+
+
+@pytest.fixture(scope="module")
+def experts(place: Path) -> Path:
+    """A base whose experts lie in one tensor in memory, and apart in its files."""
+    fast = build_tokenizer()
+    tokens = {"bos_token_id": fast.bos_token_id, "eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id}
+    sizes = {"hidden_size": 32, "moe_intermediate_size": 16, "num_hidden_layers": 2, "num_experts": 4, "num_experts_per_tok": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512}
+    write_random_model(Qwen3MoeConfig(vocab_size=len(fast), **sizes, **heads, **tokens), place / "experts")
+    fast.save_pretrained(place / "experts")
+    return place / "experts"
+
+
+def test_experts_that_are_one_tensor_in_memory_are_compared_as_they_are_stored(experts: Path, tmp_path: Path) -> None:
+    # Given a model of experts, tuned in its attention, and its merged export
+    part = part_of(experts, tune_attention(experts, tmp_path / "tuned"))
+    out = tmp_path / "out"
+    written(part, out)
+    # Then each of its tensors is compared
+    stored = load_file(out / "model.safetensors")
+    expert = "model.layers.0.mlp.experts.2.up_proj.weight"
+    found = checked(part, out)
+    assert (found["tensors"]["compared"], found["same_summaries"]) == (len(stored), ROWS)
+    # And another expert is named, as is one that is not there
+    change_tensor(out, expert, stored[expert] * 1.5)
+    with pytest.raises(UserError, match=f"{expert} of model.safetensors is not the original's"):
+        checked(part, out)
+    save_file({name: each for name, each in stored.items() if name != expert}, out / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=f"model.safetensors lacks {expert}"):
+        checked(part, out)
+
+
+def tune_attention(base: Path, folder: Path) -> Path:
+    """Write an adapter with random weights for the attention alone; return it."""
+    wanted = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), wanted).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("computed", ["float32", "bfloat16"])
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_a_layer_that_was_tuned_less_than_bfloat16_allows_to_differ_is_told_from_the_bases(
+    tmp_path: Path, stored: str, computed: Literal["float32", "bfloat16"]
+) -> None:
+    # Given a base of either type, and an adapter that moves each layer by some thousandth
+    base, tuned = build_tiny_model(tmp_path / "base"), tmp_path / "tuned"
+    weights = load_file(base / "model.safetensors")
+    save_file({name: each.to(getattr(torch, stored)) for name, each in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    edit("config.json", '"float32"', f'"{stored}"')(base)
+    build_tiny_adapter(base, tuned)
+    factors = load_file(tuned / "adapter_model.safetensors")
+    save_file({name: each * (1e-3 if "lora_B" in name else 1) for name, each in factors.items()}, tuned / "adapter_model.safetensors")
+    part = part_of(base, tuned)
+    written(part, tmp_path / "out")
+    model = TransformersEngine(str(base), device="cpu", dtype=computed).model_of(tuned)
+    # Then its export is the same model
+    found = tensors.compare(model, tmp_path / "out", base)
+    assert found.wrong == []
+    # And with one layer put back to the base's it is not, though the whole layer is nearer than rounding allows
+    change_tensor(tmp_path / "out", LAYER, load_file(base / "model.safetensors")[LAYER])
+    found = tensors.compare(model, tmp_path / "out", base)
+    assert found.wrong == found.of_base == [LAYER]
+    assert found.worst < 5e-3
 
 
 @pytest.mark.parametrize("damage", BROKEN)

@@ -18,6 +18,10 @@ class CannotLoad(RuntimeError):
     """The engine does not load the export: the message is one sentence that says why."""
 
 
+class CannotAnswer(RuntimeError):
+    """The engine refuses a request: the message says why."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to load an export.
@@ -26,11 +30,13 @@ class Options:
         base: folder of the base model, for an adapter.
         dtype: of the weights in memory, as torch calls it; an engine that computes as its file says leaves it out.
         threads: CPU threads.
+        context: tokens of the longest prompt with its answer, for an engine that must know.
     """
 
     base: Path | None = None
     dtype: str = "float32"
     threads: int = 1
+    context: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.exports.engines.engine import Answer, CannotLoad, Conversation, Options
+from workers.exports.engines.engine import Answer, CannotAnswer, CannotLoad, Conversation, Options
 
 LIKELIEST = 1000
 """Words whose probabilities are told: each more costs time before every token."""
 
-_CONTEXT = 2048  # tokens: room for a tweet many times over
+_CONTEXT = 2048  # tokens at least: room for a tweet many times over
 _PATIENCE = 600.0  # seconds for one answer, on a machine that has other things to do
 
 
@@ -68,7 +68,7 @@ class LlamaCpp:
     def _ask(self, path: str, **body: object) -> dict[str, Any]:
         answered = self._client.post(path, json=body)
         if answered.is_error:
-            raise RuntimeError(f"llama.cpp answers {path} with {answered.status_code}: {_reason(answered)}")
+            raise CannotAnswer(f"llama.cpp answers {path} with {answered.status_code}: {_reason(answered)}")
         found: dict[str, Any] = answered.json()
         return found
 
@@ -85,7 +85,7 @@ def load(folder: Path, options: Options) -> LlamaCpp:
     scratch = tempfile.TemporaryDirectory(prefix="tweetmill-")
     socket = Path(scratch.name) / "llama.sock"
     try:
-        server = serve(found[0], socket, slots=1, context=_CONTEXT, threads=options.threads)
+        server = serve(found[0], socket, slots=1, context=max(_CONTEXT, options.context), threads=options.threads)
     except CannotLoad:
         scratch.cleanup()
         raise

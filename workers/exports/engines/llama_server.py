@@ -20,16 +20,13 @@ from workers.errors import UserError
 from workers.exports.engines.engine import CannotLoad
 from workers.exports.engines.llama_cpp import serve
 from workers.exports.gguf.writing import write_gguf
+from workers.exports.room import NoRoom
 from workers.file_permissions import make_private
 from workers.processes import is_running
 from workers.settings import ENVIRONMENT
 
 UNUSABLE = 2
 """Exit code: llama.cpp can't run this model, or there is no room for its file."""
-
-
-class NoRoom(UserError):
-    """The file does not fit on the disk."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

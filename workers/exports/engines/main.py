@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workers.errors import UserError
 from workers.exports import children
-from workers.exports.engines.engine import CannotLoad, ForeignEngine, Options
+from workers.exports.engines.engine import CannotAnswer, CannotLoad, ForeignEngine, Options
 from workers.exports.roundtrip.reports import Divergence, ProbeReport, ProbeRequest
 
 _NOTHING = 1e-9  # what is left of one by rounding
@@ -22,10 +22,10 @@ def work(asked: ProbeRequest) -> ProbeReport:
     """Load the export and answer; then let it judge the original's answers.
 
     Raises:
-        UserError: the engine does not load it, or its template fails.
+        UserError: the engine does not load it or refuses its prompts, or its template fails.
     """
     began = time.monotonic()
-    options = Options(Path(asked.base) if asked.base else None, asked.dtype, asked.threads)
+    options = Options(Path(asked.base) if asked.base else None, asked.dtype, asked.threads, asked.context)
     try:
         engine = cast("ForeignEngine", import_module(f"workers.exports.engines.{asked.engine}").load(Path(asked.folder), options))
     except CannotLoad as error:
@@ -37,7 +37,10 @@ def work(asked: ProbeRequest) -> ProbeReport:
         raise UserError(f"the export's chat template fails in {engine.name}: {children.described(error)}") from error
     prompt_ids = [engine.prompt_ids(prompt) for prompt in prompts]
     began = time.monotonic()
-    answers = [engine.answer(ids, asked.max_new_tokens) for ids in prompt_ids]
+    try:
+        answers = [engine.answer(ids, asked.max_new_tokens) for ids in prompt_ids]
+    except CannotAnswer as error:  # as where the export's template makes far longer prompts than the original's
+        raise UserError(f"the export can't be asked: {error}. Export it again") from error
     seconds = time.monotonic() - began
     return ProbeReport(
         engine=engine.name,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workers.base_models import files
+from workers.base_models import files, loading
 from workers.errors import UserError
 from workers.exports.gguf.architectures import architecture_of, rope_factors
-from workers.exports.gguf.quantization import decode, encode, excess
+from workers.exports.gguf.quantization import WRITTEN, decode, encode, excess
 from workers.exports.gguf.weights import MergedWeights, Weight
 
 _MORE = 1.05
@@ -31,11 +31,13 @@ class TensorCheck:
         tensors: how many were compared.
         nearest: to what its type allows came the worst of them: 1 is just within it.
         worst: its name in GGUF.
+        context: tokens that llama.cpp gives it at most.
     """
 
     tensors: int
     nearest: float
     worst: str
+    context: int
 
 
 def compare_with_source(gguf: Path, merged: Path) -> TensorCheck:
@@ -49,26 +51,44 @@ def compare_with_source(gguf: Path, merged: Path) -> TensorCheck:
         merged: the folder that it was written from.
 
     Raises:
-        NotTheSame: a tensor is missing, has another shape, or other values; says which.
+        NotTheSame: the file is damaged, or a tensor is missing, has another shape, type, or other values; says which.
         NotExportable: the merged model is none that could have been written.
     """
-    from gguf import GGUFReader
-
     config: dict[str, Any] = json.loads((merged / files.CONFIG).read_bytes())
     weights = MergedWeights(merged, config, architecture_of(config))
-    held = {tensor.name: tensor for tensor in GGUFReader(gguf).tensors}
+    reader = _reader(gguf)
+    held = {tensor.name: tensor for tensor in reader.tensors}
     named = {weight.name: weight for weight in weights.weights}
     computed = {"rope_freqs.weight"} if rope_factors(config) is not None else set()
     for name in sorted(named.keys() - held.keys()):
         raise NotTheSame(f"{gguf.name} lacks {name}, which is {named[name].source} of the merged model: export it again")
     for name in sorted(held.keys() - named.keys() - computed):
         raise NotTheSame(f"{gguf.name} has a tensor {name[:100]} that the merged model has not: export it again")
-    found = TensorCheck(len(named), 0.0, "")
+    found = TensorCheck(len(named), 0.0, "", _context_of(reader))
     for weight in weights.weights:
         off = _excess(weights, weight, held[weight.name], gguf.name)
         if off > found.nearest or not found.worst:
-            found = TensorCheck(len(named), off, weight.name)
+            found = replace(found, nearest=off, worst=weight.name)
     return found
+
+
+def _reader(gguf: Path) -> Any:
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(gguf)
+    except Exception as error:  # it looks at nothing beforehand: a damaged file fails wherever it is first wrong
+        if loading.is_of_machine(error):
+            raise
+        raise NotTheSame(
+            f"{gguf.name} is no GGUF file, cut short or damaged ({gguf.stat().st_size} bytes): copy it again (where Git LFS keeps it,"
+            " by `git lfs pull`), or export it again"
+        ) from error
+
+
+def _context_of(reader: Any) -> int:
+    """Return the context that a file states; 0 where it states none, which llama.cpp does not load."""
+    return next((int(field.contents()) for name, field in reader.fields.items() if name.endswith(".context_length")), 0)
 
 
 def _excess(weights: MergedWeights, weight: Weight, tensor: Any, gguf: str) -> float:
@@ -79,6 +99,11 @@ def _excess(weights: MergedWeights, weight: Weight, tensor: Any, gguf: str) -> f
             f"{weight.name} of {gguf} has the shape {shape}, and {weight.source} of the merged model {weight.shape}: export it again"
         )
     kind = tensor.tensor_type.name
+    if kind not in WRITTEN:
+        raise NotTheSame(
+            f"{weight.name} of {gguf} is of the type {kind}, which no export has: another program quantised it anew. Export it again with"
+            " the --quant that you want"
+        )
     encoded = np.atleast_2d(tensor.data).view(np.uint8)
     begin, worst, errors = 0, 0.0, np.zeros(2)
     for rows in weights.chunks(weight):

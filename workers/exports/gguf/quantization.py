@@ -31,6 +31,8 @@ _LEVELS: Mapping[str, int] = {"Q8_0": 127, "Q5_0": 16, "Q4_0": 8}
 K_ERRORS: Mapping[str, float] = {"Q4_K": 0.3, "Q6_K": 0.08}
 """How large the root mean square of the errors of a row of a K-quant may be, as a part of that of the row's values: where one value is far
 larger than all others. Of even rows it is a quarter of that."""
+WRITTEN = ("F32", *_STEPS, *K_ERRORS)
+"""All types that a file may hold."""
 _HALF, _TINY = 2.0**-11, 2.0**-24  # of float16: relative, and the smallest value
 
 

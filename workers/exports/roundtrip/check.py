@@ -6,21 +6,24 @@ export. The result holds figures and ids of rows, never a text.
 
 from __future__ import annotations
 
+import errno
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.payloads import ExportSpec, Stage
 from schemas.tables.models import Model
+from workers.errors import UserError
 from workers.evaluation.margins import paired
 from workers.evaluation.systems import HeldBackRow
 from workers.exports import children, formats, modelfile
 from workers.exports.formats import Part
 from workers.exports.layout import Record
 from workers.exports.roundtrip import faults
-from workers.exports.roundtrip.reports import Answers, OriginalReport, OriginalRequest, ProbeReport, ProbeRequest, Tensors, Turn
+from workers.exports.roundtrip.reports import Answers, OriginalReport, OriginalRequest, ProbeReport, ProbeRequest, Turn
 from workers.exports.weights.request import BuildReport
 from workers.jobs.context import Context
 from workers.metrics.scores import Scores, score
@@ -33,6 +36,8 @@ DISTRIBUTIONS = 20
 
 _METRICS = ("sari", "promise", "faithful")
 _TOLD = 20  # rows whose difference is told
+_SCRATCH = ".tweetmill-check-"
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,17 @@ def check(
         UserError: it does not load, or lost more than `spec.max_loss`.
     """
     faults.check_base(subject.folder, subject.record, subject.model, subject.part.base_id)
-    with tempfile.TemporaryDirectory(dir=subject.folder.parent, prefix=".tweetmill-check-") as scratch:
-        logits = str(Path(scratch) / "logits.npy")
+    with _scratch_of(subject.folder) as scratch:
+        logits = str(scratch / "logits.npy")
         context.progress(step="original")
         original = run(context, children.ORIGINAL, _asked(subject, rows, logits), OriginalReport)
         faults.check_files(subject.folder, subject.record, original)
-        tensors = _tensors_of_gguf(context, subject, Path(scratch), run) if subject.is_gguf else original.tensors
+        built = _compared_gguf(context, subject, scratch, run) if subject.is_gguf else None
+        tensors = built.tensors if built else original.tensors
         faults.check_tensors(tensors)
+        given, rows = rows, _that_fit(rows, original, subject, built.context if built else 0)
+        if len(rows) < len(given):
+            original = run(context, children.ORIGINAL, _asked(subject, rows, logits), OriginalReport)
         context.progress(step="export")
         export = run(context, children.PROBE, _probe(subject, original, logits), ProbeReport)
     faults.check_prompts(subject.record, original, export)
@@ -89,6 +98,7 @@ def check(
         faults.check_modelfile(modelfile.read(subject.folder), original, [_texts(subject, row) for row in rows])
     faults.check_probabilities(subject.record, export)
     found = compare(rows, original, export, spec.resamples, spec.seed)
+    found["left_out"] = len(given) - len(rows)
     found["tensors"] = tensors.model_dump(include={"compared", "worst"}) if tensors else None
     lost = -found["sari"]["difference"]
     if spec.max_loss is not None and lost > spec.max_loss:
@@ -99,7 +109,33 @@ def check(
     return found
 
 
-def _tensors_of_gguf(context: Context, subject: Subject, scratch: Path, run: children.Run) -> Tensors:
+@contextmanager
+def _scratch_of(folder: Path) -> Iterator[Path]:
+    """Yield a folder that is removed again: beside an export, whose disk has room, or the system's where that can't be written to."""
+    try:
+        made = tempfile.TemporaryDirectory(dir=folder.parent, prefix=_SCRATCH)
+    except OSError as error:
+        if error.errno not in _CLOSED:
+            raise
+        made = tempfile.TemporaryDirectory(prefix=_SCRATCH)
+    with made as scratch:
+        yield Path(scratch)
+
+
+def _that_fit(rows: Sequence[HeldBackRow], original: OriginalReport, subject: Subject, context: int) -> Sequence[HeldBackRow]:
+    """Return the rows whose prompts and answers fit into the context of a GGUF file, beyond which llama.cpp answers nothing; 0: any does.
+
+    Raises:
+        UserError: none does.
+    """
+    longest = context - MAX_NEW_TOKENS[Stage(subject.model.stage)] if context else None
+    fit = [row for row, ids in zip(rows, original.prompt_ids, strict=True) if longest is None or len(ids) < longest]
+    if not fit:
+        raise UserError(f"the export can't be checked: none of {len(rows)} tweets fits into its context of {context} tokens")
+    return fit
+
+
+def _compared_gguf(context: Context, subject: Subject, scratch: Path, run: children.Run) -> BuildReport:
     """Merge the model anew, and hold each tensor of the GGUF file against it.
 
     Raises:
@@ -111,9 +147,7 @@ def _tensors_of_gguf(context: Context, subject: Subject, scratch: Path, run: chi
     merged = scratch / "merged"
     merged.mkdir()
     request = formats.build_request(subject.part, merged, whole=True).model_copy(update={"compare": str(files[0])})
-    found = run(context, children.BUILD, request, BuildReport).tensors
-    assert found is not None
-    return found
+    return run(context, children.BUILD, request, BuildReport)
 
 
 def _texts(subject: Subject, row: HeldBackRow) -> tuple[str, str]:
@@ -139,6 +173,7 @@ def _asked(subject: Subject, rows: Sequence[HeldBackRow], logits: str) -> Origin
 
 
 def _probe(subject: Subject, original: OriginalReport, logits: str) -> ProbeRequest:
+    tokens = MAX_NEW_TOKENS[Stage(subject.model.stage)]
     return ProbeRequest(
         engine=subject.engine,
         folder=str(subject.folder),
@@ -147,7 +182,8 @@ def _probe(subject: Subject, original: OriginalReport, logits: str) -> ProbeRequ
         threads=children.threads(),
         conversations=original.conversations,
         answers=original.answer_ids,
-        max_new_tokens=MAX_NEW_TOKENS[Stage(subject.model.stage)],
+        max_new_tokens=tokens,
+        context=max(map(len, original.prompt_ids)) + tokens + 1,
         distributions=DISTRIBUTIONS,
         logits=logits,
     )

@@ -36,7 +36,11 @@ def check_base(folder: Path, record: Record, model: Model, base_id: str | None) 
             f"{ADAPTER_CONFIG} puts the adapter on the base {str(named)[:200]}, and model {model.name} was trained on {base_id}:"
             " on a wrong base it answers nonsense. Export it again"
         )
-    if model.adapter_sha256 and files.sha256_of_file(folder / ADAPTER) != model.adapter_sha256:
+    try:
+        sha256 = files.sha256_of_file(folder / ADAPTER)
+    except OSError as error:
+        raise NotTheSame(f"{ADAPTER} of the export can't be read ({error.strerror}): copy the whole folder, or export it again") from None
+    if model.adapter_sha256 and sha256 != model.adapter_sha256:
         raise NotTheSame(f"{ADAPTER} is not the adapter of model {model.name}: its digest is another. Export it again")
 
 
@@ -63,7 +67,11 @@ def check_files(folder: Path, record: Record, original: OriginalReport) -> None:
     if not template.is_file():
         raise NotTheSame("the export has no chat_template.jinja: nobody would know how to prompt it. Export it again")
     elsewhere = json_of(folder / "tokenizer_config.json").get("chat_template")
-    if elsewhere is not None and elsewhere != template.read_text(encoding="utf-8"):
+    try:
+        written = template.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise NotTheSame("chat_template.jinja can't be read as UTF-8: it was changed or is damaged. Export it again") from None
+    if elsewhere is not None and elsewhere != written:
         raise NotTheSame(
             "chat_template.jinja and tokenizer_config.json hold two chat templates, and hosts read either: one of them was changed."
             " Export it again"

@@ -55,6 +55,7 @@ class ProbeRequest(_Message):
         answers: token ids of the original's answers, ends included, to be judged by the export.
         logits: see `OriginalRequest`; of as many first rows as it holds.
         distributions: how many rows those are.
+        context: tokens that the longest prompt takes with its answer.
     """
 
     engine: str
@@ -67,6 +68,7 @@ class ProbeRequest(_Message):
     max_new_tokens: int
     distributions: int
     logits: str
+    context: int
 
 
 class Answers(_Message):

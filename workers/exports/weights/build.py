@@ -67,7 +67,7 @@ def _in_gguf(asked: BuildRequest) -> tuple[int, tuple[str, ...], Tensors | None]
     merged = Path(asked.out)
     if asked.compare:
         found = comparison.compare_with_source(Path(asked.compare), merged)
-        return 0, (), Tensors(compared=found.tensors, worst=found.nearest, wrong=[], of_base=[], lacking=[])
+        return found.context, (), Tensors(compared=found.tensors, worst=found.nearest, wrong=[], of_base=[], lacking=[])
     assert asked.gguf is not None
     file = writing.write_gguf(merged, Path(asked.gguf.path), asked.gguf.quant, name=asked.gguf.name, licence=asked.gguf.licence)
     return file.context, file.notes, None
